@@ -1,0 +1,1 @@
+"""One folder per view: a pure fold, and the table it keeps."""

@@ -1,0 +1,1 @@
+"""Reads the ledger back: verify, rebuild, explain."""

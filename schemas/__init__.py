@@ -1,0 +1,1 @@
+"""Values and documents that every other part agrees on; the lowest floor, it imports nothing of ours."""

@@ -1,0 +1,1 @@
+"""One folder per worker; workers meet only through events."""

@@ -1,0 +1,41 @@
+#!/bin/sh
+# The first and only script of a guest: load drivers, raise the network, serve HTTP on :8080, keep the agent running.
+/bin/busybox --install -s /bin
+export PATH=/bin:/usr/sbin LD_LIBRARY_PATH=/usr/lib/x86_64-linux-gnu
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t devtmpfs dev /dev
+for module in $(cat /lib/modules/order); do insmod "/lib/modules/$module.ko"; done
+for word in $(cat /proc/cmdline); do
+  case $word in vs.name=*) name=${word#vs.name=} ;; esac
+done
+hostname "${name:-guest}"
+
+# One static file proves two things with one request: that the guest answers, and which boot answers.
+read -r boot_id < /proc/sys/kernel/random/boot_id
+echo "ok $boot_id" > /www/healthz
+echo "$name" > /www/index.html
+
+ip link set lo up
+ip link set eth0 up
+ip addr add 10.0.2.15/24 dev eth0
+ip route add default via 10.0.2.2
+httpd -p 8080 -h /www
+read -r up _ < /proc/uptime
+echo "READY $name $up" > /dev/console
+
+# A CPU added to a running guest stays offline until somebody says so; the listener costs nothing until then.
+uevent /etc/online-cpu &
+
+# The power button is how a hypervisor without an agent asks for a shutdown.
+acpid -d -c /etc/acpi > /dev/null 2>&1 &
+
+for port in /sys/class/virtio-ports/*; do
+  read -r channel < "$port/name" || continue
+  [ "$channel" = org.qemu.guest_agent.0 ] || continue
+  while :; do
+    qemu-ga -m virtio-serial -p "/dev/${port##*/}" -t /run
+    sleep 1
+  done &
+done
+exec sleep 2147483647

@@ -1,0 +1,233 @@
+"""A private libvirtd in session mode, with everything it keeps below one short directory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import libvirt
+
+from lab.errors import LabError
+from lab.part import OnChange, Part, Plan
+
+T = TypeVar("T")
+
+MEND = "apt-get install -y --no-install-recommends libvirt-daemon qemu-system-x86 seabios"
+NOBODY = 65534  # session mode is decided by the uid: libvirtd run by root always serves the whole system
+SOCKET_PATH_BYTES = 107  # 108 in sockaddr_un, with the closing zero
+LONGEST_SOCKET = "c/libvirt/qemu/lib/domain-99999-0123456789-01234/monitor.sock"
+KVM = Path("/dev/kvm")
+DESTROY_SECONDS = 30.0
+DESTROYED_TOGETHER = 4
+SETTINGS = """\
+max_clients = 200
+max_workers = 40
+prio_workers = 10
+max_client_requests = 40
+max_anonymous_clients = 20
+"""
+QEMU_SETTINGS = """\
+stdio_handler = "file"
+"""
+
+
+def short_directory(seed: Path) -> Path:
+    """A directory name short enough for QEMU's sockets, the same for the same `seed` and user.
+
+    It lies in the system's temporary directory: there another uid can enter it, and a root's guests run under
+    another uid. Whoever starts again with the same seed finds the guests again.
+    """
+    digest = hashlib.sha256(f"{os.geteuid()}:{seed.resolve()}".encode()).hexdigest()[:8]
+    return Path(tempfile.gettempdir()) / f"virtscale-{digest}"
+
+
+def guest_launcher() -> tuple[str, ...]:
+    """What is put before a command so that it runs as the guests' user.
+
+    Nothing for a plain user. Root becomes "nobody", with the group of /dev/kvm where that group may use it.
+    """
+    if os.geteuid() != 0:
+        return ()
+    groups = "--clear-groups"
+    with suppress(FileNotFoundError):
+        kvm = KVM.stat()
+        if kvm.st_gid != 0 and kvm.st_mode & stat.S_IRGRP and kvm.st_mode & stat.S_IWGRP:
+            groups = f"--groups={kvm.st_gid}"
+    return ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", groups)
+
+
+def own(path: Path) -> Path:
+    """`path` belongs to the guests' user, so that libvirtd and QEMU may write there."""
+    if os.geteuid() == 0:
+        os.chown(path, NOBODY, NOBODY)
+    return path
+
+
+class Hypervisor:
+    """One libvirtd of our own, in the foreground as our child; the user's libvirt is not touched.
+
+    The trap: guests outlive libvirtd, on purpose (a restart must not cost a guest). So call
+    `destroy_domains` before `stop` when the guests shall go, and `kill` alone to test a crash.
+    """
+
+    def __init__(self, directory: Path, *, keep: bool = False, on_change: OnChange | None = None) -> None:
+        self.directory = directory
+        self.socket = directory / "run" / "libvirt" / "libvirt-sock"
+        self._part = Part(
+            Plan(
+                name="libvirtd",
+                argv=("libvirtd",),
+                directory=directory / "log",
+                ready=self._answers,
+                mend=MEND,
+                environment=self._environment(),
+                launcher=guest_launcher(),
+                ready_seconds=30.0,
+                keep=keep,
+            ),
+            on_change,
+        )
+
+    @property
+    def uri(self) -> str:
+        """What libvirt clients connect to; fit for any user who may open the socket."""
+        return f"qemu:///session?socket={self.socket}"
+
+    @property
+    def part(self) -> Part:
+        """The libvirtd process."""
+        return self._part
+
+    async def start(self) -> None:
+        """libvirtd answers at `uri`; guests of an earlier run in the same directory are adopted by it."""
+        require_short(self.directory)
+        self._prepare()
+        require_reachable(self.directory)
+        await self._part.start()
+
+    async def stop(self) -> None:
+        """libvirtd is gone; guests that were not destroyed run on."""
+        await self._part.stop()
+
+    async def kill(self) -> None:
+        """libvirtd is dead by SIGKILL; its guests run on."""
+        await self._part.kill()
+
+    async def restart(self) -> None:
+        """A new libvirtd answers and has adopted the running guests."""
+        await self._part.restart()
+
+    async def destroy_domains(self) -> tuple[str, ...]:
+        """No domain of this instance runs or is defined any more; gives the names of those that went.
+
+        At most four go at once: destroying waits for QEMU's exit in steps of 200 ms. Whatever does not end within
+        30 s raises `lab.part-not-ready`.
+        """
+        connection = await self._call(lambda: libvirt.open(self.uri))
+        try:
+            domains = await self._call(connection.listAllDomains)
+            gate = asyncio.Semaphore(DESTROYED_TOGETHER)
+
+            async def forget(domain: libvirt.virDomain) -> str:
+                async with gate:
+                    return await self._call(lambda: _forget(domain))
+
+            return tuple(await asyncio.gather(*(forget(domain) for domain in domains)))
+        finally:
+            await self._call(connection.close)
+
+    def _environment(self) -> dict[str, str]:
+        here = self.directory
+        return {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(here / "home"),
+            "XDG_RUNTIME_DIR": str(here / "run"),
+            "XDG_CONFIG_HOME": str(here / "c"),
+            "XDG_CACHE_HOME": str(here / "cache"),
+            "XDG_DATA_HOME": str(here / "data"),
+        }
+
+    def _prepare(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o711)
+        for name in ("log", "home", "run", "c", "c/libvirt", "cache", "data", "console"):
+            path = self.directory / name
+            path.mkdir(exist_ok=True)
+            own(path)
+        for name, text in (("libvirtd.conf", SETTINGS), ("qemu.conf", QEMU_SETTINGS)):
+            (self.directory / "c" / "libvirt" / name).write_text(text)
+
+    async def _answers(self) -> bool:
+        _, writer = await asyncio.open_unix_connection(self.socket)
+        writer.close()
+        # The socket listens before the drivers are up; the first call is answered when they are.
+        return await self._call(lambda: _version(self.uri)) > 0
+
+    async def _call(self, call: Callable[[], T]) -> T:
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(call), DESTROY_SECONDS)
+        except TimeoutError as error:
+            raise LabError(
+                "lab.part-not-ready",
+                f"libvirtd at {self.socket} did not answer within {DESTROY_SECONDS:g} s; see {self._part.plan.log}.",
+            ) from error
+        except libvirt.libvirtError as error:
+            raise LabError(
+                "lab.hypervisor-refused",
+                f"libvirtd at {self.socket} refused: {error}; see {self._part.plan.log}.",
+            ) from error
+
+
+def require_short(directory: Path) -> None:
+    """Raise `lab.path-too-long` when QEMU's sockets below `directory` would pass what the kernel takes."""
+    length = len(os.fsencode(directory / LONGEST_SOCKET))
+    if length > SOCKET_PATH_BYTES:
+        allowed = SOCKET_PATH_BYTES - (length - len(os.fsencode(directory)))
+        raise LabError(
+            "lab.path-too-long",
+            f"The hypervisor's directory {directory} has {len(os.fsencode(directory))} bytes; its unix sockets "
+            f"allow {allowed}. Choose a shorter one, for example {short_directory(directory)}.",
+        )
+
+
+def require_reachable(directory: Path) -> None:
+    """Raise `lab.path-not-reachable` when the guests' user cannot enter `directory` (root drops to nobody)."""
+    if os.geteuid() != 0:
+        return
+    for parent in directory.resolve().parents:
+        if not parent.stat().st_mode & stat.S_IXOTH:
+            raise LabError(
+                "lab.path-not-reachable",
+                f"Guests started by root run as uid {NOBODY}, which may not enter {parent}; "
+                f"choose another directory, for example {short_directory(directory)}, or run `chmod o+x {parent}`.",
+            )
+
+
+def _version(uri: str) -> int:
+    connection = libvirt.open(uri)
+    try:
+        return connection.getLibVersion()
+    finally:
+        connection.close()
+
+
+def _forget(domain: libvirt.virDomain) -> str:
+    name = domain.name()
+    for step in (domain.destroy, lambda: domain.undefineFlags(_UNDEFINE)):
+        try:
+            step()
+        except libvirt.libvirtError as error:
+            # Not running, or gone already (a transient domain ends with its process): that is what is wanted.
+            if error.get_error_code() not in {libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_NO_DOMAIN}:
+                raise
+    return name
+
+
+_UNDEFINE = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA

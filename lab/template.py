@@ -1,0 +1,91 @@
+"""A template directory: everything a waker needs to define a domain, and nothing of the lab's code."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from lab.guest import HTTP_PORT, GuestImage
+
+Accelerator = Literal["kvm", "tcg"]
+
+TB_CACHE_MIB = 32
+# quiet: a serial console costs boot time; panic=1: a crashed guest reboots at once, and its boot id tells.
+COMMAND_LINE = "console=ttyS0 quiet panic=1 mitigations=off vs.name={name}"
+CPU = {"kvm": "<cpu mode='host-passthrough'/>", "tcg": ""}
+TYPE = {"kvm": "kvm", "tcg": "qemu"}
+# Without a limit QEMU's translator takes a share of the host's RAM for every guest.
+FEATURES = {
+    "kvm": "<acpi/>",
+    "tcg": f"<acpi/><tcg><tb-cache unit='MiB'>{TB_CACHE_MIB}</tb-cache></tcg>",
+}
+
+
+@dataclass(frozen=True)
+class Template:
+    """A written template: `domain_xml` is a text for `str.format` with name, uuid, vcpu, memory_mib and port."""
+
+    directory: Path
+
+    @property
+    def domain_xml(self) -> Path:
+        """The domain's description; everything but the five placeholders is fixed in it."""
+        return self.directory / "domain.xml"
+
+
+def write(directory: Path, image: GuestImage, accelerator: Accelerator, consoles: Path) -> Template:
+    """`directory` holds vmlinuz, initrd.cpio.gz and domain.xml, readable by the guests' user.
+
+    The image is copied, so that the cache may lie where that user cannot go. `consoles` takes one log per guest
+    and must be writable by that user. The trap: paths are fixed in the text, so write anew after a move.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    directory.chmod(0o755)
+    kernel, initrd = directory / "vmlinuz", directory / "initrd.cpio.gz"
+    for source, target in ((image.kernel, kernel), (image.initrd, initrd)):
+        draft = target.with_suffix(".draft")
+        shutil.copyfile(source, draft)
+        draft.chmod(0o644)
+        draft.replace(target)
+    template = Template(directory)
+    template.domain_xml.write_text(_domain(kernel, initrd, accelerator, consoles))
+    template.domain_xml.chmod(0o644)
+    return template
+
+
+def _domain(kernel: Path, initrd: Path, accelerator: Accelerator, consoles: Path) -> str:
+    return f"""\
+<domain type='{TYPE[accelerator]}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{{name}}</name>
+  <uuid>{{uuid}}</uuid>
+  <memory unit='MiB'>{{memory_mib}}</memory>
+  <vcpu>{{vcpu}}</vcpu>
+  <os>
+    <type arch='x86_64' machine='pc'>hvm</type>
+    <kernel>{kernel}</kernel>
+    <initrd>{initrd}</initrd>
+    <cmdline>{COMMAND_LINE}</cmdline>
+  </os>
+  <features>{FEATURES[accelerator]}</features>
+  {CPU[accelerator]}
+  <clock offset='utc'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <pm><suspend-to-mem enabled='yes'/><suspend-to-disk enabled='no'/></pm>
+  <devices>
+    <serial type='file'><source path='{consoles}/{{name}}.log'/><target port='0'/></serial>
+    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+    <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
+    <memballoon model='virtio'/>
+  </devices>
+  <qemu:commandline>
+    <qemu:arg value='-netdev'/>
+    <qemu:arg value='user,id=n0,hostfwd=tcp:127.0.0.1:{{port}}-:{HTTP_PORT}'/>
+    <qemu:arg value='-device'/>
+    <qemu:arg value='virtio-net-pci,netdev=n0,addr=0x10,romfile='/>
+  </qemu:commandline>
+</domain>
+"""

@@ -41,7 +41,7 @@ checks: bootstrap ## the checks alone: style, types, imports, dependencies, docu
 
 .PHONY: check-style check-format check-types check-imports check-deps documents-check
 check-style:
-	@tools/check style $(BIN)/ruff check --quiet .
+	@tools/check style $(BIN)/ruff check --quiet --output-format concise .
 check-format:
 	@tools/check format $(BIN)/ruff format --quiet --diff .
 check-types:

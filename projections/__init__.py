@@ -1,1 +1,1 @@
-"""One folder per view: a pure fold, and the table it keeps."""
+"""Views of the ledger: one folder each, with a pure fold and the table that it keeps."""

@@ -1,1 +1,1 @@
-"""One folder per worker; workers meet only through events."""
+"""The workers: one folder each, none knows another; they speak through events alone."""

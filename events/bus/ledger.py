@@ -1,0 +1,132 @@
+"""Reading the ledger: every event once, in order, without a gap, into folds that all workers here share."""
+
+import asyncio
+from typing import Protocol, TypeVar
+
+from events.bus.port import Bus, Stored, UnansweredError
+from events.envelope import Recorded, read
+
+_FILL = 500  # messages fetched at a time when a tail skipped some
+_RETRY_SECONDS = 0.1
+
+
+class Fold(Protocol):
+    """A state that grows by one event at a time; total, and without a clock or a socket."""
+
+    def apply(self, recorded: Recorded) -> None:
+        """The state now includes the event."""
+        ...
+
+
+F = TypeVar("F", bound=Fold)
+
+
+class Bell:
+    """Rings when the ledger has grown; many rings before one `wait` are one."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._event.set()
+
+    def ring(self) -> None:
+        """Whoever waits is woken; whoever comes next does not wait."""
+        self._event.set()
+
+    async def wait(self, timeout_seconds: float | None = None) -> bool:
+        """True when it rang since the last wait, False when the time is over first."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True
+
+
+class Ledger:
+    """One reader for all workers of a process: it decodes each event once and feeds every fold.
+
+    The ledger in sequence order is the only queue there is. Whatever the tail does (repeat, skip, reorder), the
+    folds see sequence 1, 2, 3 and so on. An event that cannot be understood stops the reading, and with it every
+    worker that waits on it: half a truth is not folded.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._folds: dict[type[Fold], Fold] = {}
+        self._bells: list[Bell] = []
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self.seq = 0
+        """The last sequence that all folds include."""
+        self.live = asyncio.Event()
+        """Set once the folds include all that was stored when the reading began: before, nobody acts."""
+
+    def fold(self, kind: type[F]) -> F:
+        """The one fold of this kind; created on first use, which must be before the reading begins."""
+        known = self._folds.get(kind)
+        if known is None:
+            assert self.seq == 0, f"{kind.__name__} joins after the reading began"
+            known = self._folds[kind] = kind()
+        assert isinstance(known, kind)
+        return known
+
+    def bell(self) -> Bell:
+        """A bell that rings after each group of events has been folded."""
+        bell = Bell()
+        self._bells.append(bell)
+        return bell
+
+    async def reach(self, seq: int) -> None:
+        """The folds include everything up to `seq`."""
+        if self.seq < seq:
+            reached = asyncio.get_running_loop().create_future()
+            self._waiters.append((seq, reached))
+            await reached
+
+    async def follow(self) -> None:
+        """Reads for ever; ends only with an error: `UnknownEventError` for an event nobody understands."""
+        goal = await self._last()
+        if goal == 0:
+            self.live.set()
+        async for group in self._bus.tail(self.seq):
+            for stored in group:
+                if stored.seq <= self.seq:
+                    continue
+                if stored.seq > self.seq + 1:
+                    await self._fill(stored.seq - 1)
+                self._take(stored)
+            if self.seq >= goal:
+                self.live.set()
+            self._wake()
+
+    def _wake(self) -> None:
+        for bell in self._bells:
+            bell.ring()
+        for seq, reached in self._waiters:
+            if seq <= self.seq and not reached.done():
+                reached.set_result(None)
+        self._waiters = [waiter for waiter in self._waiters if not waiter[1].done()]
+
+    async def _last(self) -> int:
+        while True:
+            try:
+                return await self._bus.last()
+            except UnansweredError:
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def _fill(self, last: int) -> None:
+        while self.seq < last:
+            try:
+                missing = await self._bus.read(self.seq + 1, min(last, self.seq + _FILL))
+            except UnansweredError:
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            for stored in missing:
+                self._take(stored)
+
+    def _take(self, stored: Stored) -> None:
+        assert stored.seq == self.seq + 1, (stored.seq, self.seq)
+        recorded = read(stored.seq, stored.stored_ns, stored.payload)
+        for fold in self._folds.values():
+            fold.apply(recorded)
+        self.seq = stored.seq

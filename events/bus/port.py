@@ -1,0 +1,141 @@
+"""The bus as every worker sees it: appends that may be fenced, a tail in order, and the intake.
+
+What an answer means was measured against nats-server 2.15.1, and both implementations keep to it:
+
+- An append that fails with `Unanswered` may have been stored, or may be stored later. Asking again proves
+  nothing when it finds nothing; only the fence decides.
+- An expected sequence is checked before deduplication: a retry of a stored message is `Stale`.
+- Deduplication compares ids alone: a known id with another subject and payload is answered as a duplicate and
+  dropped. A batch with one known id is refused whole (`Known`), with one stale expectation as well (`Stale`).
+- Two members of one batch may not expect on the same subject, and a literal subject is the only kind
+  that an expectation is given for.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A message of the ledger; `seq` counts from 1 without a gap, `stored_ns` is Unix time in nanoseconds."""
+
+    seq: int
+    stored_ns: int
+    subject: str
+    id: str
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to append; `expect` is the sequence that the last message on this very subject must have.
+
+    `expect=0` means that there is none yet, `None` that it does not matter.
+    """
+
+    subject: str
+    id: str
+    payload: bytes
+    expect: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Stored and on disk: `seq` of the message, or of the last one of a batch.
+
+    With `duplicate` nothing was stored now: the id is known, and `seq` is where the bus says it stands.
+    """
+
+    seq: int
+    duplicate: bool = False
+
+
+class BusError(Exception):
+    """Something about the bus; `code` is stable."""
+
+    code = "Bus"
+
+
+class UnansweredError(BusError):
+    """Nobody knows whether it was stored, and it may still be: read, fold, decide again."""
+
+    code = "BusUnanswered"
+
+
+class StaleError(BusError):
+    """The subject has moved on, or this very message was stored before: read, fold, decide again."""
+
+    code = "BusStale"
+
+
+class KnownError(BusError):
+    """One id of the batch is known, so none of it was stored now."""
+
+    code = "BusKnown"
+
+
+class DeniedError(BusError):
+    """The bus does not let this worker do that; nothing was stored. The sentence names worker and subject."""
+
+    code = "BusDenied"
+
+
+class FullError(BusError):
+    """The store has no room; nothing was stored."""
+
+    code = "BusFull"
+
+
+class TooLargeError(BusError):
+    """The message is longer than the bus takes; nothing was stored."""
+
+    code = "BusTooLarge"
+
+
+Handler = Callable[[str, bytes], Awaitable[bytes]]
+"""Answers one intake message: subject and payload in, reply out."""
+
+
+class Bus(Protocol):
+    """One worker's connection. Every call ends in bounded time, with an answer or one of the errors above."""
+
+    async def append(self, message: Outgoing) -> Ack:
+        """The message is stored for good, in the stream that its subject belongs to."""
+        ...
+
+    async def append_batch(self, messages: Sequence[Outgoing]) -> Ack:
+        """All of the messages (2 to 1,000) are stored, next to each other and in order, or none is."""
+        ...
+
+    async def last(self) -> int:
+        """The ledger's last sequence, as its leader says it; 0 when it is empty."""
+        ...
+
+    async def last_on(self, subject: str) -> Stored | None:
+        """The ledger's last message on a literal subject, as the leader says it."""
+        ...
+
+    async def read(self, first: int, last: int) -> list[Stored]:
+        """The ledger's messages from `first` to `last`, inclusive; the caller bounds the range (<= 1,000)."""
+        ...
+
+    def tail(self, after: int) -> AsyncGenerator[list[Stored]]:
+        """Every ledger message after sequence `after`, as they are stored, in non-empty groups.
+
+        It is a doorbell with a payload: a group may repeat, skip or reorder after a reconnection, and the
+        one who reads (`events.bus.ledger`) puts it right. It survives a restart of the server.
+        """
+        ...
+
+    async def serve(self, subject: str, queue: str, handler: Handler) -> None:
+        """From now on messages on `subject` (wildcards allowed) are answered by `handler`, each in a task."""
+        ...
+
+    async def ask(self, subject: str, payload: bytes, timeout_seconds: float) -> bytes:
+        """The answer of whoever serves the subject; `UnansweredError` when nobody does in time."""
+        ...
+
+    async def close(self) -> None:
+        """The connection is gone and its tasks have ended."""
+        ...

@@ -1,0 +1,120 @@
+"""How an event looks on the wire: CloudEvents 1.0 in structured JSON, readable in ten years.
+
+Subject: `vs.<org>.<writer>.<kind>.<id>.<noun>.<participle>`, so that one line permits one worker.
+"""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
+
+import msgspec
+
+from events.fact import Fact
+from events.registry import NEWEST, UnknownEventError, decode
+from schemas.names import Id
+
+SUBJECTS: Final = "vs.>"
+"""Every event's subject lies under this."""
+
+
+class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """CloudEvents attributes, with causation, correlation and a W3C trace context derived from the ids."""
+
+    id: Id
+    source: str
+    type: str
+    time: Annotated[dt.datetime, msgspec.Meta(tz=True)]
+    subject: str
+    correlationid: Id
+    traceparent: str
+    data: msgspec.Raw
+    causationid: Id | None = None
+    specversion: Literal["1.0"] = "1.0"
+    datacontenttype: Literal["application/json"] = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An event as it stands in the ledger: its place, when the bus stored it, and what happened."""
+
+    seq: int
+    stored_ns: int
+    """Unix time in nanoseconds on the bus server's clock."""
+    id: str
+    writer: str
+    time: dt.datetime
+    """When the writer says it happened."""
+    cause: str | None
+    correlation: str
+    type: str
+    fact: Fact
+
+    @property
+    def stored_at(self) -> dt.datetime:
+        """When the bus stored it, to the microsecond."""
+        return dt.datetime.fromtimestamp(self.stored_ns // 1000 / 1e6, dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Addressed:
+    """An event ready for the bus: subject, message id, bytes."""
+
+    subject: str
+    id: str
+    payload: bytes
+
+
+def address(
+    fact: Fact,
+    *,
+    writer: str,
+    id: str,
+    time: dt.datetime,
+    cause: str | None,
+    correlation: str,
+) -> Addressed:
+    """The bytes of an event and where they go; the subject follows from the fact and its writer alone."""
+    row = NEWEST[type(fact)]
+    assert writer == row.writer or (row.per_host and writer.startswith(f"{row.writer}-")), (writer, row.tag)
+    entity = row.entity(fact)
+    envelope = Envelope(
+        id=id,
+        source=f"/virtscale/{writer}",
+        type=row.tag,
+        time=time,
+        subject=f"{fact.org}/{row.kind}/{entity}",
+        causationid=cause,
+        correlationid=correlation,
+        # The ids are 128 bits of hash: the correlation is the trace and half of the event's own id its span.
+        traceparent=f"00-{correlation}-{id[:16]}-01",
+        data=msgspec.Raw(msgspec.json.encode(fact)),
+    )
+    subject = f"vs.{fact.org}.{writer}.{row.kind}.{entity}.{row.name}"
+    return Addressed(subject, id, msgspec.json.encode(envelope))
+
+
+_envelopes: Final = msgspec.json.Decoder(Envelope)
+
+
+def read(seq: int, stored_ns: int, payload: bytes) -> Recorded:
+    """The event that the ledger holds at `seq`; `UnknownEventError` when it cannot be understood."""
+    try:
+        envelope = _envelopes.decode(payload)
+    except msgspec.DecodeError as error:
+        raise UnknownEventError(f"Ledger sequence {seq} is not an event: {error}.") from error
+    return Recorded(
+        seq=seq,
+        stored_ns=stored_ns,
+        id=envelope.id,
+        writer=envelope.source.removeprefix("/virtscale/"),
+        time=envelope.time,
+        cause=envelope.causationid,
+        correlation=envelope.correlationid,
+        type=envelope.type,
+        fact=decode(envelope.type, envelope.data),
+    )
+
+
+def fence(org: str) -> str:
+    """The literal subject that serialises every decision about an org."""
+    return f"vs.{org}.gate.org.{org}.gate.decided"

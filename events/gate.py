@@ -1,0 +1,153 @@
+"""The gate's word: one event per round, with what it saw, what it answered and what it orders.
+
+Orders stand inside the decision and are events in their own right: `wake.ordered`, `boot.ordered`,
+`drain.ordered`, `drain.cancelled`, `suspend.ordered`, `stop.ordered` are the tags of their union.
+"""
+
+from typing import Literal
+
+from events.fact import Fact, Moment
+from schemas.capacity import Dimension, Size
+from schemas.codes import Code, Outcome
+from schemas.names import Count, Id, Name
+from schemas.struct import Value
+
+MOST_ANSWERS = 64
+"""Answers in one round; with 48 KB of orders the bound of a decision (design, protocol 4)."""
+
+MOST_BYTES = 48_000
+"""A decision's data stays below this, so that its leaf in the audit tree stays below 65,535 bytes."""
+
+
+class Evidence(Value, frozen=True):
+    """One dimension's arithmetic: used + reserved + requested = projected, against quota and limit."""
+
+    dimension: Dimension
+    used: Count
+    """Awake, proven by an outcome."""
+    reserved: Count
+    """Ordered awake and not yet proven."""
+    requested: Count
+    projected: Count
+    quota: Count
+    limit: Count
+
+
+class Answer(Value, frozen=True):
+    """What became of one request, with the numbers that decided it."""
+
+    request: Id
+    request_seq: Count
+    pool: Name
+    outcome: Outcome
+    code: Code
+    asked: Count
+    """VMs that the request wanted to move."""
+    granted: Count
+    evidence: tuple[Evidence, ...]
+
+
+class ContractRef(Value, frozen=True):
+    """Which contract, in which version, and how far above quota it lets the org grow."""
+
+    id: Name
+    version: Count
+    allowance_bp: Count
+
+
+Purpose = Literal["serve", "stock"]
+"""Why a VM is awake: to serve, or only to be prepared and put to sleep."""
+
+
+class WakeOrdered(Value, frozen=True, tag_field="order", tag="wake.ordered"):
+    """Resume a VM that sleeps. The order's id is the reservation that its outcome must name."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    size: Size
+    request: Id
+    purpose: Purpose
+    begin_by: Moment
+    ready_seconds: Count
+
+
+class BootOrdered(Value, frozen=True, tag_field="order", tag="boot.ordered"):
+    """Start a VM that is off, defining it from the template when it does not exist."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    size: Size
+    template: Name
+    request: Id
+    purpose: Purpose
+    begin_by: Moment
+    ready_seconds: Count
+
+
+class DrainOrdered(Value, frozen=True, tag_field="order", tag="drain.ordered"):
+    """Send the VM no new work and wait until its sessions end, at most `drain_seconds`."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    reservation: Id
+    request: Id
+    drain_seconds: Count
+
+
+class DrainCancelled(Value, frozen=True, tag_field="order", tag="drain.cancelled"):
+    """Demand came back first: the VM serves again. `drain` is the order that no longer holds."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    reservation: Id
+    drain: Id
+    request: Id
+
+
+class SuspendOrdered(Value, frozen=True, tag_field="order", tag="suspend.ordered"):
+    """Put the VM to sleep; `vm.quiesced` with this reservation releases its capacity."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    reservation: Id
+    request: Id
+
+
+class StopOrdered(Value, frozen=True, tag_field="order", tag="stop.ordered"):
+    """Switch the VM off: it runs and does not serve, and only `vm.stopped` proves that it no longer runs."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    reservation: Id
+    request: Id
+
+
+Order = WakeOrdered | BootOrdered | DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
+
+
+class GateDecided(Fact, frozen=True):
+    """One round of one gate for one org; the only event that raises usage.
+
+    `through` is the sequence of the last request considered: every request at or below it is answered, for
+    ever. `state_seq` is what the gate had folded, `now` the clock it decided by, `rules` the version of the
+    rules: with these, a replay reaches the same answers.
+    """
+
+    gate: str
+    through: Count
+    state_seq: Count
+    now: Moment
+    contract: ContractRef | None
+    rules: str
+    answers: tuple[Answer, ...]
+    orders: tuple[Order, ...]

@@ -1,0 +1,14 @@
+"""What became of the gate's orders when nobody says so."""
+
+from events.fact import Fact, Moment
+from schemas.names import Id, Name
+
+
+class OrderOverdue(Fact, frozen=True):
+    """An order is past its time without an outcome: an alarm. Usage stays, for unknown counts as awake."""
+
+    vm: Name
+    order: Id
+    kind: str
+    due_at: Moment
+    observed_at: Moment

@@ -1,0 +1,18 @@
+"""Somebody or something wants fewer VMs awake in a pool."""
+
+from typing import Annotated
+
+import msgspec
+
+from events.fact import Fact, Moment
+from schemas.names import Name
+
+
+class QuiesceRequested(Fact, frozen=True):
+    """`count` serving VMs of the pool shall be drained and suspended."""
+
+    pool: Name
+    publisher: Name
+    key: str
+    count: Annotated[int, msgspec.Meta(ge=1)]
+    received_at: Moment

@@ -1,0 +1,128 @@
+"""The one table of events: which there are, who writes them, and about what.
+
+From it come the decoder, JSON Schema, AsyncAPI and the permissions of the bus. An event is in the ledger for
+ever, so a row is never removed or redefined: a new shape is a new row with the next version, and an upcaster
+from the one before.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from events.contract import ContractTookEffect
+from events.fact import Fact
+from events.gate import GateDecided
+from events.host import HostRegistered
+from events.mail import MailAccepted, MailFailed
+from events.order import OrderOverdue
+from events.person import PersonErased, PersonEraseRequested
+from events.pool import PoolDefined
+from events.quiesce import QuiesceRequested
+from events.scale import ScaleRequested
+from events.stock import StockRequested
+from events.vm import (
+    VmAnnounced,
+    VmAnnounceFailed,
+    VmBooted,
+    VmDefined,
+    VmDrained,
+    VmFoundAwake,
+    VmQuiesced,
+    VmReady,
+    VmResumed,
+    VmStopped,
+    VmUnready,
+    VmWakeFailed,
+)
+
+Kind = Literal["org", "pool", "vm", "host", "person"]
+"""The lasting thing an event is about. Never a request or a mail: subjects cost the server memory for ever."""
+
+Writer = Literal["signal", "gate", "waker", "prober", "announcer", "notifier"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One version of one event: its name, struct, writer, the kind of thing it is about, and how to raise it.
+
+    `per_host` writers are many: `waker` writes as `waker-<host>`.
+    """
+
+    name: str
+    version: int
+    struct: type[Fact]
+    writer: Writer
+    kind: Kind
+    upcast: Callable[[Fact], Fact] | None = None
+
+    @property
+    def tag(self) -> str:
+        """The wire type: `scale.requested.v1`."""
+        return f"{self.name}.v{self.version}"
+
+    @property
+    def per_host(self) -> bool:
+        """Whether each host has a writer of its own."""
+        return self.writer == "waker"
+
+    def entity(self, fact: Fact) -> str:
+        """The id of the thing the event is about."""
+        return str(getattr(fact, self.kind))
+
+
+ROWS: Final[tuple[Row, ...]] = (
+    Row("scale.requested", 1, ScaleRequested, "signal", "pool"),
+    Row("quiesce.requested", 1, QuiesceRequested, "signal", "pool"),
+    Row("stock.requested", 1, StockRequested, "signal", "pool"),
+    Row("person.erase-requested", 1, PersonEraseRequested, "signal", "person"),
+    Row("contract.took-effect", 1, ContractTookEffect, "gate", "org"),
+    Row("pool.defined", 1, PoolDefined, "gate", "pool"),
+    Row("gate.decided", 1, GateDecided, "gate", "org"),
+    Row("order.overdue", 1, OrderOverdue, "gate", "vm"),
+    Row("host.registered", 1, HostRegistered, "waker", "host"),
+    Row("vm.defined", 1, VmDefined, "waker", "vm"),
+    Row("vm.resumed", 1, VmResumed, "waker", "vm"),
+    Row("vm.booted", 1, VmBooted, "waker", "vm"),
+    Row("vm.wake-failed", 1, VmWakeFailed, "waker", "vm"),
+    Row("vm.quiesced", 1, VmQuiesced, "waker", "vm"),
+    Row("vm.stopped", 1, VmStopped, "waker", "vm"),
+    Row("vm.found-awake", 1, VmFoundAwake, "waker", "vm"),
+    Row("vm.ready", 1, VmReady, "prober", "vm"),
+    Row("vm.unready", 1, VmUnready, "prober", "vm"),
+    Row("vm.announced", 1, VmAnnounced, "announcer", "vm"),
+    Row("vm.announce-failed", 1, VmAnnounceFailed, "announcer", "vm"),
+    Row("vm.drained", 1, VmDrained, "announcer", "vm"),
+    Row("mail.accepted", 1, MailAccepted, "notifier", "person"),
+    Row("mail.failed", 1, MailFailed, "notifier", "person"),
+    Row("person.erased", 1, PersonErased, "notifier", "person"),
+)
+
+BY_TAG: Final[dict[str, Row]] = {row.tag: row for row in ROWS}
+
+NEWEST: Final[dict[type[Fact], Row]] = {row.struct: row for row in ROWS if row.upcast is None}
+"""How to write a fact: only the newest version of an event is ever written."""
+
+_BY_NAME_VERSION: Final = {(row.name, row.version): row for row in ROWS}
+
+
+class UnknownEventError(Exception):
+    """The ledger holds an event that this program does not know or cannot read: whoever folds it must stop."""
+
+    code = "UnknownEvent"
+
+
+def decode(tag: str, data: msgspec.Raw | bytes) -> Fact:
+    """The fact in its newest version; `UnknownEventError` when the tag or a field is not in the registry."""
+    row = BY_TAG.get(tag)
+    if row is None:
+        raise UnknownEventError(f"The ledger holds an event of type {tag}, which this version does not know.")
+    try:
+        fact = msgspec.json.decode(data, type=row.struct)
+    except msgspec.DecodeError as error:
+        raise UnknownEventError(f"The ledger holds a {tag} that cannot be read: {error}.") from error
+    while row.upcast is not None:
+        fact = row.upcast(fact)
+        row = _BY_NAME_VERSION[row.name, row.version + 1]
+    return fact

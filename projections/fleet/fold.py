@@ -1,0 +1,308 @@
+"""Pools, VMs and hosts, folded from the ledger; each event costs the same however many VMs there are."""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+from events.envelope import Recorded
+from events.gate import (
+    BootOrdered,
+    DrainCancelled,
+    DrainOrdered,
+    GateDecided,
+    Order,
+    Purpose,
+    StopOrdered,
+    SuspendOrdered,
+    WakeOrdered,
+)
+from events.host import HostRegistered
+from events.order import OrderOverdue
+from events.pool import PoolDefined
+from events.vm import (
+    Sleep,
+    VmAnnounced,
+    VmAnnounceFailed,
+    VmBooted,
+    VmDefined,
+    VmDrained,
+    VmFoundAwake,
+    VmQuiesced,
+    VmReady,
+    VmResumed,
+    VmStopped,
+    VmUnready,
+    VmWakeFailed,
+)
+from projections.fleet.life import NEXT, STAYING, UNDER_ORDER, State
+from schemas.capacity import Size
+from schemas.pool import Pool
+
+_HOLDS_NO_MEMORY: Final = frozenset({"stopped"})
+_PATIENCE: Final = dt.timedelta(seconds=60)
+"""How long an order that starts nothing may take until it is overdue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vm:
+    """One VM as the ledger tells it. `reservation` is set exactly while it counts as awake."""
+
+    org: str
+    name: str
+    pool: str
+    host: str
+    size: Size
+    state: State
+    reservation: str | None = None
+    proven: bool = False
+    """Its waker said that it runs under this reservation."""
+    request: str | None = None
+    """The request that its present life answers."""
+    purpose: Purpose = "serve"
+    order: str | None = None
+    """The latest order that concerns it."""
+    due_at: dt.datetime | None = None
+    """When the latest order should have had its outcome, by the clock of the gate that gave it."""
+    alarmed: bool = False
+    """The order is known to be overdue."""
+    address: str | None = None
+    domain: str | None = None
+    boot_id: str | None = None
+    since_seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """One hypervisor, and the memory in MiB that it lends to guests."""
+
+    name: str
+    uri: str
+    substrate: str
+    memory_mib: int
+
+
+class Fleet:
+    """All pools, VMs and hosts, with an index of each pool's VMs by state and of VMs that await the gate."""
+
+    def __init__(self) -> None:
+        self.pools: dict[tuple[str, str], Pool] = {}
+        self.hosts: dict[str, Host] = {}
+        self.vms: dict[tuple[str, str], Vm] = {}
+        self._members: dict[tuple[str, str], dict[State, dict[str, None]]] = {}
+        self._attention: dict[str, dict[str, None]] = {}
+        self._highest: dict[tuple[str, str], int] = {}
+        self._lent_mib: dict[str, int] = {}
+        self._under_order: dict[tuple[str, str], None] = {}
+
+    def free_mib(self, host: str) -> int:
+        """Memory that a new VM could take on the host; paused guests hold theirs, guests that are off do not."""
+        return self.hosts[host].memory_mib - self._lent_mib.get(host, 0)
+
+    def members(self, org: str, pool: str, state: State) -> Mapping[str, None]:
+        """The pool's VMs in a state, in the order they came into it."""
+        return self._members.get((org, pool), {}).get(state, {})
+
+    def count(self, org: str, pool: str, states: frozenset[State]) -> int:
+        """How many VMs of the pool are in one of the states."""
+        return sum(len(self.members(org, pool, state)) for state in states)
+
+    def total(self, org: str, pool: str) -> int:
+        """How many VMs the pool has, in any state."""
+        return sum(len(names) for names in self._members.get((org, pool), {}).values())
+
+    def staying(self, org: str, pool: str) -> int:
+        """VMs that serve the pool or soon will; stock under preparation and leavers are not among them."""
+        stock = sum(
+            1
+            for state in ("booting", "waking", "warm")
+            for name in self.members(org, pool, state)
+            if self.vms[org, name].purpose == "stock"
+        )
+        return self.count(org, pool, STAYING) - stock
+
+    def attention(self, org: str) -> Iterator[Vm]:
+        """VMs whose next step is the gate's to order, in the order they came to need it."""
+        return (self.vms[org, name] for name in self._attention.get(org, {}))
+
+    def needing(self) -> Iterable[str]:
+        """Orgs with a VM whose next step is the gate's to order."""
+        return self._attention.keys()
+
+    def overdue(self, now: dt.datetime) -> Iterator[Vm]:
+        """VMs whose order is past its time without an outcome, and without an alarm yet."""
+        under_order = (self.vms[key] for key in self._under_order)
+        return (vm for vm in under_order if not vm.alarmed and vm.due_at is not None and vm.due_at < now)
+
+    def highest(self, org: str, pool: str) -> int:
+        """The highest number that a VM of the pool ever had; names are not given twice."""
+        return self._highest.get((org, pool), 0)
+
+    def apply(self, recorded: Recorded) -> None:
+        """The fleet now includes the event."""
+        seq = recorded.seq
+        match recorded.fact:
+            case HostRegistered(host=host, uri=uri, substrate=substrate, memory_mib=memory_mib):
+                self.hosts[host] = Host(host, uri, substrate, memory_mib)
+            case PoolDefined(org=org, pool=pool, definition=definition):
+                self.pools[org, pool] = definition
+            case GateDecided(org=org, orders=orders, now=now):
+                for order in orders:
+                    self._order(org, order, now, seq)
+            case OrderOverdue(org=org, vm=vm, order=order):
+                known = self.vms.get((org, vm))
+                if known is not None and known.order == order:
+                    self._put(replace(known, alarmed=True))
+            case VmDefined(org=org, vm=vm, domain=domain, address=address):
+                if (org, vm) in self.vms:
+                    self._put(replace(self.vms[org, vm], domain=domain, address=address))
+            case VmResumed(org=org, vm=vm, reservation=reservation):
+                self._prove(org, vm, reservation)
+            case VmBooted(org=org, vm=vm, reservation=reservation):
+                self._prove(org, vm, reservation)
+            case VmReady(org=org, vm=vm, reservation=reservation, boot_id=boot_id):
+                known = self._held(org, vm, reservation)
+                if known is not None:
+                    self._put(replace(known, boot_id=boot_id))
+                    self._step(org, vm, "vm.ready", seq)
+            case VmUnready(org=org, vm=vm, reservation=reservation):
+                if self._held(org, vm, reservation):
+                    self._step(org, vm, "vm.unready", seq)
+            case VmAnnounced(org=org, vm=vm, reservation=reservation, order=order):
+                held = self._held(org, vm, reservation)
+                if held and held.order == order:
+                    self._step(org, vm, "vm.announced", seq)
+            case VmAnnounceFailed(org=org, vm=vm, reservation=reservation, order=order):
+                held = self._held(org, vm, reservation)
+                if held and held.order == order:
+                    self._step(org, vm, "vm.announce-failed", seq)
+            case VmDrained(org=org, vm=vm, reservation=reservation, drain=drain):
+                held = self._held(org, vm, reservation)
+                if held and held.order == drain:
+                    self._step(org, vm, "vm.drained", seq)
+            case VmQuiesced(org=org, vm=vm, reservation=reservation):
+                self._end(org, vm, reservation, "paused", seq)
+            case VmWakeFailed(org=org, vm=vm, reservation=reservation, found=found):
+                self._end(org, vm, reservation, found, seq)
+            case VmStopped(org=org, vm=vm, reservation=reservation, found=found):
+                self._end(org, vm, reservation, found, seq)
+            case VmFoundAwake() as stray:
+                self._stray(stray, seq)
+            case _:
+                pass
+
+    def _prove(self, org: str, vm: str, reservation: str) -> None:
+        known = self._held(org, vm, reservation)
+        if known is not None:
+            self._put(replace(known, proven=True))
+
+    def _held(self, org: str, vm: str, reservation: str) -> Vm | None:
+        known = self.vms.get((org, vm))
+        return known if known is not None and known.reservation == reservation else None
+
+    def _order(self, org: str, order: Order, now: dt.datetime, seq: int) -> None:
+        known = self.vms.get((org, order.vm))
+        match order:
+            case WakeOrdered() | BootOrdered():
+                if known is None:
+                    known = Vm(org, order.vm, order.pool, order.host, order.size, "stopped")
+                self._put(
+                    replace(
+                        known,
+                        host=order.host,
+                        size=order.size,
+                        state="waking" if isinstance(order, WakeOrdered) else "booting",
+                        reservation=order.id,
+                        proven=False,
+                        request=order.request,
+                        purpose=order.purpose,
+                        order=order.id,
+                        due_at=order.begin_by + dt.timedelta(seconds=order.ready_seconds),
+                        alarmed=False,
+                        since_seq=seq,
+                    )
+                )
+            case DrainOrdered():
+                due_at = now + dt.timedelta(seconds=order.drain_seconds) + _PATIENCE
+                self._follow(known, order, "drain.ordered", due_at, seq)
+            case DrainCancelled():
+                self._follow(known, order, "drain.cancelled", now + _PATIENCE, seq)
+            case SuspendOrdered():
+                self._follow(known, order, "suspend.ordered", now + _PATIENCE, seq)
+            case StopOrdered():
+                self._follow(known, order, "stop.ordered", now + _PATIENCE, seq)
+
+    def _follow(
+        self,
+        known: Vm | None,
+        order: DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered,
+        event: str,
+        due_at: dt.datetime,
+        seq: int,
+    ) -> None:
+        if known is None or known.reservation != order.reservation or (known.state, event) not in NEXT:
+            return
+        self._put(replace(known, order=order.id, due_at=due_at, alarmed=False))
+        self._step(known.org, known.name, event, seq)
+
+    def _step(self, org: str, vm: str, event: str, seq: int) -> None:
+        known = self.vms[org, vm]
+        state = NEXT.get((known.state, event))
+        if state is not None:
+            self._put(replace(known, state=state, since_seq=seq))
+
+    def _end(self, org: str, vm: str, reservation: str | None, found: Sleep, seq: int) -> None:
+        known = self.vms.get((org, vm))
+        if known is None or known.reservation != reservation:
+            return
+        asleep = replace(known, reservation=None, proven=False, order=None, purpose="serve", since_seq=seq)
+        match found:
+            case "paused":
+                self._put(replace(asleep, state="quiesced"))
+            case "off" | "missing":
+                self._put(replace(asleep, state="stopped"))
+
+    def _stray(self, stray: VmFoundAwake, seq: int) -> None:
+        known = self.vms.get((stray.org, stray.vm))
+        if known is None:
+            known = Vm(stray.org, stray.vm, stray.pool, stray.host, stray.size, "stopped")
+        if known.reservation is None:
+            awake = replace(known, state="stray", reservation=stray.reservation, proven=True, order=None)
+            self._put(replace(awake, since_seq=seq))
+
+    def _put(self, vm: Vm) -> None:
+        """The VM replaces its former self in every index."""
+        key = (vm.org, vm.name)
+        former = self.vms.get(key)
+        self.vms[key] = vm
+        states = self._members.setdefault((vm.org, vm.pool), {})
+        if former is None or former.state != vm.state:
+            if former is not None:
+                del states[former.state][vm.name]
+            states.setdefault(vm.state, {})[vm.name] = None
+        number = int(vm.name.rpartition("-")[2]) if vm.name.rpartition("-")[2].isdecimal() else 0
+        self._highest[vm.org, vm.pool] = max(number, self.highest(vm.org, vm.pool))
+        self._charge(former, -1)
+        self._charge(vm, +1)
+        if vm.state in UNDER_ORDER:
+            self._under_order[key] = None
+        else:
+            self._under_order.pop(key, None)
+        waiting = self._attention.setdefault(vm.org, {})
+        if _awaits_gate(vm):
+            waiting[vm.name] = None
+        else:
+            waiting.pop(vm.name, None)
+        if not waiting:
+            del self._attention[vm.org]
+
+    def _charge(self, vm: Vm | None, sign: int) -> None:
+        if vm is None or vm.state in _HOLDS_NO_MEMORY:
+            return
+        self._lent_mib[vm.host] = self._lent_mib.get(vm.host, 0) + sign * vm.size.memory_mib
+
+
+def _awaits_gate(vm: Vm) -> bool:
+    if vm.state == "warm":
+        return vm.purpose == "stock"
+    return vm.state in {"drained", "unready", "unannounced", "stray"}

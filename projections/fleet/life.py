@@ -1,0 +1,58 @@
+"""The life of a VM as a table: in which state which event leads where.
+
+What is not in the table changes nothing: a late, repeated or foreign event finds no row. Three events end an
+awake life from any state, because they are proof that the domain does not run: `vm.quiesced`, `vm.stopped` and
+`vm.wake-failed`.
+"""
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+State = Literal[
+    "booting",
+    "waking",
+    "warm",
+    "serving",
+    "draining",
+    "drained",
+    "suspending",
+    "quiesced",
+    "stopping",
+    "stopped",
+    "unready",
+    "unannounced",
+    "stray",
+]
+
+ASLEEP: Final[frozenset[State]] = frozenset({"quiesced", "stopped"})
+"""States in which a VM counts no compute."""
+
+STAYING: Final[frozenset[State]] = frozenset({"booting", "waking", "warm", "serving"})
+"""States of a VM that is there for its pool's demand, or soon will be."""
+
+UNDER_ORDER: Final[frozenset[State]] = frozenset(
+    {"booting", "waking", "warm", "draining", "suspending", "stopping"}
+)
+"""States that an order put the VM into and that a worker's outcome ends."""
+
+NEXT: Final[Mapping[tuple[State, str], State]] = {
+    # orders of the gate
+    ("quiesced", "wake.ordered"): "waking",
+    ("stopped", "boot.ordered"): "booting",
+    ("serving", "drain.ordered"): "draining",
+    ("draining", "drain.cancelled"): "warm",
+    ("drained", "drain.cancelled"): "warm",
+    ("drained", "suspend.ordered"): "suspending",
+    ("warm", "suspend.ordered"): "suspending",  # prepared stock, on its way to sleep
+    ("unannounced", "suspend.ordered"): "suspending",
+    ("stray", "suspend.ordered"): "suspending",
+    ("unready", "stop.ordered"): "stopping",
+    # outcomes
+    ("waking", "vm.ready"): "warm",
+    ("booting", "vm.ready"): "warm",
+    ("waking", "vm.unready"): "unready",
+    ("booting", "vm.unready"): "unready",
+    ("warm", "vm.announced"): "serving",
+    ("warm", "vm.announce-failed"): "unannounced",
+    ("draining", "vm.drained"): "drained",
+}

@@ -1,0 +1,102 @@
+"""Usage is a set: which VM holds which size under which reservation. It is never a counter that drifts.
+
+Only a decision of the gate, or a VM found awake that nobody ordered, adds to it; only proof that a domain does
+not run, naming the same reservation, takes from it. Everything else folds to nothing, so that duplicates, late
+outcomes and outcomes of somebody else's reservation change nothing.
+"""
+
+from dataclasses import dataclass, replace
+
+from events.contract import ContractTookEffect
+from events.envelope import Recorded
+from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.vm import VmBooted, VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
+from schemas.capacity import NOTHING, Capacity, Size
+from schemas.contract import Contract
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """One VM counts `size` under `reservation`; `proven` once its waker said that it runs."""
+
+    pool: str
+    size: Size
+    reservation: str
+    proven: bool
+    stray: bool = False
+
+
+class Usage:
+    """Holdings by org and VM, with totals per org kept as they change."""
+
+    def __init__(self) -> None:
+        self.contracts: dict[str, Contract] = {}
+        self.holdings: dict[tuple[str, str], Holding] = {}
+        self._proven: dict[str, Capacity] = {}
+        self._reserved: dict[str, Capacity] = {}
+        self._strays: dict[str, int] = {}
+
+    def used(self, org: str) -> Capacity:
+        """Capacity of VMs proven awake."""
+        return self._proven.get(org, NOTHING)
+
+    def reserved(self, org: str) -> Capacity:
+        """Capacity of VMs ordered awake without an outcome yet; unknown counts as awake."""
+        return self._reserved.get(org, NOTHING)
+
+    def strays(self, org: str) -> int:
+        """VMs awake that nobody ordered; growth stops while there is one."""
+        return self._strays.get(org, 0)
+
+    def apply(self, recorded: Recorded) -> None:
+        """Usage now includes the event."""
+        match recorded.fact:
+            case ContractTookEffect(org=org, contract=contract):
+                self.contracts[org] = contract
+            case GateDecided(org=org, orders=orders):
+                for order in orders:
+                    if isinstance(order, WakeOrdered | BootOrdered):
+                        self._hold(org, order.vm, Holding(order.pool, order.size, order.id, proven=False))
+            case VmResumed(org=org, vm=vm, reservation=reservation):
+                self._prove(org, vm, reservation)
+            case VmBooted(org=org, vm=vm, reservation=reservation):
+                self._prove(org, vm, reservation)
+            case VmWakeFailed(org=org, vm=vm, reservation=reservation):
+                self._release(org, vm, reservation)
+            case VmQuiesced(org=org, vm=vm, reservation=reservation):
+                self._release(org, vm, reservation)
+            case VmStopped(org=org, vm=vm, reservation=reservation):
+                self._release(org, vm, reservation)
+            case VmFoundAwake(org=org, vm=vm, pool=pool, size=size, reservation=reservation):
+                if (org, vm) not in self.holdings:
+                    self._hold(org, vm, Holding(pool, size, reservation, proven=True, stray=True))
+            case _:
+                pass
+
+    def _hold(self, org: str, vm: str, holding: Holding) -> None:
+        former = self.holdings.get((org, vm))
+        if former is not None:
+            self._subtract(org, former)
+        self.holdings[org, vm] = holding
+        self._add(org, holding)
+
+    def _prove(self, org: str, vm: str, reservation: str) -> None:
+        holding = self.holdings.get((org, vm))
+        if holding is not None and holding.reservation == reservation and not holding.proven:
+            self._hold(org, vm, replace(holding, proven=True))
+
+    def _release(self, org: str, vm: str, reservation: str | None) -> None:
+        holding = self.holdings.get((org, vm))
+        if holding is not None and holding.reservation == reservation:
+            del self.holdings[org, vm]
+            self._subtract(org, holding)
+
+    def _add(self, org: str, holding: Holding) -> None:
+        totals = self._proven if holding.proven else self._reserved
+        totals[org] = totals.get(org, NOTHING) + holding.size.compute
+        self._strays[org] = self._strays.get(org, 0) + holding.stray
+
+    def _subtract(self, org: str, holding: Holding) -> None:
+        totals = self._proven if holding.proven else self._reserved
+        totals[org] = totals[org] - holding.size.compute
+        self._strays[org] = self._strays[org] - holding.stray

@@ -1,0 +1,63 @@
+"""The house: where the parts of one installation are. `house.toml` in its directory says it to every worker."""
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from schemas.names import Name
+from schemas.struct import Value
+
+
+class HostPlace(Value, frozen=True):
+    """One hypervisor: its libvirt URI, what substrate runs there, and the memory it lends to guests."""
+
+    name: Name
+    uri: str
+    substrate: str
+    memory_mib: int
+    first_port: int
+    """Guests of this host answer on loopback ports from here on."""
+
+
+class House(Value, frozen=True):
+    """Paths and addresses of one installation. All paths are absolute."""
+
+    directory: str
+    bus_url: str
+    keys: str
+    """Directory with one nkey seed file per worker, `<name>.nk`, mode 0600."""
+    contracts: str
+    """Directory with contract files, `<org>.toml`."""
+    pools: str
+    """Directory with pool files, `<org>.<pool>.toml`."""
+    templates: str
+    """Directory with one directory per VM template."""
+    vault: str
+    hosts: tuple[HostPlace, ...]
+    balancer_socket: str
+    balancer_config: str
+    balancer_base: str
+    """The part of the balancer's configuration that the announcer does not own."""
+    smtp_host: str
+    smtp_port: int
+    prometheus_url: str
+    metrics_port: int
+    """Where the workers' own metrics are, on loopback."""
+
+
+class HouseError(ValueError):
+    """There is no house here, or its description cannot be read."""
+
+    code = "HouseUnreadable"
+
+
+def load(directory: Path) -> House:
+    """The house in a directory, or `HouseError` that says how to make one."""
+    path = directory / "house.toml"
+    try:
+        return msgspec.convert(tomllib.loads(path.read_text()), House, strict=True)
+    except FileNotFoundError:
+        raise HouseError(f"There is no house in {directory}: start one with `make up`.") from None
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise HouseError(f"{path} cannot be read: {error}.") from error

@@ -1,0 +1,28 @@
+"""Names that may stand in a subject: nothing in them can widen, split or end one."""
+
+import re
+from typing import Annotated, Final
+
+import msgspec
+
+# `(?![\s\S])` and not `$`: Python's `$` also matches before a trailing newline, which would let "acme\n" through.
+_NAME: Final = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?(?![\s\S])"
+_ID: Final = r"^[0-9a-f]{32}(?![\s\S])"
+
+Name = Annotated[
+    str, msgspec.Meta(pattern=_NAME, description="lower case letters, digits, inner dashes; 1 to 40 long")
+]
+"""An org, pool, VM, host, publisher or person id: 1 to 40 of `a-z`, `0-9` and inner `-`."""
+
+Id = Annotated[str, msgspec.Meta(pattern=_ID, description="32 hexadecimal digits")]
+"""An event, order or reservation id: 128 bits as 32 lower-case hexadecimal digits."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""A number of things; bounded so that JSON readers in any language keep it exact."""
+
+_name = re.compile(_NAME)
+
+
+def is_name(text: str) -> bool:
+    """True when `text` may stand as one token of a subject."""
+    return _name.search(text) is not None

@@ -1,0 +1,1 @@
+"""The announcer: the only one who touches the load balancer."""

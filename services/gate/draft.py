@@ -1,0 +1,171 @@
+"""A decision in the making: what this round has already promised, on top of what the ledger says."""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+import msgspec
+
+from events.gate import (
+    MOST_ANSWERS,
+    MOST_BYTES,
+    Answer,
+    BootOrdered,
+    ContractRef,
+    DrainCancelled,
+    DrainOrdered,
+    Evidence,
+    GateDecided,
+    Order,
+    StopOrdered,
+    SuspendOrdered,
+    WakeOrdered,
+)
+from projections.fleet.fold import Fleet, Vm
+from projections.fleet.life import State
+from projections.usage.fold import Usage
+from schemas.capacity import ENFORCED, NOTHING, Capacity, Size
+from schemas.contract import Contract
+
+
+@dataclass(slots=True)
+class Draft:
+    """The answers and orders of one round, and the view of usage and fleet that includes them.
+
+    Folds take in only what was read from the ledger, so a round that answers several requests keeps its own
+    promises here: capacity ordered, VMs taken, pools that grew.
+    """
+
+    org: str
+    usage: Usage
+    fleet: Fleet
+    now: dt.datetime
+    answers: list[Answer] = field(default_factory=list[Answer])
+    orders: list[Order] = field(default_factory=list[Order])
+    _bytes: int = 0
+    _promised: Capacity = NOTHING
+    _taken: set[str] = field(default_factory=set[str])
+    _moved: dict[str, int] = field(default_factory=dict[str, int])
+    _numbered: dict[str, int] = field(default_factory=dict[str, int])
+    _lent_mib: dict[str, int] = field(default_factory=dict[str, int])
+    _scaled: set[str] = field(default_factory=set[str])
+
+    @property
+    def contract(self) -> Contract | None:
+        """The org's contract in force, whether valid at this time or not."""
+        return self.usage.contracts.get(self.org)
+
+    def full(self) -> bool:
+        """Whether the round should end here and leave the rest to the next."""
+        return len(self.answers) >= MOST_ANSWERS or self._bytes > MOST_BYTES // 2
+
+    def staying(self, pool: str) -> int:
+        """VMs that serve the pool or soon will, with this round's changes."""
+        return self.fleet.staying(self.org, pool) + self._moved.get(pool, 0)
+
+    def vms(self, pool: str, *states: State) -> Iterator[Vm]:
+        """The pool's VMs in these states that this round has not given an order yet."""
+        members = chain.from_iterable(self.fleet.members(self.org, pool, state) for state in states)
+        return (self.fleet.vms[self.org, name] for name in members if name not in self._taken)
+
+    def evidence(self, contract: Contract, requested: Capacity) -> tuple[Evidence, ...]:
+        """The arithmetic in each enforced dimension if `requested` were granted now."""
+        used = self.usage.used(self.org)
+        reserved = self.usage.reserved(self.org) + self._promised
+        limit = contract.limit
+        return tuple(
+            Evidence(
+                dimension=dimension,
+                used=used.of(dimension),
+                reserved=reserved.of(dimension),
+                requested=requested.of(dimension),
+                projected=used.of(dimension) + reserved.of(dimension) + requested.of(dimension),
+                quota=contract.quota.of(dimension),
+                limit=limit.of(dimension),
+            )
+            for dimension in ENFORCED
+        )
+
+    def scaled(self, pool: str) -> bool:
+        """Whether a trigger already made this pool grow in this very round."""
+        return pool in self._scaled
+
+    def note_scaled(self, pool: str) -> None:
+        """A trigger made the pool grow in this round."""
+        self._scaled.add(pool)
+
+    def host_for(self, memory_mib: int) -> str | None:
+        """The fullest host that still has room for a VM of this memory, so that others can stay empty."""
+        rooms = sorted((self._free_mib(host), host) for host in self.fleet.hosts)
+        return next((host for free, host in rooms if free >= memory_mib), None)
+
+    def has_room(self, host: str, memory_mib: int) -> bool:
+        """Whether the host is known and could take a VM of this memory."""
+        return host in self.fleet.hosts and self._free_mib(host) >= memory_mib
+
+    def lend(self, host: str, memory_mib: int) -> None:
+        """Memory of the host is spoken for within this round; negative gives it back."""
+        self._lent_mib[host] = self._lent_mib.get(host, 0) + memory_mib
+
+    def next_name(self, pool: str) -> str:
+        """A VM name that the pool never used."""
+        number = max(self.fleet.highest(self.org, pool), self._numbered.get(pool, 0)) + 1
+        self._numbered[pool] = number
+        return f"{pool}-{number}"
+
+    def answer(self, answer: Answer, orders: Iterable[Order] = ()) -> None:
+        """The request has this answer, and these orders follow from it."""
+        self.answers.append(answer)
+        self._bytes += len(msgspec.json.encode(answer))
+        for order in orders:
+            self.order(order)
+
+    def order(self, order: Order) -> None:
+        """The order is part of the round, and the round's own view includes it."""
+        self.orders.append(order)
+        self._bytes += len(msgspec.json.encode(order))
+        self._taken.add(order.vm)
+        match order:
+            case WakeOrdered() | BootOrdered():
+                self._promised += order.size.compute
+                if order.purpose == "serve":
+                    self._moved[order.pool] = self._moved.get(order.pool, 0) + 1
+            case DrainCancelled():
+                self._moved[order.pool] = self._moved.get(order.pool, 0) + 1
+            case DrainOrdered():
+                self._moved[order.pool] = self._moved.get(order.pool, 0) - 1
+            case SuspendOrdered() | StopOrdered():
+                pass
+
+    def has_ordered(self, vm: str) -> bool:
+        """Whether this round already gave the VM an order."""
+        return vm in self._taken
+
+    def decided(self, *, gate: str, through: int, state_seq: int, rules: str) -> GateDecided:
+        """The round as the event that is appended on the fence."""
+        contract = self.contract
+        return GateDecided(
+            org=self.org,
+            gate=gate,
+            through=through,
+            state_seq=state_seq,
+            now=self.now,
+            contract=ContractRef(contract.id, contract.version, contract.allowance_bp) if contract else None,
+            rules=rules,
+            answers=tuple(self.answers),
+            orders=tuple(self.orders),
+        )
+
+    def _free_mib(self, host: str) -> int:
+        return self.fleet.free_mib(host) - self._lent_mib.get(host, 0)
+
+
+def fits(evidence: tuple[Evidence, ...]) -> bool:
+    """Whether every enforced dimension stays within its limit."""
+    return all(line.projected <= line.limit for line in evidence)
+
+
+def room_for(evidence: tuple[Evidence, ...], size: Size) -> int:
+    """How many VMs of a size the envelope still has room for, given the evidence of requesting nothing."""
+    return min((line.limit - line.projected) // size.compute.of(line.dimension) for line in evidence)

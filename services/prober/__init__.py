@@ -1,0 +1,1 @@
+"""The prober: talks to guests, and says when one is ready."""

@@ -1,0 +1,20 @@
+"""What the prober asks of a guest; HTTP answers it, and the simulation does."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """A guest answered: which boot it is, and its clock in Unix milliseconds where it tells."""
+
+    boot_id: str
+    clock_ms: int | None
+
+
+class Guests(Protocol):
+    """The way to guests."""
+
+    async def probe(self, address: str, timeout_seconds: float) -> Pulse | None:
+        """The pulse of the guest at `host:port`; None when it does not answer properly in time."""
+        ...

@@ -1,0 +1,1 @@
+"""The signal worker: the way in for requests, and the eye on measurements."""

@@ -1,0 +1,1 @@
+"""The waker: one per host, the only one who touches domains."""

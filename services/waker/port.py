@@ -1,0 +1,113 @@
+"""What the waker asks of a hypervisor; libvirt answers it, and the simulation does."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from schemas.capacity import Size
+
+DomainState = Literal["running", "paused", "off", "missing"]
+
+
+class HypervisorError(Exception):
+    """The hypervisor said no, or did not answer; `lost` when the connection is gone and must be made anew."""
+
+    code = "Hypervisor"
+
+    def __init__(self, text: str, *, lost: bool = False, final: bool = False) -> None:
+        super().__init__(text)
+        self.lost = lost
+        self.final = final
+        """Trying again cannot help: the template is missing, the definition is not valid."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostReport:
+    """What the host says of itself: libvirt's version number, its CPUs."""
+
+    libvirt_version: int
+    vcpu: int
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """One of our domains as the hypervisor lists it; org, pool, VM and size are in its metadata."""
+
+    name: str
+    org: str
+    pool: str
+    vm: str
+    size: Size
+    state: DomainState
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A domain that shall exist."""
+
+    org: str
+    pool: str
+    vm: str
+    size: Size
+    template: str
+
+
+@dataclass(frozen=True, slots=True)
+class Defined:
+    """A domain that exists, and where its guest will answer: `host:port`."""
+
+    name: str
+    uuid: str
+    address: str
+
+
+def domain_name(org: str, vm: str) -> str:
+    """The libvirt name of a VM's domain."""
+    return f"vs-{org}-{vm}"
+
+
+class Hypervisor(Protocol):
+    """One host. Calls on one domain take effect in the order they were made, as libvirt's job lock does it.
+
+    So a `suspend` that was answered is a barrier: nothing that was asked of the domain before can still land.
+    Every call ends in bounded time or raises `HypervisorError`; then its effect may still land later.
+    """
+
+    async def connect(self) -> HostReport:
+        """There is a connection, old or new; what is watched is watched again."""
+        ...
+
+    async def domains(self) -> list[Domain]:
+        """All domains that carry our metadata."""
+        ...
+
+    async def state(self, name: str) -> DomainState:
+        """How the domain is right now."""
+        ...
+
+    async def define(self, definition: Definition) -> Defined:
+        """The domain exists and is off or as it was; safe to repeat: name, uuid and address are the same."""
+        ...
+
+    async def start(self, name: str) -> None:
+        """The domain that was off runs; an error on one that runs."""
+        ...
+
+    async def resume(self, name: str) -> None:
+        """The paused domain runs; no harm when it runs already."""
+        ...
+
+    async def suspend(self, name: str) -> None:
+        """The running domain is paused; no harm when it is paused already."""
+        ...
+
+    async def stop(self, name: str) -> None:
+        """The domain is off at once, as if its power was cut; no harm when it is off already."""
+        ...
+
+    def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:
+        """From now on `changed(name, state, detail)` is called in the event loop whenever a domain changes.
+
+        `detail` is libvirt's word for why: `crashed`, `failed`, `shutdown`, `destroyed`, `paused`, ...
+        """
+        ...

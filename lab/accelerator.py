@@ -57,12 +57,9 @@ async def boot_on_kvm(image: GuestImage, launcher: tuple[str, ...], boot_seconds
     """What a guest booted on KVM came to; nothing is left running, and nothing is kept."""
     with tempfile.TemporaryDirectory(prefix="vs-kvm-") as directory:
         here = Path(directory)
-        here.chmod(0o755)
-        for source in (image.kernel, image.initrd):  # the cache may lie where the guests' user cannot go
-            shutil.copyfile(source, here / source.name)
-            (here / source.name).chmod(0o644)
+        _copy(image, here)
         process = await asyncio.create_subprocess_exec(
-            *("setpriv", "--pdeathsig", "KILL", *launcher, QEMU),
+            *(*launcher, "setpriv", "--pdeathsig", "KILL", QEMU),
             *("-accel", "kvm", "-cpu", "host", "-m", str(PROBE_MEMORY_MIB), "-nodefaults", "-no-reboot"),
             *("-kernel", str(here / image.kernel.name), "-initrd", str(here / image.initrd.name)),
             *(
@@ -103,6 +100,15 @@ def machine_identity() -> str:
         model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     rights = f"{node.st_uid}:{node.st_gid}:{node.st_mode:o}"
     return f"{platform.release()} {platform.version()} | {model} | uid {os.geteuid()} | kvm {rights}"
+
+
+def _copy(image: GuestImage, directory: Path) -> None:
+    """Put the image where the guests' user can read it; the cache may lie where that user cannot go."""
+    directory.chmod(0o755)
+    for source in (image.kernel, image.initrd):
+        target = directory / source.name
+        shutil.copyfile(source, target)
+        target.chmod(0o644)
 
 
 async def _until_ready(process: asyncio.subprocess.Process) -> bytes:

@@ -16,6 +16,7 @@ import libvirt
 
 from lab.errors import LabError
 from lab.part import OnChange, Part, Plan
+from lab.reaper import Reaper
 
 T = TypeVar("T")
 
@@ -73,12 +74,23 @@ def own(path: Path) -> Path:
 class Hypervisor:
     """One libvirtd of our own, in the foreground as our child; the user's libvirt is not touched.
 
-    The trap: guests outlive libvirtd, on purpose (a restart must not cost a guest). So call
-    `destroy_domains` before `stop` when the guests shall go, and `kill` alone to test a crash.
+    Guests outlive libvirtd, so that a restart costs none; they do not outlive *us*, unless `guests_stay`.
+    The trap: their definitions stay in `directory`, so call `destroy_domains` where the next start shall be empty.
     """
 
-    def __init__(self, directory: Path, *, keep: bool = False, on_change: OnChange | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        keep: bool = False,
+        guests_stay: bool = False,
+        on_change: OnChange | None = None,
+    ) -> None:
         self.directory = directory
+        self._guests_stay = guests_stay
+        self._reaper = Reaper(
+            directory / "run" / "libvirt" / "qemu" / "run", f"{directory}/", guest_launcher()
+        )
         self.socket = directory / "run" / "libvirt" / "libvirt-sock"
         self._part = Part(
             Plan(
@@ -106,18 +118,21 @@ class Hypervisor:
         return self._part
 
     async def start(self) -> None:
-        """libvirtd answers at `uri`; guests of an earlier run in the same directory are adopted by it."""
+        """A libvirtd answers at `uri`; guests of an earlier run in the same directory are adopted by it."""
         require_short(self.directory)
         self._prepare()
         require_reachable(self.directory)
         await self._part.start()
+        if not self._guests_stay:
+            await self._reaper.start()
 
     async def stop(self) -> None:
-        """libvirtd is gone; guests that were not destroyed run on."""
+        """The libvirtd is gone, and so are its guests unless `guests_stay`; a destroyed guest ends in better order."""
         await self._part.stop()
+        await self._reaper.strike()
 
     async def kill(self) -> None:
-        """libvirtd is dead by SIGKILL; its guests run on."""
+        """The libvirtd is dead by SIGKILL; its guests run on."""
         await self._part.kill()
 
     async def restart(self) -> None:

@@ -149,7 +149,8 @@ class Part:
                 f"{plan.name} needs the program {program}, which is not here; run `{plan.mend}`.",
             )
         plan.directory.mkdir(parents=True, exist_ok=True)
-        argv = ("setpriv", "--pdeathsig", "TERM", *plan.launcher, *plan.argv)
+        # After the launcher: the kernel forgets the wish whenever the user changes.
+        argv = (*plan.launcher, "setpriv", "--pdeathsig", "TERM", *plan.argv)
         with plan.log.open("ab") as log:
             offset = log.tell()
             process = await asyncio.create_subprocess_exec(

@@ -1,0 +1,136 @@
+"""Prometheus on loopback, scraping the parts that the caller names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from lab.errors import LabError
+from lab.part import OnChange, Part, Plan
+from lab.ports import LOOPBACK, require_free
+
+MEND = "apt-get install -y --no-install-recommends prometheus"
+FASTEST_SECONDS = 1
+SLOWEST_SECONDS = 5
+REQUEST_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Target:
+    """Something with metrics: `address` is host:port, `labels` are put on every sample of it."""
+
+    job: str
+    address: str
+    path: str = "/metrics"
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+class Metrics:
+    """One Prometheus with a private data directory below `directory`; `url` answers queries.
+
+    The scrape interval, 1 to 5 s, bounds how old the sample behind a reactive trigger can be. The trap: Prometheus
+    looks at its targets for the first time 5 s after its start, whatever the interval.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        targets: Sequence[Target],
+        *,
+        scrape_seconds: int = 1,
+        retention_hours: int = 24,
+        keep: bool = False,
+        on_change: OnChange | None = None,
+    ) -> None:
+        if not FASTEST_SECONDS <= scrape_seconds <= SLOWEST_SECONDS:
+            raise LabError(
+                "lab.scrape-interval-refused",
+                f"A scrape interval of {scrape_seconds} s was asked; the lab scrapes every {FASTEST_SECONDS} to "
+                f"{SLOWEST_SECONDS} s. Choose one of these.",
+            )
+        self.directory = directory
+        self.port = port
+        self.targets = tuple(targets)
+        self.scrape_seconds = scrape_seconds
+        self.configuration = directory / "prometheus.yml"
+        self._part = Part(
+            Plan(
+                name="prometheus",
+                argv=(
+                    "prometheus",
+                    f"--config.file={self.configuration}",
+                    f"--storage.tsdb.path={directory / 'data'}",
+                    f"--storage.tsdb.retention.time={retention_hours}h",
+                    f"--web.listen-address={LOOPBACK}:{port}",
+                    "--log.level=warn",
+                ),
+                directory=directory,
+                ready=self._answers,
+                mend=MEND,
+                ready_seconds=30.0,
+                keep=keep,
+            ),
+            on_change,
+        )
+
+    @property
+    def url(self) -> str:
+        """The root of the HTTP API."""
+        return f"http://{LOOPBACK}:{self.port}"
+
+    @property
+    def part(self) -> Part:
+        """The Prometheus process."""
+        return self._part
+
+    async def start(self) -> None:
+        """Prometheus answers queries and scrapes `targets`."""
+        require_free(self.port, "Prometheus")
+        self._write()
+        await self._part.start()
+
+    async def stop(self) -> None:
+        """Prometheus is gone; its samples are kept for the next start."""
+        await self._part.stop()
+
+    async def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
+        """The instant value of a PromQL expression: labels and value of each series."""
+        async with httpx.AsyncClient(timeout=REQUEST_SECONDS) as client:
+            answer = await client.get(f"{self.url}/api/v1/query", params={"query": expression})
+        answer.raise_for_status()
+        return [(series["metric"], float(series["value"][1])) for series in answer.json()["data"]["result"]]
+
+    def _write(self) -> None:
+        self.directory.mkdir(parents=True, exist_ok=True)
+        interval = f"{self.scrape_seconds}s"
+        jobs = [
+            {
+                "job_name": target.job,
+                "metrics_path": target.path,
+                "static_configs": [{"targets": [target.address], "labels": dict(target.labels)}],
+            }
+            for target in self.targets
+        ]
+        settings = {
+            "global": {
+                "scrape_interval": interval,
+                "scrape_timeout": interval,
+                "evaluation_interval": interval,
+            },
+            "scrape_configs": jobs,
+        }
+        draft = self.configuration.with_suffix(".draft")
+        draft.write_text(json.dumps(settings, indent=1))  # every JSON text is a YAML text
+        draft.replace(self.configuration)
+
+    async def _answers(self) -> bool:
+        try:
+            async with httpx.AsyncClient(timeout=REQUEST_SECONDS) as client:
+                return (await client.get(f"{self.url}/-/ready")).is_success
+        except httpx.TransportError:  # not listening yet
+            return False

@@ -1,0 +1,164 @@
+"""One worker in a process of its own: what every `python -m services.NAME` has in common."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import prometheus_client
+import uvloop
+
+from events import keys
+from events.bus import nats
+from events.bus.ledger import Ledger
+from events.bus.permissions import inbox
+from events.bus.port import Bus, BusError
+from events.clock import Clock, SystemClock
+from events.registry import ROWS, UnknownEventError
+from schemas.house import House, HouseError, load
+
+HOUSE: Final = "VIRTSCALE_HOUSE"
+"""The environment variable that names the house's directory."""
+
+NOWHERE: Final = "./.virtscale"
+"""The house's directory when nothing names one."""
+
+Work = Callable[[House, Ledger, Bus, Clock], Awaitable[None]]
+
+log = logging.getLogger("virtscale.alone")
+
+
+class _Ended(Exception):
+    """The worker came to its end by itself."""
+
+
+def run_alone(writer: str, work: Work) -> None:
+    """The worker ran until it was asked to end; exits 0 then, and 1 with one sentence when it cannot go on.
+
+    `work` is called once, connected as `writer` and before the reading of the ledger begins: it must make its
+    worker, and with it every fold, before it first awaits. A writer that each host has one of is told its host by
+    `--host` (needed when the house has several), connects as `<writer>-<host>` and is given a house with
+    that host alone.
+    """
+    arguments = _arguments(writer)
+    stopped: list[BaseException] = []
+    logging.basicConfig(
+        level=arguments.log.upper(),
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        house = load(Path(arguments.house).resolve())
+        name = writer
+        if _per_host(writer):
+            house = _on_one_host(house, arguments.host)
+            name = f"{writer}-{house.hosts[0].name}"
+        if arguments.metrics_port:
+            prometheus_client.start_http_server(arguments.metrics_port, addr="127.0.0.1")
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_run(house, name, work))
+    except* (HouseError, keys.KeyFileError, BusError, UnknownEventError, OSError) as errors:
+        stopped = _leaves(errors)
+    for error in stopped:
+        sys.stderr.write(f"{writer} stopped: {error}\n")
+    if stopped:
+        sys.exit(1)
+
+
+class _Arguments(argparse.Namespace):
+    house: str
+    host: str
+    log: str
+    metrics_port: int
+
+
+def _arguments(writer: str) -> _Arguments:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m services.{writer}",
+        description=f"Run the worker {writer} alone, until SIGTERM or Ctrl-C.",
+    )
+    parser.add_argument(
+        "--house",
+        default=os.environ.get(HOUSE, NOWHERE),
+        help=f"the house's directory (${HOUSE}; else {NOWHERE})",
+    )
+    parser.add_argument("--log", default="info", choices=["debug", "info", "warning", "error"])
+    parser.add_argument(
+        "--metrics-port", type=int, default=0, help="serve the worker's own metrics on this loopback port"
+    )
+    parser.add_argument(
+        "--host", default="", help="the host whose worker this is" if _per_host(writer) else argparse.SUPPRESS
+    )
+    return parser.parse_args(namespace=_Arguments())
+
+
+def _per_host(writer: str) -> bool:
+    return any(row.per_host for row in ROWS if row.writer == writer)
+
+
+def _on_one_host(house: House, name: str) -> House:
+    names = ", ".join(host.name for host in house.hosts)
+    chosen = tuple(host for host in house.hosts if host.name == name or not name)
+    if len(chosen) != 1:
+        raise HouseError(f"The house has the hosts {names}: name the one with `--host`.")
+    return msgspec.structs.replace(house, hosts=chosen)
+
+
+async def _run(house: House, name: str, work: Work) -> None:
+    """The worker's life, from its connection to the first SIGTERM or SIGINT."""
+    loop, life = asyncio.get_running_loop(), asyncio.current_task()
+    assert life is not None
+    asked_to_end = False
+
+    def end() -> None:
+        nonlocal asked_to_end
+        if not asked_to_end:
+            asked_to_end = True
+            life.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, end)
+    try:
+        await _live(house, name, work)
+    except asyncio.CancelledError:
+        if not asked_to_end:
+            raise
+        log.info("%s ended as it was asked to", name)
+
+
+async def _live(house: House, name: str, work: Work) -> None:
+    bus = await nats.connect(
+        house.bus_url,
+        name,
+        seed=keys.read(keys.path_of(house.keys, name)),
+        inbox=inbox(name),
+        on_fault=log.warning,
+    )
+    try:
+        ledger = Ledger(bus)
+        async with asyncio.TaskGroup() as parts:
+            # In this order: the folds are made before the first event is read.
+            parts.create_task(_finish(work(house, ledger, bus, SystemClock())), name=name)
+            parts.create_task(ledger.follow(), name=f"{name}: ledger")
+    except* _Ended:
+        log.info("%s has nothing more to do", name)
+    finally:
+        await bus.close()
+
+
+async def _finish(working: Awaitable[None]) -> None:
+    await working
+    raise _Ended
+
+
+def _leaves(group: BaseExceptionGroup[Exception]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
+    return leaves

@@ -1,0 +1,394 @@
+"""One connection to nats-server that always comes back, with requests that never wait in vain.
+
+Only the client's core is used. Its JetStream layer loses messages: the ordered consumer in silence when its
+queue is full, and a fetch in flight while the server restarts waits out its whole timeout.
+"""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from events.bus import wire
+from events.bus.port import BusError, DeniedError, TooLargeError, UnansweredError
+from events.ids import derive
+
+OLDEST: Final = (2, 15, 1)
+"""Older servers could lose messages that they had acknowledged."""
+
+CONNECT_SECONDS: Final = 2.0
+LONGEST_PAUSE_SECONDS: Final = 0.25
+FIRST_PAUSE_SECONDS: Final = 0.02
+PING_SECONDS: Final = 5.0
+"""A connection that does not answer is given up after three of these. The default is six minutes, and the
+client's reader can die alone, for example when a flush was abandoned: this is what notices."""
+
+WATCH_SECONDS: Final = 0.5
+"""How often a connection that the client closed for good is looked for, when no callback told of it."""
+
+OnMessage = Callable[[Msg], Awaitable[None]]
+
+_DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
+
+
+@dataclass(slots=True)
+class _Waiting:
+    subjects: dict[str, str]
+    """By their lower case, in which the client hands on what the server denies."""
+    done: Callable[[Msg], bool]
+    answer: "asyncio.Future[list[Msg]]"
+    parts: list[Msg] = field(default_factory=list[Msg])
+
+
+@dataclass(slots=True)
+class Ear:
+    """A subscription that outlives the connection it was made on."""
+
+    subject: str
+    queue: str
+    on_message: OnMessage
+    on_return: Callable[[], None] | None = None
+    """Called whenever the connection was made anew."""
+    subscription: Subscription | None = None
+
+
+class Link:
+    """The connection of one bus user.
+
+    A request made while the server is away waits for it, within its time; one that is under way when the
+    connection breaks ends at once as unanswered. Denials reach the request that caused them.
+    """
+
+    def __init__(
+        self, url: str, name: str, seed: bytes | None, inbox: str, on_fault: Callable[[str], None]
+    ) -> None:
+        self.name = name
+        self.inbox = inbox
+        self.on_fault = on_fault
+        self.returns = 0
+        """How often the connection was made; whoever holds state on the server compares it."""
+        self._url = url
+        self._seed = seed
+        self._client = Client()
+        self._up = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._closing = False
+        self._refused: asyncio.Future[BusError] = asyncio.get_running_loop().create_future()
+        self._attempts = 0
+        self._count = 0
+        self._waiting: dict[str, _Waiting] = {}
+        self._ears: dict[int, Ear] = {}
+        self._silenced: set[str] = set()
+        self._said = ""
+        self._watcher: asyncio.Task[None] | None = None
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The longest message the server takes, headers included."""
+        return self._client.max_payload
+
+    async def open(self, timeout_seconds: float) -> None:
+        """The connection is made, and answers reach it; `Unanswered` or `Denied` when that cannot be."""
+        dialing = asyncio.create_task(self._dial(), name=f"bus {self.name}: connect")
+        try:
+            await asyncio.wait(
+                {dialing, self._refused}, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if dialing.done():
+                dialing.result()
+            if self._refused.done():
+                raise self._refused.result()
+            if not dialing.done():
+                raise UnansweredError(
+                    f"No bus answered {self.name} at {self._url} within {timeout_seconds:g} s; is it running?"
+                )
+        except BaseException:
+            dialing.cancel()
+            await asyncio.gather(dialing, return_exceptions=True)
+            await self.close()
+            raise
+        self._watcher = asyncio.create_task(self._watch(), name=f"bus {self.name}: watch")
+
+    async def close(self) -> None:
+        """The connection is gone for good, and every request under way has ended."""
+        self._closing = True
+        self._up.clear()
+        self._break("the connection was closed")
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        await self._drop()
+
+    def require(self, subject: str, payload: bytes, fields: dict[str, str]) -> None:
+        """Raise `TooLarge` for what the server would answer by closing the connection."""
+        size, most = wire.size_bytes(payload, fields), self.max_payload_bytes
+        if size > most:
+            raise TooLargeError(
+                f"A message of {size} bytes on {subject} was not sent: the bus takes at most {most}. "
+                "Split it, or say less."
+            )
+
+    async def send(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """The message is on its way; nobody promises more. Dropped while there is no connection."""
+        self.require(subject, payload, {})
+        if self._up.is_set():
+            await self._client.publish(subject, payload, reply)
+
+    async def request(self, subject: str, payload: bytes, timeout_seconds: float) -> Msg:
+        """The one answer; its status may still be 503, when nobody serves the subject."""
+        return (await self.collect([(subject, payload, {})], lambda _: True, timeout_seconds))[0]
+
+    async def collect(
+        self,
+        messages: list[tuple[str, bytes, dict[str, str]]],
+        done: Callable[[Msg], bool],
+        timeout_seconds: float,
+    ) -> list[Msg]:
+        """The answers to the last of `messages` until one is `done`; all are sent in one burst."""
+        for subject, payload, fields in messages:
+            self.require(subject, payload, fields)
+        last = messages[-1][0]
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._ready(last)
+                return await self._exchange(messages, done)
+        except TimeoutError as error:
+            raise UnansweredError(
+                f"The bus did not answer {self.name} on {last} within {timeout_seconds:g} s."
+            ) from error
+
+    async def _ready(self, subject: str) -> None:
+        if self._closing:
+            raise UnansweredError(f"{self.name} left the bus; nothing was sent on {subject}.")
+        if not self._up.is_set():
+            await self._up.wait()
+        if self._refused.done():
+            raise self._refused.result()
+
+    async def _exchange(
+        self, messages: list[tuple[str, bytes, dict[str, str]]], done: Callable[[Msg], bool]
+    ) -> list[Msg]:
+        self._count += 1
+        token = str(self._count)
+        subjects = {subject.lower(): subject for subject, _, _ in messages}
+        waiting = _Waiting(subjects, done, asyncio.get_running_loop().create_future())
+        self._waiting[token] = waiting
+        try:
+            # None of these awaits suspends while the client's queue has room, so they leave as one write.
+            for subject, payload, fields in messages[:-1]:
+                await self._client.publish(subject, payload, headers=fields)
+            subject, payload, fields = messages[-1]
+            reply = f"{self._answers}.{token}"
+            await self._client.publish(subject, payload, reply, headers=fields or None)
+            return await waiting.answer
+        except nats.errors.Error as error:
+            raise UnansweredError(
+                f"{self.name} could not reach the bus on {messages[-1][0]}: {error}."
+            ) from error
+        finally:
+            del self._waiting[token]
+
+    async def listen(
+        self,
+        subject: str,
+        on_message: OnMessage,
+        *,
+        queue: str = "",
+        on_return: Callable[[], None] | None = None,
+        timeout_seconds: float = 5.0,
+    ) -> Ear:
+        """Messages on `subject` reach `on_message`, in order, on this connection and every later one."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._ready(subject)
+        except TimeoutError as error:
+            raise UnansweredError(
+                f"{self.name} could not listen on {subject}: no bus within {timeout_seconds:g} s."
+            ) from error
+        ear = Ear(subject, queue, on_message, on_return)
+        self._ears[id(ear)] = ear
+        try:
+            await self._attach(ear)
+            # A denial comes before the answer to this ping. Shielded, since the client's reader dies of a pong
+            # that nobody waits for.
+            await asyncio.shield(self._client.flush())
+        except nats.errors.Error as error:
+            self._ears.pop(id(ear), None)
+            raise UnansweredError(f"{self.name} could not listen on {subject}: {error}.") from error
+        if subject.lower() in self._silenced:
+            await self.unlisten(ear)
+            raise DeniedError(f"The bus does not let {self.name} listen on {subject}.")
+        return ear
+
+    async def unlisten(self, ear: Ear) -> None:
+        """No message reaches the ear any more."""
+        self._ears.pop(id(ear), None)
+        if ear.subscription is not None and not self._client.is_closed:
+            try:
+                await ear.subscription.unsubscribe()
+            except nats.errors.Error as error:
+                self.on_fault(f"{self.name} could not leave {ear.subject}: {error}.")
+
+    @property
+    def token(self) -> str:
+        """What tells this connection from every other; part of the names of what it makes on the server."""
+        return self._answers.rpartition(".")[2]
+
+    # ------------------------------------------------------------------------------------------ the connection
+
+    async def _dial(self) -> None:
+        client = self._client
+        await client.connect(
+            self._url,
+            name=self.name,
+            nkeys_seed_str=self._seed.decode() if self._seed is not None else None,
+            inbox_prefix=self.inbox,
+            connect_timeout=CONNECT_SECONDS,  # pyright: ignore[reportArgumentType] - seconds, handed to asyncio
+            reconnect_time_wait=LONGEST_PAUSE_SECONDS,  # pyright: ignore[reportArgumentType] - the same
+            max_reconnect_attempts=-1,
+            ping_interval=PING_SECONDS,  # pyright: ignore[reportArgumentType] - the same
+            reconnect_to_server_handler=lambda _servers, _info: (None, self._pause_seconds()),
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnect,
+            reconnected_cb=self._on_return,
+            closed_cb=self._on_close,
+        )
+        self._answers = client.new_inbox()
+        answers = Ear(f"{self._answers}.*", "", self._on_answer)
+        await self._attach(answers)
+        for ear in list(self._ears.values()):
+            await self._attach(ear)
+        await asyncio.shield(client.flush())
+        if answers.subject.lower() in self._silenced:
+            raise DeniedError(f"The bus does not let {self.name} listen on its own inbox {self.inbox}.>.")
+        await self._on_return()
+
+    async def _attach(self, ear: Ear) -> None:
+        client: Any = self._client  # its subscribe takes a Future of nothing said
+        ear.subscription = await client.subscribe(ear.subject, ear.queue, ear.on_message)
+
+    def _pause_seconds(self) -> float:
+        """Short, longer each time, and different for each worker: all come back, not all at once."""
+        self._attempts += 1
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._attempts, 8))
+        share = int(derive(self.name, self._attempts)[:4], 16) / 0xFFFF
+        return longest * (0.5 + share / 2)
+
+    async def _watch(self) -> None:
+        """Make a new client whenever the old one gave up, which it does on most errors a server sends."""
+        while True:
+            try:
+                async with asyncio.timeout(WATCH_SECONDS):
+                    await self._ended.wait()
+            except TimeoutError:
+                pass  # look all the same: the client can end without telling
+            self._ended.clear()
+            if not self._client.is_closed:
+                continue
+            self._up.clear()
+            self._break("the connection was closed by the bus")
+            await asyncio.sleep(self._pause_seconds())
+            self._client = Client()
+            try:
+                await self._dial()
+            except (nats.errors.Error, OSError, BusError) as error:
+                self._fault(f"{self.name} is not back on the bus: {error}")
+                await self._drop()
+                self._ended.set()
+
+    async def _drop(self) -> None:
+        try:
+            await self._client.close()
+        except (nats.errors.Error, OSError) as error:  # it is being thrown away; a broken pipe is no news
+            self.on_fault(f"{self.name} left the bus with an error: {error}.")
+
+    def _break(self, why: str) -> None:
+        for waiting in self._waiting.values():
+            if not waiting.answer.done():
+                waiting.answer.set_exception(
+                    UnansweredError(
+                        f"{self.name} has no answer on {', '.join(waiting.subjects.values())}: {why}."
+                    )
+                )
+
+    # ------------------------------------------------------------------------------------------- the callbacks
+
+    async def _on_answer(self, message: Msg) -> None:
+        waiting = self._waiting.get(message.subject.rpartition(".")[2])
+        if waiting is None or waiting.answer.done():
+            return  # the answer to a request that was given up
+        waiting.parts.append(message)
+        if waiting.done(message):
+            waiting.answer.set_result(waiting.parts)
+
+    async def _on_return(self) -> None:
+        version = self._client.connected_server_version
+        found = (version.major, version.minor, version.patch)
+        if found < OLDEST:
+            refusal = BusError(
+                f"The bus at {self._url} is nats-server {'.'.join(map(str, found))}; the ledger needs at least "
+                f"{'.'.join(map(str, OLDEST))}, which keeps what it acknowledged. Upgrade it."
+            )
+            if self._refused.done():
+                self._fault(str(refusal))
+            else:
+                self._refused.set_result(refusal)
+        self.returns += 1
+        self._attempts = 0
+        self._up.set()
+        if self.returns > 1:
+            self._fault(f"{self.name} is back on the bus.")
+        for ear in list(self._ears.values()):
+            if ear.on_return is not None:
+                ear.on_return()
+
+    async def _on_disconnect(self) -> None:
+        self._up.clear()
+        self._break("the connection broke")
+        if not self._closing and self.returns:
+            self._fault(f"{self.name} lost the bus at {self._url} and is trying to come back.")
+
+    async def _on_close(self) -> None:
+        self._ended.set()
+
+    async def _on_error(self, error: Exception) -> None:
+        text = str(error)
+        denied = _DENIED.search(text.lower())
+        if denied is not None:
+            self._deny(denied.group(1), denied.group(2))
+        elif "authorization violation" in text.lower():
+            refusal = DeniedError(f"The bus at {self._url} does not know the key of {self.name}.")
+            if self.returns:
+                self._fault(str(refusal))
+            elif not self._refused.done():
+                self._refused.set_result(refusal)
+        elif self._up.is_set() and not isinstance(error, OSError | nats.errors.UnexpectedEOF):
+            # Those two mean that the connection broke, which is told once and in better words.
+            self._fault(f"{self.name} on the bus: {text or type(error).__name__}")
+
+    def _deny(self, verb: str, subject: str) -> None:
+        if verb == "subscription":
+            self._silenced.add(subject)
+            self._fault(f"The bus does not let {self.name} listen on {subject}.")
+            return
+        asked = [waiting for waiting in self._waiting.values() if subject in waiting.subjects]
+        for waiting in asked:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(DeniedError(self._denial(waiting.subjects[subject])))
+        if not asked:
+            self._fault(self._denial(subject))
+
+    def _denial(self, subject: str) -> str:
+        return f"The bus does not let {self.name} publish on {subject}; nothing was stored."
+
+    def _fault(self, sentence: str) -> None:
+        """Tell it once: attempts that fail alike would otherwise say so four times a second."""
+        if sentence != self._said:
+            self._said = sentence
+            self.on_fault(sentence)

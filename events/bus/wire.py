@@ -1,0 +1,200 @@
+"""What goes over the wire to JetStream and what its answers mean, in one place and without a connection.
+
+Every code and shape here was seen from nats-server 2.15.1.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from events.bus.port import (
+    Ack,
+    BusError,
+    FullError,
+    KnownError,
+    Outgoing,
+    StaleError,
+    Stored,
+    UnansweredError,
+)
+
+MSG_ID: Final = "Nats-Msg-Id"
+EXPECT: Final = "Nats-Expected-Last-Subject-Sequence"
+BATCH_ID: Final = "Nats-Batch-Id"
+BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
+BATCH_COMMIT: Final = "Nats-Batch-Commit"
+
+STATUS: Final = "Status"
+NO_RESPONDERS: Final = "503"
+HEARTBEAT: Final = "100"
+END_OF_BATCH: Final = "204"
+NOT_FOUND: Final = "404"
+EXPIRED: Final = "408"
+
+_STALE: Final = frozenset({10071, 10164})
+_KNOWN: Final = frozenset({10201})
+_FULL: Final = frozenset({10002, 10023, 10028, 10047, 10077})
+NO_MESSAGE: Final = 10037
+NO_STREAM: Final = 10059
+
+_ACK_TOKENS: Final = 9
+"""`$JS.ACK.<stream>.<consumer>.<deliveries>.<seq>.<consumer seq>.<stored ns>.<pending>`; with a domain, two
+more stand in third place, and the sequence two places further on."""
+
+
+class ApiError(msgspec.Struct, frozen=True):
+    """JetStream's own words for what went wrong."""
+
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _PubAck(msgspec.Struct, frozen=True):
+    error: ApiError | None = None
+    seq: int = 0
+    duplicate: bool = False
+
+
+class _State(msgspec.Struct, frozen=True):
+    last_seq: int
+
+
+class StreamInfo(msgspec.Struct, frozen=True):
+    """A stream's definition and where it stands; `error` instead, when there is none."""
+
+    error: ApiError | None = None
+    config: dict[str, object] = {}
+    state: _State = _State(0)
+
+
+class _Message(msgspec.Struct, frozen=True):
+    subject: str
+    seq: int
+    time: str
+    data: bytes = b""
+    hdrs: bytes = b""
+
+
+class _MessageAnswer(msgspec.Struct, frozen=True):
+    error: ApiError | None = None
+    message: _Message | None = None
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """Any answer of the API of which only the error matters."""
+
+    error: ApiError | None = None
+
+
+_pub_acks: Final = msgspec.json.Decoder(_PubAck)
+_stream_infos: Final = msgspec.json.Decoder(StreamInfo)
+_messages: Final = msgspec.json.Decoder(_MessageAnswer)
+_answers: Final = msgspec.json.Decoder(Answer)
+
+
+def headers(message: Outgoing) -> dict[str, str]:
+    """The headers of a single append."""
+    fields = {MSG_ID: message.id}
+    if message.expect is not None:
+        fields[EXPECT] = str(message.expect)
+    return fields
+
+
+def batch_headers(message: Outgoing, batch: str, place: int, size: int) -> dict[str, str]:
+    """The headers of the member at `place` (from 1) of an atomic batch; the last one commits it (ADR-50)."""
+    fields = headers(message) | {BATCH_ID: batch, BATCH_SEQUENCE: str(place)}
+    if place == size:
+        fields[BATCH_COMMIT] = "1"
+    return fields
+
+
+def size_bytes(payload: bytes, fields: Mapping[str, str]) -> int:
+    """What the server counts against its limit: headers, their framing, and the payload.
+
+    The client counts the payload alone, and the server answers the difference by closing the connection.
+    """
+    framing = len("NATS/1.0\r\n") + len("\r\n")
+    return framing + sum(len(key) + len(value) + 4 for key, value in fields.items()) + len(payload)
+
+
+def ack(raw: bytes, what: str) -> Ack:
+    """The ack in a publish answer, or the error that it holds; `what` names the append in its sentence."""
+    try:
+        answer = _pub_acks.decode(raw)
+    except msgspec.DecodeError as error:
+        raise UnansweredError(f"The bus answered {what} with what is no answer: {raw[:80]!r}.") from error
+    if answer.error is not None:
+        raise refusal(answer.error, what)
+    return Ack(answer.seq, answer.duplicate)
+
+
+def refusal(error: ApiError, what: str) -> BusError:
+    """The error of the port that an answer of JetStream stands for; what is not known is `Unanswered`."""
+    said = f"{error.description} ({error.err_code})"
+    if error.err_code in _STALE:
+        return StaleError(f"The bus refused {what} as stale: {said}; read, fold and decide again.")
+    if error.err_code in _KNOWN:
+        return KnownError(f"The bus refused {what}: {said}; none of it was stored now.")
+    if error.err_code in _FULL:
+        return FullError(f"The bus has no room for {what}: {said}; nothing was stored. Give it more disk.")
+    return UnansweredError(f"The bus could not say what became of {what}: {said}.")
+
+
+def stream_info(raw: bytes) -> StreamInfo:
+    """The decoded answer of STREAM.INFO."""
+    return _stream_infos.decode(raw)
+
+
+def api_error(raw: bytes) -> ApiError | None:
+    """The error in an answer of the API, if it is one."""
+    return _answers.decode(raw).error
+
+
+def message_on(raw: bytes) -> Stored | None:
+    """The message in an answer of STREAM.MSG.GET; None when there is none."""
+    answer = _messages.decode(raw)
+    if answer.message is not None:
+        found = answer.message
+        return Stored(found.seq, nanoseconds(found.time), found.subject, _id_in(found.hdrs), found.data)
+    error = answer.error or ApiError(description="no message in it")
+    if error.err_code == NO_MESSAGE:
+        return None
+    raise refusal(error, "a read by subject")
+
+
+def direct(fields: Mapping[str, str], payload: bytes) -> Stored:
+    """The message in one part of a DIRECT.GET answer, whose headers carry what the stream knows of it."""
+    return Stored(
+        int(fields["Nats-Sequence"]),
+        nanoseconds(fields["Nats-Time-Stamp"]),
+        fields["Nats-Subject"],
+        fields.get(MSG_ID, ""),
+        payload,
+    )
+
+
+def delivered(subject: str, reply: str, fields: Mapping[str, str] | None, payload: bytes) -> Stored:
+    """The message that a consumer delivered; sequence and time stand in the reply subject."""
+    tokens = reply.split(".")
+    at = 5 if len(tokens) == _ACK_TOKENS else 7
+    return Stored(
+        int(tokens[at]), int(tokens[at + 2]), subject, fields.get(MSG_ID, "") if fields else "", payload
+    )
+
+
+def nanoseconds(text: str) -> int:
+    """Unix time in nanoseconds of an RFC 3339 instant in UTC, of which Python would keep microseconds."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    seconds = int(dt.datetime.fromisoformat(f"{whole}+00:00").timestamp())
+    return seconds * 1_000_000_000 + int(fraction.ljust(9, "0") or "0")
+
+
+def _id_in(raw: bytes) -> str:
+    prefix = f"{MSG_ID}: ".encode()
+    for line in raw.split(b"\r\n"):
+        if line.startswith(prefix):
+            return line.removeprefix(prefix).decode()
+    return ""

@@ -51,6 +51,8 @@ async def tail(link: Link, after: int) -> AsyncGenerator[list[Stored]]:
         except DeniedError:
             raise
         except BusError as error:
+            if link.closed:
+                return
             if str(error) != said:
                 said = str(error)
                 link.on_fault(f"{link.name} follows the ledger anew after sequence {position}: {error}")

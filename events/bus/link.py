@@ -54,7 +54,7 @@ class Ear:
     queue: str
     on_message: OnMessage
     on_return: Callable[[], None] | None = None
-    """Called whenever the connection was made anew."""
+    """Called whenever the connection was made anew, and when it is closed for good."""
     subscription: Subscription | None = None
 
 
@@ -93,6 +93,11 @@ class Link:
         """The longest message the server takes, headers included."""
         return self._client.max_payload
 
+    @property
+    def closed(self) -> bool:
+        """True once nothing can come or go any more."""
+        return self._closing
+
     async def open(self, timeout_seconds: float) -> None:
         """The connection is made, and answers reach it; `Unanswered` or `Denied` when that cannot be."""
         dialing = asyncio.create_task(self._dial(), name=f"bus {self.name}: connect")
@@ -120,6 +125,7 @@ class Link:
         self._closing = True
         self._up.clear()
         self._break("the connection was closed")
+        self._tell_ears()
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
@@ -344,6 +350,9 @@ class Link:
         self._up.set()
         if self.returns > 1:
             self._fault(f"{self.name} is back on the bus.")
+        self._tell_ears()
+
+    def _tell_ears(self) -> None:
         for ear in list(self._ears.values()):
             if ear.on_return is not None:
                 ear.on_return()

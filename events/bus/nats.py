@@ -2,33 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from typing import Final
 
 import msgspec
 from nats.aio.msg import Msg
 
 from events.bus import doorbell, wire
+from events.bus.limits import LEAST_BATCH, MOST_BATCH, MOST_SERVED, OVERLOADED, TIMEOUT_SECONDS
 from events.bus.link import Link
 from events.bus.permissions import DIRECT_GET, LEDGER, MESSAGE_GET, STREAM_INFO
 from events.bus.port import Ack, BusError, Handler, Outgoing, Stored, UnansweredError
 from events.ids import derive
-
-TIMEOUT_SECONDS: Final = 5.0
-"""After this an answer counts as never given. Users of JetStream met losses with two seconds under load."""
-
-MOST_SERVED: Final = 1024
-"""Intake messages being answered at the same time; one more is told so and forgotten."""
-
-LEAST_BATCH: Final = 2
-MOST_BATCH: Final = 1000
-"""The server's own limit for one atomic batch."""
-
-OVERLOADED: Final = msgspec.json.encode(
-    {
-        "code": "Overloaded",
-        "text": f"{MOST_SERVED} requests are being answered already; ask again in a second.",
-    }
-)
 
 
 async def connect(

@@ -1,0 +1,361 @@
+"""The bus in memory: the same manners as NATS, no threads, no wall clock, and faults on demand.
+
+Time is the loop's: under a loop with virtual time a timeout of five seconds costs nothing, and equal seeds give
+equal runs. What is stored and refused stands in `events.bus.store`.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from events.bus import wire
+from events.bus.faults import Faults, NoFaults
+from events.bus.limits import LEAST_BATCH, MOST_BATCH, MOST_SERVED, OVERLOADED, TIMEOUT_SECONDS
+from events.bus.memory_tail import MemoryTail
+from events.bus.permissions import (
+    CONSUMER_CREATE,
+    DEAD_LETTERS,
+    DIRECT_GET,
+    LEDGER,
+    MESSAGE_GET,
+    STREAM_INFO,
+    Permit,
+    covers,
+)
+from events.bus.port import (
+    Ack,
+    BusError,
+    DeniedError,
+    Handler,
+    Outgoing,
+    Stored,
+    TooLargeError,
+    UnansweredError,
+)
+from events.bus.store import Store
+from events.envelope import SUBJECTS
+
+MAX_PAYLOAD_BYTES: Final = 60_000
+"""As the real bus is configured: payload and headers together."""
+
+
+@dataclass(slots=True, eq=False)
+class _Service:
+    bus: "MemoryBus"
+    subject: str
+    handler: Handler
+    running: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
+
+
+class MemoryServer:
+    """What all connections share: the ledger, the dead letters, who listens, and whether the server is there.
+
+    `clock_ns` gives Unix time in nanoseconds and must not run backwards.
+    """
+
+    def __init__(
+        self,
+        clock_ns: Callable[[], int],
+        *,
+        dedup_seconds: float = 600.0,
+        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        ledger_bytes: int | None = None,
+        faults: Faults | None = None,
+    ) -> None:
+        self.ledger = Store(dedup_seconds=dedup_seconds, max_bytes=ledger_bytes)
+        self.dead = Store(dedup_seconds=dedup_seconds)
+        self.faults = faults if faults is not None else NoFaults()
+        self.max_payload_bytes = max_payload_bytes
+        self.up = asyncio.Event()
+        self.up.set()
+        self.buses: list[MemoryBus] = []
+        self.services: list[_Service] = []
+        self.clock_ns = clock_ns
+
+    def stop(self) -> None:
+        """The server is gone without a goodbye; what it stored stays. Requests under way are unanswered."""
+        self.up.clear()
+        for bus in self.buses:
+            bus.lose("the connection broke")
+
+    def start(self) -> None:
+        """The server is there again, with what it had stored."""
+        self.up.set()
+        for bus in self.buses:
+            bus.resume()
+
+    def store_of(self, subject: str) -> Store | None:
+        """The stream that takes a subject."""
+        for pattern, store in ((SUBJECTS, self.ledger), (DEAD_LETTERS, self.dead)):
+            if covers(pattern, subject):
+                return store
+        return None
+
+    def put(self, messages: Sequence[Outgoing], *, batch: bool) -> Ack:
+        """The messages are stored by the rules; raises what the rules refuse."""
+        store = self.store_of(messages[0].subject)
+        if store is None:
+            raise UnansweredError(f"No stream of the bus takes {messages[0].subject}.")
+        assert all(self.store_of(message.subject) is store for message in messages)
+        now_ns = self.clock_ns()
+        ack = store.append_batch(messages, now_ns) if batch else store.append(messages[0], now_ns)
+        for bus in self.buses:
+            bus.ring()
+        return ack
+
+    def service_for(self, subject: str) -> _Service | None:
+        """Whose turn it is to answer on `subject`; all who serve it take turns, as one queue."""
+        for service in self.services:
+            if covers(service.subject, subject):
+                self.services.remove(service)
+                self.services.append(service)
+                return service
+        return None
+
+
+class MemoryBus:
+    """One worker's connection to a `MemoryServer`; `events.bus.port.Bus` says what its methods promise."""
+
+    def __init__(
+        self,
+        server: MemoryServer,
+        permit: Permit,
+        *,
+        on_fault: Callable[[str], None] = lambda _: None,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+    ) -> None:
+        self.name = permit.name
+        self._server = server
+        self._permit = permit
+        self._on_fault = on_fault
+        self._timeout_seconds = timeout_seconds
+        self._closed = False
+        self._waiting: list[asyncio.Future[Ack | BusError]] = []
+        self._tails: list[MemoryTail] = []
+        self._asked: list[asyncio.Future[bytes]] = []
+        server.buses.append(self)
+
+    # --------------------------------------------------------------------------------------------- append, read
+
+    async def append(self, message: Outgoing) -> Ack:
+        """The message is stored for good, in the stream that its subject belongs to."""
+        return await self._send((message,), batch=False)
+
+    async def append_batch(self, messages: Sequence[Outgoing]) -> Ack:
+        """All of them are stored, next to each other, or none."""
+        assert LEAST_BATCH <= len(messages) <= MOST_BATCH, len(messages)
+        return await self._send(tuple(messages), batch=True)
+
+    async def last(self) -> int:
+        """The ledger's last sequence."""
+        await self._call(STREAM_INFO.format(LEDGER))
+        return self._server.ledger.last
+
+    async def last_on(self, subject: str) -> Stored | None:
+        """The ledger's last message on a literal subject."""
+        await self._call(MESSAGE_GET.format(LEDGER))
+        return self._server.ledger.last_on(subject)
+
+    async def read(self, first: int, last: int) -> list[Stored]:
+        """The ledger's messages from `first` to `last`, or to its end."""
+        await self._call(DIRECT_GET.format(LEDGER))
+        return self._server.ledger.read(first, last)
+
+    async def _send(self, messages: tuple[Outgoing, ...], *, batch: bool) -> Ack:
+        for message in messages:
+            fields = wire.batch_headers(message, "0" * 32, 1, 0) if batch else wire.headers(message)
+            self._require(message.subject, wire.size_bytes(message.payload, fields))
+        await self._ready(messages[0].subject, self._timeout_seconds)
+        passage = self._server.faults.before(self.name, messages)
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Ack | BusError] = loop.create_future()
+
+        def arrive() -> None:
+            outcome = self._arrive(messages, batch=batch)
+            if passage.fate == "answered" and outcome is not None:
+                loop.call_later(passage.ack_seconds, _settle, answer, outcome)
+
+        if passage.fate == "stored-late":
+            loop.call_later(passage.late_seconds, arrive)
+        elif passage.fate != "request-lost":
+            loop.call_later(passage.request_seconds, arrive)
+        patience = passage.patience_seconds
+        heard = await self._hear(
+            answer, self._timeout_seconds if patience is None else patience, messages[-1].subject
+        )
+        self._server.faults.after(self.name, messages, heard)
+        if isinstance(heard, BusError):
+            raise heard
+        return heard
+
+    def _arrive(self, messages: tuple[Outgoing, ...], *, batch: bool) -> Ack | BusError | None:
+        if not self._server.up.is_set():
+            return None
+        try:
+            return self._server.put(messages, batch=batch)
+        except BusError as error:
+            return error
+
+    async def _hear(
+        self, answer: "asyncio.Future[Ack | BusError]", seconds: float, subject: str
+    ) -> Ack | BusError:
+        self._waiting.append(answer)
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError:
+            return UnansweredError(f"The bus did not answer {self.name} on {subject} within {seconds:g} s.")
+        finally:
+            self._waiting.remove(answer)
+
+    def _require(self, subject: str, size: int) -> None:
+        if not self._permit.may_publish(subject):
+            raise DeniedError(f"The bus does not let {self.name} publish on {subject}; nothing was stored.")
+        if size > self._server.max_payload_bytes:
+            raise TooLargeError(
+                f"A message of {size} bytes on {subject} was not sent: the bus takes at most "
+                f"{self._server.max_payload_bytes}. Split it, or say less."
+            )
+
+    async def _ready(self, subject: str, seconds: float) -> None:
+        if self._closed:
+            raise UnansweredError(f"{self.name} left the bus; nothing was sent on {subject}.")
+        try:
+            async with asyncio.timeout(seconds):
+                await self._server.up.wait()
+        except TimeoutError as error:
+            raise UnansweredError(
+                f"The bus did not answer {self.name} on {subject} within {seconds:g} s."
+            ) from error
+
+    async def _call(self, subject: str) -> None:
+        """One trip to the server and back, so that others may act before the answer is looked at."""
+        self._require(subject, 0)
+        await self._ready(subject, self._timeout_seconds)
+        await asyncio.sleep(0)
+
+    # ------------------------------------------------------------------------------------------------- the tail
+
+    async def tail(self, after: int) -> AsyncGenerator[list[Stored]]:
+        """Every ledger message after sequence `after`, as they are stored."""
+        await self._call(CONSUMER_CREATE.format(LEDGER, self.name))
+        tail = MemoryTail(self.name, self._server.ledger, self._server.faults, self._server.up, after)
+        self._tails.append(tail)
+        try:
+            while group := await tail.take():
+                yield group
+        finally:
+            self._tails.remove(tail)
+            tail.end()
+
+    def ring(self) -> None:
+        """Something was stored."""
+        for tail in self._tails:
+            tail.ring()
+
+    # ------------------------------------------------------------------------------------------------ the intake
+
+    async def serve(self, subject: str, queue: str, handler: Handler) -> None:
+        """From now on `handler` answers what comes on `subject`; here there is one queue for everybody."""
+        del queue
+        await self._ready(subject, self._timeout_seconds)
+        if not self._permit.may_subscribe(subject):
+            raise DeniedError(f"The bus does not let {self.name} listen on {subject}.")
+        self._server.services.append(_Service(self, subject, handler))
+
+    async def ask(self, subject: str, payload: bytes, timeout_seconds: float) -> bytes:
+        """The answer of whoever serves the subject, or `Unanswered`: at once when nobody is there."""
+        self._require(subject, wire.size_bytes(payload, {}))
+        await self._ready(subject, timeout_seconds)
+        await asyncio.sleep(0)
+        service = self._server.service_for(subject)
+        if service is None:
+            raise UnansweredError(f"Nobody serves {subject}.")
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._asked.append(answer)
+        try:
+            service.bus.take(service, self._permit, (subject, payload), answer)
+            async with asyncio.timeout(timeout_seconds):
+                return await answer
+        except TimeoutError as error:
+            raise UnansweredError(
+                f"The bus did not answer {self.name} on {subject} within {timeout_seconds:g} s."
+            ) from error
+        finally:
+            self._asked.remove(answer)
+
+    def take(
+        self,
+        service: _Service,
+        asker: Permit,
+        message: tuple[str, bytes],
+        answer: "asyncio.Future[bytes]",
+    ) -> None:
+        """The message is being answered, in a task of this connection."""
+        if len(service.running) >= MOST_SERVED:
+            _settle(answer, OVERLOADED)
+            return
+        task = asyncio.create_task(self._answer(service, asker, message, answer), name=f"serve {message[0]}")
+        service.running.add(task)
+        task.add_done_callback(service.running.discard)
+
+    async def _answer(
+        self,
+        service: _Service,
+        asker: Permit,
+        message: tuple[str, bytes],
+        answer: "asyncio.Future[bytes]",
+    ) -> None:
+        subject, payload = message
+        try:
+            reply = await service.handler(subject, payload)
+        except Exception as error:  # noqa: BLE001 - one message must not end the intake; its asker hears nothing
+            self._on_fault(f"A message on {subject} was not answered: {error!r}.")
+            return
+        if self._permit.allow_responses or self._permit.may_publish(f"{asker.inbox}.answer"):
+            _settle(answer, reply)
+        else:
+            self._on_fault(f"The bus does not let {self.name} answer {asker.name} on {subject}.")
+
+    # ---------------------------------------------------------------------------------------------- the connection
+
+    def lose(self, why: str) -> None:
+        """What was under way is unanswered, at once."""
+        for answer in self._waiting:
+            _settle(answer, UnansweredError(f"{self.name} has no answer: {why}."))
+        for asked in self._asked:
+            if not asked.done():
+                asked.set_exception(UnansweredError(f"{self.name} has no answer: {why}."))
+        for tail in self._tails:
+            tail.restart()
+
+    def resume(self) -> None:
+        """The tails go on behind what they handed on last."""
+        for tail in self._tails:
+            tail.restart()
+
+    def cut(self) -> None:
+        """The connection is gone this instant, as when its process was killed."""
+        if self._closed:
+            return
+        self._closed = True
+        self._server.buses.remove(self)
+        for service in [one for one in self._server.services if one.bus is self]:
+            self._server.services.remove(service)
+            for task in list(service.running):
+                task.cancel()
+        self.lose("the connection was closed")
+        for tail in self._tails:
+            tail.end()
+
+    async def close(self) -> None:
+        """The connection is gone and its tasks have ended."""
+        running = [task for one in self._server.services if one.bus is self for task in one.running]
+        self.cut()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _settle(future: "asyncio.Future[Any]", value: object) -> None:
+    if not future.done():
+        future.set_result(value)

@@ -1,0 +1,104 @@
+"""The tail of the ledger in memory, with the healing that the real one has."""
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from events.bus.faults import Faults
+from events.bus.port import Stored
+from events.bus.store import Store
+
+MOST_MESSAGES: Final = 512
+"""In one group, as many as two pull requests bring."""
+
+HEARTBEAT_SECONDS: Final = 5.0
+
+
+class MemoryTail:
+    """What one reader still has to get. Groups wait here until it takes them."""
+
+    def __init__(self, name: str, ledger: Store, faults: Faults, up: asyncio.Event, after: int) -> None:
+        self._name = name
+        self._ledger = ledger
+        self._faults = faults
+        self._up = up
+        self._sent = after
+        """The last sequence that was sent off to the reader, whether or not it arrived."""
+        self._taken = after
+        """The highest that it took."""
+        self._groups: deque[tuple[Stored, ...]] = deque()
+        self._on_the_way = 0
+        self._news = asyncio.Event()
+        self._scheduled: list[asyncio.TimerHandle] = []
+        self._ringing = False
+        self._ended = False
+        self.ring()
+
+    def ring(self) -> None:
+        """Something was stored: it is sent off in this turn of the loop, together with what else is."""
+        if not self._ringing:
+            self._ringing = True
+            asyncio.get_running_loop().call_soon(self._send)
+
+    async def take(self) -> list[Stored]:
+        """The next group, when there is one; empty when there will be none any more."""
+        while not self._groups:
+            if self._ended:
+                return []
+            self._news.clear()
+            try:
+                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                    await self._news.wait()
+            except TimeoutError:
+                # The heartbeat names the last message that was sent. When it did not arrive, and is not about
+                # to, delivery starts anew behind what was taken.
+                if not self._groups and not self._on_the_way and self._taken < self._ledger.last:
+                    self.restart()
+        group = list(self._groups.popleft())
+        self._taken = max(self._taken, group[-1].seq)
+        return group
+
+    def restart(self) -> None:
+        """What was on its way is lost; delivery goes on behind what was taken or waits to be."""
+        for handle in self._scheduled:
+            handle.cancel()
+        self._scheduled.clear()
+        self._on_the_way = 0
+        self._sent = max([self._taken, *(group[-1].seq for group in self._groups)])
+        self.ring()
+
+    def end(self) -> None:
+        """Nothing arrives any more, and nobody waits for it."""
+        self._ended = True
+        self._news.set()
+        for handle in self._scheduled:
+            handle.cancel()
+        self._scheduled.clear()
+
+    def _send(self) -> None:
+        self._ringing = False
+        if self._ended or not self._up.is_set():
+            return
+        while self._sent < self._ledger.last:
+            group = tuple(self._ledger.read(self._sent + 1, self._sent + MOST_MESSAGES))
+            self._sent = group[-1].seq
+            for delivery in self._faults.deliver(self._name, group):
+                if not delivery.group:
+                    continue
+                if delivery.delay_seconds > 0:
+                    self._on_the_way += 1
+                    self._scheduled.append(
+                        asyncio.get_running_loop().call_later(
+                            delivery.delay_seconds, self._arrive_later, delivery.group
+                        )
+                    )
+                else:
+                    self._arrive(delivery.group)
+
+    def _arrive_later(self, group: tuple[Stored, ...]) -> None:
+        self._on_the_way -= 1
+        self._arrive(group)
+
+    def _arrive(self, group: tuple[Stored, ...]) -> None:
+        self._groups.append(group)
+        self._news.set()

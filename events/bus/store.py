@@ -1,0 +1,111 @@
+"""A stream's rules without a stream: what nats-server 2.15.1 stores, refuses and answers, in its order of checks.
+
+Pure: the time is an argument. The oddities are kept on purpose, and each was seen at the real server:
+
+- one message: the expectation is checked before the id, so a retry of a stored message is stale;
+- a batch: member by member, and in each the id before the expectation;
+- an id stands for itself alone: known, with another subject and payload, it is a duplicate and dropped;
+- in a batch an expectation on a subject that an earlier member wrote to is stale, whatever it says.
+"""
+
+from collections.abc import Sequence
+
+from events.bus import wire
+from events.bus.port import Ack, FullError, KnownError, Outgoing, StaleError, Stored
+
+RECORD_BYTES = 30
+"""What the file store adds to a message: 22 before and 8 behind."""
+
+
+class Store:
+    """One stream in memory. `dedup_seconds=0` forgets every id at once; `max_bytes=None` is never full."""
+
+    def __init__(self, *, dedup_seconds: float, max_bytes: int | None = None) -> None:
+        self.messages: list[Stored] = []
+        """In order; sequence n stands at index n - 1."""
+        self._last_on: dict[str, int] = {}
+        self._known: dict[str, int] = {}
+        self._dedup_ns = int(dedup_seconds * 1_000_000_000)
+        self._max_bytes = max_bytes
+        self._bytes = 0
+
+    @property
+    def last(self) -> int:
+        """The last sequence; 0 when empty."""
+        return len(self.messages)
+
+    def last_on(self, subject: str) -> Stored | None:
+        """The last message on a literal subject."""
+        seq = self._last_on.get(subject)
+        return self.messages[seq - 1] if seq is not None else None
+
+    def read(self, first: int, last: int) -> list[Stored]:
+        """The messages from `first` to `last`, as far as there are any."""
+        return self.messages[max(first, 1) - 1 : last]
+
+    def append(self, message: Outgoing, now_ns: int) -> Ack:
+        """The message is stored, or was before."""
+        self._expect(message)
+        self._forget(now_ns)
+        known = self._known.get(message.id)
+        if known is not None:
+            return Ack(known, duplicate=True)
+        self._room((message,))
+        return Ack(self._put(message, now_ns))
+
+    def append_batch(self, messages: Sequence[Outgoing], now_ns: int) -> Ack:
+        """All of the messages are stored, or none."""
+        self._forget(now_ns)
+        ids: set[str] = set()
+        subjects: set[str] = set()
+        for message in messages:
+            if message.id in self._known or message.id in ids:
+                raise KnownError(
+                    f"The bus refused a batch of {len(messages)}: its id {message.id} is known; "
+                    "none of it was stored now."
+                )
+            if message.expect is not None and message.subject in subjects:
+                raise StaleError(
+                    f"The bus refused a batch of {len(messages)} as stale: two of its members are on "
+                    f"{message.subject}; read, fold and decide again."
+                )
+            self._expect(message)
+            ids.add(message.id)
+            subjects.add(message.subject)
+        self._room(messages)
+        return Ack([self._put(message, now_ns) for message in messages][-1])
+
+    def _expect(self, message: Outgoing) -> None:
+        last = self._last_on.get(message.subject, 0)
+        if message.expect is not None and message.expect != last:
+            raise StaleError(
+                f"The bus refused an append on {message.subject} as stale: its last sequence is {last}, not "
+                f"{message.expect}; read, fold and decide again."
+            )
+
+    def _forget(self, now_ns: int) -> None:
+        while self._known:
+            oldest, seq = next(iter(self._known.items()))
+            if self.messages[seq - 1].stored_ns + self._dedup_ns > now_ns:
+                return
+            del self._known[oldest]
+
+    def _room(self, messages: Sequence[Outgoing]) -> None:
+        size = sum(map(_size_bytes, messages))
+        if self._max_bytes is not None and self._bytes + size > self._max_bytes:
+            raise FullError(
+                f"The bus has no room for {size} bytes: it holds {self._bytes} of at most {self._max_bytes}; "
+                "nothing was stored. Give it more disk."
+            )
+        self._bytes += size
+
+    def _put(self, message: Outgoing, now_ns: int) -> int:
+        seq = self.last + 1
+        self.messages.append(Stored(seq, now_ns, message.subject, message.id, message.payload))
+        self._last_on[message.subject] = seq
+        self._known[message.id] = seq
+        return seq
+
+
+def _size_bytes(message: Outgoing) -> int:
+    return RECORD_BYTES + len(message.subject) + wire.size_bytes(message.payload, wire.headers(message))

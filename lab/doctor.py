@@ -5,16 +5,20 @@ Uses the standard library alone, so that the system's own Python can run it befo
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import pwd
 import re
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 KVM = Path("/dev/kvm")
 FEWEST_FILES = 1024
+DISK_MIB = 512
 GUEST_MIB = 170  # resident memory of one emulated 96 MiB guest (measured)
 
 
@@ -49,6 +53,11 @@ def any_file(*paths: str) -> Callable[[], bool]:
     return lambda: any(Path(path).exists() for path in paths)
 
 
+def built_or(check: Callable[[], bool]) -> Callable[[], bool]:
+    """Answers whether libvirt's binding is built already, or `check` says that it can be."""
+    return lambda: importlib.util.find_spec("libvirtmod") is not None or check()
+
+
 NEEDS: Sequence[Need] = (
     Need("QEMU", "qemu-system-x86", on_path("qemu-system-x86_64")),
     Need(
@@ -57,9 +66,9 @@ NEEDS: Sequence[Need] = (
         any_file("/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin"),
     ),
     Need("libvirtd", "libvirt-daemon", on_path("libvirtd")),
-    Need("libvirt's headers", "libvirt-dev", any_file("/usr/include/libvirt/libvirt.h")),
-    Need("a C compiler for libvirt-python", "gcc", on_path("gcc")),
-    Need("pkg-config for libvirt-python", "pkg-config", on_path("pkg-config")),
+    Need("libvirt's headers", "libvirt-dev", built_or(any_file("/usr/include/libvirt/libvirt.h"))),
+    Need("a C compiler for libvirt-python", "gcc", built_or(on_path("gcc"))),
+    Need("pkg-config for libvirt-python", "pkg-config", built_or(on_path("pkg-config"))),
     Need("setpriv", "util-linux", on_path("setpriv")),
     Need("dpkg-deb", "dpkg", on_path("dpkg-deb")),
     Need("apt-get", "apt", on_path("apt-get")),
@@ -72,7 +81,7 @@ NEEDS: Sequence[Need] = (
 def findings(needs: Iterable[Need] = NEEDS) -> tuple[Finding, ...]:
     """Everything missing here; empty of `needed` ones means that the lab can start."""
     found = [_missing(need) for need in needs if not need.here()]
-    found += [finding for finding in (_kvm(), _files(), _memory()) if finding is not None]
+    found += [finding for finding in (_kvm(), _user(), _files(), _disk(), _memory()) if finding is not None]
     return tuple(found)
 
 
@@ -109,6 +118,35 @@ def _kvm() -> Finding | None:
             f"/dev/kvm may not be opened by this user, so guests are emulated (TCG); run `{mend}` and log in again.",
             mend,
             needed=False,
+        )
+    return None
+
+
+def _user() -> Finding | None:
+    uid = os.geteuid()
+    try:
+        pwd.getpwuid(uid)
+    except KeyError:
+        mend = f"echo 'virtscale:x:{uid}:{os.getegid()}::/tmp:/bin/sh' >> /etc/passwd"
+        return Finding(
+            "lab.user-unknown",
+            f"The user {uid} has no entry in /etc/passwd, and libvirt asks for one; run `{mend}` as root.",
+            mend,
+            needed=True,
+        )
+    return None
+
+
+def _disk() -> Finding | None:
+    place = tempfile.gettempdir()
+    free_mib = shutil.disk_usage(place).free // 1024**2
+    if free_mib < DISK_MIB:
+        return Finding(
+            "lab.disk-full",
+            f"{free_mib} MiB are free below {place} and the lab needs {DISK_MIB} MiB; make room (`df -h {place}` shows "
+            "how much there is).",
+            f"df -h {place}",
+            needed=True,
         )
     return None
 

@@ -74,11 +74,18 @@ async def build(cache: Path, *, refresh: bool = False) -> GuestImage:
 
 
 def _build_once(cache: Path, *, refresh: bool) -> GuestImage:
-    cache.mkdir(parents=True, exist_ok=True)
     recipe = _recipe_hash()
-    with _alone(cache / "lock"):
-        kept = None if refresh else _kept(cache, recipe)
-        return kept or _build(cache, recipe)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        with _alone(cache / "lock"):
+            kept = None if refresh else _kept(cache, recipe)
+            return kept or _build(cache, recipe)
+    except OSError as error:
+        raise LabError(
+            "lab.guest-unbuildable",
+            f"The guest image could not be written below {cache}: {error.strerror} ({error.filename}); "
+            f"make room there (`df -h {cache}`), or name another place with {CACHE_VARIABLE}.",
+        ) from error
 
 
 @contextmanager

@@ -42,11 +42,15 @@ stdio_handler = "file"
 def short_directory(seed: Path) -> Path:
     """A directory name short enough for QEMU's sockets, the same for the same `seed` and user.
 
-    It lies in the system's temporary directory: there another uid can enter it, and a root's guests run under
-    another uid. Whoever starts again with the same seed finds the guests again.
+    Below /run for root, because root's guests run as another user who must be able to enter; else below the user's
+    runtime directory, or the system's temporary one. Whoever starts again with the same seed finds the guests again.
     """
     digest = hashlib.sha256(f"{os.geteuid()}:{seed.resolve()}".encode()).hexdigest()[:8]
-    return Path(tempfile.gettempdir()) / f"virtscale-{digest}"
+    runtime = "/run" if os.geteuid() == 0 else os.environ.get("XDG_RUNTIME_DIR", "")
+    usable = (
+        bool(runtime) and os.access(runtime, os.W_OK) and fits_sockets(Path(runtime) / f"virtscale-{digest}")
+    )
+    return Path(runtime if usable else tempfile.gettempdir()) / f"virtscale-{digest}"
 
 
 def guest_launcher() -> tuple[str, ...]:
@@ -171,13 +175,20 @@ class Hypervisor:
 
     def _prepare(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
+        found = self.directory.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise LabError(
+                "lab.path-not-ours",
+                f"The hypervisor's directory {self.directory} belongs to uid {found.st_uid}, not to us "
+                f"({os.geteuid()}); remove it, or choose another.",
+            )
         self.directory.chmod(0o711)
-        for name in ("log", "home", "run", "c", "c/libvirt", "cache", "data", "console"):
+        for name in ("home", "run", "c", "c/libvirt", "cache", "data", "console"):
             path = self.directory / name
             path.mkdir(exist_ok=True)
             own(path)
         for name, text in (("libvirtd.conf", SETTINGS), ("qemu.conf", QEMU_SETTINGS)):
-            (self.directory / "c" / "libvirt" / name).write_text(text)
+            _write_anew(self.directory / "c" / "libvirt" / name, text)
 
     async def _answers(self) -> bool:
         _, writer = await asyncio.open_unix_connection(self.socket)
@@ -200,14 +211,19 @@ class Hypervisor:
             ) from error
 
 
+def fits_sockets(directory: Path) -> bool:
+    """Whether QEMU's sockets below `directory` stay within what the kernel takes."""
+    return len(os.fsencode(directory / LONGEST_SOCKET)) <= SOCKET_PATH_BYTES
+
+
 def require_short(directory: Path) -> None:
     """Raise `lab.path-too-long` when QEMU's sockets below `directory` would pass what the kernel takes."""
-    length = len(os.fsencode(directory / LONGEST_SOCKET))
-    if length > SOCKET_PATH_BYTES:
-        allowed = SOCKET_PATH_BYTES - (length - len(os.fsencode(directory)))
+    if not fits_sockets(directory):
+        length = len(os.fsencode(directory))
+        allowed = SOCKET_PATH_BYTES - len(LONGEST_SOCKET) - 1
         raise LabError(
             "lab.path-too-long",
-            f"The hypervisor's directory {directory} has {len(os.fsencode(directory))} bytes; its unix sockets "
+            f"The hypervisor's directory {directory} has {length} bytes; its unix sockets "
             f"allow {allowed}. Choose a shorter one, for example {short_directory(directory)}.",
         )
 
@@ -223,6 +239,14 @@ def require_reachable(directory: Path) -> None:
                 f"Guests started by root run as uid {NOBODY}, which may not enter {parent}; "
                 f"choose another directory, for example {short_directory(directory)}, or run `chmod o+x {parent}`.",
             )
+
+
+def _write_anew(path: Path, text: str) -> None:
+    """A fresh file of ours: whatever stood there, a link of the guests' user included, is not written through."""
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    with os.fdopen(handle, "w") as stream:
+        stream.write(text)
 
 
 def _version(uri: str) -> int:

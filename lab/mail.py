@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from pathlib import Path
+from typing import cast
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
@@ -178,6 +179,9 @@ class _Connection(SMTP):
 
 
 def _abort(transport: asyncio.BaseTransport | None) -> None:
-    """The connection is gone without another byte; aiosmtpd names the transport by its smallest class."""
-    if isinstance(transport, asyncio.Transport):
-        transport.abort()
+    """The connection is gone without another byte.
+
+    aiosmtpd names the transport by its smallest class; asking for a larger one would miss uvloop's.
+    """
+    if transport is not None:
+        cast("asyncio.WriteTransport", transport).abort()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
-
-import httpx
+from urllib.parse import urlencode
 
 from lab.errors import LabError
 from lab.part import OnChange, Part, Plan
@@ -99,11 +100,18 @@ class Metrics:
         await self._part.stop()
 
     async def query(self, expression: str) -> list[tuple[dict[str, str], float]]:
-        """The instant value of a PromQL expression: labels and value of each series."""
-        async with httpx.AsyncClient(timeout=REQUEST_SECONDS) as client:
-            answer = await client.get(f"{self.url}/api/v1/query", params={"query": expression})
-        answer.raise_for_status()
-        return [(series["metric"], float(series["value"][1])) for series in answer.json()["data"]["result"]]
+        """The instant value of a PromQL expression: labels and value of each series.
+
+        Raises `lab.query-refused` with Prometheus's own reason.
+        """
+        status, body = await self._get(f"/api/v1/query?{urlencode({'query': expression})}")
+        answer = json.loads(body)
+        if status != HTTPStatus.OK:
+            raise LabError(
+                "lab.query-refused",
+                f"Prometheus refused {expression!r}: {answer.get('error')}; mend the query.",
+            )
+        return [(series["metric"], float(series["value"][1])) for series in answer["data"]["result"]]
 
     def _write(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -129,8 +137,17 @@ class Metrics:
         draft.replace(self.configuration)
 
     async def _answers(self) -> bool:
-        try:
-            async with httpx.AsyncClient(timeout=REQUEST_SECONDS) as client:
-                return (await client.get(f"{self.url}/-/ready")).is_success
-        except httpx.TransportError:  # not listening yet
-            return False
+        status, _ = await self._get("/-/ready")
+        return status == HTTPStatus.OK
+
+    async def _get(self, path: str) -> tuple[int, bytes]:
+        """Status and body of one GET; HTTP/1.0, so that the body ends with the connection."""
+        async with asyncio.timeout(REQUEST_SECONDS):
+            reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
+            try:
+                writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+                await writer.drain()
+                head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
+            finally:
+                writer.close()
+        return int(head.split(maxsplit=2)[1]) if head else 0, body

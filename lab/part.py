@@ -22,6 +22,7 @@ FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 10.0
 TAIL_BYTES = 4096
+SERVER_FOLDERS = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 
 @dataclass(frozen=True)
@@ -142,15 +143,15 @@ class Part:
 
     async def _spawn(self) -> _Life:
         plan = self.plan
-        program = plan.argv[0]
-        if shutil.which(program) is None:
+        program = find_program(plan.argv[0])
+        if program is None:
             raise LabError(
                 "lab.binary-missing",
-                f"{plan.name} needs the program {program}, which is not here; run `{plan.mend}`.",
+                f"{plan.name} needs the program {plan.argv[0]}, which is not here; run `{plan.mend}`.",
             )
         plan.directory.mkdir(parents=True, exist_ok=True)
         # After the launcher: the kernel forgets the wish whenever the user changes.
-        argv = (*plan.launcher, "setpriv", "--pdeathsig", "TERM", *plan.argv)
+        argv = (*plan.launcher, "setpriv", "--pdeathsig", "TERM", program, *plan.argv[1:])
         with plan.log.open("ab") as log:
             offset = log.tell()
             process = await asyncio.create_subprocess_exec(
@@ -232,6 +233,11 @@ class Part:
     def _tell(self, text: str) -> None:
         if self._on_change is not None:
             self._on_change(self.plan.name, text)
+
+
+def find_program(name: str) -> str | None:
+    """The full path of a program, else None; also looks where servers live, which a user's PATH leaves out."""
+    return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), *SERVER_FOLDERS)))
 
 
 async def _asked(probe: Probe) -> bool:

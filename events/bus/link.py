@@ -7,7 +7,7 @@ queue is full, and a fetch in flight while the server restarts waits out its who
 import asyncio
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from events.bus import wire
+from events.bus.answers import Answers
 from events.bus.port import BusError, DeniedError, TooLargeError, UnansweredError
 from events.ids import derive
 
@@ -35,15 +36,6 @@ WATCH_SECONDS: Final = 0.5
 OnMessage = Callable[[Msg], Awaitable[None]]
 
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
-
-
-@dataclass(slots=True)
-class _Waiting:
-    subjects: dict[str, str]
-    """By their lower case, in which the client hands on what the server denies."""
-    done: Callable[[Msg], bool]
-    answer: "asyncio.Future[list[Msg]]"
-    parts: list[Msg] = field(default_factory=list[Msg])
 
 
 @dataclass(slots=True)
@@ -81,8 +73,8 @@ class Link:
         self._closing = False
         self._refused: asyncio.Future[BusError] = asyncio.get_running_loop().create_future()
         self._attempts = 0
-        self._count = 0
-        self._waiting: dict[str, _Waiting] = {}
+        self._answers = Answers(name)
+        self._reply = ""
         self._ears: dict[int, Ear] = {}
         self._silenced: set[str] = set()
         self._said = ""
@@ -124,7 +116,7 @@ class Link:
         """The connection is gone for good, and every request under way has ended."""
         self._closing = True
         self._up.clear()
-        self._break("the connection was closed")
+        self._answers.break_off("the connection was closed")
         self._tell_ears()
         if self._watcher is not None:
             self._watcher.cancel()
@@ -180,25 +172,18 @@ class Link:
     async def _exchange(
         self, messages: list[tuple[str, bytes, dict[str, str]]], done: Callable[[Msg], bool]
     ) -> list[Msg]:
-        self._count += 1
-        token = str(self._count)
-        subjects = {subject.lower(): subject for subject, _, _ in messages}
-        waiting = _Waiting(subjects, done, asyncio.get_running_loop().create_future())
-        self._waiting[token] = waiting
-        try:
-            # None of these awaits suspends while the client's queue has room, so they leave as one write.
-            for subject, payload, fields in messages[:-1]:
-                await self._client.publish(subject, payload, headers=fields)
-            subject, payload, fields = messages[-1]
-            reply = f"{self._answers}.{token}"
-            await self._client.publish(subject, payload, reply, headers=fields or None)
-            return await waiting.answer
-        except nats.errors.Error as error:
-            raise UnansweredError(
-                f"{self.name} could not reach the bus on {messages[-1][0]}: {error}."
-            ) from error
-        finally:
-            del self._waiting[token]
+        with self._answers.expect([subject for subject, _, _ in messages], done) as (token, answer):
+            try:
+                # None of these awaits suspends while the client's queue has room: they leave as one write.
+                for subject, payload, fields in messages[:-1]:
+                    await self._client.publish(subject, payload, headers=fields)
+                subject, payload, fields = messages[-1]
+                await self._client.publish(subject, payload, f"{self._reply}.{token}", headers=fields or None)
+                return await answer
+            except nats.errors.Error as error:
+                raise UnansweredError(
+                    f"{self.name} could not reach the bus on {messages[-1][0]}: {error}."
+                ) from error
 
     async def listen(
         self,
@@ -244,7 +229,7 @@ class Link:
     @property
     def token(self) -> str:
         """What tells this connection from every other; part of the names of what it makes on the server."""
-        return self._answers.rpartition(".")[2]
+        return self._reply.rpartition(".")[2]
 
     # ------------------------------------------------------------------------------------------ the connection
 
@@ -265,8 +250,8 @@ class Link:
             reconnected_cb=self._on_return,
             closed_cb=self._on_close,
         )
-        self._answers = client.new_inbox()
-        answers = Ear(f"{self._answers}.*", "", self._on_answer)
+        self._reply = client.new_inbox()
+        answers = Ear(f"{self._reply}.*", "", self._answers.take)
         await self._attach(answers)
         for ear in list(self._ears.values()):
             await self._attach(ear)
@@ -298,7 +283,7 @@ class Link:
             if not self._client.is_closed:
                 continue
             self._up.clear()
-            self._break("the connection was closed by the bus")
+            self._answers.break_off("the connection was closed by the bus")
             await asyncio.sleep(self._pause_seconds())
             self._client = Client()
             try:
@@ -314,24 +299,7 @@ class Link:
         except (nats.errors.Error, OSError) as error:  # it is being thrown away; a broken pipe is no news
             self.on_fault(f"{self.name} left the bus with an error: {error}.")
 
-    def _break(self, why: str) -> None:
-        for waiting in self._waiting.values():
-            if not waiting.answer.done():
-                waiting.answer.set_exception(
-                    UnansweredError(
-                        f"{self.name} has no answer on {', '.join(waiting.subjects.values())}: {why}."
-                    )
-                )
-
     # ------------------------------------------------------------------------------------------- the callbacks
-
-    async def _on_answer(self, message: Msg) -> None:
-        waiting = self._waiting.get(message.subject.rpartition(".")[2])
-        if waiting is None or waiting.answer.done():
-            return  # the answer to a request that was given up
-        waiting.parts.append(message)
-        if waiting.done(message):
-            waiting.answer.set_result(waiting.parts)
 
     async def _on_return(self) -> None:
         version = self._client.connected_server_version
@@ -359,7 +327,7 @@ class Link:
 
     async def _on_disconnect(self) -> None:
         self._up.clear()
-        self._break("the connection broke")
+        self._answers.break_off("the connection broke")
         if not self._closing and self.returns:
             self._fault(f"{self.name} lost the bus at {self._url} and is trying to come back.")
 
@@ -386,15 +354,8 @@ class Link:
             self._silenced.add(subject)
             self._fault(f"The bus does not let {self.name} listen on {subject}.")
             return
-        asked = [waiting for waiting in self._waiting.values() if subject in waiting.subjects]
-        for waiting in asked:
-            if not waiting.answer.done():
-                waiting.answer.set_exception(DeniedError(self._denial(waiting.subjects[subject])))
-        if not asked:
-            self._fault(self._denial(subject))
-
-    def _denial(self, subject: str) -> str:
-        return f"The bus does not let {self.name} publish on {subject}; nothing was stored."
+        if not self._answers.deny(subject):
+            self._fault(self._answers.denial(subject))
 
     def _fault(self, sentence: str) -> None:
         """Tell it once: attempts that fail alike would otherwise say so four times a second."""

@@ -32,6 +32,7 @@ class MemoryTail:
         self._scheduled: list[asyncio.TimerHandle] = []
         self._ringing = False
         self._ended = False
+        self._heartbeat: asyncio.TimerHandle | None = None
         self.ring()
 
     def ring(self) -> None:
@@ -46,14 +47,7 @@ class MemoryTail:
             if self._ended:
                 return []
             self._news.clear()
-            try:
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
-                    await self._news.wait()
-            except TimeoutError:
-                # The heartbeat names the last message that was sent. When it did not arrive, and is not about
-                # to, delivery starts anew behind what was taken.
-                if not self._groups and not self._on_the_way and self._taken < self._ledger.last:
-                    self.restart()
+            await self._news.wait()
         group = list(self._groups.popleft())
         self._taken = max(self._taken, group[-1].seq)
         return group
@@ -70,6 +64,8 @@ class MemoryTail:
     def end(self) -> None:
         """Nothing arrives any more, and nobody waits for it."""
         self._ended = True
+        if self._heartbeat is not None:
+            self._heartbeat.cancel()
         self._news.set()
         for handle in self._scheduled:
             handle.cancel()
@@ -94,6 +90,21 @@ class MemoryTail:
                     )
                 else:
                     self._arrive(delivery.group)
+
+        self._watch()
+
+    def _watch(self) -> None:
+        """Look again in a while as long as something that was sent has not been taken; else let time rest."""
+        if self._heartbeat is None and self._taken < self._ledger.last and not self._ended:
+            self._heartbeat = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._look)
+
+    def _look(self) -> None:
+        # The heartbeat names the last message that was sent. When it did not arrive, and is not about to,
+        # delivery starts anew behind what was taken.
+        self._heartbeat = None
+        if not self._groups and not self._on_the_way and self._taken < self._ledger.last:
+            self.restart()
+        self._watch()
 
     def _arrive_later(self, group: tuple[Stored, ...]) -> None:
         self._on_the_way -= 1

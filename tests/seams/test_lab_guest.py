@@ -49,10 +49,10 @@ async def world() -> AsyncIterator[World]:
     """One guest, booted from the template, for all tests of this file."""
     directory = Path(tempfile.mkdtemp(prefix="vs-", dir="/tmp"))
     machine = hypervisor.Hypervisor(directory)
-    image = await guest.build(guest.cache_directory())
-    verdict = await accelerator.probe(image)
-    await machine.start()
     try:
+        image = await guest.build(guest.cache_directory())
+        verdict = await accelerator.probe(image)
+        await machine.start()
         written = template.write(directory / "template", image, verdict.accelerator, directory / "console")
         text, port = written.domain_xml.read_text(), free_port()
         with libvirt.open(machine.uri) as connection:
@@ -142,8 +142,8 @@ async def test_a_guest_survives_a_killed_libvirtd(world: World) -> None:
 async def test_guests_do_not_survive_the_hypervisors_stop(world: World) -> None:
     directory = Path(tempfile.mkdtemp(prefix="vs-", dir="/tmp"))
     machine = hypervisor.Hypervisor(directory)
-    await machine.start()
     try:
+        await machine.start()
         template.write(directory / "template", world.image, "tcg", directory / "console")
         text = (directory / "template" / "domain.xml").read_text()
         with libvirt.open(machine.uri) as connection:

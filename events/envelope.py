@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from events.fact import Fact
-from events.registry import NEWEST, UnknownEventError, decode
+from events.registry import BY_TAG, NEWEST, UnknownEventError, decode
 from schemas.names import Id
 
 SUBJECTS: Final = "vs.>"
@@ -89,30 +89,46 @@ def address(
         traceparent=f"00-{correlation}-{id[:16]}-01",
         data=msgspec.Raw(msgspec.json.encode(fact)),
     )
-    subject = f"vs.{fact.org}.{writer}.{row.kind}.{entity}.{row.name}"
-    return Addressed(subject, id, msgspec.json.encode(envelope))
+    return Addressed(subject_of(fact, writer, row.tag), id, msgspec.json.encode(envelope))
 
 
 _envelopes: Final = msgspec.json.Decoder(Envelope)
 
 
-def read(seq: int, stored_ns: int, payload: bytes) -> Recorded:
-    """The event that the ledger holds at `seq`; `UnknownEventError` when it cannot be understood."""
+def read(seq: int, stored_ns: int, payload: bytes, subject: str | None = None) -> Recorded:
+    """The event that the ledger holds at `seq`; `UnknownEventError` when it cannot be understood.
+
+    With `subject`, the one it was stored on: the bus permits subjects, not contents, so an event that says it is
+    another worker's, or about another thing, than its subject says is not believed.
+    """
     try:
         envelope = _envelopes.decode(payload)
     except msgspec.DecodeError as error:
         raise UnknownEventError(f"Ledger sequence {seq} is not an event: {error}.") from error
+    fact = decode(envelope.type, envelope.data)
+    writer = envelope.source.removeprefix("/virtscale/")
+    if subject is not None and subject != subject_of(fact, writer, envelope.type):
+        raise UnknownEventError(
+            f"Ledger sequence {seq} stands on {subject} and says it is {envelope.type} by {writer} about "
+            f"{envelope.subject}: it was not written by whom it names."
+        )
     return Recorded(
         seq=seq,
         stored_ns=stored_ns,
         id=envelope.id,
-        writer=envelope.source.removeprefix("/virtscale/"),
+        writer=writer,
         time=envelope.time,
         cause=envelope.causationid,
         correlation=envelope.correlationid,
         type=envelope.type,
-        fact=decode(envelope.type, envelope.data),
+        fact=fact,
     )
+
+
+def subject_of(fact: Fact, writer: str, tag: str) -> str:
+    """Where an event of this type, by this writer and about this thing, stands on the bus."""
+    row = BY_TAG[tag]
+    return f"vs.{fact.org}.{writer}.{row.kind}.{row.entity(fact)}.{row.name}"
 
 
 def fence(org: str) -> str:

@@ -1,12 +1,16 @@
-"""The house: where the parts of one installation are. `house.toml` in its directory says it to every worker."""
+"""The house: where the parts of one installation are. `house.json` in its directory says it to every worker."""
 
-import tomllib
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from schemas.names import Name
 from schemas.struct import Value
+
+
+FILE: Final = "house.json"
+"""Where a house's description lies in its directory."""
 
 
 class HostPlace(Value, frozen=True):
@@ -54,10 +58,10 @@ class HouseError(ValueError):
 
 def load(directory: Path) -> House:
     """The house in a directory, or `HouseError` that says how to make one."""
-    path = directory / "house.toml"
+    path = directory / FILE
     try:
-        return msgspec.convert(tomllib.loads(path.read_text()), House, strict=True)
+        return msgspec.json.decode(path.read_bytes(), type=House)
     except FileNotFoundError:
         raise HouseError(f"There is no house in {directory}: start one with `make up`.") from None
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+    except msgspec.DecodeError as error:
         raise HouseError(f"{path} cannot be read: {error}.") from error

@@ -1,1 +1,1 @@
-"""The face: the command line and the Python client."""
+"""The face: the command `virtscale`, and everything that it starts on one machine."""

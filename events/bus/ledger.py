@@ -126,7 +126,7 @@ class Ledger:
 
     def _take(self, stored: Stored) -> None:
         assert stored.seq == self.seq + 1, (stored.seq, self.seq)
-        recorded = read(stored.seq, stored.stored_ns, stored.payload)
+        recorded = read(stored.seq, stored.stored_ns, stored.payload, stored.subject)
         for fold in self._folds.values():
             fold.apply(recorded)
         self.seq = stored.seq

@@ -1,0 +1,141 @@
+"""The tables `requests` and `activations`."""
+
+import datetime as dt
+from collections.abc import Iterable
+
+import msgspec
+
+from events.envelope import Recorded
+from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.mail import MailAccepted
+from events.quiesce import QuiesceRequested
+from events.scale import ScaleRequested
+from events.sentences import sentence
+from events.stock import StockRequested
+from projections.activations.fold import Activations
+from projections.table import Cell, Key, Table
+
+
+def _requests_touched(recorded: Recorded) -> Iterable[Key]:
+    match recorded.fact:
+        case ScaleRequested() | QuiesceRequested() | StockRequested():
+            yield (recorded.id,)
+        case GateDecided(answers=answers):
+            yield from ((answer.request,) for answer in answers)
+        case MailAccepted(requests=requests):
+            yield from ((request,) for request in requests)
+        case _:
+            pass
+
+
+def _request(view: Activations, key: Key) -> tuple[Cell, ...] | None:
+    request = view.requests.get(key[0])
+    if request is None:
+        return None
+    answer = request.answer
+    return (
+        request.id,
+        request.seq,
+        request.org,
+        request.pool,
+        request.verb,
+        request.publisher,
+        request.asked,
+        request.stored_at.isoformat(),
+        answer.outcome if answer else None,
+        answer.code if answer else None,
+        answer.granted if answer else None,
+        sentence(request.org, answer, request.contract) if answer else None,
+        msgspec.json.encode(answer.evidence).decode() if answer else None,
+        _iso(request.decided_at),
+        request.decided_seq,
+        _iso(request.mailed_at),
+    )
+
+
+def _activations_touched(recorded: Recorded) -> Iterable[Key]:
+    fact = recorded.fact
+    if isinstance(fact, GateDecided):
+        return ((order.id,) for order in fact.orders if isinstance(order, WakeOrdered | BootOrdered))
+    reservation = getattr(fact, "reservation", None)
+    return ((reservation,),) if isinstance(reservation, str) else ()
+
+
+def _activation(view: Activations, key: Key) -> tuple[Cell, ...] | None:
+    trip = view.activations.get(key[0])
+    if trip is None:
+        return None
+    steps = trip.steps_ms()
+    return (
+        trip.reservation,
+        trip.request,
+        trip.org,
+        trip.pool,
+        trip.vm,
+        trip.way,
+        trip.stage,
+        *(steps[step] for step in ("L1", "L2", "L3", "L4", "L5")),
+        trip.total_ms(),
+        trip.failure,
+        trip.requested_at.isoformat(),
+        _iso(trip.serving_at),
+    )
+
+
+def _iso(moment: dt.datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+TABLES = (
+    Table(
+        "requests",
+        Activations,
+        (
+            "id",
+            "seq",
+            "org",
+            "pool",
+            "verb",
+            "publisher",
+            "asked",
+            "stored_at",
+            "outcome",
+            "code",
+            "granted",
+            "sentence",
+            "evidence",
+            "decided_at",
+            "decided_seq",
+            "mailed_at",
+        ),
+        1,
+        _requests_touched,
+        _request,
+    ),
+    Table(
+        "activations",
+        Activations,
+        (
+            "reservation",
+            "request",
+            "org",
+            "pool",
+            "vm",
+            "way",
+            "stage",
+            "l1_ms",
+            "l2_ms",
+            "l3_ms",
+            "l4_ms",
+            "l5_ms",
+            "total_ms",
+            "failure",
+            "requested_at",
+            "serving_at",
+        ),
+        1,
+        _activations_touched,
+        _activation,
+    ),
+)
+"""Every request with its answer, and every activation with its steps in milliseconds."""

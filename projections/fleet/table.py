@@ -1,0 +1,123 @@
+"""The tables `hosts`, `pools` and `vms`."""
+
+from collections.abc import Iterable
+
+from events.envelope import Recorded
+from events.gate import GateDecided
+from events.host import HostRegistered
+from events.pool import PoolDefined
+from projections.fleet.fold import Fleet
+from projections.table import Cell, Key, Table
+
+
+def _hosts_touched(recorded: Recorded) -> Iterable[Key]:
+    if isinstance(recorded.fact, HostRegistered):
+        yield (recorded.fact.host,)
+
+
+def _host(fleet: Fleet, key: Key) -> tuple[Cell, ...] | None:
+    host = fleet.hosts.get(key[0])
+    return (host.name, host.uri, host.substrate, host.memory_mib) if host else None
+
+
+def _pools_touched(recorded: Recorded) -> Iterable[Key]:
+    if isinstance(recorded.fact, PoolDefined):
+        yield (recorded.fact.org, recorded.fact.pool)
+
+
+def _pool(fleet: Fleet, key: Key) -> tuple[Cell, ...] | None:
+    org, name = key
+    pool = fleet.pools.get((org, name))
+    if pool is None:
+        return None
+    return (
+        org,
+        name,
+        pool.size.name,
+        pool.size.vcpu,
+        pool.size.memory_mib,
+        pool.template,
+        pool.min_vms,
+        pool.max_vms,
+        pool.cooldown_seconds,
+        pool.drain_seconds,
+    )
+
+
+def _vms_touched(recorded: Recorded) -> Iterable[Key]:
+    fact = recorded.fact
+    if isinstance(fact, GateDecided):
+        return ((fact.org, order.vm) for order in fact.orders)
+    vm = getattr(fact, "vm", None)
+    return ((fact.org, vm),) if isinstance(vm, str) else ()
+
+
+def _vm(fleet: Fleet, key: Key) -> tuple[Cell, ...] | None:
+    org, name = key
+    vm = fleet.vms.get((org, name))
+    if vm is None:
+        return None
+    return (
+        org,
+        name,
+        vm.pool,
+        vm.host,
+        vm.state,
+        vm.size.name,
+        vm.size.vcpu,
+        vm.size.memory_mib,
+        vm.address,
+        vm.reservation,
+        vm.request,
+        vm.boot_id,
+        int(vm.alarmed),
+        vm.since_seq,
+    )
+
+
+TABLES = (
+    Table("hosts", Fleet, ("host", "uri", "substrate", "memory_mib"), 1, _hosts_touched, _host),
+    Table(
+        "pools",
+        Fleet,
+        (
+            "org",
+            "pool",
+            "size",
+            "vcpu",
+            "memory_mib",
+            "template",
+            "min_vms",
+            "max_vms",
+            "cooldown_seconds",
+            "drain_seconds",
+        ),
+        2,
+        _pools_touched,
+        _pool,
+    ),
+    Table(
+        "vms",
+        Fleet,
+        (
+            "org",
+            "vm",
+            "pool",
+            "host",
+            "state",
+            "size",
+            "vcpu",
+            "memory_mib",
+            "address",
+            "reservation",
+            "request",
+            "boot_id",
+            "overdue",
+            "since_seq",
+        ),
+        2,
+        _vms_touched,
+        _vm,
+    ),
+)
+"""Hosts, pools and VMs; a pool's counts are a query over its VMs."""

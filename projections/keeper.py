@@ -1,0 +1,93 @@
+"""Keeping the tables: rows and the sequence that they include are committed together, many events at a time."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+from prometheus_client import Gauge
+
+from events.bus.ledger import Ledger
+from events.envelope import Recorded
+from projections.activations.table import TABLES as ACTIVATIONS
+from projections.fleet.table import TABLES as FLEET
+from projections.table import Key, Table
+from projections.usage.table import TABLES as USAGE
+
+TABLES: Final[tuple[Table[Any], ...]] = (*FLEET, *USAGE, *ACTIVATIONS)
+"""Every table of every view."""
+
+_GATHER_SECONDS: Final = 0.05  # events that come within this are one commit: dashboards look slower than that
+
+_seq = Gauge("virtscale_views_seq", "Ledger sequence that the committed views include")
+_lag = Gauge("virtscale_views_lag_events", "Events folded and not yet committed to the views")
+
+
+class Touched:
+    """A fold that remembers which rows the events since the last commit may have changed."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, dict[Key, None]] = {table.name: {} for table in TABLES}
+
+    def apply(self, recorded: Recorded) -> None:
+        """The rows that this event may have changed are remembered."""
+        for table in TABLES:
+            keys = self.keys[table.name]
+            for key in table.touched(recorded):
+                keys[key] = None
+
+
+class Keeper:
+    """Writes the views of one process to one SQLite file, which readers open read-only.
+
+    The file is built anew beside the old one at every start and swapped in once it includes the whole ledger:
+    views are derived, and a derived thing that is rebuilt often is a derived thing that can be rebuilt.
+    """
+
+    def __init__(self, ledger: Ledger, path: Path) -> None:
+        self._ledger = ledger
+        self._path = path
+        self._folds = {table.name: ledger.fold(table.fold) for table in TABLES}
+        self._touched = ledger.fold(Touched)
+        self._bell = ledger.bell()
+
+    async def work(self) -> None:
+        """The file follows the ledger for ever."""
+        await self._ledger.live.wait()
+        fresh = self._path.with_suffix(".new")
+        for leftover in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm")):
+            leftover.unlink(missing_ok=True)
+        async with aiosqlite.connect(fresh) as base:
+            for table in TABLES:
+                await base.execute(table.create)
+            await base.execute("CREATE TABLE progress (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER)")
+            await self._commit(base)
+        # Closed first, so that the write-ahead log is part of the file that is swapped in.
+        os.replace(fresh, self._path)  # noqa: PTH105 - the atomic call by its name
+        for leftover in (Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
+            leftover.unlink(missing_ok=True)
+        async with aiosqlite.connect(self._path) as base:
+            await base.execute("PRAGMA journal_mode=WAL")
+            await base.execute("PRAGMA synchronous=NORMAL")
+            while True:
+                await self._bell.wait()
+                await asyncio.sleep(_GATHER_SECONDS)
+                await self._commit(base)
+
+    async def _commit(self, base: aiosqlite.Connection) -> None:
+        seq = self._ledger.seq
+        batches = [(table, self._rows(table)) for table in TABLES]
+        for table, rows in batches:
+            if rows:
+                await base.executemany(table.upsert, rows)
+        await base.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (seq,))
+        await base.commit()
+        _seq.set(seq)
+        _lag.set(self._ledger.seq - seq)
+
+    def _rows(self, table: Table[Any]) -> list[tuple[object, ...]]:
+        keys, self._touched.keys[table.name] = self._touched.keys[table.name], {}
+        fold = self._folds[table.name]
+        rows = (table.row(fold, key) for key in keys)
+        return [row for row in rows if row is not None]

@@ -1,0 +1,45 @@
+"""What a view keeps in SQLite: a table, and which of its rows an event may have changed."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from events.bus.ledger import Fold
+from events.envelope import Recorded
+
+F = TypeVar("F", bound=Fold)
+
+Key = tuple[str, ...]
+Cell = str | int | float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[F]):
+    """One table of one view. `columns` begin with the key's; times are ISO 8601 in UTC.
+
+    `touched` names the rows that an event may have changed, from the event alone, so that the fold needs no
+    memory of what is written; `row` gives the row as the fold has it now, or None when there is none.
+    """
+
+    name: str
+    fold: type[F]
+    columns: tuple[str, ...]
+    key_columns: int
+    touched: Callable[[Recorded], Iterable[Key]]
+    row: Callable[[F, Key], tuple[Cell, ...] | None]
+
+    @property
+    def create(self) -> str:
+        """The statement that makes the table."""
+        key = ", ".join(f'"{name}"' for name in self.columns[: self.key_columns])
+        return f'CREATE TABLE "{self.name}" ({self._names}, PRIMARY KEY ({key})) WITHOUT ROWID'
+
+    @property
+    def upsert(self) -> str:
+        """The statement that writes a row over its former self."""
+        marks = ", ".join("?" * len(self.columns))
+        return f'INSERT OR REPLACE INTO "{self.name}" ({self._names}) VALUES ({marks})'  # noqa: S608 - our own names
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(f'"{name}"' for name in self.columns)

@@ -1,0 +1,74 @@
+"""The table `usage`: each org and dimension against its contract."""
+
+from collections.abc import Iterable
+
+from events.contract import ContractTookEffect
+from events.envelope import Recorded
+from events.gate import GateDecided
+from events.vm import VmBooted, VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
+from projections.table import Cell, Key, Table
+from projections.usage.fold import Usage
+from schemas.capacity import ENFORCED, Dimension
+
+_CHANGES = (
+    ContractTookEffect,
+    GateDecided,
+    VmBooted,
+    VmFoundAwake,
+    VmQuiesced,
+    VmResumed,
+    VmStopped,
+    VmWakeFailed,
+)
+
+
+def _touched(recorded: Recorded) -> Iterable[Key]:
+    if isinstance(recorded.fact, _CHANGES):
+        yield from ((recorded.fact.org, dimension) for dimension in ENFORCED)
+
+
+def _row(usage: Usage, key: Key) -> tuple[Cell, ...] | None:
+    org, name = key
+    contract = usage.contracts.get(org)
+    if contract is None:
+        return None
+    dimension: Dimension = next(known for known in ENFORCED if known == name)
+    used, reserved = usage.used(org).of(dimension), usage.reserved(org).of(dimension)
+    return (
+        org,
+        dimension,
+        used,
+        reserved,
+        contract.quota.of(dimension),
+        contract.limit.of(dimension),
+        contract.allowance_bp,
+        contract.id,
+        contract.version,
+        contract.owner.person,
+        contract.valid_until.isoformat(),
+    )
+
+
+TABLES = (
+    Table(
+        "usage",
+        Usage,
+        (
+            "org",
+            "dimension",
+            "used",
+            "reserved",
+            "quota",
+            "limit",
+            "allowance_bp",
+            "contract",
+            "version",
+            "owner",
+            "valid_until",
+        ),
+        2,
+        _touched,
+        _row,
+    ),
+)
+"""One row per org and enforced dimension."""

@@ -1,0 +1,295 @@
+"""The command `virtscale`. Data goes to standard output, everything else to standard error.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the cap, 5 no such org, pool or thing, 6 not ended in time.
+"""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Final, NoReturn, cast
+
+import cyclopts
+import msgspec
+import uvloop
+from cyclopts import App, Parameter
+
+from schemas.house import House, HouseError, load
+from schemas.names import is_name
+from virtscale.show import Format, say, show
+
+_NOWHERE: Final = ".virtscale"
+
+app = App(
+    name="virtscale",
+    help="Capped autoscaling of VM pools, with a ledger that anyone can check.",
+    version_flags=[],
+)
+ledger = App(name="ledger", help="What happened, event by event.")
+publisher = App(name="publisher", help="Outsiders who may publish requests.")
+person = App(name="person", help="People in the vault.")
+for _part in (ledger, publisher, person):
+    app.command(_part)
+
+Output = Annotated[Format, Parameter(name=["-o", "--output"], help="table for people, json for programs")]
+Deadline = Annotated[
+    float, Parameter(help="seconds until the command gives up following; the request goes on")
+]
+
+
+class UsageError(Exception):
+    """The command was called wrongly; the sentence says what to call instead."""
+
+
+def _directory() -> Path:
+    return Path(os.environ.get("VIRTSCALE_HOUSE", _NOWHERE)).resolve()
+
+
+def _house() -> House:
+    return load(_directory())
+
+
+def _split(name: str) -> tuple[str, str]:
+    org, slash, pool = name.partition("/")
+    if not slash or not is_name(org) or not is_name(pool):
+        raise UsageError(f"{name!r} names no pool: write ORG/POOL, for example acme/web.")
+    return org, pool
+
+
+def _more(amount: str) -> tuple[int | None, int | None]:
+    """`+2` adds two, `12` wants twelve in all; what is negative or absurd is refused with its number."""
+    from schemas.intake import MOST_VMS
+
+    digits = amount.removeprefix("+")
+    if not (digits.isascii() and digits.isdecimal()):
+        hint = " To have fewer, use `virtscale quiesce`." if amount.startswith("-") else ""
+        raise UsageError(
+            f"{amount!r} is no number of VMs: write +2 for two more, or 12 for twelve in all.{hint}"
+        )
+    number = int(digits)
+    if number > MOST_VMS or (number == 0 and amount.startswith("+")):
+        raise UsageError(f"{amount} VMs cannot be asked for: one request moves 1 to {MOST_VMS} VMs.")
+    return (number, None) if amount.startswith("+") else (None, number)
+
+
+@app.command
+def up(
+    *,
+    stock: Annotated[int, Parameter(help="suspended VMs that the pool web shall hold")] = 8,
+    substrate: Annotated[
+        str, Parameter(help="qemu, or test: libvirt's test driver, where no guest serves")
+    ] = "qemu",
+) -> int:
+    """Start everything on this machine, in the foreground; Ctrl-C ends it."""
+    from virtscale.up import up as run
+    from virtscale.world import Ports
+
+    if substrate not in {"qemu", "test"}:
+        raise UsageError(f"{substrate!r} is no substrate: choose qemu or test.")
+    chosen = "test" if substrate == "test" else "qemu"
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run(_directory(), Ports.usual(), chosen, stock))
+    return 0
+
+
+@app.command
+def scale(
+    pool: str,
+    amount: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *,
+    up_to: Annotated[bool, Parameter(help="grant what fits and refuse the rest", negative="")] = False,
+    key: Annotated[str, Parameter(help="idempotency key: the same key asks once")] = "",
+    deadline: Deadline = 240.0,
+    output: Output = "table",
+) -> int:
+    """Wake VMs: `virtscale scale acme/web +2`, or `12` for twelve in all."""
+    from schemas.intake import Scale
+    from virtscale import ask
+
+    org, name = _split(pool)
+    add, want = _more(amount)
+    request = Scale(pool=name, key=key or ask.new_key(), add=add, want=want, up_to=up_to)
+    return asyncio.run(ask.scale(_house(), org, request, output, deadline))
+
+
+@app.command
+def stock(pool: str, vms: int, *, deadline: Deadline = 600.0, output: Output = "table") -> int:
+    """Have the pool hold at least this many VMs, asleep unless needed."""
+    from schemas.intake import Stock
+    from virtscale import ask
+
+    org, name = _split(pool)
+    request = Stock(pool=name, key=ask.new_key(), vms=_count(vms))
+    return asyncio.run(ask.scale(_house(), org, request, output, deadline))
+
+
+@app.command
+def quiesce(pool: str, vms: int, *, deadline: Deadline = 240.0, output: Output = "table") -> int:
+    """Drain and suspend VMs: `virtscale quiesce acme/web 2`."""
+    from schemas.intake import Quiesce
+    from virtscale import ask
+
+    org, name = _split(pool)
+    request = Quiesce(pool=name, key=ask.new_key(), count=_count(vms))
+    return asyncio.run(ask.quiesce(_house(), org, request, output, deadline))
+
+
+def _count(vms: int) -> int:
+    from schemas.intake import MOST_VMS
+
+    if not 1 <= vms <= MOST_VMS:
+        raise UsageError(f"{vms} VMs cannot be asked for: one request moves 1 to {MOST_VMS} VMs.")
+    return vms
+
+
+@app.command
+def pools(*, output: Output = "table") -> int:
+    """Pools, with their VMs by state."""
+    from virtscale import views
+
+    return _show_view(views.POOLS, output)
+
+
+@app.command
+def vms(*, output: Output = "table") -> int:
+    """VMs, with state, host and address."""
+    from virtscale import views
+
+    return _show_view(
+        views.VMS, output, ["org", "vm", "pool", "host", "state", "size", "address", "since_seq"]
+    )
+
+
+@app.command
+def hosts(*, output: Output = "table") -> int:
+    """Hosts, with substrate and the memory they lend."""
+    from virtscale import views
+
+    return _show_view(views.HOSTS, output)
+
+
+@app.command
+def usage(*, output: Output = "table") -> int:
+    """Usage against the contract, by dimension."""
+    from virtscale import views
+
+    return _show_view(
+        views.USAGE, output, ["org", "dimension", "used", "reserved", "quota", "limit", "contract", "version"]
+    )
+
+
+def _show_view(query: str, output: Format, columns: list[str] | None = None) -> int:
+    from virtscale.views import Views
+
+    base = Views(_directory())
+    try:
+        show(base.rows(query), output, columns=columns)
+    finally:
+        base.close()
+    return 0
+
+
+@app.command
+def activation(id: str, *, output: Output = "table") -> int:
+    """One request, or one VM's trip from asleep to serving, in its five steps; the first digits of an id do."""
+    from virtscale.trips import show_trip
+
+    return show_trip(_directory(), id, output)
+
+
+@ledger.command
+def tail(
+    *,
+    last: Annotated[int, Parameter(name=["-n", "--last"], help="begin this many events before the end")] = 10,
+    follow: Annotated[
+        bool, Parameter(name=["-f", "--follow"], help="go on with new events", negative="")
+    ] = False,
+    output: Output = "table",
+) -> int:
+    """The ledger's newest events."""
+    from virtscale.tail import tail as run
+
+    return asyncio.run(run(_house(), last, output, follow=follow))
+
+
+@publisher.command
+def add(org: str, name: str) -> int:
+    """Make a key for an outsider, who may then publish requests for the org in this name."""
+    from events.bus.permissions import publisher as permit
+    from virtscale import publishers
+
+    path = publishers.add(_directory(), org, name)
+    show(
+        [
+            {
+                "org": org,
+                "publisher": name,
+                "publishes": permit(org, name).publish[0],
+                "inbox": permit(org, name).inbox,
+                "key": str(path),
+            }
+        ],
+        "table",
+    )
+    return 0
+
+
+@person.command
+def erase(id: str, *, org: str = "acme") -> int:
+    """Destroy a person's key in the vault: every view shows `erased` from then on."""
+    from schemas.intake import Erase
+    from virtscale import ask
+
+    if not is_name(id):
+        raise UsageError(f"{id!r} is no person id: 1 to 40 of a-z, 0-9 and inner dashes.")
+    return asyncio.run(ask.erase(_house(), org, Erase(person=id, key=ask.new_key())))
+
+
+@person.command(name="show")
+def show_person(id: str, *, output: Output = "table") -> int:
+    """What the vault holds of a person."""
+    from events.vault import Vault
+
+    house = _house()
+    show([{"person": id, "mail": Vault(Path(house.vault)).contact(id) or "erased"}], output)
+    return 0
+
+
+def main() -> None:
+    """The command ran; its exit code is the process's."""
+    from events.bus.port import BusError
+    from events.keys import KeyFileError
+    from virtscale.publishers import PublisherError
+
+    try:
+        code = app(exit_on_error=False, print_error=False, result_action="return_value")
+    except (cyclopts.CycloptsError, UsageError) as error:
+        _fail(error, 2)
+    except (HouseError, BusError, KeyFileError) as error:
+        _fail(error, 1)
+    except (PublisherError, msgspec.ValidationError) as error:
+        _fail(error, 2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        # The sentences of parts that a command loads by itself; anything else is ours to mend, and shows its trace.
+        spoken = _spoken(error)
+        if spoken is None:
+            raise
+        _fail(spoken[0], spoken[1])
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _spoken(error: BaseException) -> tuple[BaseException, int] | None:
+    """The first error in a group that says in one sentence what to do, and the exit code it means."""
+    if isinstance(error, BaseExceptionGroup):
+        parts = cast("tuple[BaseException, ...]", error.exceptions)
+        found = [spoken for part in parts if (spoken := _spoken(part)) is not None]
+        return found[0] if found else None
+    code = getattr(error, "code", None)
+    return (error, getattr(error, "exit_code", 1)) if isinstance(code, str) else None
+
+
+def _fail(error: BaseException, exit_code: int) -> NoReturn:
+    say(f"virtscale: {error}")
+    sys.exit(exit_code)

@@ -1,0 +1,44 @@
+"""Outsiders who may publish requests: each has a key, and may ask for one org in one name."""
+
+from pathlib import Path
+from typing import Final
+
+from events import keys
+from events.bus.permissions import Permit, publisher
+from schemas.names import is_name
+
+_LIST: Final = "publishers"
+RESERVED: Final = frozenset({"operator", "signal"})
+"""Names that the house itself publishes under."""
+
+
+class PublisherError(ValueError):
+    """The publisher cannot be added; the sentence says why."""
+
+    code = "PublisherRefused"
+
+
+def add(directory: Path, org: str, name: str) -> Path:
+    """The outsider has a key file, and a running bus knows it a moment later. Safe to repeat: the key stays."""
+    for text, what in ((org, "org"), (name, "publisher")):
+        if not is_name(text):
+            raise PublisherError(
+                f"{text!r} cannot be the name of a {what}: 1 to 40 of a-z, 0-9 and inner dashes. Nothing was added."
+            )
+    if name in RESERVED:
+        raise PublisherError(
+            f"{name!r} is the house's own name on the bus. Choose another; nothing was added."
+        )
+    permit = publisher(org, name)
+    path = keys.path_of(directory / "keys", permit.name)
+    keys.create(path)
+    listed = directory / _LIST
+    listed.mkdir(parents=True, exist_ok=True)
+    (listed / f"{org}.{name}").touch()
+    return path
+
+
+def all_of(directory: Path) -> tuple[Permit, ...]:
+    """Every outsider's permit."""
+    listed = sorted((directory / _LIST).glob("*.*")) if (directory / _LIST).is_dir() else []
+    return tuple(publisher(*entry.name.split(".", 1)) for entry in listed)

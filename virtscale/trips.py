@@ -1,0 +1,39 @@
+"""`virtscale activation`: one request, or one activation, as the views know it."""
+
+from pathlib import Path
+
+from virtscale.ask import EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE
+from virtscale.show import Format, say, show
+from virtscale.views import ACTIVATION, ACTIVATIONS_OF, REQUEST, Views
+
+_COLUMNS = ["vm", "way", "stage", "l1_ms", "l2_ms", "l3_ms", "l4_ms", "l5_ms", "total_ms", "failure"]
+
+
+def show_trip(directory: Path, prefix: str, form: Format) -> int:
+    """The request or activation whose id begins so, with the steps of each VM; the exit code."""
+    if not prefix or not set(prefix) <= set("0123456789abcdef"):
+        say(f"{prefix!r} is no id: ids are hexadecimal digits; `virtscale ledger tail` shows them.")
+        return EXIT_USAGE
+    base = Views(directory)
+    try:
+        requests = base.rows(REQUEST, [prefix])
+        trips = base.rows(ACTIVATION, [prefix])
+        if len(requests) + len(trips) == 0:
+            say(f"No request and no activation has an id that begins with {prefix}.")
+            return EXIT_NOT_FOUND
+        if len(requests) + len(trips) > 1:
+            say(f"More than one id begins with {prefix}: give more digits.")
+            return EXIT_USAGE
+        if requests:
+            trips = base.rows(ACTIVATIONS_OF, [str(requests[0]["id"])])
+    finally:
+        base.close()
+    if form == "json":
+        show([{**request, "activations": trips} for request in requests] or trips, form)
+        return EXIT_DONE
+    for request in requests:
+        say(f"request {request['id']} at sequence {request['seq']}: {request['verb']} {request['asked']}")
+        say(str(request["sentence"] or "not answered yet"))
+    if trips:
+        show(trips, form, columns=_COLUMNS)
+    return EXIT_DONE

@@ -1,0 +1,162 @@
+"""`virtscale up`: everything on this machine, in the foreground, until Ctrl-C."""
+
+import asyncio
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import prometheus_client
+
+from events.bus.ledger import Ledger
+from projections.fleet.fold import Fleet
+from projections.usage.fold import Usage
+from schemas.intake import Receipt, Stock
+from virtscale import crew
+from virtscale.world import Ports, Substrate, World
+
+_STOCK_SECONDS: Final = 300.0
+_STATUS_SECONDS: Final = 1.0
+_NEXT: Final = """
+Everything runs. In another terminal, in this directory:
+
+  . .venv/bin/activate
+  virtscale scale acme/web +2        wakes two VMs and shows the five steps
+  virtscale scale acme/web +500      is refused: past the signed cap
+  virtscale pools                    what there is
+  virtscale ledger tail              what happened
+  curl http://127.0.0.1:{port}/      what the pool serves
+
+Ctrl-C here stops everything that was started, and nothing else."""
+
+
+class Screen:
+    """Lines with the seconds since the start, and on a terminal one status line below them."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._live = sys.stdout.isatty()
+        self._status = ""
+
+    def say(self, text: str) -> None:
+        """The line stands above the status line."""
+        self._erase()
+        sys.stdout.write(f"[{time.monotonic() - self._started:6.1f} s] {text}\n")
+        self._draw()
+
+    def plain(self, text: str) -> None:
+        """The text as it is, above the status line."""
+        self._erase()
+        sys.stdout.write(text + "\n")
+        self._draw()
+
+    def status(self, text: str) -> None:
+        """The status line says this; nothing where nobody looks."""
+        self._erase()
+        self._status = text
+        self._draw()
+
+    def _erase(self) -> None:
+        if self._live:
+            sys.stdout.write("\r\x1b[K")
+
+    def _draw(self) -> None:
+        if self._live:
+            sys.stdout.write(self._status)
+        sys.stdout.flush()
+
+
+async def up(directory: Path, ports: Ports, substrate: Substrate, stock: int) -> None:
+    """The installation runs until SIGINT or SIGTERM; then everything that was started is gone."""
+    screen = Screen()
+    logging.basicConfig(
+        level=logging.WARNING,
+        filename=_log_file(directory),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    asked_to_end = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, asked_to_end.set)
+    life = asyncio.create_task(_live(directory, ports, substrate, stock, screen))
+    asked = asyncio.create_task(asked_to_end.wait())
+    await asyncio.wait({life, asked}, return_when=asyncio.FIRST_COMPLETED)
+    asked.cancel()
+    if not life.done():
+        screen.status("")
+        screen.say("stopping")
+        life.cancel()
+        try:
+            await life
+        except asyncio.CancelledError:
+            screen.say("everything that was started is gone; the ledger stays in " + str(directory))
+        return
+    await life
+
+
+def _log_file(directory: Path) -> Path:
+    directory.mkdir(parents=True, exist_ok=True)
+    return directory / "virtscale.log"
+
+
+async def _live(directory: Path, ports: Ports, substrate: Substrate, stock: int, screen: Screen) -> None:
+    async with World(directory, ports, substrate, screen.say) as world:
+        exporter, _ = prometheus_client.start_http_server(ports.metrics, addr="127.0.0.1")
+        try:
+            async with asyncio.TaskGroup() as parts:
+                ledgers: asyncio.Future[Ledger] = asyncio.get_running_loop().create_future()
+                parts.create_task(crew.run(world.house, ledgers.set_result), name="crew")
+                parts.create_task(world.watch_publishers(), name="publishers")
+                ledger = await ledgers
+                screen.say(f"{len(crew.WORKERS)} workers at work, ledger read to sequence {ledger.seq}")
+                if substrate == "test":
+                    screen.say(
+                        "substrate test: libvirt's test driver has domains, but no guest runs in them and none serves"
+                    )
+                else:
+                    await _stock(world, ledger, stock, screen)
+                screen.plain(_NEXT.format(port=ports.traffic))
+                await _show_status(ledger, screen)
+        finally:
+            exporter.shutdown()
+
+
+async def _stock(world: World, ledger: Ledger, vms: int, screen: Screen) -> None:
+    """The pool holds its suspended VMs: those it lost with the last stop are booted again."""
+    fleet = ledger.fold(Fleet)
+    bus = await world.connect("operator")
+    try:
+        request = Stock(pool="web", key=f"up-{time.time_ns()}", vms=vms)
+        answer = await bus.ask("in.acme.operator.stock", msgspec.json.encode(request), 10.0)
+        msgspec.json.decode(answer, type=Receipt)
+    finally:
+        await bus.close()
+    bell, shown = ledger.bell(), -1
+    async with asyncio.timeout(_STOCK_SECONDS):
+        while True:
+            asleep = len(fleet.members("acme", "web", "quiesced"))
+            awake = fleet.total("acme", "web") - asleep - len(fleet.members("acme", "web", "stopped"))
+            if asleep != shown:
+                screen.say(f"pool acme/web: {asleep} of {vms} VMs booted and suspended")
+                shown = asleep
+            if asleep >= vms or (asleep > 0 and awake == 0):
+                return
+            await bell.wait(_STATUS_SECONDS)
+
+
+async def _show_status(ledger: Ledger, screen: Screen) -> None:
+    fleet, usage = ledger.fold(Fleet), ledger.fold(Usage)
+    while True:
+        pools = ", ".join(
+            f"{org}/{pool} {len(fleet.members(org, pool, 'serving'))} serving, "
+            f"{len(fleet.members(org, pool, 'quiesced'))} asleep"
+            for org, pool in fleet.pools
+        )
+        orgs = ", ".join(
+            f"{org} {usage.used(org).vcpu + usage.reserved(org).vcpu} of {contract.limit.vcpu} vCPU"
+            for org, contract in usage.contracts.items()
+        )
+        screen.status(f"ledger {ledger.seq} | {pools} | {orgs} | Ctrl-C stops")
+        await asyncio.sleep(_STATUS_SECONDS)

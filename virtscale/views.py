@@ -1,0 +1,63 @@
+"""Reading the views: each command asks the projections' file and nothing else."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from schemas.house import HouseError
+from virtscale.crew import VIEWS
+
+Row = dict[str, str | int | float | None]
+
+POOLS: Final = """
+SELECT pools.org, pools.pool, pools.size,
+       count(vms.vm) AS vms,
+       sum(CASE WHEN vms.state = 'serving' THEN 1 ELSE 0 END) AS serving,
+       sum(CASE WHEN vms.state = 'quiesced' THEN 1 ELSE 0 END) AS quiesced,
+       sum(CASE WHEN vms.state IN ('waking', 'booting', 'warm') THEN 1 ELSE 0 END) AS coming,
+       sum(CASE WHEN vms.state IN ('draining', 'drained', 'suspending') THEN 1 ELSE 0 END) AS leaving,
+       sum(CASE WHEN vms.state IN ('stopped', 'stopping', 'unready', 'unannounced', 'stray') THEN 1 ELSE 0 END)
+         AS other
+FROM pools LEFT JOIN vms ON vms.org = pools.org AND vms.pool = pools.pool
+GROUP BY pools.org, pools.pool ORDER BY pools.org, pools.pool
+"""
+
+VMS: Final = """
+SELECT org, vm, pool, host, state, size, address, boot_id, overdue, since_seq FROM vms
+ORDER BY org, pool, length(vm), vm
+"""
+
+USAGE: Final = """
+SELECT org, dimension, used, reserved, quota, "limit", allowance_bp, contract, version, owner, valid_until
+FROM usage ORDER BY org, dimension DESC
+"""
+
+HOSTS: Final = "SELECT host, substrate, memory_mib, uri FROM hosts ORDER BY host"
+
+REQUEST: Final = "SELECT * FROM requests WHERE id LIKE ? || '%' LIMIT 2"
+
+ACTIVATION: Final = "SELECT * FROM activations WHERE reservation LIKE ? || '%' LIMIT 2"
+
+ACTIVATIONS_OF: Final = "SELECT * FROM activations WHERE request = ? ORDER BY vm"
+
+SEQ: Final = "SELECT seq FROM progress"
+
+
+class Views:
+    """The views of one house, as of the sequence they were last committed at; read-only."""
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / VIEWS
+        if not path.exists():
+            raise HouseError(f"There are no views in {directory}: start the house with `make up`.")
+        self._base = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+        self._base.row_factory = sqlite3.Row
+
+    def rows(self, query: str, arguments: Sequence[str] = ()) -> list[Row]:
+        """The rows of one of the queries above, by column name."""
+        return [dict(row) for row in self._base.execute(query, tuple(arguments))]
+
+    def close(self) -> None:
+        """The file is closed."""
+        self._base.close()

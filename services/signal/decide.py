@@ -1,0 +1,255 @@
+"""The rules of the intake: what is a request, what is refused at the door, and when a trigger asks.
+
+Pure. What is refused here never reaches the ledger; whether an org *may* have what it asks for is the gate's.
+"""
+
+import datetime as dt
+import hashlib
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+from events.ids import derive
+from events.person import PersonEraseRequested
+from events.quiesce import QuiesceRequested
+from events.scale import Sample, ScaleRequested
+from events.stock import StockRequested
+from projections.fleet.fold import Fleet
+from projections.usage.fold import Usage
+from schemas.intake import VERBS, Erase, Quiesce, Rejection, Request, Scale, Stock
+from schemas.names import is_name
+from schemas.pool import Pool, Trigger
+
+RequestFact = ScaleRequested | QuiesceRequested | StockRequested | PersonEraseRequested
+"""The events that this worker writes."""
+
+MOST_BYTES: Final = 16 * 1024
+"""A longer request is no request: the longest honest one has some 300 bytes."""
+
+TRIGGER: Final = "signal"
+"""The publisher of what triggers ask; nobody else may ask under this name."""
+
+OPERATOR: Final = "operator"
+"""The publisher that people of the platform use; only they may have a person erased."""
+
+PLATFORM: Final = "platform"
+"""The org of the platform itself: it has no pools, and an operator may speak for it about people."""
+
+GAP: Final = dt.timedelta(minutes=5)
+"""Samples further apart are not successive: Prometheus itself forgets a series after five minutes."""
+
+_SHOWN: Final = 80
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A readable request, and who asks for whom: the bus lets a publisher ask only in its own name."""
+
+    org: str
+    publisher: str
+    verb: str
+    request: Request
+
+    @property
+    def id(self) -> str:
+        """The request's id; the same key of the same publisher asks once."""
+        return request_id(self.org, self.publisher, self.verb, self.request.key)
+
+    @property
+    def waits(self) -> bool:
+        """Whether the publisher wants the gate's decision and not only the receipt."""
+        return not isinstance(self.request, Erase) and self.request.wait
+
+
+def request_id(org: str, publisher: str, verb: str, key: str) -> str:
+    """The id of a request and of the event that it becomes."""
+    return derive(org, publisher, verb, key)
+
+
+def read(subject: str, payload: bytes) -> Asked | Rejection:
+    """The request that an intake message holds, or why it holds none."""
+    tokens = subject.split(".")
+    if len(tokens) != 4 or tokens[0] != "in" or not all(is_name(token) for token in tokens[1:3]):  # noqa: PLR2004
+        return Rejection(
+            "SubjectUnreadable",
+            f"A request goes to in.<org>.<publisher>.<verb>, with names of lower case letters, digits and inner "
+            f"dashes; this came on {_short(subject)}. Nothing was stored.",
+        )
+    _, org, publisher, verb = tokens
+    if verb not in VERBS:
+        known = ", ".join(VERBS)
+        return Rejection(
+            "VerbUnknown", f"{_short(verb)} is no request; there are {known}. Nothing was stored."
+        )
+    if len(payload) > MOST_BYTES:
+        return Rejection(
+            "RequestTooLarge",
+            f"The request has {len(payload)} bytes; at most {MOST_BYTES} are read. Nothing was stored.",
+        )
+    try:
+        request = msgspec.json.decode(payload, type=VERBS[verb])
+        request.key.encode()
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        return Rejection(
+            "RequestUnreadable", f"The {verb} request is not valid: {error}. Nothing was stored."
+        )
+    return Asked(org, publisher, verb, request)
+
+
+def judge(asked: Asked, usage: Usage, fleet: Fleet, received_at: dt.datetime) -> RequestFact | Rejection:
+    """The event that the request becomes, or why it is refused at the door."""
+    org, publisher, request = asked.org, asked.publisher, asked.request
+    if publisher == TRIGGER:
+        return Rejection(
+            "PublisherReserved", f"Only triggers ask as {TRIGGER}: take another name. Nothing was stored."
+        )
+    if isinstance(request, Erase):
+        return _judge_erase(asked, request, usage, fleet, received_at)
+    if not _known(org, usage, fleet):
+        return _org_unknown(org)
+    if (org, request.pool) not in fleet.pools:
+        return Rejection("PoolUnknown", f"The org {org} has no pool {request.pool}. Nothing was stored.")
+    match request:
+        case Scale():
+            if (request.add is None) == (request.want is None):
+                both = "neither" if request.add is None else "both"
+                return Rejection(
+                    "AddOrWant",
+                    f"A scale request says how many VMs to add or how many to want; this says {both}. "
+                    "Nothing was stored.",
+                )
+            return ScaleRequested(
+                org=org,
+                pool=request.pool,
+                publisher=publisher,
+                key=request.key,
+                add=request.add,
+                want=request.want,
+                up_to=request.up_to,
+                received_at=received_at,
+                sample=None,
+            )
+        case Quiesce():
+            return QuiesceRequested(
+                org=org,
+                pool=request.pool,
+                publisher=publisher,
+                key=request.key,
+                count=request.count,
+                received_at=received_at,
+            )
+        case Stock():
+            return StockRequested(
+                org=org,
+                pool=request.pool,
+                publisher=publisher,
+                key=request.key,
+                vms=request.vms,
+                received_at=received_at,
+            )
+
+
+def content(fact: RequestFact) -> bytes:
+    """What was asked, without when it came: the same key may ask the same again, and nothing else."""
+    timeless = msgspec.structs.replace(fact, received_at=_EPOCH)
+    return hashlib.sha256(type(fact).__name__.encode() + msgspec.json.encode(timeless)).digest()[:16]
+
+
+def key_reused(key: str, seq: int) -> Rejection:
+    """The answer to a key that already asked for something else."""
+    return Rejection(
+        "KeyReused",
+        f"The key {_short(key)} already asked for something else (ledger sequence {seq}): a new request needs a "
+        "new key. Nothing was stored.",
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ triggers
+
+
+@dataclass(frozen=True, slots=True)
+class Streak:
+    """Successive samples above a trigger's limit, the newest last; nothing is known before the first."""
+
+    count: int = 0
+    newest: dt.datetime | None = None
+
+
+def lengthen(streak: Streak, trigger: Trigger, value: float, observed_at: dt.datetime) -> Streak:
+    """The streak with one more sample; the same or an older sample changes nothing.
+
+    A query that yields nothing must not come here as a zero: no answer says nothing about the load. Nor does
+    what is not a number, which JSON cannot carry either.
+    """
+    if not math.isfinite(value) or (streak.newest is not None and observed_at <= streak.newest):
+        return streak
+    torn = streak.newest is not None and observed_at - streak.newest > GAP
+    if value <= trigger.above:
+        return Streak(0, observed_at)
+    return replace(streak, count=1 if torn else streak.count + 1, newest=observed_at)
+
+
+def due(streak: Streak, trigger: Trigger) -> bool:
+    """Whether enough successive samples were above the limit."""
+    return streak.count >= trigger.samples
+
+
+def cooled(pool: Pool, asked_at: dt.datetime | None, now: dt.datetime) -> bool:
+    """Whether the pool's cooldown is over since a trigger last asked; the gate has a cooldown of its own."""
+    return asked_at is None or now >= asked_at + dt.timedelta(seconds=pool.cooldown_seconds)
+
+
+def triggered(
+    pool: Pool, trigger: Trigger, value: float, observed_at: dt.datetime, received_at: dt.datetime
+) -> ScaleRequested:
+    """What a trigger asks for; its key names the pool and the sample, so one sample asks once."""
+    return ScaleRequested(
+        org=pool.org,
+        pool=pool.name,
+        publisher=TRIGGER,
+        key=f"{pool.name}@{observed_at.isoformat()}",
+        add=trigger.add,
+        want=None,
+        up_to=False,
+        received_at=received_at,
+        sample=Sample(query=trigger.query, value=value, above=trigger.above, observed_at=observed_at),
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- private
+
+
+def _judge_erase(
+    asked: Asked, request: Erase, usage: Usage, fleet: Fleet, received_at: dt.datetime
+) -> RequestFact | Rejection:
+    """Erasing cannot be undone, so a key that may scale a pool may not do it."""
+    if asked.publisher != OPERATOR:
+        return Rejection(
+            "OperatorOnly",
+            f"Only an operator may have a person erased; {asked.publisher} is none. Use `virtscale person erase`. "
+            "Nothing was stored.",
+        )
+    if asked.org != PLATFORM and not _known(asked.org, usage, fleet):
+        return _org_unknown(asked.org)
+    return PersonEraseRequested(
+        org=asked.org,
+        person=request.person,
+        publisher=asked.publisher,
+        key=request.key,
+        received_at=received_at,
+    )
+
+
+def _known(org: str, usage: Usage, fleet: Fleet) -> bool:
+    return org in usage.contracts or any(owner == org for owner, _ in fleet.pools)
+
+
+def _org_unknown(org: str) -> Rejection:
+    return Rejection("OrgUnknown", f"The org {org} has no contract and no pool here. Nothing was stored.")
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")

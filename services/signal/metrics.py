@@ -1,0 +1,13 @@
+"""What the intake counts."""
+
+from typing import Final
+
+from prometheus_client import Counter
+
+REJECTED: Final = Counter(
+    "virtscale_intake_rejected_total", "Intake messages that were refused at the door.", ["code"]
+)
+STORED: Final = Counter("virtscale_intake_stored_total", "Requests that went into the ledger.", ["event"])
+SILENT: Final = Counter(
+    "virtscale_trigger_silent_total", "Trigger queries that yielded no number.", ["org", "pool"]
+)

@@ -1,0 +1,91 @@
+"""What the intake must know: which requests are in the ledger, where their subjects end, and what was answered."""
+
+import datetime as dt
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from events.envelope import Recorded
+from events.gate import Answer, ContractRef, GateDecided
+from events.person import PersonEraseRequested
+from events.quiesce import QuiesceRequested
+from events.registry import NEWEST
+from events.scale import ScaleRequested
+from events.stock import StockRequested
+from services.signal.decide import RequestFact, content
+
+MOST_REQUESTS: Final = 100_000
+"""Requests whose keys are remembered; the same key after so many others asks anew."""
+
+MOST_ANSWERS: Final = 10_000
+"""Answers that are remembered for whoever waits for one; about a kilobyte each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A request that is in the ledger."""
+
+    seq: int
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What the gate answered to a request, and the contract it did so by."""
+
+    answer: Answer
+    contract: ContractRef | None
+
+
+class Intake:
+    """The requests in the ledger, newest last and bounded, and the last sequence of each request subject.
+
+    The last sequences are what makes a request stored once: nobody else writes these subjects, so an append
+    that expects the last one either is the next, or finds out that it is not. Pools and people bound their number.
+    """
+
+    def __init__(self) -> None:
+        self._requests: OrderedDict[str, Known] = OrderedDict()
+        self._answers: OrderedDict[str, Settled] = OrderedDict()
+        self._last: dict[str, int] = {}
+        self._triggered_at: dict[tuple[str, str], dt.datetime] = {}
+
+    def last_on(self, subject: str) -> int:
+        """The sequence of the last message on a request subject; 0 when there is none."""
+        return self._last.get(subject, 0)
+
+    def known(self, request: str) -> Known | None:
+        """Where the request with this id stands in the ledger; None when it is not there, or long ago."""
+        return self._requests.get(request)
+
+    def settled(self, request: str) -> Settled | None:
+        """What the gate answered to the request; None when it has not yet, or long ago."""
+        return self._answers.get(request)
+
+    def triggered_at(self, org: str, pool: str) -> dt.datetime | None:
+        """When a trigger of the pool last asked."""
+        return self._triggered_at.get((org, pool))
+
+    def apply(self, recorded: Recorded) -> None:
+        """The intake now includes the event."""
+        match recorded.fact:
+            case ScaleRequested() as fact:
+                if fact.sample is not None:
+                    self._triggered_at[fact.org, fact.pool] = fact.received_at
+                self._store(recorded, fact)
+            case QuiesceRequested() | StockRequested() | PersonEraseRequested() as fact:
+                self._store(recorded, fact)
+            case GateDecided(answers=answers, contract=contract):
+                for answer in answers:
+                    self._answers.setdefault(answer.request, Settled(answer, contract))
+                while len(self._answers) > MOST_ANSWERS:
+                    self._answers.popitem(last=False)
+            case _:
+                pass
+
+    def _store(self, recorded: Recorded, fact: RequestFact) -> None:
+        row = NEWEST[type(fact)]
+        self._last[f"vs.{fact.org}.{recorded.writer}.{row.kind}.{row.entity(fact)}.{row.name}"] = recorded.seq
+        self._requests.setdefault(recorded.id, Known(recorded.seq, content(fact)))
+        while len(self._requests) > MOST_REQUESTS:
+            self._requests.popitem(last=False)

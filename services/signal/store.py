@@ -1,0 +1,190 @@
+"""How a request gets into the ledger once: expected sequences, grouped appends, and reading back when unsure."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Final
+
+from events.bus.ledger import Ledger
+from events.bus.pen import Pen
+from events.bus.port import (
+    Bus,
+    FullError,
+    KnownError,
+    StaleError,
+    TooLargeError,
+    UnansweredError,
+)
+from events.envelope import Addressed, read
+from events.registry import NEWEST
+from schemas.intake import Receipt, Rejection
+from services.signal.decide import RequestFact, content, key_reused
+from services.signal.metrics import STORED
+from services.signal.state import Intake
+
+MOST_WAITING: Final = 1024
+"""Requests that may wait for the ledger; one more is refused as `Overloaded`."""
+
+MOST_TOGETHER: Final = 64
+"""Requests in one append."""
+
+FEW: Final = 5
+"""So many go faster one by one: an atomic batch costs four fsyncs, whatever its size."""
+
+_FIRST_PAUSE_SECONDS: Final = 0.02
+_LONGEST_PAUSE_SECONDS: Final = 1.0
+
+log = logging.getLogger("virtscale.signal")
+
+
+@dataclass(eq=False, slots=True)
+class _Entry:
+    """One request on its way into the ledger, and who waits for its receipt."""
+
+    fact: RequestFact
+    event: Addressed
+    content: bytes
+    receipt: "asyncio.Future[Receipt | Rejection]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+    def end(self, receipt: Receipt | Rejection) -> None:
+        """Whoever waits is told, unless it is gone."""
+        if not self.receipt.done():
+            self.receipt.set_result(receipt)
+
+
+class Store:
+    """Takes requests in the order they come and puts each into the ledger exactly once.
+
+    No deduplication of the bus is needed. Each append expects the last sequence of its own subject as it was
+    read from the ledger, and this worker alone writes that subject. So when an answer stays out, either the
+    message is found by reading back, or the next attempt makes it impossible that it still lands.
+    """
+
+    def __init__(self, ledger: Ledger, bus: Bus, pen: Pen) -> None:
+        self._ledger = ledger
+        self._bus = bus
+        self._pen = pen
+        self._intake = ledger.fold(Intake)
+        self._waiting: asyncio.Queue[_Entry] = asyncio.Queue(MOST_WAITING)
+
+    def offer(self, fact: RequestFact, id: str) -> "asyncio.Future[Receipt | Rejection]":
+        """The request waits for its turn; at once `Overloaded` when too many do."""
+        event = self._pen.event(fact, id=id, cause=None, correlation=id)
+        entry = _Entry(fact, event, content(fact))
+        try:
+            self._waiting.put_nowait(entry)
+        except asyncio.QueueFull:
+            entry.end(
+                Rejection(
+                    "Overloaded",
+                    f"{MOST_WAITING} requests wait already, which is the limit of this intake: ask again in a "
+                    "second. Nothing was stored.",
+                )
+            )
+        return entry.receipt
+
+    async def work(self) -> None:
+        """Everything that is offered is stored or refused, for ever."""
+        while True:
+            group = [await self._waiting.get()]
+            while len(group) < MOST_TOGETHER and not self._waiting.empty():
+                group.append(self._waiting.get_nowait())
+            while group:
+                # The same id twice in one group: the second is looked up when the first is in the ledger.
+                firsts: dict[str, _Entry] = {}
+                for entry in group:
+                    firsts.setdefault(entry.event.id, entry)
+                group = [entry for entry in group if firsts[entry.event.id] is not entry]
+                await self._settle([e for e in firsts.values() if not self._look_up(e, repeated=True)])
+
+    async def _settle(self, entries: list[_Entry]) -> None:
+        """Every entry has its receipt, and the folds include all that was stored for them."""
+        pause = _FIRST_PAUSE_SECONDS
+        one_by_one = False
+        while entries:
+            try:
+                if one_by_one or len(entries) <= FEW:
+                    last = await self._append(entries[0])
+                else:
+                    last = await self._append_together(entries)
+                await self._ledger.reach(last)
+                pause = _FIRST_PAUSE_SECONDS
+            except (UnansweredError, StaleError, KnownError) as error:
+                one_by_one = one_by_one or isinstance(error, KnownError)
+                log.info("%d requests may or may not be stored (%s): reading back", len(entries), error.code)
+                await self._read_back(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            except FullError as error:
+                log.error("requests are refused: %s", error)  # noqa: TRY400 - the sentence says it all
+                for entry in entries:
+                    entry.end(Rejection("LedgerFull", f"The ledger has no room: {error} Nothing was stored."))
+            except TooLargeError as error:
+                entries[0].end(Rejection("RequestTooLarge", f"{error}"))
+            entries = [
+                entry
+                for entry in entries
+                if not entry.receipt.done() and not self._look_up(entry, repeated=False)
+            ]
+
+    async def _append(self, entry: _Entry) -> int:
+        """The entry is in the ledger; the sequence up to which the ledger must be read to see it."""
+        event = entry.event
+        ack = await self._pen.append(event, expect=self._intake.last_on(event.subject))
+        if ack.duplicate:
+            await self._ledger.reach(ack.seq)
+            if not self._look_up(entry, repeated=True):
+                entry.end(await self._compare(entry, ack.seq))
+        else:
+            self._stored(entry, ack.seq)
+        return ack.seq
+
+    async def _append_together(self, entries: list[_Entry]) -> int:
+        """All entries are in the ledger, next to each other. The first on each subject guards those behind it."""
+        guarded: set[str] = set()
+        batch: list[tuple[Addressed, int | None]] = []
+        for entry in entries:
+            subject = entry.event.subject
+            batch.append((entry.event, None if subject in guarded else self._intake.last_on(subject)))
+            guarded.add(subject)
+        ack = await self._pen.append_batch(batch)
+        for place, entry in enumerate(reversed(entries)):
+            self._stored(entry, ack.seq - place)
+        return ack.seq
+
+    def _stored(self, entry: _Entry, seq: int) -> None:
+        STORED.labels(NEWEST[type(entry.fact)].name).inc()
+        entry.end(Receipt(entry.event.id, seq))
+
+    def _look_up(self, entry: _Entry, *, repeated: bool) -> bool:
+        """True when the folds know the entry's id, and its receipt was given accordingly."""
+        known = self._intake.known(entry.event.id)
+        if known is None:
+            return False
+        entry.end(self._verdict(entry, known.seq, known.content, repeated=repeated))
+        return True
+
+    async def _compare(self, entry: _Entry, seq: int) -> Receipt | Rejection:
+        """The bus knows an id that was long ago forgotten here: the ledger itself says what it asked for."""
+        for stored in await self._bus.read(seq, seq):
+            fact = read(stored.seq, stored.stored_ns, stored.payload).fact
+            if isinstance(fact, RequestFact):
+                return self._verdict(entry, seq, content(fact), repeated=True)
+        return key_reused(entry.fact.key, seq)
+
+    def _verdict(self, entry: _Entry, seq: int, present: bytes, *, repeated: bool) -> Receipt | Rejection:
+        if present != entry.content:
+            return key_reused(entry.fact.key, seq)
+        return Receipt(entry.event.id, seq, repeated=repeated)
+
+    async def _read_back(self, pause: float) -> None:
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                last = await self._bus.last()
+            except UnansweredError:
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+                continue
+            await self._ledger.reach(last)
+            return

@@ -1,0 +1,142 @@
+"""The intake at work: every message is answered, with its place in the ledger or with why it has none."""
+
+import asyncio
+import hashlib
+import logging
+from typing import Final
+
+import msgspec
+
+from events.bus.ledger import Ledger
+from events.bus.pen import Pen
+from events.bus.permissions import INTAKE
+from events.bus.port import Bus, BusError, DeniedError, Outgoing
+from events.clock import Clock
+from events.ids import derive
+from events.sentences import sentence
+from projections.fleet.fold import Fleet
+from projections.usage.fold import Usage
+from schemas.intake import DeadLetter, Receipt, Rejection
+from schemas.names import is_name
+from services.signal.decide import MOST_BYTES, Asked, judge, read
+from services.signal.metrics import REJECTED
+from services.signal.port import Metrics
+from services.signal.state import Intake
+from services.signal.store import Store
+from services.signal.triggers import Triggers
+
+QUEUE: Final = "signal"
+"""Intakes that run side by side share the messages."""
+
+WAIT_SECONDS: Final = 5.0
+"""Whoever waits for the gate's decision waits so long, and then has the receipt alone."""
+
+NOT_KEPT: Final = frozenset({"Overloaded", "LedgerFull"})
+"""Nothing is wrong with these messages, and keeping them would add to what is wrong here."""
+
+_SUBJECT_KEPT: Final = 512
+
+log = logging.getLogger("virtscale.signal")
+
+
+class Signal:
+    """The only way from outside into the ledger. Any number may run: each subject's last sequence keeps them apart."""
+
+    def __init__(self, ledger: Ledger, bus: Bus, clock: Clock, metrics: Metrics) -> None:
+        self._ledger = ledger
+        self._bus = bus
+        self._clock = clock
+        self._usage = ledger.fold(Usage)
+        self._fleet = ledger.fold(Fleet)
+        self._intake = ledger.fold(Intake)
+        self._bell = ledger.bell()
+        self._store = Store(ledger, bus, Pen(bus, "signal", clock))
+        self._triggers = Triggers(ledger, clock, metrics, self._store)
+        self._awaited: dict[str, list[asyncio.Future[None]]] = {}
+
+    async def work(self) -> None:
+        """Requests of outsiders and of triggers are in the ledger once each, for ever."""
+        await self._ledger.live.wait()
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(self._store.work())
+            parts.create_task(self._tell())
+            parts.create_task(self._triggers.work())
+            await self._bus.serve(INTAKE, QUEUE, self.answer)
+
+    async def answer(self, subject: str, payload: bytes) -> bytes:
+        """The reply to one intake message: a `Receipt` or a `Rejection`, as JSON."""
+        asked = read(subject, payload)
+        if isinstance(asked, Rejection):
+            return await self._reject(subject, payload, asked)
+        fact = judge(asked, self._usage, self._fleet, self._clock.now())
+        if isinstance(fact, Rejection):
+            return await self._reject(subject, payload, fact)
+        receipt = await self._store.offer(fact, asked.id)
+        if isinstance(receipt, Rejection):
+            return await self._reject(subject, payload, receipt)
+        return msgspec.json.encode(await self._decided(asked, receipt) if asked.waits else receipt)
+
+    async def _decided(self, asked: Asked, receipt: Receipt) -> Receipt:
+        """The receipt with the gate's answer, or as it is when there is none in time."""
+        if self._intake.settled(receipt.id) is None:
+            settled = asyncio.get_running_loop().create_future()
+            waiting = self._awaited.setdefault(receipt.id, [])
+            waiting.append(settled)
+            try:
+                async with asyncio.timeout(WAIT_SECONDS):
+                    await settled
+            except TimeoutError:
+                return receipt
+            finally:
+                waiting.remove(settled)
+                if not waiting:
+                    self._awaited.pop(receipt.id, None)
+        found = self._intake.settled(receipt.id)
+        if found is None:
+            return receipt
+        return msgspec.structs.replace(
+            receipt,
+            outcome=found.answer.outcome,
+            code=found.answer.code,
+            granted=found.answer.granted,
+            text=sentence(asked.org, found.answer, found.contract),
+        )
+
+    async def _tell(self) -> None:
+        """Whoever waits for a decision is woken once it is folded."""
+        while True:
+            await self._bell.wait()
+            for request, waiting in self._awaited.items():
+                if self._intake.settled(request) is not None:
+                    for settled in waiting:
+                        if not settled.done():
+                            settled.set_result(None)
+
+    async def _reject(self, subject: str, payload: bytes, rejection: Rejection) -> bytes:
+        """The message is kept in the dead-letter stream with the reason, as well as the bus allows."""
+        REJECTED.labels(rejection.code).inc()
+        if rejection.code not in NOT_KEPT:
+            now = self._clock.now()
+            letter = DeadLetter(
+                subject=subject[:_SUBJECT_KEPT],
+                code=rejection.code,
+                text=rejection.text,
+                received_at=now,
+                payload=payload[:MOST_BYTES],
+            )
+            place = _dead_subject(subject)
+            name = derive("dead", subject, hashlib.sha256(payload).hexdigest(), now.isoformat())
+            try:
+                await self._bus.append(Outgoing(place, name, msgspec.json.encode(letter)))
+            except DeniedError:
+                raise
+            except BusError as error:  # the reply still says why, and the counter has risen
+                log.warning("a rejected message on %s is not kept: %s", subject[:_SUBJECT_KEPT], error)
+        return msgspec.json.encode(rejection)
+
+
+def _dead_subject(subject: str) -> str:
+    """Where the message is kept: only names become tokens, since whatever is sent here may say anything."""
+    tokens = [*subject.split("."), "", ""][1:3]
+    org, publisher = (token if is_name(token) else "unknown" for token in tokens)
+    return f"dead.{org}.{publisher}"

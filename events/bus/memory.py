@@ -234,12 +234,17 @@ class MemoryBus:
         self._require(subject, 0)
         await self._ready(subject, self._timeout_seconds)
         await asyncio.sleep(0)
+        if self._closed or not self._server.up.is_set():
+            raise UnansweredError(f"{self.name} has no answer on {subject}: the connection broke.")
 
     # ------------------------------------------------------------------------------------------------- the tail
 
     async def tail(self, after: int) -> AsyncGenerator[list[Stored]]:
         """Every ledger message after sequence `after`, as they are stored."""
-        await self._call(CONSUMER_CREATE.format(LEDGER, self.name))
+        self._require(CONSUMER_CREATE.format(LEDGER, self.name), 0)
+        await asyncio.sleep(0)
+        if self._closed:
+            return
         tail = MemoryTail(self.name, self._server.ledger, self._server.faults, self._server.up, after)
         self._tails.append(tail)
         try:

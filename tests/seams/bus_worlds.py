@@ -1,7 +1,7 @@
 """Two worlds with the same bus in them: nats-server as a child process, and the twin in memory."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol
@@ -22,6 +22,7 @@ REQUESTED = "vs.acme.signal.pool.web.scale.requested"
 
 GATE = permissions.worker("gate")
 SIGNAL = permissions.worker("signal")
+NOTIFIER = permissions.worker("notifier")
 WAKER = permissions.worker("waker", "h1")
 SHOP = permissions.publisher("acme", "shop")
 VIEW = permissions.reader("view")
@@ -115,7 +116,7 @@ class NatsWorld:
 @asynccontextmanager
 async def a_world(
     kind: str, directory: Path, *, dedup_seconds: float = 600.0, ledger_bytes: int = 64 * 1024**2
-) -> AsyncIterator[World]:
+) -> AsyncGenerator[World]:
     if kind == "memory":
         memory = MemoryWorld(dedup_seconds, ledger_bytes)
         try:

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from events.bus import doorbell, wire
 from events.bus.limits import LEAST_BATCH, MOST_BATCH, MOST_SERVED, OVERLOADED, TIMEOUT_SECONDS
 from events.bus.link import Link
-from events.bus.permissions import DIRECT_GET, LEDGER, MESSAGE_GET, STREAM_INFO
+from events.bus.permissions import DIRECT_GET, INBOXES, LEDGER, MESSAGE_GET, STREAM_INFO
 from events.bus.port import Ack, BusError, Handler, Outgoing, Stored, UnansweredError
 from events.ids import derive
 
@@ -145,8 +145,13 @@ class NatsBus:
             self._link.on_fault(f"A message on {message.subject} was not answered: {error!r}.")
 
     async def _reply(self, message: Msg, answer: bytes) -> None:
-        if message.reply:
+        # `allow_responses` would let an asker have the answer written anywhere, into the ledger too.
+        if message.reply.startswith(INBOXES):
             await self._link.send(message.reply, answer)
+        elif message.reply:
+            self._link.on_fault(
+                f"An answer on {message.subject} was asked for on {message.reply}, which is no inbox; not given."
+            )
 
     async def ask(self, subject: str, payload: bytes, timeout_seconds: float) -> bytes:
         """The answer of whoever serves the subject, or `Unanswered`: at once when nobody is there."""

@@ -2,8 +2,9 @@
 
 What this cannot hold: nats-server checks the subject that a client publishes to, never the reply subject it
 names. Whoever may call the JetStream API can therefore have an *answer* of the server written on any subject
-(seen with 2.15.1). Nothing new can be said that way, only copies of what the ledger already holds, or API
-answers; a reader must compare an event with the subject it stands on, and stop at what is no event.
+(seen with 2.15.1, and kept as a test). Nothing new can be said that way: API answers, which carry no message
+id, and copies of what the ledger already holds. What has no id is therefore no event, and what stands on another
+subject than its envelope gives is a copy.
 """
 
 from collections.abc import Iterable
@@ -37,6 +38,10 @@ INTAKE: Final = "in.>"
 DEAD_LETTERS: Final = "dead.>"
 
 
+INBOXES: Final = "_INBOX"
+"""How every inbox begins, ours and those of plain clients."""
+
+
 @dataclass(frozen=True, slots=True)
 class Permit:
     """One user of the bus and the subjects that it may publish to and subscribe to.
@@ -65,7 +70,7 @@ class Permit:
 
 def inbox(name: str) -> str:
     """The inbox prefix of the user `name`. One of its own for each, for an inbox shared is an inbox read."""
-    return f"_INBOX_{name}"
+    return f"{INBOXES}_{name}"
 
 
 def covers(allowed: str, subject: str) -> bool:

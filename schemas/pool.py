@@ -9,6 +9,9 @@ from schemas.capacity import Size
 from schemas.names import Name
 from schemas.struct import Value
 
+PoolName = Annotated[Name, msgspec.Meta(max_length=32)]
+"""Shorter than other names, because a VM's name is its pool's with a number behind, and must be a name itself."""
+
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
 
 
@@ -25,7 +28,7 @@ class Pool(Value, frozen=True):
     """How one pool scales. Cooldown, horizon, drain and batch default to the numbers of the platform."""
 
     org: Name
-    name: Name
+    name: PoolName
     size: Size
     template: Name
     min_vms: Annotated[int, msgspec.Meta(ge=0, le=100_000)] = 0

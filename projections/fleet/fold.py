@@ -94,6 +94,7 @@ class Fleet:
         self._highest: dict[tuple[str, str], int] = {}
         self._lent_mib: dict[str, int] = {}
         self._under_order: dict[tuple[str, str], None] = {}
+        self._told: set[str] = set()
 
     def free_mib(self, host: str) -> int:
         """Memory that a new VM could take on the host; paused guests hold theirs, guests that are off do not."""
@@ -266,9 +267,11 @@ class Fleet:
         known = self.vms.get((stray.org, stray.vm))
         if known is None:
             known = Vm(stray.org, stray.vm, stray.pool, stray.host, stray.size, "stopped")
-        if known.reservation is None:
+        if known.reservation is None and stray.reservation not in self._told:
             awake = replace(known, state="stray", reservation=stray.reservation, proven=True, order=None)
             self._put(replace(awake, since_seq=seq))
+        # The same finding told again, however late, is no second stray.
+        self._told.add(stray.reservation)
 
     def _put(self, vm: Vm) -> None:
         """The VM replaces its former self in every index."""

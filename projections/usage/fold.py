@@ -35,6 +35,8 @@ class Usage:
         self._proven: dict[str, Capacity] = {}
         self._reserved: dict[str, Capacity] = {}
         self._strays: dict[str, int] = {}
+        self._told: set[str] = set()
+        """Reservations of VMs found awake: the same finding told again, however late, counts no second time."""
 
     def used(self, org: str) -> Capacity:
         """Capacity of VMs proven awake."""
@@ -68,8 +70,9 @@ class Usage:
             case VmStopped(org=org, vm=vm, reservation=reservation):
                 self._release(org, vm, reservation)
             case VmFoundAwake(org=org, vm=vm, pool=pool, size=size, reservation=reservation):
-                if (org, vm) not in self.holdings:
+                if (org, vm) not in self.holdings and reservation not in self._told:
                     self._hold(org, vm, Holding(pool, size, reservation, proven=True, stray=True))
+                self._told.add(reservation)
             case _:
                 pass
 

@@ -169,12 +169,16 @@ def _cooling(draft: Draft, docket: Docket, pool: Pool) -> bool:
 
 
 def _starts(draft: Draft, pool: Pool, pending: Pending, count: int, purpose: Purpose) -> Iterator[Order]:
-    """Up to `count` orders that get a VM awake; fewer when the hosts have no room for more."""
-    sleepers = draft.vms(pool.name, "quiesced") if purpose == "serve" else iter(())
+    """Up to `count` orders that get a VM awake; fewer when the hosts have no room for more.
+
+    Each is of the pool's size, which is what the envelope was asked about: a VM that was made before the pool was
+    redefined with another one is passed over.
+    """
+    sleepers = _of_size(draft.vms(pool.name, "quiesced"), pool) if purpose == "serve" else iter(())
     for vm in islice(sleepers, count):
         count -= 1
         yield _wake(draft, pool, vm, pending, purpose)
-    for vm in islice(draft.vms(pool.name, "stopped"), count):
+    for vm in islice(_of_size(draft.vms(pool.name, "stopped"), pool), count):
         host = vm.host if draft.has_room(vm.host, pool.size.memory_mib) else None
         if host is not None:
             count -= 1
@@ -184,6 +188,10 @@ def _starts(draft: Draft, pool: Pool, pending: Pending, count: int, purpose: Pur
         if host is None:
             return
         yield _boot(draft, pool, draft.next_name(pool.name), host, pending, purpose)
+
+
+def _of_size(vms: Iterator[Vm], pool: Pool) -> Iterator[Vm]:
+    return (vm for vm in vms if vm.size == pool.size)
 
 
 def _wake(draft: Draft, pool: Pool, vm: Vm, pending: Pending, purpose: Purpose) -> WakeOrdered:

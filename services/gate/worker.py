@@ -51,7 +51,7 @@ class Gate:
         async with asyncio.TaskGroup() as rounds:
             running: dict[str, asyncio.Task[None]] = {}
             while True:
-                for org in {*self._docket.waiting(), *self._fleet.needing()}:
+                for org in dict.fromkeys([*self._docket.waiting(), *self._fleet.needing()]):
                     if org not in running:
                         running[org] = rounds.create_task(self._settle(org))
                         running[org].add_done_callback(lambda _, org=org: running.pop(org))
@@ -141,7 +141,9 @@ class Gate:
     async def _raise_alarms(self) -> None:
         now = self._clock.now()
         for vm in list(self._fleet.overdue(now)):
-            await self._alarm(vm)
+            # The one before may have taken long to store: an order that has ended meanwhile raises no alarm.
+            if self._fleet.vms[vm.org, vm.name] is vm:
+                await self._alarm(vm)
 
     async def _alarm(self, vm: Vm) -> None:
         """An order without an outcome is in the ledger as overdue; what it reserved stays reserved."""

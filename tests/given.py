@@ -1,0 +1,360 @@
+"""A past to decide on: facts become events as if they had been read from a ledger, and every fold has them.
+
+past = Past().contract(vcpu=10).pool("web").host().asleep("web", 4)
+decided = past.when(past.scale("web", add=2))
+"""
+
+import datetime as dt
+from typing import Any
+
+from msgspec.structs import replace
+
+from events.contract import ContractTookEffect
+from events.envelope import Recorded
+from events.fact import Fact
+from events.gate import Answer, BootOrdered, GateDecided, Order, WakeOrdered
+from events.host import HostRegistered
+from events.ids import derive
+from events.pool import PoolDefined
+from events.quiesce import QuiesceRequested
+from events.registry import NEWEST
+from events.scale import Sample, ScaleRequested
+from events.stock import StockRequested
+from events.vm import VmAnnounced, VmDefined, VmQuiesced, VmReady, VmResumed, VmStopped
+from projections.fleet.fold import Fleet
+from projections.usage.fold import Usage
+from schemas.capacity import Capacity, Size
+from schemas.contract import Contract, Person, fingerprint
+from schemas.pool import Pool
+from services.gate.decide import decide
+from services.gate.state import Docket
+
+NOW = dt.datetime(2026, 11, 22, 9, 0, tzinfo=dt.UTC)
+ORG = "acme"
+SMALL = Size(name="small", vcpu=2, memory_mib=512)
+
+
+def contract(org: str = ORG, vcpu: int = 10, memory_mib: int = 1 << 20, **terms: Any) -> Contract:
+    """A contract with this quota and 10 % allowance, valid for the day."""
+    return replace(
+        Contract(
+            format=1,
+            id=f"{org}-2026",
+            version=1,
+            org=org,
+            quota=Capacity(vcpu=vcpu, memory_mib=memory_mib),
+            allowance_bp=1000,
+            warm_reserve_bp=500,
+            price_eur_cents_month=0,
+            owner=Person(person=f"{org}-owner", commitment="0" * 64),
+            technical=(),
+            valid_from=NOW - dt.timedelta(hours=12),
+            valid_until=NOW + dt.timedelta(hours=12),
+        ),
+        **terms,
+    )
+
+
+class Past:
+    """Folds over a ledger that grows by the call; `seq` is its last sequence."""
+
+    def __init__(self, org: str = ORG) -> None:
+        self.org = org
+        self.seq = 0
+        self.now = NOW
+        self.docket = Docket()
+        self.usage = Usage()
+        self.fleet = Fleet()
+        self.lines: list[Recorded] = []
+
+    def happened(self, fact: Fact, id: str | None = None) -> Recorded:
+        """The fact is the ledger's newest event."""
+        self.seq += 1
+        row = NEWEST[type(fact)]
+        event = id or derive("given", self.seq)
+        recorded = Recorded(self.seq, self.seq, event, row.writer, self.now, None, event, row.tag, fact)
+        self.lines.append(recorded)
+        for fold in (self.docket, self.usage, self.fleet):
+            fold.apply(recorded)
+        return recorded
+
+    def decided(self, *orders: Order, through: int | None = None, answers: tuple[Answer, ...] = ()) -> None:
+        """The gate decided so."""
+        self.happened(
+            GateDecided(
+                org=self.org,
+                gate="given",
+                through=self.docket.through(self.org) if through is None else through,
+                state_seq=self.seq,
+                now=self.now,
+                contract=None,
+                rules="given",
+                answers=answers,
+                orders=orders,
+            )
+        )
+
+    # ------------------------------------------------------------------------------------------------- the setting
+
+    def contract(self, vcpu: int = 10, memory_mib: int = 1 << 20, **terms: Any) -> "Past":
+        """This contract took effect."""
+        signed = contract(self.org, vcpu, memory_mib, **terms)
+        fact = ContractTookEffect(
+            org=self.org, contract=signed, fingerprint=fingerprint(signed), took_effect_at=self.now
+        )
+        self.happened(fact)
+        return self
+
+    def pool(self, name: str = "web", size: Size = SMALL, **terms: Any) -> "Past":
+        """This pool is defined so."""
+        pool = Pool(org=self.org, name=name, size=size, template="tiny", **terms)
+        self.happened(PoolDefined(org=self.org, pool=name, definition=pool))
+        return self
+
+    def host(self, name: str = "h1", memory_mib: int = 1 << 16) -> "Past":
+        """This host has registered."""
+        self.happened(
+            HostRegistered(
+                org="platform",
+                host=name,
+                uri="test:///default",
+                libvirt_version=9_000_000,
+                substrate="test",
+                vcpu=16,
+                memory_mib=memory_mib,
+                observed_at=self.now,
+            )
+        )
+        return self
+
+    # -------------------------------------------------------------------------------------------------- VMs by state
+
+    def waking(self, pool: str, vms: int, **terms: Any) -> list[str]:
+        """So many new VMs of the pool are booting."""
+        names: list[str] = []
+        for _ in range(vms):
+            number = self.fleet.highest(self.org, pool) + 1
+            name = f"{pool}-{number}"
+            self.decided(self.boot(pool, name, **terms))
+            names.append(name)
+        return names
+
+    def boot(self, pool: str, vm: str, **terms: Any) -> BootOrdered:
+        """The order that boots a VM."""
+        return replace(
+            BootOrdered(
+                id=derive("boot", vm, self.seq),
+                vm=vm,
+                pool=pool,
+                host="h1",
+                size=self.fleet.pools[self.org, pool].size,
+                template="tiny",
+                request=derive("request of", vm),
+                purpose="serve",
+                begin_by=self.now + dt.timedelta(seconds=60),
+                ready_seconds=20,
+            ),
+            **terms,
+        )
+
+    def wake(self, vm: str, **terms: Any) -> WakeOrdered:
+        """The order that wakes a sleeping VM."""
+        known = self.fleet.vms[self.org, vm]
+        return replace(
+            WakeOrdered(
+                id=derive("wake", vm, self.seq),
+                vm=vm,
+                pool=known.pool,
+                host=known.host,
+                size=known.size,
+                request=derive("request of", vm),
+                purpose="serve",
+                begin_by=self.now + dt.timedelta(seconds=60),
+                ready_seconds=20,
+            ),
+            **terms,
+        )
+
+    def reservation(self, vm: str) -> str:
+        """What the VM is awake under."""
+        reservation = self.fleet.vms[self.org, vm].reservation
+        assert reservation is not None, vm
+        return reservation
+
+    def ready(self, vm: str) -> None:
+        """The VM's guest answered."""
+        self.happened(
+            VmDefined(
+                org=self.org,
+                vm=vm,
+                pool=self.fleet.vms[self.org, vm].pool,
+                host="h1",
+                size=self.fleet.vms[self.org, vm].size,
+                domain=f"vs-{self.org}-{vm}",
+                uuid="u",
+                address="127.0.0.1:1",
+                reservation=self.reservation(vm),
+            )
+        )
+        self.happened(
+            VmResumed(
+                org=self.org,
+                vm=vm,
+                host="h1",
+                reservation=self.reservation(vm),
+                started_at=self.now,
+                resumed_at=self.now,
+                attempts=1,
+            )
+        )
+        self.happened(
+            VmReady(
+                org=self.org,
+                vm=vm,
+                reservation=self.reservation(vm),
+                boot_id="b",
+                rebooted=False,
+                clock_offset_ms=0,
+                probe_started_at=self.now,
+                answered_at=self.now,
+                probes=1,
+            )
+        )
+
+    def announced(self, vm: str) -> None:
+        """The balancer sends the VM work."""
+        known = self.fleet.vms[self.org, vm]
+        assert known.order is not None
+        self.happened(
+            VmAnnounced(
+                org=self.org,
+                vm=vm,
+                pool=known.pool,
+                reservation=self.reservation(vm),
+                order=known.order,
+                backend="be",
+                address="127.0.0.1:1",
+                announced_at=self.now,
+            )
+        )
+
+    def quiesced(self, vm: str, reservation: str | None = None) -> None:
+        """The VM sleeps."""
+        self.happened(
+            VmQuiesced(
+                org=self.org,
+                vm=vm,
+                host="h1",
+                reservation=reservation or self.reservation(vm),
+                cause="ordered",
+                quiesced_at=self.now,
+            )
+        )
+
+    def quiesced_died(self, vm: str) -> None:
+        """The sleeping VM's domain was found off."""
+        self.happened(
+            VmStopped(
+                org=self.org,
+                vm=vm,
+                host="h1",
+                reservation=None,
+                cause="found",
+                found="off",
+                stopped_at=self.now,
+            )
+        )
+
+    def serving(self, pool: str, vms: int, **terms: Any) -> "Past":
+        """So many more VMs of the pool serve."""
+        for vm in self.waking(pool, vms, **terms):
+            self.ready(vm)
+            self.announced(vm)
+        return self
+
+    def asleep(self, pool: str, vms: int, **terms: Any) -> "Past":
+        """So many more VMs of the pool are paused."""
+        for vm in self.waking(pool, vms, **terms):
+            self.ready(vm)
+            self.quiesced(vm)
+        return self
+
+    # ---------------------------------------------------------------------------------------------------- requests
+
+    def scale(
+        self, pool: str = "web", add: int | None = None, want: int | None = None, **terms: Any
+    ) -> Recorded:
+        """Somebody wants more."""
+        key = str(terms.pop("key", self.seq + 1))
+        return self.happened(
+            replace(
+                ScaleRequested(
+                    org=self.org,
+                    pool=pool,
+                    publisher="shop",
+                    key=key,
+                    add=add,
+                    want=want,
+                    up_to=False,
+                    received_at=self.now,
+                    sample=None,
+                ),
+                **terms,
+            )
+        )
+
+    def trigger(self, pool: str = "web", add: int = 1) -> Recorded:
+        """A threshold was passed."""
+        sample = Sample(query="up", value=2.0, above=1.0, observed_at=self.now)
+        return self.scale(pool, add=add, sample=sample)
+
+    def quiesce(self, pool: str = "web", count: int = 1) -> Recorded:
+        """Somebody wants fewer."""
+        return self.happened(
+            QuiesceRequested(
+                org=self.org,
+                pool=pool,
+                publisher="shop",
+                key=str(self.seq + 1),
+                count=count,
+                received_at=self.now,
+            )
+        )
+
+    def stock(self, pool: str = "web", vms: int = 1) -> Recorded:
+        """Somebody wants sleepers."""
+        return self.happened(
+            StockRequested(
+                org=self.org,
+                pool=pool,
+                publisher="shop",
+                key=str(self.seq + 1),
+                vms=vms,
+                received_at=self.now,
+            )
+        )
+
+    # -------------------------------------------------------------------------------------------------------- then
+
+    def decide(self) -> GateDecided | None:
+        """What the gate would say now."""
+        return decide(
+            self.org, self.docket, self.usage, self.fleet, now=self.now, gate="g1", state_seq=self.seq
+        )
+
+    def round(self) -> GateDecided:
+        """What the gate says now; it is in the ledger."""
+        decided = self.decide()
+        assert decided is not None, "the gate has nothing to say"
+        self.happened(decided)
+        return decided
+
+    def answer(self) -> tuple[Answer, tuple[Order, ...]]:
+        """The gate's answer to the one request that waits, and its orders; they are in the ledger."""
+        decided = self.round()
+        (answer,) = decided.answers
+        return answer, decided.orders
+
+    def later(self, seconds: float) -> None:
+        """Time goes by."""
+        self.now += dt.timedelta(seconds=seconds)

@@ -1,0 +1,149 @@
+"""Chance, drawn from one seed: which faults a world knows at all, how often each strikes, and when.
+
+Every part of a world draws from a stream of its own, so that one draw more in one part does not shift all others.
+A world knows about half of the faults: worlds that have everything go wrong at once hide what one fault alone does.
+"""
+
+import random
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+class Chance:
+    """One part's stream. In a calm world no fault strikes, while latencies go on being drawn."""
+
+    def __init__(self, seed: int, part: str, weather: "Weather") -> None:
+        self.rng = random.Random(f"{seed}/{part}")
+        self._weather = weather
+
+    def strikes(self, rate: float) -> bool:
+        """Whether a fault of this rate strikes now; never in a calm world."""
+        return self.rng.random() < rate and not self._weather.calm
+
+    def seconds(self, least: float, most: float) -> float:
+        """A duration; short ones are likelier than long ones."""
+        return least + (most - least) * self.rng.random() ** 2
+
+
+@dataclass(slots=True)
+class Weather:
+    """Shared by all parts: whether faults strike at all."""
+
+    calm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one world is like. Rates are probabilities per opportunity, `_seconds` mean times between strikes."""
+
+    seed: int
+    dedup: bool
+    hosts: int
+    orgs: int
+    chaos_seconds: float
+    # the bus
+    request_lost: float
+    ack_lost: float
+    stored_late: float
+    append_slow: float
+    tail_delayed: float
+    tail_duplicated: float
+    tail_reordered: float
+    tail_dropped: float
+    read_fails: float
+    bus_outage_seconds: float
+    # programs
+    kill: float
+    kill_seconds: float
+    clocks_off: float
+    # hypervisors
+    effect_fails: float
+    effect_hangs: float
+    effect_silent: float
+    connection_lost: float
+    libvirtd_restart_seconds: float
+    domain_crash_seconds: float
+    domain_shutdown_seconds: float
+    domain_paused_seconds: float
+    domain_lost_seconds: float
+    domain_woken_seconds: float
+    host_reboot_seconds: float
+    template_missing: float
+    # guests
+    guest_mute: float
+    guest_reboots: float
+    probe_lost: float
+    # balancer, mail, metrics
+    balancer_fails: float
+    balancer_silent: float
+    balancer_refuses: float
+    balancer_restart_seconds: float
+    relay_temporary: float
+    relay_final: float
+    relay_silent: float
+    metrics_fail: float
+
+
+_USUAL = {
+    "request_lost": 0.05,
+    "ack_lost": 0.08,
+    "stored_late": 0.05,
+    "append_slow": 0.1,
+    "tail_delayed": 0.2,
+    "tail_duplicated": 0.1,
+    "tail_reordered": 0.2,
+    "tail_dropped": 0.05,
+    "read_fails": 0.1,
+    "bus_outage_seconds": 120.0,
+    "kill": 0.01,
+    "kill_seconds": 40.0,
+    "clocks_off": 1.0,
+    "effect_fails": 0.15,
+    "effect_hangs": 0.08,
+    "effect_silent": 0.12,
+    "connection_lost": 0.03,
+    "libvirtd_restart_seconds": 100.0,
+    "domain_crash_seconds": 40.0,
+    "domain_shutdown_seconds": 80.0,
+    "domain_paused_seconds": 80.0,
+    "domain_lost_seconds": 200.0,
+    "domain_woken_seconds": 90.0,
+    "host_reboot_seconds": 240.0,
+    "template_missing": 0.1,
+    "guest_mute": 0.1,
+    "guest_reboots": 0.1,
+    "probe_lost": 0.2,
+    "balancer_fails": 0.1,
+    "balancer_silent": 0.1,
+    "balancer_refuses": 0.02,
+    "balancer_restart_seconds": 80.0,
+    "relay_temporary": 0.4,
+    "relay_final": 0.05,
+    "relay_silent": 0.2,
+    "metrics_fail": 0.2,
+}
+"""Each fault's usual rate; a world that knows it has it between a quarter and twice as often."""
+
+
+def plan_of(seed: int) -> Plan:
+    """The plan of the world with this seed: even seeds have deduplication, odd ones do without."""
+    rng = random.Random(f"{seed}/plan")
+    share = rng.choice((0.0, 0.3, 0.5, 0.5, 0.7, 1.0))
+    faults: dict[str, Any] = {}
+    for field in fields(Plan):
+        usual = _USUAL.get(field.name)
+        if usual is None:
+            continue
+        known, times = rng.random() < share, rng.choice((0.25, 0.5, 1.0, 1.0, 2.0))
+        if field.name.endswith("_seconds"):
+            faults[field.name] = usual / times if known else 0.0
+        else:
+            faults[field.name] = min(0.9, usual * times) if known else 0.0
+    return Plan(
+        seed=seed,
+        dedup=seed % 2 == 0,
+        hosts=rng.choice((1, 2)),
+        orgs=rng.choice((1, 1, 2)),
+        chaos_seconds=rng.choice((120.0, 240.0, 400.0)),
+        **faults,
+    )

@@ -1,0 +1,382 @@
+"""A host with domains that behave as libvirt's do: one job at a time on a domain, and every kind of bad answer.
+
+The machine outlives the wakers that speak to it. What was asked of a domain takes effect in the order in which it
+was asked, even when whoever asked is dead by then; that is libvirt's job lock, and the waker builds on it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+from schemas.capacity import Size
+from services.waker.port import (
+    Defined,
+    Definition,
+    Domain,
+    DomainState,
+    HostReport,
+    HypervisorError,
+    domain_name,
+)
+from tests.simulation.chance import Chance, Plan
+from tests.simulation.clock import pause
+
+CALL_SECONDS: Final = 20.0
+"""How long a caller waits for an answer."""
+LOCK_SECONDS: Final = 30.0
+"""How long libvirt lets a job wait for the lock of a domain before it drops it."""
+
+By = Literal["waker", "fault"]
+
+
+@dataclass(slots=True, eq=False)
+class Machine:
+    """One domain and its guest, as they really are."""
+
+    name: str
+    org: str
+    pool: str
+    vm: str
+    size: Size
+    host: str
+    uuid: str
+    address: str
+    state: DomainState = "off"
+    boot: int = 0
+    """How often its guest has booted."""
+    answers_at: float = 0.0
+    """From this loop time on the guest answers while it runs; infinite for one that never does."""
+    stray: bool = False
+    """It runs because somebody outside of Virtscale woke it."""
+    resumed: "list[asyncio.Future[None]]" = field(default_factory=list)
+    """Connections that wait in its socket's queue until it runs."""
+
+    @property
+    def boot_id(self) -> str:
+        """What the guest says of its boot."""
+        return f"{self.vm}-boot-{self.boot}"
+
+
+class Observer(Protocol):
+    """Whoever must see everything that really happens."""
+
+    def asked(self, machine: Machine, kind: str) -> str | None:
+        """A waker asks something of a domain; the reservation under which it does, if there is one."""
+        ...
+
+    def changed(self, machine: Machine, old: DomainState, by: By, why: str, reservation: str | None) -> None:
+        """A domain is in another state now."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    kind: str
+    effect: Callable[[], None]
+    answer: "asyncio.Future[None]"
+    asked_at: float
+
+
+class Host:
+    """One hypervisor: its domains, their job locks, and whether libvirtd is there."""
+
+    def __init__(self, name: str, plan: Plan, chance: Chance, observer: Observer) -> None:
+        self.name = name
+        self.machines: dict[str, Machine] = {}
+        self.up = True
+        self._plan = plan
+        self._chance = chance
+        self._observer = observer
+        self._jobs: dict[str, deque[_Job]] = {}
+        self._links: list[Link] = []
+        self.missing_templates: set[str] = set()
+
+    def link(self) -> "Link":
+        """A new program's access to this host, not yet connected."""
+        link = Link(self)
+        self._links.append(link)
+        return link
+
+    def leave(self, link: "Link") -> None:
+        """The program behind the link is gone."""
+        self._links.remove(link)
+
+    # ----------------------------------------------------------------------------------------------- what happens
+
+    def change(
+        self, machine: Machine, state: DomainState, by: By, why: str, reservation: str | None = None
+    ) -> None:
+        """The domain is in this state now, and everybody who watches will hear of it."""
+        old = machine.state
+        if old == state:
+            return
+        loop = asyncio.get_running_loop()
+        machine.state = state
+        if state == "running":
+            machine.stray = by == "fault"
+            if old != "paused":
+                machine.boot += 1
+                machine.answers_at = loop.time() + self._chance.seconds(1.0, 15.0)
+            elif self._chance.strikes(self._plan.guest_reboots):
+                machine.boot += 1
+                machine.answers_at = loop.time() + self._chance.seconds(1.0, 10.0)
+            if self._chance.strikes(self._plan.guest_mute):
+                machine.answers_at = float("inf")
+            for waiting in machine.resumed:
+                if not waiting.done():
+                    waiting.set_result(None)
+            machine.resumed.clear()
+        else:
+            machine.stray = False
+        if state == "missing":
+            del self.machines[machine.name]
+        self._observer.changed(machine, old, by, why, reservation)
+        for link in self._links:
+            link.hear(machine.name, state, why, self._chance.seconds(0.0, 0.05))
+
+    def break_links(self) -> None:
+        """Every connection is gone, and so are the answers to what was asked over it; jobs go on."""
+        for link in self._links:
+            link.connected = False
+        for jobs in self._jobs.values():
+            for job in jobs:
+                _refuse(job.answer, HypervisorError("The connection to libvirtd broke.", lost=True))
+
+    def stop_libvirtd(self) -> None:
+        """libvirtd is killed: jobs that wait are forgotten; one under way takes effect now or never."""
+        self.up = False
+        self.break_links()
+        for jobs in self._jobs.values():
+            if jobs and self._chance.rng.random() < 0.5:
+                _attempt(jobs[0].effect)
+            jobs.clear()
+
+    def start_libvirtd(self) -> None:
+        """libvirtd is there again; its guests never stopped."""
+        self.up = True
+
+    # --------------------------------------------------------------------------------------------------- the calls
+
+    async def call(self, name: str, kind: str, effect: Callable[[], None]) -> None:
+        """The effect takes hold in its turn on the domain; the answer may be lost, late or wrong."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[None] = loop.create_future()
+        jobs = self._jobs.setdefault(name, deque())
+        jobs.append(_Job(kind, effect, answer, loop.time()))
+        if len(jobs) == 1:
+            self._begin(name)
+        loop.call_later(
+            CALL_SECONDS, _refuse, answer, HypervisorError(f"No answer to {kind} {name} in time.")
+        )
+        await answer
+
+    def _begin(self, name: str) -> None:
+        jobs = self._jobs[name]
+        loop = asyncio.get_running_loop()
+        while jobs and loop.time() > jobs[0].asked_at + LOCK_SECONDS:
+            _refuse(jobs.popleft().answer, HypervisorError("Cannot acquire the state change lock."))
+        if not jobs:
+            return
+        job, plan, chance = jobs[0], self._plan, self._chance
+        seconds = chance.seconds(0.2, 2.0) if job.kind == "start" else chance.seconds(0.002, 0.05)
+        fate = "good"
+        if chance.strikes(plan.connection_lost):
+            fate = chance.rng.choice(("lost-before", "lost-after"))
+        elif chance.strikes(plan.effect_fails):
+            fate = "fails"
+        elif chance.strikes(plan.effect_silent):
+            fate = chance.rng.choice(("silent", "wrong"))
+        elif chance.strikes(plan.effect_hangs):
+            seconds = chance.seconds(1.0, 80.0)
+        loop.call_later(seconds, self._finish, name, job, fate)
+
+    def _finish(self, name: str, job: _Job, fate: str) -> None:
+        jobs = self._jobs[name]
+        if not jobs or jobs[0] is not job:
+            return
+        jobs.popleft()
+        if fate == "fails":
+            _refuse(job.answer, HypervisorError(f"libvirt could not {job.kind} {name}: internal error."))
+        elif fate == "lost-before":
+            self.break_links()
+            _refuse(job.answer, HypervisorError("The connection to libvirtd broke.", lost=True))
+        else:
+            error = _attempt(job.effect)
+            match fate:
+                case "lost-after":
+                    self.break_links()
+                    _refuse(job.answer, HypervisorError("The connection to libvirtd broke.", lost=True))
+                case "silent":
+                    pass
+                case "wrong":
+                    _refuse(
+                        job.answer, HypervisorError(f"libvirt could not {job.kind} {name}: internal error.")
+                    )
+                case _:
+                    if error is not None:
+                        _refuse(job.answer, error)
+                    elif not job.answer.done():
+                        job.answer.set_result(None)
+        self._begin(name)
+
+    def seconds(self) -> float:
+        """How long a short question to libvirtd takes."""
+        return self._chance.seconds(0.001, 0.02)
+
+    def asked(self, name: str, kind: str) -> str | None:
+        """The reservation under which a waker asks something of a domain."""
+        machine = self.machines.get(name)
+        return self._observer.asked(machine, kind) if machine is not None else None
+
+    def define(self, definition: Definition) -> Defined:
+        """The domain exists."""
+        if definition.template in self.missing_templates:
+            raise HypervisorError(f"There is no template {definition.template}.", final=True)
+        name = domain_name(definition.org, definition.vm)
+        machine = self.machines.get(name)
+        if machine is None:
+            taken = {other.address for other in self.machines.values()}
+            port = next(port for port in range(20_000, 30_000) if f"{self.name}:{port}" not in taken)
+            machine = self.machines[name] = Machine(
+                name=name,
+                org=definition.org,
+                pool=definition.pool,
+                vm=definition.vm,
+                size=definition.size,
+                host=self.name,
+                uuid=f"uuid-of-{name}",
+                address=f"{self.name}:{port}",
+            )
+        return Defined(machine.name, machine.uuid, machine.address)
+
+
+class Link:
+    """One waker's libvirt connection; `services.waker.port.Hypervisor` says what its methods promise."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self.connected = False
+        self._changed: Callable[[str, DomainState, str], None] | None = None
+
+    async def connect(self) -> HostReport:
+        """There is a connection, once libvirtd is there."""
+        await pause(self._host.seconds())
+        if not self._host.up:
+            raise HypervisorError("libvirtd does not answer.", lost=True)
+        self.connected = True
+        return HostReport(libvirt_version=9_000_000, vcpu=16)
+
+    async def domains(self) -> list[Domain]:
+        """All domains; the list is as old as the answer's way."""
+        await self._way()
+        listed = [
+            Domain(one.name, one.org, one.pool, one.vm, one.size, one.state)
+            for one in self._host.machines.values()
+        ]
+        await self._way()
+        return listed
+
+    async def state(self, name: str) -> DomainState:
+        """How the domain was when libvirtd looked; no lock is needed for that."""
+        await self._way()
+        machine = self._host.machines.get(name)
+        state: DomainState = machine.state if machine is not None else "missing"
+        await self._way()
+        return state
+
+    async def define(self, definition: Definition) -> Defined:
+        """The domain exists."""
+        self._need()
+        defined: list[Defined] = []
+        name = domain_name(definition.org, definition.vm)
+        await self._host.call(name, "define", lambda: defined.append(self._host.define(definition)))
+        return defined[0]
+
+    async def start(self, name: str) -> None:
+        """The domain that was off runs."""
+        reservation = self._ask(name, "start")
+        await self._host.call(name, "start", lambda: self._start(name, reservation))
+
+    async def resume(self, name: str) -> None:
+        """The paused domain runs."""
+        reservation = self._ask(name, "resume")
+        await self._host.call(name, "resume", lambda: self._move(name, "running", reservation, resume=True))
+
+    async def suspend(self, name: str) -> None:
+        """The running domain is paused."""
+        reservation = self._ask(name, "suspend")
+        await self._host.call(name, "suspend", lambda: self._move(name, "paused", reservation))
+
+    async def stop(self, name: str) -> None:
+        """The domain is off."""
+        reservation = self._ask(name, "stop")
+        await self._host.call(name, "stop", lambda: self._stop(name, reservation))
+
+    def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:
+        """Changes are told while there is a connection."""
+        self._changed = changed
+
+    def hear(self, name: str, state: DomainState, why: str, delay_seconds: float) -> None:
+        """A change is on its way to the waker."""
+        if self.connected:
+            asyncio.get_running_loop().call_later(delay_seconds, self._tell, name, state, why)
+
+    def close(self) -> None:
+        """The waker is dead."""
+        self.connected = False
+        self._changed = None
+        self._host.leave(self)
+
+    def _tell(self, name: str, state: DomainState, why: str) -> None:
+        if self.connected and self._changed is not None:
+            self._changed(name, state, why)
+
+    def _need(self) -> None:
+        if not self.connected or not self._host.up:
+            raise HypervisorError("There is no connection to libvirtd.", lost=True)
+
+    async def _way(self) -> None:
+        self._need()
+        await pause(self._host.seconds())
+        self._need()
+
+    def _ask(self, name: str, kind: str) -> str | None:
+        self._need()
+        return self._host.asked(name, kind)
+
+    def _machine(self, name: str) -> Machine:
+        machine = self._host.machines.get(name)
+        if machine is None:
+            raise HypervisorError(f"There is no domain {name}.")
+        return machine
+
+    def _start(self, name: str, reservation: str | None) -> None:
+        machine = self._machine(name)
+        if machine.state != "off":
+            raise HypervisorError(f"Domain {name} is already active.")
+        self._host.change(machine, "running", "waker", "booted", reservation)
+
+    def _move(self, name: str, state: DomainState, reservation: str | None, *, resume: bool = False) -> None:
+        machine = self._machine(name)
+        if machine.state == "off":
+            raise HypervisorError(f"Domain {name} is not running.")
+        self._host.change(machine, state, "waker", "resumed" if resume else "paused", reservation)
+
+    def _stop(self, name: str, reservation: str | None) -> None:
+        self._host.change(self._machine(name), "off", "waker", "destroyed", reservation)
+
+
+def _refuse(answer: "asyncio.Future[None]", error: HypervisorError) -> None:
+    if not answer.done():
+        answer.set_exception(error)
+        answer.exception()  # whoever asked may be dead: then nobody fetches it
+
+
+def _attempt(effect: Callable[[], None]) -> HypervisorError | None:
+    try:
+        effect()
+    except HypervisorError as error:
+        return error
+    return None

@@ -36,11 +36,9 @@ _NS: Final = 1_000_000_000
 async def tail(link: Link, after: int) -> AsyncGenerator[list[Stored]]:
     """Every message of the ledger after sequence `after`; see `events.bus.port.Bus.tail`."""
     position = after
-    made = 0
     said = ""
     while True:
-        made += 1
-        consumer = _Consumer(link, f"{link.name}-{link.token}-{made}")
+        consumer = _Consumer(link)
         try:
             await consumer.open(position + 1)
             said = ""
@@ -64,10 +62,10 @@ async def tail(link: Link, after: int) -> AsyncGenerator[list[Stored]]:
 class _Consumer:
     """One consumer from its making to its end."""
 
-    def __init__(self, link: Link, name: str) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
-        self._name = name
-        self._subject = f"{link.inbox}.tail.{name}"
+        self._name = link.fresh()
+        self._subject = f"{link.inbox}.tail.{self._name}"
         self._loop = asyncio.get_running_loop()
         self._got: list[Stored] = []
         self._news = asyncio.Event()

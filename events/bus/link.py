@@ -77,6 +77,7 @@ class Link:
         self._reply = ""
         self._ears: dict[int, Ear] = {}
         self._silenced: set[str] = set()
+        self._named = 0
         self._said = ""
         self._watcher: asyncio.Task[None] | None = None
 
@@ -226,10 +227,10 @@ class Link:
             except nats.errors.Error as error:
                 self.on_fault(f"{self.name} could not leave {ear.subject}: {error}.")
 
-    @property
-    def token(self) -> str:
-        """What tells this connection from every other; part of the names of what it makes on the server."""
-        return self._reply.rpartition(".")[2]
+    def fresh(self) -> str:
+        """A name for something on the server that nothing else has, on this connection or another."""
+        self._named += 1
+        return f"{self.name}-{self._reply.rpartition('.')[2]}-{self._named}"
 
     # ------------------------------------------------------------------------------------------ the connection
 

@@ -40,7 +40,6 @@ class NatsBus:
     def __init__(self, link: Link, timeout_seconds: float) -> None:
         self._link = link
         self._timeout_seconds = timeout_seconds
-        self._batches = 0
         self._served: set[asyncio.Task[None]] = set()
 
     async def append(self, message: Outgoing) -> Ack:
@@ -53,8 +52,7 @@ class NatsBus:
         """All of them are stored, next to each other, or none: four fsyncs, cheaper from about ten on."""
         size = len(messages)
         assert LEAST_BATCH <= size <= MOST_BATCH, size
-        self._batches += 1
-        batch = derive(self._link.token, self._batches)
+        batch = derive(self._link.fresh())
         sent = [
             (message.subject, message.payload, wire.batch_headers(message, batch, place, size))
             for place, message in enumerate(messages, start=1)

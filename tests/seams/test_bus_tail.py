@@ -41,7 +41,7 @@ async def test_a_tail_from_any_point_sees_everything_once_and_in_order(world: Wo
     gate, view = await world.connect(GATE), await world.connect(VIEW)
     for number in range(1, 21):
         await gate.append(out(FENCE, f"{number}", b"%d" % number))
-    followers = [Follower(view, after) for after in (0, 7, 20)]
+    followers = [Follower(view, after) for after in (0, 7, 20, 20)]
     for number in range(21, 41):
         await gate.append(out(OVERDUE.format(f"vm-{number % 3}"), f"{number}", b"%d" % number))
     for follower in followers:
@@ -49,6 +49,7 @@ async def test_a_tail_from_any_point_sees_everything_once_and_in_order(world: Wo
         assert [message.id for message in follower.raw] == [f"{n}" for n in range(follower.after + 1, 41)]
         assert follower.raw == await view.read(follower.after + 1, 40)
         await follower.end()
+    assert world.faults == []
 
 
 async def test_a_tail_carries_more_than_one_pull_at_once(world: World) -> None:

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 from schemas.capacity import Size
+from schemas.names import is_name
 
 DomainState = Literal["running", "paused", "off", "missing"]
 
@@ -61,9 +62,24 @@ class Defined:
     address: str
 
 
+_PREFIX: Final = "vs-"
+
+
 def domain_name(org: str, vm: str) -> str:
-    """The libvirt name of a VM's domain."""
-    return f"vs-{org}-{vm}"
+    """The libvirt name of a VM's domain: `vs-acme.web-1`.
+
+    The dot keeps two orgs apart, since names hold dashes and no dots: with a dash between them, `web-1` of org
+    `acme-x` and `x-web-1` of org `acme` would be one domain.
+    """
+    return f"{_PREFIX}{org}.{vm}"
+
+
+def owner(name: str) -> tuple[str, str] | None:
+    """Org and VM of a domain's name; None when the domain is not one of ours."""
+    if not name.startswith(_PREFIX):
+        return None
+    org, dot, vm = name.removeprefix(_PREFIX).partition(".")
+    return (org, vm) if dot and is_name(org) and is_name(vm) else None
 
 
 class Hypervisor(Protocol):
@@ -109,5 +125,6 @@ class Hypervisor(Protocol):
         """From now on `changed(name, state, detail)` is called in the event loop whenever a domain changes.
 
         `detail` is libvirt's word for why: `crashed`, `failed`, `shutdown`, `destroyed`, `paused`, ...
+        An empty name says that the connection is gone: until `connect`, changes go unseen.
         """
         ...

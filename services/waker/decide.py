@@ -1,0 +1,83 @@
+"""The rules of the waker: what a VM's place in the fleet asks of its domain, and what a look at the domain means."""
+
+import datetime as dt
+from typing import Literal
+
+from events.gate import BootOrdered, WakeOrdered
+from projections.fleet.fold import Vm
+from services.waker.port import DomainState, HypervisorError
+
+Step = Literal["rise", "suspend", "stop", "confirm"]
+"""`confirm`: the guest was seen to answer, or not, before the waker could say that its domain runs."""
+
+Finding = Literal["awake", "stray", "paused", "stopped", "gone"]
+"""What the ledger must be told: `awake` proves a reservation, `stray` runs and sleeps in the ledger, `paused` and
+`stopped` end a reservation, `gone` is a sleeper that lost its domain or its RAM."""
+
+FailureCode = Literal["order-expired", "wake-refused", "template-missing", "domain-lost"]
+
+
+def ordered(vm: Vm | None) -> Step | None:
+    """The step that the gate's orders ask of the VM's waker now."""
+    if vm is None or vm.reservation is None:
+        return None
+    match vm.state:
+        case "suspending":
+            return "suspend"
+        case "stopping":
+            return "stop"
+        case "waking" | "booting":
+            return None if vm.proven else "rise"
+        case _:
+            return None if vm.proven else "confirm"
+
+
+def finding(vm: Vm | None, seen: DomainState) -> Finding | None:
+    """What is new about a domain, given what the ledger says of its VM; None when they agree.
+
+    Only for a VM without an ordered step: a domain that is on its way is in neither state for good.
+    """
+    if vm is None:
+        return "stray" if seen == "running" else None
+    if vm.reservation is not None:
+        match seen:
+            case "running":
+                return None if vm.proven else "awake"
+            case "paused":
+                return "paused"
+            case "off" | "missing":
+                return "stopped"
+    match seen:
+        case "running":
+            return "stray"
+        case "paused":
+            return None
+        case "off" | "missing":
+            return "gone" if vm.state == "quiesced" else None
+
+
+def too_late(begin_by: dt.datetime, now: dt.datetime) -> bool:
+    """Whether a wake may no longer begin; the gate counted on it until then."""
+    return now > begin_by
+
+
+def failure(
+    order: WakeOrdered | BootOrdered, error: HypervisorError | None, found: DomainState
+) -> FailureCode:
+    """Why a wake failed, as the ledger names it; without an error nothing was tried."""
+    if error is None:
+        return "order-expired"
+    if error.code == "TemplateMissing":
+        return "template-missing"
+    return "domain-lost" if isinstance(order, WakeOrdered) and found == "missing" else "wake-refused"
+
+
+def stop_cause(detail: str) -> Literal["crashed", "shut-down", "found"]:
+    """Why a domain stopped by itself, from the hypervisor's word for it."""
+    match detail:
+        case "crashed" | "failed":
+            return "crashed"
+        case "shutdown":
+            return "shut-down"
+        case _:
+            return "found"

@@ -1,0 +1,201 @@
+"""What the waker says: each outcome or observation is in the ledger, and folded here, before anything else is done."""
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+from events.bus.ledger import Ledger
+from events.bus.pen import Pen
+from events.bus.port import Bus
+from events.clock import Clock
+from events.fact import Fact
+from events.host import HostRegistered
+from events.ids import derive
+from events.vm import (
+    Sleep,
+    VmBooted,
+    VmDefined,
+    VmFoundAwake,
+    VmQuiesced,
+    VmResumed,
+    VmStopped,
+    VmWakeFailed,
+)
+from projections.fleet.fold import Vm
+from schemas.capacity import Size
+from schemas.house import HostPlace
+from services.waker.decide import FailureCode
+from services.waker.port import Defined, HostReport
+
+Substrate = Literal["kvm", "tcg", "test"]
+
+PLATFORM: Final = "platform"
+"""The org of facts that are nobody's own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rising:
+    """How a domain came to run: by resuming or by booting, from when to when, and in how many attempts."""
+
+    how: Literal["resumed", "booted"]
+    started_at: dt.datetime
+    ended_at: dt.datetime
+    attempts: int
+
+
+class Outcomes:
+    """One waker's voice.
+
+    Ids have the moment in them: what two lives of a waker saw at two moments are two events, never two payloads
+    under one id. That the second one changes nothing is the folds' affair, since outcomes name reservations.
+    """
+
+    def __init__(self, ledger: Ledger, bus: Bus, clock: Clock, host: str) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._host = host
+        self._pen = Pen(bus, f"waker-{host}", clock)
+
+    async def registered(self, place: HostPlace, report: HostReport, known: HostRegistered | None) -> None:
+        """The ledger knows the host as it is; nothing is written when it does already."""
+        now = self._clock.now()
+        fact = HostRegistered(
+            org=PLATFORM,
+            host=place.name,
+            uri=place.uri,
+            libvirt_version=report.libvirt_version,
+            substrate=msgspec.convert(place.substrate, Substrate),
+            vcpu=report.vcpu,
+            memory_mib=place.memory_mib,
+            observed_at=known.observed_at if known is not None else now,
+        )
+        if fact == known:
+            return
+        fact = msgspec.structs.replace(fact, observed_at=now)
+        await self._record(fact, "host.registered", place.name, now, cause=None, correlation=None)
+
+    async def defined(self, vm: Vm, defined: Defined) -> None:
+        """The VM has its domain, under the reservation that asked for it."""
+        assert vm.reservation is not None, vm
+        fact = VmDefined(
+            org=vm.org,
+            vm=vm.name,
+            pool=vm.pool,
+            host=self._host,
+            size=vm.size,
+            domain=defined.name,
+            uuid=defined.uuid,
+            address=defined.address,
+            reservation=vm.reservation,
+        )
+        await self._of(vm, fact, "vm.defined", self._clock.now(), vm.reservation)
+
+    async def risen(self, vm: Vm, rising: Rising) -> None:
+        """The VM's domain runs under its reservation."""
+        assert vm.reservation is not None, vm
+        match rising.how:
+            case "resumed":
+                fact = VmResumed(
+                    org=vm.org,
+                    vm=vm.name,
+                    host=self._host,
+                    reservation=vm.reservation,
+                    started_at=rising.started_at,
+                    resumed_at=rising.ended_at,
+                    attempts=rising.attempts,
+                )
+            case "booted":
+                fact = VmBooted(
+                    org=vm.org,
+                    vm=vm.name,
+                    host=self._host,
+                    reservation=vm.reservation,
+                    started_at=rising.started_at,
+                    booted_at=rising.ended_at,
+                    attempts=rising.attempts,
+                )
+        await self._of(vm, fact, f"vm.{rising.how}", rising.ended_at, vm.reservation)
+
+    async def wake_failed(self, vm: Vm, code: FailureCode, text: str, found: Sleep) -> None:
+        """The reservation is released: the domain is proven not to run."""
+        assert vm.reservation is not None, vm
+        now = self._clock.now()
+        fact = VmWakeFailed(
+            org=vm.org,
+            vm=vm.name,
+            host=self._host,
+            reservation=vm.reservation,
+            code=code,
+            text=text,
+            found=found,
+            observed_at=now,
+        )
+        await self._of(vm, fact, "vm.wake-failed", now, vm.reservation)
+
+    async def quiesced(self, vm: Vm, cause: Literal["ordered", "found"]) -> None:
+        """The VM sleeps in RAM, and its reservation has ended."""
+        assert vm.reservation is not None, vm
+        now = self._clock.now()
+        fact = VmQuiesced(
+            org=vm.org,
+            vm=vm.name,
+            host=self._host,
+            reservation=vm.reservation,
+            cause=cause,
+            quiesced_at=now,
+        )
+        await self._of(vm, fact, "vm.quiesced", now, vm.order if cause == "ordered" else None)
+
+    async def stopped(
+        self, vm: Vm, cause: Literal["ordered", "crashed", "shut-down", "found"], found: Sleep
+    ) -> None:
+        """The VM's domain is off or gone, and so is its reservation if it had one."""
+        now = self._clock.now()
+        fact = VmStopped(
+            org=vm.org,
+            vm=vm.name,
+            host=self._host,
+            reservation=vm.reservation,
+            cause=cause,
+            found=found,
+            stopped_at=now,
+        )
+        await self._of(vm, fact, "vm.stopped", now, vm.order if cause == "ordered" else None)
+
+    async def found_awake(self, org: str, name: str, pool: str, size: Size, since_seq: int) -> None:
+        """A VM that runs without an order counts from now on.
+
+        `since_seq` is where the ledger last put it to sleep, so that one episode has one reservation.
+        """
+        now = self._clock.now()
+        reservation = derive("vm.found-awake", self._host, org, name, since_seq)
+        fact = VmFoundAwake(
+            org=org,
+            vm=name,
+            pool=pool,
+            host=self._host,
+            size=size,
+            reservation=reservation,
+            observed_at=now,
+        )
+        await self._record(fact, "vm.found-awake", name, now, cause=None, correlation=reservation)
+
+    async def _of(self, vm: Vm, fact: Fact, name: str, moment: dt.datetime, cause: str | None) -> None:
+        await self._record(fact, name, vm.name, moment, cause=cause, correlation=vm.request or vm.reservation)
+
+    async def _record(
+        self,
+        fact: Fact,
+        name: str,
+        entity: str,
+        moment: dt.datetime,
+        *,
+        cause: str | None,
+        correlation: str | None,
+    ) -> None:
+        """Safe to repeat: one life has one moment for it, and its id with it."""
+        own = derive(cause or self._host, name, fact.org, entity, moment.isoformat())
+        ack = await self._pen.record(fact, id=own, cause=cause, correlation=correlation or own)
+        await self._ledger.reach(ack.seq)

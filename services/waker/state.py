@@ -1,0 +1,92 @@
+"""What the waker must know besides the fleet: which of its orders are open, and what was last said of each host."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from events.envelope import Recorded
+from events.gate import BootOrdered, GateDecided, StopOrdered, SuspendOrdered, WakeOrdered
+from events.host import HostRegistered
+from events.vm import VmBooted, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
+
+Key = tuple[str, str]
+"""Org and VM."""
+
+Rise = WakeOrdered | BootOrdered
+"""An order that gets a VM awake; its id is the reservation."""
+
+_NONE: Final[dict[Key, None]] = {}
+
+
+class Orders:
+    """Open orders by VM, with an index by host, so that a ring of the bell costs what is open and no more.
+
+    It only says where to look. What is to be done follows from the fleet, which knows which orders were void;
+    a void one that stays here costs a glance, and the VM's next order takes its place.
+    """
+
+    def __init__(self) -> None:
+        self.rises: dict[Key, Rise] = {}
+        """Wake and boot orders without an outcome; the fleet does not keep their `begin_by`."""
+        self.registered: dict[str, HostRegistered] = {}
+        self._falls: dict[Key, str] = {}
+        self._hosts: dict[Key, str] = {}
+        self._open: dict[str, dict[Key, None]] = {}
+
+    def open(self, host: str) -> Iterable[Key]:
+        """VMs of the host with an open order, in the order in which they got it."""
+        return self._open.get(host, _NONE).keys()
+
+    def apply(self, recorded: Recorded) -> None:
+        """The orders now include the event."""
+        match recorded.fact:
+            case HostRegistered(host=host) as registered:
+                self.registered[host] = registered
+            case GateDecided(org=org, orders=orders):
+                for order in orders:
+                    match order:
+                        case WakeOrdered() | BootOrdered():
+                            self._falls.pop((org, order.vm), None)
+                            self.rises[org, order.vm] = order
+                            self._list((org, order.vm), order.host)
+                        case SuspendOrdered() | StopOrdered():
+                            self._falls[org, order.vm] = order.reservation
+                            self._list((org, order.vm), order.host)
+                        case _:
+                            pass
+            case VmResumed(org=org, vm=vm, reservation=reservation):
+                self._risen((org, vm), reservation)
+            case VmBooted(org=org, vm=vm, reservation=reservation):
+                self._risen((org, vm), reservation)
+            case VmWakeFailed(org=org, vm=vm, reservation=reservation):
+                self._ended((org, vm), reservation)
+            case VmQuiesced(org=org, vm=vm, reservation=reservation):
+                self._ended((org, vm), reservation)
+            case VmStopped(org=org, vm=vm, reservation=reservation):
+                self._ended((org, vm), reservation)
+            case _:
+                pass
+
+    def _risen(self, key: Key, reservation: str) -> None:
+        order = self.rises.get(key)
+        if order is not None and order.id == reservation:
+            del self.rises[key]
+            self._unlist(key)
+
+    def _ended(self, key: Key, reservation: str | None) -> None:
+        self._risen(key, reservation or "")
+        if self._falls.get(key) == reservation:
+            self._falls.pop(key, None)
+            self._unlist(key)
+
+    def _list(self, key: Key, host: str) -> None:
+        former = self._hosts.get(key)
+        if former is not None and former != host:
+            self._open[former].pop(key, None)
+        self._hosts[key] = host
+        self._open.setdefault(host, {})[key] = None
+
+    def _unlist(self, key: Key) -> None:
+        if key not in self.rises and key not in self._falls:
+            host = self._hosts.pop(key, None)
+            if host is not None:
+                self._open[host].pop(key, None)

@@ -1,0 +1,231 @@
+"""The waker at work: the only one who touches the domains of its host, and only as the gate ordered.
+
+One task at a time per VM, in order; VMs side by side. What to do is read off the folds at every step, so that
+a kill between any two lines loses nothing: the next life finds the order open and the domain as it is.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Final
+
+from events.bus.ledger import Ledger
+from events.bus.port import Bus
+from events.clock import Clock
+from projections.fleet.fold import Fleet
+from schemas.house import HostPlace
+from services.waker.decide import finding, ordered
+from services.waker.effects import Effects, Tries
+from services.waker.metrics import CONNECTED, ERRORS
+from services.waker.outcomes import Outcomes
+from services.waker.port import Domain, DomainState, Hypervisor, HypervisorError, owner
+from services.waker.state import Key, Orders
+
+RECONCILE_SECONDS: Final = 60.0
+"""All domains are compared with the ledger this often; changes in between are heard."""
+
+_FIRST_PAUSE_SECONDS: Final = 0.05
+_LONGEST_PAUSE_SECONDS: Final = 2.0
+
+log = logging.getLogger("virtscale.waker")
+
+
+@dataclass(frozen=True, slots=True)
+class _Rumour:
+    """What was last heard of a domain; reason enough to look, and nothing more."""
+
+    state: DomainState
+    detail: str
+
+
+@dataclass(slots=True)
+class _Ear:
+    """Whether the hypervisor listens; `stir` ends the pause before the next comparison of everything."""
+
+    connected: asyncio.Event = field(default_factory=asyncio.Event)
+    stir: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Waker:
+    """The waker of one host; there must be one only (`services.waker.lock`)."""
+
+    def __init__(
+        self, ledger: Ledger, bus: Bus, clock: Clock, hypervisor: Hypervisor, place: HostPlace
+    ) -> None:
+        self._ledger = ledger
+        self._hypervisor = hypervisor
+        self._place = place
+        self._fleet = ledger.fold(Fleet)
+        self._orders = ledger.fold(Orders)
+        self._bell = ledger.bell()
+        self._outcomes = Outcomes(ledger, bus, clock, place.name)
+        self._effects = Effects(hypervisor, self._outcomes, self._fleet, clock)
+        self._ear = _Ear()
+        self._running: dict[Key, Tries] = {}
+        self._rumours: dict[Key, _Rumour] = {}
+        self._strangers: dict[Key, Domain] = {}
+
+    async def work(self) -> None:
+        """Orders for this host are carried out, and its domains are what the ledger says, for ever."""
+        await self._ledger.live.wait()
+        self._hypervisor.watch(self._changed)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._stay_connected(), name=f"waker {self._place.name}: connection")
+            while True:
+                for key in [*self._orders.open(self._place.name), *self._rumours]:
+                    if key not in self._running and self._next_step(key) is not None:
+                        self._running[key] = Tries()
+                        tasks.create_task(self._attend(key), name=f"waker {key[0]}/{key[1]}")
+                await self._bell.wait(RECONCILE_SECONDS)
+
+    # ---------------------------------------------------------------------------------------------------- one VM
+
+    def _next_step(self, key: Key) -> str | None:
+        """What the VM needs now: what was ordered, or a look because of something heard."""
+        step = ordered(self._fleet.vms.get(key))
+        if step is not None:
+            return step
+        rumour = self._rumours.get(key)
+        if rumour is None:
+            return None
+        if finding(self._fleet.vms.get(key), rumour.state) is None:
+            del self._rumours[key]
+            return None
+        return "look"
+
+    async def _attend(self, key: Key) -> None:
+        """The VM needs nothing any more; an error pauses, and what is needed then is decided anew."""
+        pause = _FIRST_PAUSE_SECONDS
+        try:
+            while (step := self._next_step(key)) is not None:
+                if not await self._connected():
+                    continue
+                try:
+                    await self._take(key, step)
+                    pause = _FIRST_PAUSE_SECONDS
+                except HypervisorError as error:
+                    self._hurt(f"{step} {key[0]}/{key[1]}", error)
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        finally:
+            del self._running[key]
+
+    async def _take(self, key: Key, step: str) -> None:
+        vm = self._fleet.vms.get(key)
+        order = self._orders.rises.get(key)
+        match step:
+            case "rise":
+                assert vm is not None, key
+                assert order is not None, vm
+                await self._effects.rise(vm, order, self._running[key])
+            case "suspend":
+                assert vm is not None, key
+                await self._effects.suspend(vm)
+            case "stop":
+                assert vm is not None, key
+                await self._effects.stop(vm)
+            case _:
+                await self._look(key)
+
+    async def _look(self, key: Key) -> None:
+        rumour = self._rumours.pop(key, None)
+        try:
+            await self._effects.look(
+                key, rumour.detail if rumour else "", self._orders.rises.get(key), self._strangers.get(key)
+            )
+        except HypervisorError:
+            if rumour is not None:
+                self._rumours.setdefault(key, rumour)
+            raise
+
+    # ---------------------------------------------------------------------------------------------- the hypervisor
+
+    def _changed(self, name: str, state: DomainState, detail: str) -> None:
+        """A change was heard of. While the VM has a task it is kept for after it."""
+        if not name:
+            self._lose()
+            return
+        key = owner(name)
+        if key is None:
+            return
+        tries = self._running.get(key)
+        if tries is not None and state == "running":
+            tries.ran = tries.ran or tries.attempts > 0
+        vm = self._fleet.vms.get(key)
+        if key in self._strangers or (vm is not None and vm.host == self._place.name):
+            self._rumours[key] = _Rumour(state, detail)
+            self._bell.ring()
+        elif vm is None and state == "running":
+            self._ear.stir.set()
+
+    async def _connected(self) -> bool:
+        """Whether the hypervisor listens; waits a moment for it, in which the ledger may have moved on."""
+        try:
+            async with asyncio.timeout(_LONGEST_PAUSE_SECONDS):
+                await self._ear.connected.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def _lose(self) -> None:
+        self._ear.connected.clear()
+        self._ear.stir.set()
+
+    def _hurt(self, what: str, error: HypervisorError) -> None:
+        ERRORS.labels(self._place.name).inc()
+        log.warning("host %s: %s: %s", self._place.name, what, error)
+        if error.lost:
+            self._lose()
+
+    async def _stay_connected(self) -> None:
+        """There is a connection, again and again; after each new one, and now and then, everything is compared."""
+        while True:
+            await self._connect()
+            while self._ear.connected.is_set():
+                pause = RECONCILE_SECONDS
+                self._ear.stir.clear()
+                try:
+                    self._compare(await self._hypervisor.domains())
+                except HypervisorError as error:
+                    self._hurt("list the domains", error)
+                    pause = _LONGEST_PAUSE_SECONDS
+                try:
+                    async with asyncio.timeout(pause):
+                        await self._ear.stir.wait()
+                except TimeoutError:
+                    continue
+
+    async def _connect(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        CONNECTED.labels(self._place.name).set(0)
+        while True:
+            try:
+                report = await self._hypervisor.connect()
+                break
+            except HypervisorError as error:
+                self._hurt("connect", error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        log.info("host %s is connected: %s", self._place.name, self._place.uri)
+        CONNECTED.labels(self._place.name).set(1)
+        self._ear.connected.set()
+        known = self._orders.registered.get(self._place.name)
+        await self._outcomes.registered(self._place, report, known)
+
+    def _compare(self, listed: list[Domain]) -> None:
+        """Where the list and the ledger differ there is a rumour to look into; the list may be stale."""
+        found = {(domain.org, domain.vm): domain for domain in listed}
+        self._strangers = {key: domain for key, domain in found.items() if key not in self._fleet.vms}
+        for key, domain in self._strangers.items():
+            self._hear(key, domain.state)
+        for key, vm in self._fleet.vms.items():
+            if vm.host == self._place.name:
+                domain = found.get(key)
+                self._hear(key, domain.state if domain is not None else "missing")
+            elif key in found and found[key].state == "running":
+                log.error("%s/%s runs on %s and belongs to %s", *key, self._place.name, vm.host)
+        self._bell.ring()
+
+    def _hear(self, key: Key, state: DomainState) -> None:
+        if finding(self._fleet.vms.get(key), state) is not None:
+            self._rumours.setdefault(key, _Rumour(state, ""))

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from typing import Final
+from typing import Final, cast
 
 from services.prober.port import Pulse
 
@@ -51,9 +51,9 @@ class _Conversation(asyncio.Protocol):
         self.answer = answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(_REQUEST % self._address.encode())
+        # Not asserted: uvloop's transports have the methods of asyncio's and are none of them.
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.write(_REQUEST % self._address.encode())
 
     def data_received(self, data: bytes) -> None:
         self._heard += data

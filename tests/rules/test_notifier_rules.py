@@ -43,7 +43,7 @@ def written(refused: Answer, asked: ScaleRequested | None) -> Mail:
         ("unchanged", "AlreadyAtDesired", False),
     ],
 )
-def test_the_owner_is_told_of_what_the_contract_refused(outcome: str, code: str, told: bool) -> None:  # noqa: FBT001
+def test_the_owner_is_told_of_what_the_contract_refused(outcome: str, code: str, told: bool) -> None:  # noqa: FBT001 - a column of the table
     refused = answer(REQUEST, 17, outcome, code)  # pyright: ignore[reportArgumentType]
     assert is_refusal(refused) is told
 

@@ -1,0 +1,98 @@
+"""The triggers' view of a real Prometheus: one number with its sample's time, or nothing."""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from events.clock import SystemClock
+from lab.metrics import Metrics, Target
+from lab.ports import LOOPBACK, free_port
+from services.signal.port import Measurement
+from services.signal.prometheus import Prometheus
+from tests.support import eventually
+
+QUERY_SECONDS = 2.0
+METRICS = b"""\
+# TYPE queue_depth gauge
+queue_depth{pool="web"} 312.5
+queue_depth{pool="db"} 7
+not_a_number NaN
+"""
+
+
+async def _exporter(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while (await reader.readline()).strip():
+        pass
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n"
+    writer.write(head + b"Content-Length: %d\r\n\r\n" % len(METRICS) + METRICS)
+    await writer.drain()
+    writer.close()
+
+
+@pytest.fixture
+async def url(tmp_path: Path) -> AsyncIterator[str]:
+    exporter = await asyncio.start_server(_exporter, LOOPBACK, 0)
+    port = exporter.sockets[0].getsockname()[1]
+    metrics = Metrics(tmp_path, free_port(), [Target("guests", f"{LOOPBACK}:{port}")])
+    await metrics.start()
+    yield metrics.url
+    await metrics.stop()
+    exporter.close()
+
+
+async def test_a_query_yields_one_number_with_the_time_of_its_sample_or_nothing(url: str) -> None:
+    prometheus = Prometheus(url)
+
+    async def ask(expression: str) -> Measurement | None:
+        return await prometheus.query(expression, QUERY_SECONDS)
+
+    try:
+        assert await ask('queue_depth{pool="web"}') is None, "nothing is scraped yet, and nothing is no zero"
+        first = await eventually(lambda: ask('queue_depth{pool="web"}'), 15)
+        assert first is not None
+        assert first.value == 312.5
+        age = SystemClock().now() - first.observed_at
+        assert dt.timedelta(0) <= age < dt.timedelta(seconds=5)
+
+        seen: dict[dt.datetime, int] = {}
+
+        async def three_scrapes() -> bool:
+            measured = await ask('queue_depth{pool="web"}')
+            assert measured is not None
+            seen[measured.observed_at] = seen.get(measured.observed_at, 0) + 1
+            return len(seen) > 3
+
+        await eventually(three_scrapes, 15, every_seconds=0.1)
+        assert max(seen.values()) > 1, "asked ten times within a scrape, the sample's time stays the same"
+
+        computed = await ask("sum(queue_depth) * 2")
+        assert computed is not None
+        assert computed.value == 639.0
+        constant = await ask("42")
+        assert constant is not None
+        assert constant.value == 42.0
+
+        for nothing in ("queue_depth", "no_such_metric", "not_a_number", "1/0", "not promql ((", ""):
+            assert await ask(nothing) is None, nothing
+    finally:
+        await prometheus.close()
+
+
+async def test_a_prometheus_that_is_away_or_silent_yields_nothing_in_time() -> None:
+    async def mute(_reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        await asyncio.Event().wait()
+
+    away = Prometheus(f"http://{LOOPBACK}:{free_port()}")
+    assert await away.query("up", QUERY_SECONDS) is None
+    await away.close()
+
+    server = await asyncio.start_server(mute, LOOPBACK, 0)
+    silent = Prometheus(f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}")
+    started = asyncio.get_running_loop().time()
+    assert await silent.query("up", 0.3) is None
+    assert asyncio.get_running_loop().time() - started < 2
+    await silent.close()
+    server.close()

@@ -4,7 +4,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeVar
 
 from events.bus import permissions
@@ -46,7 +46,7 @@ class Told:
     server: MemoryServer
     reader: Ledger
     fleet: Fleet
-    clock: Clock = field(default_factory=SystemClock)
+    clock: Clock
     _told: int = 0
 
     async def tell(self, *facts: Fact) -> None:
@@ -304,9 +304,9 @@ class Told:
 
 
 @asynccontextmanager
-async def telling() -> AsyncGenerator[Told]:
-    """A ledger that knows pool `web` of `acme` and nothing else."""
-    clock = SystemClock()
+async def telling(clock: Clock | None = None) -> AsyncGenerator[Told]:
+    """A ledger that knows pool `web` of `acme` and nothing else; the time of day is `clock`'s."""
+    clock = clock or SystemClock()
     server = MemoryServer(lambda: int(clock.now().timestamp() * 1e9), dedup_seconds=0)
     bus = MemoryBus(server, permissions.reader("told"))
     reader = Ledger(bus)

@@ -95,11 +95,14 @@ class Prober:
         if watch.trip == trip and watch.address == address:
             return
         if watch.trip.awake_at is None and trip.awake_at is not None:
-            # It just woke: what was asked before may be lost, so the schedule begins anew.
+            # It just woke: what was asked before may be lost, so the schedule begins anew, and the oldest probe
+            # makes room for it.
             watch.step = 0
             watch.next_at = min(
                 watch.next_at, asyncio.get_running_loop().time() + first_pause_seconds(cold=trip.cold)
             )
+            if len(watch.in_flight) >= MOST_IN_FLIGHT:
+                next(iter(watch.in_flight)).cancel()
         watch.trip, watch.address = trip, address
         watch.news.set()
 

@@ -157,7 +157,7 @@ class Effects:
         started_at = self._clock.now()
         try:
             if tries.attempts == 1 and isinstance(order, WakeOrdered) and vm.address is not None:
-                how = await self._resume(vm, order)
+                how = await self._resume(vm, order, tries)
             else:
                 how = await self._inspect(vm, order)
         except HypervisorError as error:
@@ -165,13 +165,13 @@ class Effects:
             raise
         return Rising(how, started_at, self._clock.now(), tries.attempts)
 
-    async def _resume(self, vm: Vm, order: Rise) -> How:
+    async def _resume(self, vm: Vm, order: Rise, tries: Tries) -> How:
         name = domain_name(vm.org, vm.name)
         try:
             # Safe to repeat: a domain that runs already goes on running.
             await _timed("resume", self._hypervisor.resume(name))
         except HypervisorError as error:
-            seen = "running" if error.lost else await self._hypervisor.state(name)
+            seen = "running" if error.lost or tries.ran else await self._hypervisor.state(name)
             if seen in {"running", "paused"}:
                 raise
             return await self._start(vm, order, seen)

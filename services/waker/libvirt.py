@@ -240,7 +240,7 @@ class Libvirt:
         if not self._place.uri.startswith(_TEST):
             connection.setKeepAlive(*KEEPALIVE)
             connection.registerCloseCallback(self._on_close, session)
-        register = cast("Callable[..., int]", connection.domainEventRegisterAny)  # pyright: ignore[reportUnknownMemberType] - its callback has no type
+        register = cast("Callable[..., int]", connection.domainEventRegisterAny)
         session.watching = register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, session)
         return session
 

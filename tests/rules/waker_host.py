@@ -1,0 +1,270 @@
+"""A waker at work on a small host in virtual time, and the gate's orders put into its ledger."""
+
+import asyncio
+import datetime as dt
+from collections import defaultdict, deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from events.bus.ledger import Ledger
+from events.bus.permissions import worker
+from events.fact import Fact
+from events.gate import BootOrdered, GateDecided, Order, StopOrdered, SuspendOrdered, WakeOrdered
+from events.ids import derive
+from events.vm import VmBooted, VmDefined, VmQuiesced, VmReady, VmUnready
+from schemas.capacity import Size
+from schemas.house import HostPlace
+from services.waker.port import (
+    Defined,
+    Definition,
+    Domain,
+    DomainState,
+    HostReport,
+    HypervisorError,
+    domain_name,
+)
+from services.waker.templates import TemplateMissingError
+from services.waker.worker import Waker
+from tests.rules.desk import REF, Desk
+from tests.simulation.clock import pause
+
+PLACE = HostPlace("h1", "test:///default", "test", 4096, 21_000)
+SIZE = Size("small", 1, 512)
+F = TypeVar("F", bound=Fact)
+BOOT_SECONDS = 30
+WAKE_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of one call: when it takes effect (never, for None), and when and how it is answered."""
+
+    lands_after: float | None = 0.001
+    answers_after: float = 0.001
+    error: str | None = None
+    lost: bool = False
+
+
+NO = Fate(lands_after=None, error="internal error")
+
+
+@dataclass
+class Host:
+    """Domains whose jobs take effect one after the other; `fates` says what becomes of the next calls of a kind."""
+
+    states: dict[str, DomainState] = field(default_factory=dict)
+    fates: dict[str, deque[Fate]] = field(default_factory=lambda: defaultdict(deque))
+    asked: list[str] = field(default_factory=list)
+    sizes: dict[str, Size] = field(default_factory=dict)
+    templates: set[str] = field(default_factory=lambda: {"tiny"})
+    up: bool = True
+    at_once: int = 0
+    most_at_once: int = 0
+    changed: Callable[[str, DomainState, str], None] = lambda _name, _state, _detail: None
+    free_at: dict[str, float] = field(default_factory=dict)
+
+    def put(self, vm: str, state: DomainState, detail: str = "", *, heard: bool = True) -> None:
+        """The domain is in that state now, by no order of ours."""
+        self._become(domain_name("acme", vm), state, detail, heard=heard)
+
+    def of(self, vm: str) -> DomainState:
+        return self.states.get(domain_name("acme", vm), "missing")
+
+    def lose(self) -> None:
+        self.changed("", "missing", "closed")
+
+    async def connect(self) -> HostReport:
+        await self._answer()
+        return HostReport(9_000_000, 4)
+
+    async def domains(self) -> list[Domain]:
+        await self._answer()
+        return [
+            Domain(name, "acme", "web", name.partition(".")[2], self.sizes.get(name, SIZE), state)
+            for name, state in self.states.items()
+        ]
+
+    async def state(self, name: str) -> DomainState:
+        self.asked.append(f"state {name}")
+        await self._answer()
+        return self.states.get(name, "missing")
+
+    async def define(self, definition: Definition) -> Defined:
+        if definition.template not in self.templates:
+            raise TemplateMissingError(f"There is no template {definition.template}.")
+        name = domain_name(definition.org, definition.vm)
+        await self._job("define", name, lambda: self.states.setdefault(name, "off"))
+        return Defined(name, f"uuid of {name}", "127.0.0.1:21000")
+
+    async def start(self, name: str) -> None:
+        await self._job("start", name, lambda: self._move(name, {"off"}, "running"))
+
+    async def resume(self, name: str) -> None:
+        await self._job("resume", name, lambda: self._move(name, {"paused", "running"}, "running"))
+
+    async def suspend(self, name: str) -> None:
+        await self._job("suspend", name, lambda: self._move(name, {"paused", "running"}, "paused"))
+
+    async def stop(self, name: str) -> None:
+        await self._job("stop", name, lambda: self._move(name, {"paused", "running", "off"}, "off"))
+
+    def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:
+        self.changed = changed
+
+    async def _answer(self) -> None:
+        await pause(0.001)
+        if not self.up:
+            raise HypervisorError("libvirtd does not answer.", lost=True)
+
+    def _move(self, name: str, before: set[DomainState], after: DomainState) -> None:
+        if self.states.get(name, "missing") not in before:
+            raise HypervisorError(f"{name} is {self.states.get(name, 'missing')}.")
+        self._become(name, after, "", heard=True)
+
+    def _become(self, name: str, state: DomainState, detail: str, *, heard: bool) -> None:
+        if self.states.get(name) != state:
+            self.states[name] = state
+            if state == "missing":
+                del self.states[name]
+            if heard:
+                self.changed(name, state, detail)
+
+    async def _job(self, kind: str, name: str, effect: Callable[[], object]) -> None:
+        self.asked.append(f"{kind} {name}")
+        if not self.up:
+            raise HypervisorError("libvirtd does not answer.", lost=True)
+        fate = self.fates[kind].popleft() if self.fates[kind] else Fate()
+        loop = asyncio.get_running_loop()
+        failed: list[HypervisorError] = []
+
+        def land() -> None:
+            try:
+                effect()
+            except HypervisorError as error:
+                failed.append(error)
+
+        if fate.lands_after is not None:
+            lands_at = max(loop.time() + fate.lands_after, self.free_at.get(name, 0.0) + 0.0001)
+            self.free_at[name] = lands_at
+            loop.call_at(lands_at, land)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await pause(fate.answers_after)
+            if fate.error is not None:
+                raise HypervisorError(fate.error, lost=fate.lost)
+            while loop.time() < self.free_at.get(name, 0.0):
+                await pause(self.free_at[name] - loop.time())
+            await pause(0)
+        finally:
+            self.at_once -= 1
+        if failed:
+            raise failed[0]
+
+
+class Site:
+    """A desk with one host, and words for what the gate orders of it."""
+
+    def __init__(self) -> None:
+        self.desk = Desk()
+        self.host = Host()
+        self.desk.contract()
+
+    @asynccontextmanager
+    async def waker(self) -> AsyncGenerator[Waker]:
+        """One life of the waker."""
+        bus = self.desk.connect(worker("waker", "h1"))
+        ledger = Ledger(bus)
+        waker = Waker(ledger, bus, self.desk.clock, self.host, PLACE)
+        tasks = [asyncio.create_task(waker.work()), asyncio.create_task(ledger.follow())]
+        try:
+            yield waker
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await bus.close()
+
+    def order(self, *orders: Order) -> None:
+        self.desk.write(
+            GateDecided(
+                org="acme",
+                gate="g1",
+                through=0,
+                state_seq=self.desk.server.ledger.last,
+                now=self.desk.clock.now(),
+                contract=REF,
+                rules="test",
+                answers=(),
+                orders=orders,
+            )
+        )
+
+    def boot(self, vm: str = "web-1", number: int = 1, template: str = "tiny") -> str:
+        own = derive("boot", vm, number)
+        begin_by = self.desk.clock.now() + dt.timedelta(seconds=BOOT_SECONDS)
+        self.order(
+            BootOrdered(own, vm, "web", "h1", SIZE, template, derive("request", vm), "serve", begin_by, 60)
+        )
+        return own
+
+    def wake(self, vm: str = "web-1", number: int = 1) -> str:
+        own = derive("wake", vm, number)
+        begin_by = self.desk.clock.now() + dt.timedelta(seconds=WAKE_SECONDS)
+        self.order(WakeOrdered(own, vm, "web", "h1", SIZE, derive("request", vm), "serve", begin_by, 20))
+        return own
+
+    def suspend(self, vm: str, reservation: str) -> None:
+        own = derive("suspend", vm, reservation)
+        self.order(SuspendOrdered(own, vm, "web", "h1", reservation, derive("request", vm)))
+
+    def stop(self, vm: str, reservation: str) -> None:
+        own = derive("stop", vm, reservation)
+        self.order(StopOrdered(own, vm, "web", "h1", reservation, derive("request", vm)))
+
+    def asleep(self, *vms: str) -> None:
+        """The VMs were booted once and sleep, in the ledger and on the host."""
+        for vm in vms or ("web-1",):
+            self.quiesce(vm, self.awake(vm))
+            self.host.put(vm, "paused", heard=False)
+
+    def awake(self, vm: str = "web-1") -> str:
+        """The VM was booted and answered; its reservation."""
+        reservation, now = self.boot(vm, number=0), self.desk.clock.now()
+        name = domain_name("acme", vm)
+        self.desk.write(
+            VmDefined("acme", vm, "web", "h1", SIZE, name, f"uuid of {name}", "127.0.0.1:21000", reservation)
+        )
+        self.desk.write(VmBooted("acme", vm, "h1", reservation, now, now, 1))
+        self.ready(vm, reservation)
+        self.host.put(vm, "running", heard=False)
+        return reservation
+
+    def ready(self, vm: str, reservation: str) -> None:
+        now = self.desk.clock.now()
+        self.desk.write(VmReady("acme", vm, reservation, "boot-1", False, None, now, now, 1))
+
+    def unready(self, vm: str, reservation: str) -> None:
+        self.desk.write(
+            VmUnready("acme", vm, reservation, "probe-timeout", "silent", self.desk.clock.now(), 9)
+        )
+
+    def quiesce(self, vm: str, reservation: str) -> None:
+        self.desk.write(VmQuiesced("acme", vm, "h1", reservation, "ordered", self.desk.clock.now()))
+
+    def said(self, kind: type[F]) -> list[F]:
+        """Every fact of this kind in the ledger."""
+        return [one.fact for one in self.desk.facts(kind) if isinstance(one.fact, kind)]
+
+    def names(self, since: int = 0) -> list[str]:
+        """The waker's own events after a sequence, by name."""
+        return [
+            one.subject.split(".", 5)[5]
+            for one in self.desk.stored()
+            if ".waker-h1." in one.subject and one.seq > since
+        ]

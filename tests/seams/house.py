@@ -1,0 +1,302 @@
+"""One whole house for the seam tests: real parts, four suspended guests, workers in processes of their own."""
+
+import asyncio
+import base64
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import httpx
+import libvirt
+import msgspec
+
+from events.bus.ledger import Ledger
+from events.bus.permissions import DEAD, MESSAGE_GET
+from events.bus.port import Bus
+from events.vault import Vault
+from lab.hypervisor import short_directory
+from lab.ports import LOOPBACK, free_port
+from projections.keeper import Keeper
+from schemas.intake import DeadLetter, Quiesce
+from tests.seams.client import ORG, POOL, Client
+from tests.seams.crew import ROOT, Crew
+from tests.support import eventually
+from virtscale.ask import new_key
+from virtscale.crew import VIEWS, WORKERS
+from virtscale.views import SEQ, Views
+from virtscale.world import Ports, Substrate, World
+
+VMS: Final = 4
+BOOT_SECONDS: Final = 90.0
+REST_SECONDS: Final = 30.0
+COMMAND_SECONDS: Final = 45.0
+TENANT: Final = "globex"
+"""A second org, with a contract and a pool of its own and no VM: for what cannot be undone."""
+TENANT_OWNER: Final = "globex-owner"
+
+_CONTRACT: Final = """\
+format = 1
+id = "globex-2025"
+version = 1
+org = "globex"
+allowance_bp = 500
+warm_reserve_bp = 500
+price_eur_cents_month = 0
+valid_from = 2025-11-02T00:00:00Z
+valid_until = 2099-01-01T00:00:00Z
+technical = []
+
+[quota]
+vcpu = 2
+memory_mib = 4096
+
+[owner]
+person = "globex-owner"
+commitment = "{commitment}"
+"""
+
+_POOL: Final = """\
+org = "globex"
+name = "api"
+template = "tiny"
+
+[size]
+name = "vs.tiny"
+vcpu = 1
+memory_mib = 96
+"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it said."""
+
+    code: int
+    out: str
+    err: str
+
+    def rows(self) -> list[dict]:
+        """What `-o json` printed."""
+        return msgspec.json.decode(self.out)
+
+
+class House:
+    """A running installation with everything a test needs to use and to hurt it."""
+
+    def __init__(
+        self, world: World, crew: Crew, client: Client, said: list[str], signal_metrics: int
+    ) -> None:
+        self.world = world
+        self.crew = crew
+        self.client = client
+        self.said = said
+        """What the installation told its screen."""
+        self.signal_metrics = f"http://{LOOPBACK}:{signal_metrics}/metrics"
+
+    @property
+    def directory(self) -> Path:
+        return self.world.directory
+
+    @property
+    def url(self) -> str:
+        """Where the pool's traffic comes in."""
+        return f"http://{LOOPBACK}:{self.world.balancer.frontends[0].port}"
+
+    async def command(self, *words: str, deadline_seconds: float = COMMAND_SECONDS) -> Done:
+        """`virtscale WORDS` has run in this house, as a person would run it."""
+        program = Path(sys.executable).with_name("virtscale")
+        return await run(program, *words, house=self.directory, deadline_seconds=deadline_seconds)
+
+    async def get(self, path: str = "/") -> tuple[int, str]:
+        """Status and body of one request through the load balancer, on a connection of its own."""
+        async with httpx.AsyncClient(timeout=5) as client:
+            answer = await client.get(self.url + path)
+        return answer.status_code, answer.text.strip()
+
+    async def answering(self, path: str = "/", times: int = 8) -> set[tuple[int, str]]:
+        """The different answers to some requests in a row."""
+        return {await self.get(path) for _ in range(times)}
+
+    def views_seq(self) -> int:
+        """The ledger sequence that the views include."""
+        views = Views(self.directory)
+        try:
+            return int(views.rows(SEQ)[0]["seq"] or 0)
+        finally:
+            views.close()
+
+    async def counted(self, code: str) -> float:
+        """How often the intake has rejected a message with this code, by its own metrics."""
+        async with httpx.AsyncClient(timeout=5) as client:
+            text = (await client.get(self.signal_metrics)).text
+        found = re.search(rf'virtscale_intake_rejected_total{{code="{code}"}} ([0-9.e+]+)', text)
+        return float(found.group(1)) if found else 0.0
+
+    async def dead_letter(self, subject: str) -> DeadLetter:
+        """The newest message on a subject of the dead-letter stream."""
+        admin = await self.world.connect("admin")
+        try:
+            asked = msgspec.json.encode({"last_by_subj": subject})
+            answer = await admin.ask(MESSAGE_GET.format(DEAD), asked, 5.0)
+        finally:
+            await admin.close()
+        return msgspec.json.decode(
+            base64.b64decode(msgspec.json.decode(answer)["message"]["data"]), type=DeadLetter
+        )
+
+    async def running(self) -> set[str]:
+        """VMs of the first org whose domain runs now, as libvirt says."""
+        return await asyncio.to_thread(_running, self.world.house.hosts[0].uri)
+
+    async def usage_is_right(self) -> None:
+        """What counts as awake is what runs, exactly."""
+        await eventually(self._usage_agrees, 10.0, every_seconds=0.1, why="usage is not what runs")
+
+    async def _usage_agrees(self) -> bool:
+        return await self.running() == self.client.awake()
+
+    async def rest(self) -> None:
+        """All VMs sleep, no capacity counts and every worker lives: what was left over is repaired, or this fails."""
+        for name in self.crew.names():
+            await eventually(lambda name=name: self.crew.alive(name), 10.0, why=f"{name} is not alive")
+        await self.client.until(self._settled, REST_SECONDS, "VMs are still on their way")
+        serving = len(self.client.fleet.members(ORG, POOL, "serving"))
+        if serving:
+            await self.client.ask("quiesce", Quiesce(pool=POOL, key=new_key(), count=serving))
+        await self.client.until(
+            lambda: self._settled() and not self.client.awake(), REST_SECONDS, "VMs do not fall asleep"
+        )
+        if len(self.client.fleet.members(ORG, POOL, "quiesced")) < VMS:
+            await self.client.stock(VMS)
+            await self.client.until(self.asleep, BOOT_SECONDS, "the pool is not stocked again")
+        await self.client.until(self.asleep, REST_SECONDS, "not every VM sleeps")
+        await self.usage_is_right()
+
+    def _settled(self) -> bool:
+        return set(self.client.states().values()) <= {"quiesced", "serving", "stopped"}
+
+    def asleep(self) -> bool:
+        """All four sleep and nothing counts."""
+        states = list(self.client.states().values())
+        return states.count("quiesced") == VMS == len(states) and not self.client.awake()
+
+
+@asynccontextmanager
+async def a_world(substrate: Substrate = "qemu") -> AsyncGenerator[tuple[World, list[str]]]:
+    """A world of its own on free ports, and what it says; gone with its files when the block ends."""
+    directory = Path(tempfile.mkdtemp(prefix="vs-house-"))
+    directory.chmod(0o755)  # guests started by root belong to nobody, who must be able to come in
+    said: list[str] = []
+    try:
+        async with World(directory, Ports.free(), substrate, said.append) as world:
+            yield world, said
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+        shutil.rmtree(short_directory(directory), ignore_errors=True)
+
+
+@asynccontextmanager
+async def a_client(world: World, *, views: bool = False) -> AsyncGenerator[Client]:
+    """A client that has read the ledger to its end, and keeps the views if asked."""
+    async with AsyncExitStack() as stack:
+        reader, operator = [await _connection(stack, world, name) for name in ("reader", "operator")]
+        ledger = Ledger(reader)
+        keeper = Keeper(ledger, world.directory / VIEWS) if views else None
+        client = Client(operator, ledger)
+        stack.push_async_callback(client.close)
+        if keeper is not None:
+            keeping = asyncio.create_task(keeper.work(), name="views")
+            stack.push_async_callback(_ended, keeping)
+        async with asyncio.timeout(10):
+            await ledger.live.wait()
+        yield client
+
+
+@asynccontextmanager
+async def a_house() -> AsyncGenerator[House]:
+    """A whole house whose pool holds four suspended VMs."""
+    async with AsyncExitStack() as stack:
+        world, said = await stack.enter_async_context(a_world())
+        _second_org(world)
+        crew = Crew(world.directory)
+        stack.push_async_callback(crew.stop)
+        signal_metrics = free_port()
+        for name in WORKERS:
+            extra = ("--metrics-port", str(signal_metrics)) if name == "signal" else ()
+            await crew.start(name, *extra)
+        watching = asyncio.create_task(world.watch_publishers(), name="publishers")
+        stack.push_async_callback(_ended, watching)
+        client = await stack.enter_async_context(a_client(world, views=True))
+        house = House(world, crew, client, said, signal_metrics)
+        try:
+            await client.until(
+                lambda: (ORG, POOL) in client.fleet.pools and bool(client.fleet.hosts),
+                20.0,
+                "nobody founds the house",
+            )
+            await client.stock(VMS)
+            await client.until(house.asleep, BOOT_SECONDS, "the pool is not stocked")
+        except BaseException as error:
+            error.add_note("\n".join(f"--- {name}\n{crew.said(name)}" for name in crew.names()))
+            raise
+        yield house
+
+
+async def run(program: Path, *words: str, house: Path, deadline_seconds: float = COMMAND_SECONDS) -> Done:
+    """The program has run to its end in the house."""
+    process = await asyncio.create_subprocess_exec(
+        *(str(program), *words),
+        cwd=ROOT,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "VIRTSCALE_HOUSE": str(house), "NO_COLOR": "1", "COLUMNS": "200"},
+    )
+    try:
+        out, err = await asyncio.wait_for(process.communicate(), deadline_seconds)
+    except TimeoutError:
+        process.kill()
+        out, err = await process.communicate()
+        raise AssertionError(f"{' '.join(words)} did not end: {out.decode()} {err.decode()}") from None
+    assert process.returncode is not None
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+async def _connection(stack: AsyncExitStack, world: World, name: str) -> Bus:
+    bus = await world.connect(name)
+    stack.push_async_callback(bus.close)
+    return bus
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    for outcome in await asyncio.gather(task, return_exceptions=True):
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+def _second_org(world: World) -> None:
+    """After the world's start, so that no port is taken for a pool that never serves."""
+    commitment = Vault(Path(world.house.vault)).put(TENANT_OWNER, {"mail": "owner@globex.example"})
+    Path(world.house.contracts, f"{TENANT}.toml").write_text(_CONTRACT.format(commitment=commitment))
+    Path(world.house.pools, f"{TENANT}.api.toml").write_text(_POOL)
+
+
+def _running(uri: str) -> set[str]:
+    connection = libvirt.open(uri)
+    try:
+        names = [
+            domain.name()
+            for domain in connection.listAllDomains()
+            if domain.state()[0] == libvirt.VIR_DOMAIN_RUNNING
+        ]
+    finally:
+        connection.close()
+    return {name.rpartition(".")[2] for name in names}

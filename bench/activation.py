@@ -80,6 +80,10 @@ class Client:
             lambda: len(self._fleet.members(ORG, POOL, "quiesced")) == vms == self._fleet.total(ORG, POOL)
         )
 
+    def addresses(self) -> dict[str, str]:
+        """Where each VM's guest answers."""
+        return {vm.name: vm.address for vm in self._fleet.vms.values() if vm.address}
+
     async def wake(self, count: int, figures: Figures) -> float:
         """Milliseconds from publishing the request until `count` VMs serve."""
         started_ns = time.time_ns()
@@ -191,17 +195,12 @@ async def measure(vms: int, singles: int, batches: int, turns: int) -> Figures:
     """The figures of `turns` turns of both paths."""
     figures = Figures()
     with tempfile.TemporaryDirectory(prefix="vs-bench-") as directory:
-        Path(directory).chmod(0o755)
         async with World(Path(directory), Ports.free(), "qemu", _say) as world:
             for turn in range(turns):
                 async with working(world) as client:
                     await client.ask("stock", lambda key: Stock(pool=POOL, key=key, vms=vms))
                     await _patiently(client.asleep(vms))
-                    addresses = {
-                        vm.name: vm.address
-                        for vm in client._fleet.vms.values()
-                        if vm.address
-                    }
+                    addresses = client.addresses()
                     await whole_path(client, vms, singles // turns, batches // turns, figures)
                 await bare_path(world, addresses, singles // turns, batches // turns, figures)
                 _say(f"turn {turn + 1} of {turns} done")

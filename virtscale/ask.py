@@ -15,7 +15,7 @@ from events.bus import nats
 from events.bus.permissions import inbox
 from events.bus.port import Bus
 from events.envelope import Recorded, read
-from events.gate import GateDecided
+from events.gate import DrainOrdered, GateDecided
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased
 from events.sentences import sentence
@@ -23,14 +23,15 @@ from events.vm import VmQuiesced
 from projections.activations.fold import BUDGET_MS, Activation, Activations
 from schemas.house import House
 from schemas.intake import Erase, Quiesce, Receipt, Rejection, Request, Scale, Stock
+from virtscale.exits import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_NOT_FOUND,
+    EXIT_REFUSED,
+    EXIT_TIMEOUT,
+    EXIT_USAGE,
+)
 from virtscale.show import Format, say, show
-
-EXIT_DONE: Final = 0
-EXIT_FAILED: Final = 1
-EXIT_USAGE: Final = 2
-EXIT_REFUSED: Final = 3
-EXIT_NOT_FOUND: Final = 5
-EXIT_TIMEOUT: Final = 6
 
 _NOT_FOUND: Final = frozenset({"OrgUnknown", "PoolUnknown", "PersonUnknown"})
 _ANSWER_SECONDS: Final = 10.0
@@ -107,11 +108,7 @@ class _Trip:
         match recorded.fact:
             case GateDecided(orders=orders):
                 for order in orders:
-                    if (
-                        order.request == self.request
-                        and isinstance(order.id, str)
-                        and hasattr(order, "drain_seconds")
-                    ):
+                    if isinstance(order, DrainOrdered) and order.request == self.request:
                         self.leaving.add(order.vm)
             case VmQuiesced(vm=vm) if vm in self.leaving:
                 self.quiesced.add(vm)

@@ -7,18 +7,19 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final, NoReturn, cast
+from typing import Annotated, Final
 
 import cyclopts
-import msgspec
 import uvloop
 from cyclopts import App, Parameter
 
-from schemas.house import House, HouseError, load
+from schemas.house import House, load
 from schemas.names import is_name
+from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from virtscale.show import Format, say, show
 
 _NOWHERE: Final = ".virtscale"
+
 
 app = App(
     name="virtscale",
@@ -256,40 +257,22 @@ def show_person(id: str, *, output: Output = "table") -> int:
 
 
 def main() -> None:
-    """The command ran; its exit code is the process's."""
-    from events.bus.port import BusError
-    from events.keys import KeyFileError
-    from virtscale.publishers import PublisherError
+    """The command ran; its exit code is the process's. What can be said in one sentence is said in one sentence."""
+    from virtscale.spoken import SPOKEN, leaves
 
+    code = EXIT_DONE
     try:
-        code = app(exit_on_error=False, print_error=False, result_action="return_value")
-    except (cyclopts.CycloptsError, UsageError) as error:
-        _fail(error, 2)
-    except (HouseError, BusError, KeyFileError) as error:
-        _fail(error, 1)
-    except (PublisherError, msgspec.ValidationError) as error:
-        _fail(error, 2)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        # The sentences of parts that a command loads by itself; anything else is ours to mend, and shows its trace.
-        spoken = _spoken(error)
-        if spoken is None:
-            raise
-        _fail(spoken[0], spoken[1])
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _spoken(error: BaseException) -> tuple[BaseException, int] | None:
-    """The first error in a group that says in one sentence what to do, and the exit code it means."""
-    if isinstance(error, BaseExceptionGroup):
-        parts = cast("tuple[BaseException, ...]", error.exceptions)
-        found = [spoken for part in parts if (spoken := _spoken(part)) is not None]
-        return found[0] if found else None
-    code = getattr(error, "code", None)
-    return (error, getattr(error, "exit_code", 1)) if isinstance(code, str) else None
-
-
-def _fail(error: BaseException, exit_code: int) -> NoReturn:
-    say(f"virtscale: {error}")
-    sys.exit(exit_code)
+        done = app(exit_on_error=False, print_error=False, result_action="return_value")
+        code = done if isinstance(done, int) else EXIT_DONE
+    except* KeyboardInterrupt:
+        code = EXIT_INTERRUPTED
+    except* (cyclopts.CycloptsError, UsageError) as errors:
+        code = EXIT_USAGE
+        for error in leaves(errors):
+            say(f"virtscale: {error}")
+    except* SPOKEN as errors:
+        code = EXIT_FAILED
+        for error in leaves(errors):
+            say(f"virtscale: {error}")
+            code = getattr(error, "exit_code", EXIT_FAILED)
+    sys.exit(code)

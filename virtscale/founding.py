@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Final
 
 from events.vault import Vault
-
 from schemas.house import House
 
 OWNER: Final = "acme-owner"

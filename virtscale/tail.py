@@ -8,7 +8,8 @@ from events.bus.port import Stored
 from events.envelope import Recorded, read
 from events.gate import GateDecided
 from schemas.house import House
-from virtscale.ask import EXIT_DONE, EXIT_USAGE, events_after, operator
+from virtscale.ask import events_after, operator
+from virtscale.exits import EXIT_DONE, EXIT_USAGE
 from virtscale.show import Format, say
 
 _MOST = 1000

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from virtscale.ask import EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE
+from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE
 from virtscale.show import Format, say, show
 from virtscale.views import ACTIVATION, ACTIVATIONS_OF, REQUEST, Views
 

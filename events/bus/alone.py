@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import prometheus_client
@@ -64,7 +64,7 @@ def run_alone(writer: str, work: Work) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(house, name, work))
     except* (HouseError, keys.KeyFileError, BusError, UnknownEventError, OSError) as errors:
-        stopped = _leaves(errors)
+        stopped = leaves(errors)
     for error in stopped:
         sys.stderr.write(f"{writer} stopped: {error}\n")
     if stopped:
@@ -157,8 +157,12 @@ async def _finish(working: Awaitable[None]) -> None:
     raise _Ended
 
 
-def _leaves(group: BaseExceptionGroup[Exception]) -> list[BaseException]:
-    leaves: list[BaseException] = []
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """The errors of a group and of the groups within it."""
+    found: list[BaseException] = []
     for error in group.exceptions:
-        leaves.extend(_leaves(error) if isinstance(error, BaseExceptionGroup) else [error])
-    return leaves
+        if isinstance(error, BaseExceptionGroup):
+            found.extend(leaves(cast("BaseExceptionGroup[BaseException]", error)))
+        else:
+            found.append(error)
+    return found

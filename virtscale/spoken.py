@@ -1,0 +1,26 @@
+"""Errors that say in one sentence what was refused and what to do; a command shows that and no trace."""
+
+from typing import Final
+
+from events.bus.port import BusError
+from events.keys import KeyFileError
+from events.registry import UnknownEventError
+from lab.errors import LabError
+from schemas.contract import ContractError
+from schemas.house import HouseError
+from schemas.pool import PoolError
+from virtscale.ask import TurnedAwayError
+from virtscale.publishers import PublisherError
+
+SPOKEN: Final[tuple[type[Exception], ...]] = (
+    BusError,
+    ContractError,
+    HouseError,
+    KeyFileError,
+    LabError,
+    PoolError,
+    PublisherError,
+    TurnedAwayError,
+    UnknownEventError,
+)
+"""Everything else is ours to mend, and shows its trace."""

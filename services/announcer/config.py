@@ -1,7 +1,8 @@
 """HAProxy's configuration file: the installation's own part, with the serving VMs written into their backends.
 
 What is added to HAProxy while it runs is gone when it reloads or starts again. So the file always lists who
-serves: runtime first, file second. A line `# servers of <backend>` in the installation's part says where.
+serves: runtime first, file second. They stand below the line `# servers of <backend>`; in a backend that has no such
+line, they stand below its head.
 """
 
 import re
@@ -10,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 _MARK: Final = re.compile(r"([ \t]*)# servers of (\S+)[ \t]*")
+_HEAD: Final = re.compile(r"backend[ \t]+(\S+)[ \t]*")
+_INDENT: Final = "    "
 
 
 def mark(backend: str) -> str:
@@ -22,14 +25,19 @@ def render(own: str, servers: Mapping[str, Mapping[str, str]]) -> tuple[str, lis
 
     `own` is the installation's part, `servers` gives backend -> name -> address. Equal servers give equal text.
     """
+    own_lines = own.splitlines()
+    marked = {found[2] for line in own_lines if (found := _MARK.fullmatch(line))}
     lines: list[str] = []
     placed: set[str] = set()
-    for line in own.splitlines():
+    for line in own_lines:
         lines.append(line)
-        found = _MARK.fullmatch(line)
-        if found is None:
+        at_mark, at_head = _MARK.fullmatch(line), _HEAD.fullmatch(line)
+        if at_mark:
+            indent, backend = at_mark[1], at_mark[2]
+        elif at_head and at_head[1] not in marked:
+            indent, backend = _INDENT, at_head[1]
+        else:
             continue
-        indent, backend = found.groups()
         placed.add(backend)
         lines.extend(
             f"{indent}server {name} {address}" for name, address in sorted(servers.get(backend, {}).items())

@@ -86,8 +86,8 @@ class Haproxy:
         homeless = await asyncio.to_thread(self._keep, servers)
         if homeless:
             raise BalancerError(
-                f"{self._own} has no line `{mark(homeless[0])}`, so what serves there ({len(homeless)} backends in "
-                "all) would be lost in a reload until the announcer adds it again. Write the line into the backend.",
+                f"{self._own} has no backend {homeless[0]}, so what serves there ({len(homeless)} backends in all) "
+                f"is lost in a reload. Write it with the line `{mark(homeless[0])}`.",
                 refused=True,
             )
 

@@ -101,10 +101,18 @@ def test_the_file_lists_who_serves_below_the_mark_of_its_backend() -> None:
     assert mark("be_acme_web") in OWN
 
 
-def test_a_backend_without_a_mark_is_named_and_nothing_else_is_lost() -> None:
-    text, homeless = render(OWN, {"be_acme_db": {"db-1": "127.0.0.1:3"}, "be_acme_new": {}})
-    assert homeless == ["be_acme_db"]
-    assert text == OWN
+def test_in_a_backend_without_a_mark_they_stand_below_its_head() -> None:
+    text, homeless = render(OWN, {"be_acme_db": {"db-1": "127.0.0.1:3"}})
+    assert text == OWN + "    server db-1 127.0.0.1:3\n"
+    assert homeless == []
+
+
+def test_servers_without_a_backend_are_named_and_nothing_else_is_lost() -> None:
+    text, homeless = render(
+        OWN, {"be_acme_web": {"web-1": "127.0.0.1:1"}, "be_acme_new": {"new-1": "127.0.0.1:3"}}
+    )
+    assert homeless == ["be_acme_new"]
+    assert "    server web-1 127.0.0.1:1" in text.splitlines()
 
 
 def test_who_reads_the_file_never_sees_half_of_it(tmp_path: Path) -> None:

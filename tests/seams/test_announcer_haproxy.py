@@ -69,6 +69,14 @@ class Site:
     async def answers(self, rounds: int = 4) -> set[str]:
         return {await self.get() for _ in range(rounds)}
 
+    async def reloads(self) -> bool:
+        """True once HAProxy reads its file anew; just after its start the master refuses for a moment."""
+        try:
+            await self.balancer.reload()
+        except OSError:
+            return False
+        return True
+
     async def state(self, name: str) -> str | None:
         try:
             found = (await self.haproxy.servers()).get((BACKEND, name))
@@ -260,7 +268,7 @@ async def test_a_balancer_that_lost_even_its_file_is_put_right_from_the_ledger(
         stale = [f"server web-2 {told.vm('web-2').address}", f"server stranger {LOOPBACK}:9"]
         await eventually(lambda: len(site.kept()) == 1)
         site.balancer.write({BACKEND: stale})
-        await site.balancer.reload()
+        await eventually(site.reloads)
         await eventually(lambda: _states(site, {"web-1": "ready", "web-2": "maint"}))
         assert await site.answers() == {"web-1"}
 
@@ -296,7 +304,7 @@ async def test_a_balancer_without_the_pools_backend_refuses_and_the_ledger_says_
 ) -> None:
     site.balancer.frontends = (Frontend("acme", "shop", site.balancer.frontends[0].port),)
     site.balancer.write({})
-    await site.balancer.reload()
+    await eventually(site.reloads)
     async with announcing(told, site):
         order = await warm(told, "web-1", await site.guest("web-1"))
         await told.becomes("web-1", "unannounced")

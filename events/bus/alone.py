@@ -18,9 +18,9 @@ from events import keys
 from events.bus import nats
 from events.bus.ledger import Ledger
 from events.bus.permissions import inbox
-from events.bus.port import Bus, BusError
+from events.bus.port import Bus
 from events.clock import Clock, SystemClock
-from events.registry import ROWS, UnknownEventError
+from events.registry import ROWS
 from schemas.house import House, HouseError, load
 
 HOUSE: Final = "VIRTSCALE_HOUSE"
@@ -63,10 +63,13 @@ def run_alone(writer: str, work: Work) -> None:
             prometheus_client.start_http_server(arguments.metrics_port, addr="127.0.0.1")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(house, name, work))
-    except* (HouseError, keys.KeyFileError, BusError, UnknownEventError, OSError) as errors:
-        stopped = leaves(errors)
+    except* Exception as errors:  # noqa: BLE001 - whatever ends a worker is told, and nothing goes on after it
+        stopped = _leaves(errors)
     for error in stopped:
-        sys.stderr.write(f"{writer} stopped: {error}\n")
+        if isinstance(error, OSError) or isinstance(getattr(error, "code", None), str):
+            sys.stderr.write(f"{writer} stopped: {error}\n")
+        else:  # none of the house's own errors, so none of its sentences says enough
+            log.error("%s stopped by an error nobody foresaw", writer, exc_info=error)
     if stopped:
         sys.exit(1)
 

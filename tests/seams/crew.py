@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from lab.part import find_program
-from tests.support import eventually
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 MOST_SURPRISES: Final = 5
@@ -68,6 +67,12 @@ class Crew:
         member.process.kill()
         await member.process.wait()
 
+    def freeze(self, name: str) -> None:
+        """The worker does nothing more until it is killed: what comes meanwhile finds it in the middle of its work."""
+        process = self._members[name].process
+        assert process is not None
+        process.send_signal(signal.SIGSTOP)
+
     async def dismiss(self, name: str) -> None:
         """The worker has ended in order and does not come back."""
         await self._end(self._members.pop(name))
@@ -86,16 +91,6 @@ class Crew:
     def codes(self, name: str) -> Sequence[int]:
         """How this worker's processes ended, the first one first."""
         return tuple(self._members[name].codes)
-
-    async def back(self, name: str, deadline_seconds: float = 10.0) -> None:
-        """Another process has taken the place of the one that died."""
-        member = self._members[name]
-        starts = len(member.codes) + 1
-        await eventually(
-            lambda: member.starts >= starts and member.alive,
-            deadline_seconds,
-            why=f"{name} does not come back",
-        )
 
     def marks(self) -> dict[str, int]:
         """Where each log ends now."""

@@ -64,7 +64,7 @@ def run_alone(writer: str, work: Work) -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_run(house, name, work))
     except* Exception as errors:  # noqa: BLE001 - whatever ends a worker is told, and nothing goes on after it
-        stopped = _leaves(errors)
+        stopped = leaves(errors)
     for error in stopped:
         if isinstance(error, OSError) or isinstance(getattr(error, "code", None), str):
             sys.stderr.write(f"{writer} stopped: {error}\n")

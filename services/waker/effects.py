@@ -29,6 +29,9 @@ MOST_LOOKS: Final = 4
 AGAIN_SECONDS: Final = 1.0
 """A domain found paused is looked at again after this long: somebody's resume may be on its way."""
 
+MOST_WORDS: Final = 500
+"""Characters of an error that go into the ledger; QEMU's own words may be pages."""
+
 How = Literal["resumed", "booted"]
 Answer = TypeVar("Answer")
 
@@ -43,12 +46,21 @@ class Tries:
     ran: bool = False
     """The hypervisor said, after the first attempt, that the domain runs: an order awakens once."""
     given_up: bool = False
+    detail: str = ""
+    """The hypervisor's last word for why the domain does not run."""
 
     def begin(self, order: str) -> None:
         """The count is this order's own."""
         if self.order != order:
             self.order, self.attempts, self.error = order, 0, None
-            self.ran = self.given_up = False
+            self.ran, self.given_up, self.detail = False, False, ""
+
+    def hear(self, state: DomainState, detail: str) -> None:
+        """The hypervisor said this of the domain while the order was tried."""
+        if state != "running":
+            self.detail = detail
+        elif self.attempts > 0:
+            self.ran = True
 
 
 class Effects:
@@ -86,7 +98,7 @@ class Effects:
             text = _why(vm, order, tries)
             await self._outcomes.wake_failed(vm, failure(order, tries.error, found), text, found)
         elif found != "running":
-            await self._end(vm, found, "")
+            await self._end(vm, found, tries.detail)
 
     async def suspend(self, vm: Vm) -> None:
         """The VM sleeps, or turned out to be off; its reservation has ended."""
@@ -267,7 +279,7 @@ def _why(vm: Vm, order: Rise, tries: Tries) -> str:
     if tries.error is None:
         return f"The order to wake {vm.org}/{vm.name} could not begin by {order.begin_by:%H:%M:%S} UTC; nothing was tried."
     return (
-        f"{vm.org}/{vm.name} did not wake on host {vm.host} in {tries.attempts} attempts: {tries.error} "
+        f"{vm.org}/{vm.name} did not wake on host {vm.host} in {tries.attempts} attempts: {str(tries.error)[:MOST_WORDS]} "
         "It is proven not to run, and its capacity is free."
     )
 

@@ -8,6 +8,7 @@ after a new connection it is libvirt's job lock on the domain that keeps the ord
 import asyncio
 import functools
 import html
+import os
 import socket
 import threading
 import uuid
@@ -200,7 +201,7 @@ class Libvirt:
         try:
             async with asyncio.timeout(CALL_SECONDS):
                 while chain is not None and (last := self._last.get(chain)) is not None and not last.done():
-                    await asyncio.wait([asyncio.wrap_future(last)])
+                    await _ended(last)
                 future = self._threads.submit(call)
                 if future is None:
                     raise HypervisorError(f"Too many calls wait for libvirt; {what} was not made.")
@@ -308,6 +309,14 @@ class Libvirt:
         raise HypervisorError(
             f"Host {self._place.name} has no free port from {first} on for another guest.", final=True
         )
+
+
+async def _ended(last: Future[Any]) -> None:
+    """Somebody else's call has ended, however; the one who made it was told, or does not want to know."""
+    ended = asyncio.wrap_future(last)
+    await asyncio.wait([ended])
+    if not ended.cancelled():
+        ended.exception()
 
 
 def _on(session: _Session, name: str, call: Callable[[libvirt.virDomain], T]) -> T:
@@ -439,6 +448,8 @@ def _soon(session: _Session, call: Callable[..., None], *arguments: object) -> N
 @functools.cache
 def _event_loop() -> threading.Thread:
     """libvirt's event loop runs in a thread of its own: once per process, and before the first connection."""
+    # A plain user's client would start a libvirtd of that user when ours is away, and wait for it in vain.
+    os.environ.setdefault("LIBVIRT_AUTOSTART", "0")
     libvirt.registerErrorHandler(lambda _context, _error: None, None)
     libvirt.virEventRegisterDefaultImpl()
     thread = threading.Thread(target=_run_events, name="libvirt-events", daemon=True)

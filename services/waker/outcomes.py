@@ -26,6 +26,7 @@ from events.vm import (
 from projections.fleet.fold import Vm
 from schemas.capacity import Size
 from schemas.house import HostPlace
+from schemas.names import shorten
 from services.waker.decide import FailureCode
 from services.waker.port import Defined, HostReport
 
@@ -128,7 +129,7 @@ class Outcomes:
             host=self._host,
             reservation=vm.reservation,
             code=code,
-            text=text,
+            text=shorten(text),
             found=found,
             observed_at=now,
         )
@@ -158,6 +159,7 @@ class Outcomes:
             vm=vm.name,
             host=self._host,
             reservation=vm.reservation,
+            asleep_since=None if vm.reservation else vm.since_seq,
             cause=cause,
             found=found,
             stopped_at=now,

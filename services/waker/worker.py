@@ -149,8 +149,8 @@ class Waker:
         if key is None:
             return
         tries = self._running.get(key)
-        if tries is not None and state == "running":
-            tries.ran = tries.ran or tries.attempts > 0
+        if tries is not None:
+            tries.hear(state, detail)
         vm = self._fleet.vms.get(key)
         if key in self._strangers or (vm is not None and vm.host == self._place.name):
             self._rumours[key] = _Rumour(state, detail)

@@ -150,7 +150,7 @@ def test_a_guest_that_ran_under_an_order_and_died_is_not_woken_again_under_it() 
             await pause(1)
             site.host.put("web-1", "off", "crashed")
             await pause(30)
-        assert [said.reservation for said in site.said(VmStopped)] == [order]
+        assert [(said.reservation, said.cause) for said in site.said(VmStopped)] == [(order, "crashed")]
         assert "start vs-acme.web-1" not in site.host.asked
 
     play(scene)

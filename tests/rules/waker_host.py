@@ -22,6 +22,7 @@ from services.waker.port import (
     Domain,
     DomainState,
     HostReport,
+    Hypervisor,
     HypervisorError,
     domain_name,
 )
@@ -167,9 +168,12 @@ class Host:
 class Site:
     """A desk with one host, and words for what the gate orders of it."""
 
-    def __init__(self) -> None:
+    def __init__(self, hypervisor: Hypervisor | None = None, place: HostPlace = PLACE) -> None:
         self.desk = Desk()
         self.host = Host()
+        self.place = place
+        self.size = SIZE
+        self.hypervisor: Hypervisor = self.host if hypervisor is None else hypervisor
         self.desk.contract()
 
     @asynccontextmanager
@@ -177,7 +181,7 @@ class Site:
         """One life of the waker."""
         bus = self.desk.connect(worker("waker", "h1"))
         ledger = Ledger(bus)
-        waker = Waker(ledger, bus, self.desk.clock, self.host, PLACE)
+        waker = Waker(ledger, bus, self.desk.clock, self.hypervisor, self.place)
         tasks = [asyncio.create_task(waker.work()), asyncio.create_task(ledger.follow())]
         try:
             yield waker
@@ -209,14 +213,16 @@ class Site:
         own = derive("boot", vm, number)
         begin_by = self.desk.clock.now() + dt.timedelta(seconds=BOOT_SECONDS)
         self.order(
-            BootOrdered(own, vm, "web", "h1", SIZE, template, derive("request", vm), "serve", begin_by, 60)
+            BootOrdered(
+                own, vm, "web", "h1", self.size, template, derive("request", vm), "serve", begin_by, 60
+            )
         )
         return own
 
     def wake(self, vm: str = "web-1", number: int = 1) -> str:
         own = derive("wake", vm, number)
         begin_by = self.desk.clock.now() + dt.timedelta(seconds=WAKE_SECONDS)
-        self.order(WakeOrdered(own, vm, "web", "h1", SIZE, derive("request", vm), "serve", begin_by, 20))
+        self.order(WakeOrdered(own, vm, "web", "h1", self.size, derive("request", vm), "serve", begin_by, 20))
         return own
 
     def suspend(self, vm: str, reservation: str) -> None:
@@ -238,7 +244,9 @@ class Site:
         reservation, now = self.boot(vm, number=0), self.desk.clock.now()
         name = domain_name("acme", vm)
         self.desk.write(
-            VmDefined("acme", vm, "web", "h1", SIZE, name, f"uuid of {name}", "127.0.0.1:21000", reservation)
+            VmDefined(
+                "acme", vm, "web", "h1", self.size, name, f"uuid of {name}", "127.0.0.1:21000", reservation
+            )
         )
         self.desk.write(VmBooted("acme", vm, "h1", reservation, now, now, 1))
         self.ready(vm, reservation)

@@ -1,0 +1,307 @@
+"""The waker with a real libvirtd and a real guest; the ledger is in memory."""
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import libvirt
+import pytest
+import pytest_asyncio
+
+from events.vm import VmBooted, VmDefined, VmFoundAwake, VmQuiesced, VmResumed, VmStopped
+from lab import accelerator, guest, hypervisor, template
+from lab.ports import free_port
+from schemas.capacity import Size
+from schemas.house import HostPlace
+from services.waker.libvirt import Libvirt
+from services.waker.port import Definition, HypervisorError, domain_name
+from services.waker.templates import TemplateMissingError
+from tests.rules.waker_host import Site
+from tests.support import eventually
+
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
+
+BOOT_SECONDS = 60
+NAME = domain_name("acme", "web-1")
+TINY = Size("vs.tiny", 1, 96)
+
+
+@dataclass
+class World:
+    """One host with one guest, web-1, and its waker; `reservation` is what the guest is awake under."""
+
+    machine: hypervisor.Hypervisor
+    site: Site
+    reservation: str = ""
+    number: int = 1
+
+    @property
+    def address(self) -> str:
+        return self.site.said(VmDefined)[-1].address
+
+    async def boot_id(self, deadline_seconds: float = 5.0) -> str:
+        """Which boot of the guest answers."""
+        word, boot_id = await eventually(self._healthz, deadline_seconds, every_seconds=0.05)
+        assert word == "ok"
+        return boot_id
+
+    async def _healthz(self) -> list[str]:
+        async with httpx.AsyncClient(timeout=1) as client:
+            try:
+                return (await client.get(f"http://{self.address}/healthz")).text.split()
+            except httpx.TransportError:
+                return []
+
+    async def boot(self) -> None:
+        self.number += 1
+        self.reservation = self.site.boot("web-1", self.number)
+        await eventually(lambda: self.reservation in _reservations(self.site, VmBooted), BOOT_SECONDS)
+        await self.boot_id(BOOT_SECONDS)
+        self.site.ready("web-1", self.reservation)
+
+    async def wake(self) -> None:
+        self.order()
+        await eventually(lambda: self.reservation in _reservations(self.site, VmResumed))
+        self.site.ready("web-1", self.reservation)
+
+    def order(self) -> None:
+        self.number += 1
+        self.reservation = self.site.wake("web-1", self.number)
+
+    async def sleep(self) -> None:
+        self.site.suspend("web-1", self.reservation)
+        await eventually(lambda: self.reservation in _reservations(self.site, VmQuiesced))
+
+
+def _reservations(site: Site, kind: type) -> list[str]:
+    return [said.reservation for said in site.said(kind)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world() -> AsyncIterator[World]:
+    directory = Path(tempfile.mkdtemp(prefix="vs-", dir="/tmp"))
+    machine = hypervisor.Hypervisor(directory)
+    image = await guest.build(guest.cache_directory())
+    verdict = await accelerator.probe(image)
+    await machine.start()
+    try:
+        template.write(directory / "templates" / "tiny", image, verdict.accelerator, directory / "console")
+        place = HostPlace("h1", machine.uri, verdict.accelerator, 1024, free_port())
+        ours = Libvirt(place, directory / "templates")
+        site = Site(ours, place)
+        site.size = TINY
+        world = World(machine, site)
+        async with site.waker():
+            await world.boot()
+            yield world
+        await ours.close()
+        await machine.destroy_domains()
+    finally:
+        await machine.stop()
+        shutil.rmtree(directory)
+
+
+@in_one_loop
+async def test_a_vm_is_defined_from_its_template_booted_and_answers(world: World) -> None:
+    (defined,) = world.site.said(VmDefined)
+    assert defined.domain == NAME
+    with libvirt.open(world.machine.uri) as connection:
+        domain = connection.lookupByName(NAME)
+        assert (domain.UUIDString(), domain.isActive()) == (defined.uuid, 1)
+
+
+@in_one_loop
+async def test_a_paused_guest_is_resumed_and_the_same_boot_answers(world: World) -> None:
+    before = await world.boot_id()
+    await world.sleep()
+    await world.wake()
+    assert await world.boot_id() == before
+    said = world.site.said(VmResumed)[-1]
+    assert said.attempts == 1
+    took_ms = (said.resumed_at - said.started_at).total_seconds() * 1000
+    assert took_ms < 500, took_ms
+
+
+@in_one_loop
+async def test_a_guest_that_somebody_resumes_by_hand_is_found_awake(world: World) -> None:
+    await world.sleep()
+    before = len(world.site.said(VmFoundAwake))
+    with libvirt.open(world.machine.uri) as connection:
+        connection.lookupByName(NAME).resume()
+    said = await eventually(lambda: world.site.said(VmFoundAwake)[before:])
+    world.reservation = said[0].reservation
+    await world.sleep()
+    await world.wake()
+
+
+@in_one_loop
+async def test_a_guest_that_somebody_pauses_by_hand_is_said_to_sleep(world: World) -> None:
+    with libvirt.open(world.machine.uri) as connection:
+        connection.lookupByName(NAME).suspend()
+    said = await eventually(lambda: [one for one in world.site.said(VmQuiesced) if one.cause == "found"])
+    assert said[-1].reservation == world.reservation
+    await world.wake()
+
+
+@in_one_loop
+async def test_an_order_is_carried_out_once_a_killed_libvirtd_is_back(world: World) -> None:
+    before = await world.boot_id()
+    await world.sleep()
+    await world.machine.kill()
+    world.order()
+    await world.machine.start()
+    await eventually(lambda: world.reservation in _reservations(world.site, VmResumed))
+    world.site.ready("web-1", world.reservation)
+    assert await world.boot_id() == before
+
+
+@in_one_loop
+async def test_changes_are_heard_again_after_libvirtd_was_killed(world: World) -> None:
+    await world.machine.kill()
+    await world.machine.start()
+    await world.sleep()
+    before = len(world.site.said(VmFoundAwake))
+    with libvirt.open(world.machine.uri) as connection:
+        connection.lookupByName(NAME).resume()
+    said = await eventually(lambda: world.site.said(VmFoundAwake)[before:])
+    world.reservation = said[0].reservation
+    await world.sleep()
+    await world.wake()
+
+
+@in_one_loop
+async def test_a_guest_whose_process_is_killed_is_said_to_have_crashed_and_boots_again(world: World) -> None:
+    before, address = await world.boot_id(), world.address
+    pid = int((world.machine.directory / "run/libvirt/qemu/run" / f"{NAME}.pid").read_text())
+    os.kill(pid, signal.SIGKILL)
+    said = await eventually(lambda: world.site.said(VmStopped))
+    assert (said[-1].reservation, said[-1].cause, said[-1].found) == (world.reservation, "crashed", "off")
+    await world.boot()
+    assert world.address == address
+    assert await world.boot_id() != before
+
+
+# ------------------------------------------------------------------------------------- the test driver: no guest serves
+
+XML = """\
+<domain type='test'>
+  <name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>{memory_mib}</memory><vcpu>{vcpu}</vcpu>
+  <os><type>hvm</type></os>
+</domain>
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> HostPlace:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "domain.xml").write_text(XML)
+    return HostPlace("h1", "test:///default", "test", 1024, free_port())
+
+
+def _definition(org: str, vm: str, template: str = "tiny") -> Definition:
+    return Definition(org, "web", vm, Size("a <&'> b", 1, 64), template)
+
+
+async def test_the_test_driver_answers_as_libvirt_with_qemu_does(tmp_path: Path, place: HostPlace) -> None:
+    host = Libvirt(place, tmp_path)
+    heard: list[tuple[str, str, str]] = []
+    host.watch(lambda name, state, detail: heard.append((name, state, detail)))
+    await host.connect()
+    name = (await host.define(_definition("driver", "web-1"))).name
+    await host.start(name)
+    with pytest.raises(HypervisorError, match="refused to start"):
+        await host.start(name)
+    for _ in range(2):
+        await host.suspend(name)
+    assert await host.state(name) == "paused"
+    for _ in range(2):
+        await host.resume(name)
+    assert [(one.vm, one.size.name, one.state) for one in await host.domains() if one.org == "driver"] == [
+        ("web-1", "a <&'> b", "running")
+    ]
+    for _ in range(2):
+        await host.stop(name)
+    for refused in (host.suspend(name), host.resume(name)):
+        with pytest.raises(HypervisorError):
+            await refused
+    assert await host.state(name) == "off"
+    assert await host.state(domain_name("driver", "web-9")) == "missing"
+    await eventually(lambda: (name, "off", "destroyed") in heard)
+    assert [state for _, state, _ in heard] == ["running", "paused", "running", "off"]
+    await host.close()
+
+
+async def test_a_definition_can_be_repeated_and_each_vm_keeps_its_own_port(
+    tmp_path: Path, place: HostPlace
+) -> None:
+    host = Libvirt(place, tmp_path)
+    await host.connect()
+    first, second = await asyncio.gather(*(host.define(_definition("ports", f"web-{n}")) for n in (1, 2)))
+    assert first.address != second.address
+    assert await host.define(_definition("ports", "web-1")) == first
+    # The test driver forgets everything with its last connection, so the next life begins before the first ends.
+    again = Libvirt(_elsewhere(place), tmp_path)
+    await again.connect()
+    assert await again.define(_definition("ports", "web-1")) == first
+    await again.close()
+    await host.close()
+
+
+def _elsewhere(place: HostPlace) -> HostPlace:
+    return HostPlace(place.name, place.uri, place.substrate, place.memory_mib, place.first_port + 100)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "cannot be read"),
+        ("<domain><name>{name}</name>{disk}</domain>", "placeholder"),
+        ("<domain/>", "must have a <name>"),
+    ],
+)
+async def test_a_template_that_cannot_be_used_is_refused_in_one_sentence_for_good(
+    tmp_path: Path, place: HostPlace, text: str | None, said: str
+) -> None:
+    if text is not None:
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "domain.xml").write_text(text)
+    host = Libvirt(place, tmp_path)
+    await host.connect()
+    with pytest.raises(TemplateMissingError, match=said) as caught:
+        await host.define(_definition("bad", "web-1", "bad"))
+    assert caught.value.final
+    await host.close()
+
+
+async def test_a_call_that_nobody_waits_for_any_more_still_comes_before_the_next_on_its_domain(
+    tmp_path: Path, place: HostPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.waker.libvirt.CALL_SECONDS", 0.05)
+    host = Libvirt(place, tmp_path)
+    hung, made = threading.Event(), []
+    with pytest.raises(HypervisorError, match="did not answer"):
+        await host._call("hang", lambda: hung.wait(10) and made.append("first"), chain="web-1")
+    with pytest.raises(HypervisorError, match="did not answer"):
+        await host._call("be late", lambda: made.append("late"), chain="web-1")
+    await host._call("pass by", lambda: made.append("other"), chain="web-2")
+    hung.set()
+    monkeypatch.setattr("services.waker.libvirt.CALL_SECONDS", 5.0)
+    await host._call("follow", lambda: made.append("next"), chain="web-1")
+    assert made == ["other", "first", "next"]
+
+
+async def test_no_libvirtd_is_a_lost_connection_that_says_where(tmp_path: Path) -> None:
+    nowhere = HostPlace("h1", f"qemu:///session?socket={tmp_path}/none", "tcg", 1024, 21_000)
+    host = Libvirt(nowhere, tmp_path)
+    with pytest.raises(HypervisorError, match="none") as caught:
+        await host.connect()
+    assert caught.value.lost
+    with pytest.raises(HypervisorError, match="no connection"):
+        await host.domains()

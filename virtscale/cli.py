@@ -80,16 +80,21 @@ def up(
     substrate: Annotated[
         str, Parameter(help="qemu, or test: libvirt's test driver, where no guest serves")
     ] = "qemu",
+    shift_ports: Annotated[
+        int, Parameter(help="added to every port, so that a second house can stand beside the first")
+    ] = 0,
 ) -> int:
     """Start everything on this machine, in the foreground; Ctrl-C ends it."""
     from virtscale.up import up as run
-    from virtscale.world import Ports
+    from virtscale.world import MOST_SHIFT, Ports
 
     if substrate not in {"qemu", "test"}:
         raise UsageError(f"{substrate!r} is no substrate: choose qemu or test.")
+    if not 0 <= shift_ports <= MOST_SHIFT:
+        raise UsageError(f"The ports cannot be shifted by {shift_ports}: choose 0 to {MOST_SHIFT}.")
     chosen = "test" if substrate == "test" else "qemu"
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(_directory(), Ports.usual(), chosen, stock))
+        runner.run(run(_directory(), Ports.usual(shift_ports), chosen, stock))
     return 0
 
 

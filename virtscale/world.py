@@ -24,7 +24,7 @@ from lab.errors import LabError
 from lab.hypervisor import Hypervisor, own, short_directory
 from lab.mail import Mail, MailSink
 from lab.metrics import Metrics, Target
-from lab.ports import LOOPBACK, free_ports
+from lab.ports import LOOPBACK, free_ports, require_free
 from schemas.house import FILE, HostPlace, House
 from schemas.pool import read as read_pool
 from virtscale import founding, publishers
@@ -34,6 +34,9 @@ Substrate = Literal["qemu", "test"]
 _MEMORY_SHARE: Final = 0.25
 """Of the memory that is free, lent to guests: a guest of 96 MiB takes 193 with QEMU (docs/performance.md), and
 half is left to everything else."""
+
+MOST_SHIFT: Final = 40_000
+"""The highest of the usual ports stays a port, with room for the guests above it."""
 
 _PUBLISHERS_SECONDS: Final = 0.25  # how often new publishers are looked for
 
@@ -53,14 +56,26 @@ class Ports:
     guests: int
 
     @classmethod
-    def usual(cls) -> Self:
-        """The ports that the documents speak of."""
-        return cls(14222, 18080, 18404, 19090, 10025, 19100, 21000)
+    def usual(cls, shift: int = 0) -> Self:
+        """The ports that the documents speak of, each higher by `shift`: a second house stands beside the first."""
+        return cls(*(port + shift for port in (14222, 18080, 18404, 19090, 10025, 19100, 21000)))
 
     @classmethod
     def free(cls) -> Self:
         """Ports that are free now; the guests' are a range that the kernel does not hand out."""
         return cls(*free_ports(6), guests=22000 + os.getpid() % 8000)
+
+    def require_free(self) -> None:
+        """Raise `lab.port-taken` for the first port that somebody has; better before anything is started."""
+        for port, wanted_by in (
+            (self.bus, "the bus"),
+            (self.traffic, "the load balancer"),
+            (self.balancer_metrics, "the load balancer's metrics"),
+            (self.prometheus, "Prometheus"),
+            (self.smtp, "the mail sink"),
+            (self.metrics, "the workers' metrics"),
+        ):
+            require_free(port, wanted_by)
 
 
 class World:
@@ -133,6 +148,7 @@ class World:
         self._write_house()
 
     def _check(self) -> None:
+        self._ports.require_free()
         if self._substrate == "test":
             return
         needed = [finding for finding in doctor.findings() if finding.needed]

@@ -48,6 +48,7 @@ class Told:
     fleet: Fleet
     clock: Clock
     _told: int = 0
+    _decided_seq: int = 0
 
     async def tell(self, *facts: Fact) -> None:
         """The facts are in the ledger, in this order, and folded by the reader."""
@@ -60,6 +61,8 @@ class Told:
             ack = await Pen(bus, permit.name, self.clock).record(
                 fact, id=cause, cause=None, correlation=cause
             )
+            if isinstance(fact, GateDecided):
+                self._decided_seq = ack.seq
             await bus.close()
             await self.reader.reach(ack.seq)
 
@@ -70,6 +73,7 @@ class Told:
                 org="acme",
                 gate="told",
                 through=0,
+                follows=self._decided_seq,
                 state_seq=self.reader.seq,
                 now=now or self.clock.now(),
                 contract=None,
@@ -198,6 +202,7 @@ class Told:
                 vm=name,
                 host="h1",
                 reservation=self.reservation(name),
+                asleep_since=None,
                 cause="crashed",
                 found="off",
                 stopped_at=self.clock.now(),

@@ -17,6 +17,7 @@ from events.fact import Fact
 from events.ids import derive
 from events.vm import VmAnnounced, VmAnnounceFailed, VmDrained
 from projections.fleet.fold import Fleet, Vm
+from schemas.names import shorten
 from services.announcer.decide import (
     ANNOUNCE_SECONDS,
     MOST_REFUSALS,
@@ -163,7 +164,7 @@ class Routes:
             reservation=_id(vm.reservation),
             order=_id(vm.order),
             code="balancer-refused" if error.refused else "balancer-unreachable",
-            text=str(error),
+            text=shorten(str(error)),
             observed_at=self._clock.now(),
         )
         await self._record(vm, "vm.announce-failed", fact)
@@ -227,9 +228,9 @@ class Routes:
         await self._record(vm, "vm.drained", fact)
 
     def _seconds_left(self, vm: Vm) -> float:
-        drain = self._changes.drains.get((vm.org, vm.name))
-        if drain is None or drain.order != vm.order:
-            return 0.0
+        drain = self._changes.drain(vm.org, vm.name, _id(vm.order))
+        if drain is None:  # an order that was void took it away: the pool's own time
+            return float(self._fleet.pools[vm.org, vm.pool].drain_seconds)
         return drain_seconds_left(drain, self._clock.now())
 
     def _still(self, vm: Vm) -> bool:

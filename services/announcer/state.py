@@ -5,7 +5,17 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from events.envelope import Recorded
-from events.gate import DrainOrdered, GateDecided, Order
+from events.fences import Fences
+from events.gate import (
+    BootOrdered,
+    DrainCancelled,
+    DrainOrdered,
+    GateDecided,
+    Order,
+    StopOrdered,
+    SuspendOrdered,
+    WakeOrdered,
+)
 from events.vm import (
     VmAnnounced,
     VmAnnounceFailed,
@@ -30,10 +40,11 @@ class Drain:
 
 
 class Changes:
-    """VMs in the order of their latest change, and the latest drain of each."""
+    """VMs in the order of their latest change, and the drains that each was ordered while awake."""
 
     def __init__(self) -> None:
-        self.drains: dict[tuple[str, str], Drain] = {}
+        self._fences = Fences()
+        self._drains: dict[tuple[str, str], dict[str, Drain]] = {}
         self._changed: dict[tuple[str, str], int] = {}
 
     def since(self, seq: int) -> list[tuple[str, str]]:
@@ -41,38 +52,45 @@ class Changes:
         newest_first = takewhile(lambda vm: self._changed[vm] > seq, reversed(self._changed))
         return list(newest_first)[::-1]
 
+    def drain(self, org: str, vm: str, order: str) -> Drain | None:
+        """The drain of this order, while the VM is awake."""
+        return self._drains.get((org, vm), {}).get(order)
+
     def apply(self, recorded: Recorded) -> None:
         """The changes now include the event."""
         match recorded.fact:
-            case GateDecided(org=org, orders=orders, now=now):
-                for order in orders:
-                    self._order(org, order, now)
-                    self._note(org, order.vm, recorded.seq)
+            case GateDecided(org=org, orders=orders, now=now) as decided:
+                if self._fences.pass_on(recorded, decided):
+                    for order in orders:
+                        self._order(org, order, now)
+                        self._note(org, order.vm, recorded.seq)
             case (
                 VmDefined(org=org, vm=vm)
                 | VmReady(org=org, vm=vm)
                 | VmUnready(org=org, vm=vm)
                 | VmAnnounced(org=org, vm=vm)
                 | VmAnnounceFailed(org=org, vm=vm)
+                | VmDrained(org=org, vm=vm)
                 | VmQuiesced(org=org, vm=vm)
                 | VmStopped(org=org, vm=vm)
                 | VmWakeFailed(org=org, vm=vm)
                 | VmFoundAwake(org=org, vm=vm)
             ):
                 self._note(org, vm, recorded.seq)
-            case VmDrained(org=org, vm=vm, drain=drain):
-                known = self.drains.get((org, vm))
-                if known is not None and known.order == drain:
-                    del self.drains[org, vm]
-                self._note(org, vm, recorded.seq)
             case _:
                 pass
 
     def _order(self, org: str, order: Order, now: dt.datetime) -> None:
-        if isinstance(order, DrainOrdered):
-            self.drains[org, order.vm] = Drain(order.id, order.drain_seconds, now)
-        else:
-            self.drains.pop((org, order.vm), None)
+        match order:
+            case WakeOrdered() | BootOrdered():
+                self._drains.pop((org, order.vm), None)
+            case DrainOrdered():
+                drains = self._drains.setdefault((org, order.vm), {})
+                drains[order.id] = Drain(order.id, order.drain_seconds, now)
+            case DrainCancelled():
+                self._drains.get((org, order.vm), {}).pop(order.drain, None)
+            case SuspendOrdered() | StopOrdered():
+                pass
 
     def _note(self, org: str, vm: str, seq: int) -> None:
         self._changed.pop((org, vm), None)

@@ -63,7 +63,7 @@ class Announcer:
         news = self._running.get(key)
         if news is not None:
             news.set()
-        elif self._routes.needs(self._fleet.vms[key]):
+        elif key in self._fleet.vms and self._routes.needs(self._fleet.vms[key]):
             self._running[key] = asyncio.Event()
             tasks.create_task(self._walk(key, self._running[key]), name=f"announce {'/'.join(key)}")
 

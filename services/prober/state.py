@@ -4,6 +4,7 @@ import datetime as dt
 from dataclasses import dataclass, replace
 
 from events.envelope import Recorded
+from events.fences import Fences
 from events.gate import BootOrdered, GateDecided, WakeOrdered
 from events.vm import VmBooted, VmQuiesced, VmReady, VmResumed, VmStopped, VmUnready, VmWakeFailed
 
@@ -28,15 +29,17 @@ class Trips:
     """Every order to get up that has no outcome yet, by org and VM."""
 
     def __init__(self) -> None:
+        self._fences = Fences()
         self.open: dict[tuple[str, str], Trip] = {}
 
     def apply(self, recorded: Recorded) -> None:
         """The trips now include the event."""
         match recorded.fact:
-            case GateDecided(org=org, orders=orders):
-                for order in orders:
-                    if isinstance(order, WakeOrdered | BootOrdered):
-                        self._begin(org, order)
+            case GateDecided(org=org, orders=orders) as decided:
+                if self._fences.pass_on(recorded, decided):
+                    for order in orders:
+                        if isinstance(order, WakeOrdered | BootOrdered):
+                            self._begin(org, order)
             case VmResumed(org=org, vm=vm, reservation=reservation, resumed_at=moment):
                 self._awake(org, vm, reservation, moment, cold=False)
             case VmBooted(org=org, vm=vm, reservation=reservation, booted_at=moment):

@@ -14,6 +14,7 @@ from events.fact import Fact
 from events.ids import derive
 from events.vm import VmReady, VmUnready
 from projections.fleet.fold import Fleet
+from schemas.names import shorten
 from services.prober.decide import (
     MOST_IN_FLIGHT,
     first_pause_seconds,
@@ -75,13 +76,15 @@ class Prober:
         async with asyncio.TaskGroup() as watches:
             while True:
                 self._drop_ended()
-                for (org, vm), trip in self._trips.open.items():
-                    address = self._fleet.vms[org, vm].address
+                for key, trip in self._trips.open.items():
+                    vm = self._fleet.vms.get(key)
+                    if vm is None or vm.reservation != trip.order:
+                        continue  # an order that was void when it was given
                     known = self._running.get(trip.order)
                     if known is None:
-                        self._begin(watches, trip, address)
+                        self._begin(watches, trip, vm.address)
                     else:
-                        self._update(known[0], trip, address)
+                        self._update(known[0], trip, vm.address)
                 await self._bell.wait()
 
     def _begin(self, watches: asyncio.TaskGroup, trip: Trip, address: str | None) -> None:
@@ -205,7 +208,7 @@ class Prober:
             vm=trip.vm,
             reservation=trip.order,
             code="probe-timeout",
-            text=text,
+            text=shorten(text),
             observed_at=self._clock.now(),
             probes=watch.probes,
         )

@@ -263,7 +263,8 @@ def show_person(id: str, *, output: Output = "table") -> int:
 
 def main() -> None:
     """The command ran; its exit code is the process's. What can be said in one sentence is said in one sentence."""
-    from virtscale.spoken import SPOKEN, leaves
+    from events.bus.alone import leaves
+    from virtscale.spoken import SPOKEN
 
     code = EXIT_DONE
     try:

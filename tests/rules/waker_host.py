@@ -173,6 +173,7 @@ class Site:
         self.host = Host()
         self.place = place
         self.size = SIZE
+        self._decided = 0
         self.hypervisor: Hypervisor = self.host if hypervisor is None else hypervisor
         self.desk.contract()
 
@@ -195,11 +196,12 @@ class Site:
             await bus.close()
 
     def order(self, *orders: Order) -> None:
-        self.desk.write(
+        ack = self.desk.write(
             GateDecided(
                 org="acme",
                 gate="g1",
                 through=0,
+                follows=self._decided,
                 state_seq=self.desk.server.ledger.last,
                 now=self.desk.clock.now(),
                 contract=REF,
@@ -208,6 +210,7 @@ class Site:
                 orders=orders,
             )
         )
+        self._decided = ack.seq
 
     def boot(self, vm: str = "web-1", number: int = 1, template: str = "tiny") -> str:
         own = derive("boot", vm, number)

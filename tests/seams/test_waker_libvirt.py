@@ -206,7 +206,7 @@ def place(tmp_path: Path) -> HostPlace:
 
 
 def _definition(org: str, vm: str, template: str = "tiny") -> Definition:
-    return Definition(org, "web", vm, Size("a <&'> b", 1, 64), template)
+    return Definition(org, "web", vm, Size("vs.tiny", 1, 64), template)
 
 
 async def test_the_test_driver_answers_as_libvirt_with_qemu_does(tmp_path: Path, place: HostPlace) -> None:
@@ -224,7 +224,7 @@ async def test_the_test_driver_answers_as_libvirt_with_qemu_does(tmp_path: Path,
     for _ in range(2):
         await host.resume(name)
     assert [(one.vm, one.size.name, one.state) for one in await host.domains() if one.org == "driver"] == [
-        ("web-1", "a <&'> b", "running")
+        ("web-1", "vs.tiny", "running")
     ]
     for _ in range(2):
         await host.stop(name)

@@ -1,0 +1,320 @@
+"""One libvirt connection and what is known through it; every call here blocks and belongs into a thread."""
+
+import functools
+import html
+import logging
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+import libvirt
+import msgspec
+
+from schemas.capacity import Size
+from schemas.house import HostPlace
+from services.waker.port import (
+    Defined,
+    Definition,
+    Domain,
+    DomainState,
+    HostReport,
+    HypervisorError,
+    domain_name,
+)
+from services.waker.templates import fill
+
+T = TypeVar("T")
+
+log = logging.getLogger("virtscale.waker")
+
+KEEPALIVE: Final = (5, 3)
+"""Seconds between signs of life, and how many may fail: a silent libvirtd is given up after 20 s."""
+
+LOOPBACK: Final = "127.0.0.1"
+MOST_PORTS: Final = 4096
+
+_NAMESPACE: Final = "urn:virtscale:domain:1"
+_UUIDS: Final = uuid.UUID("5d0f3d2a-8f4e-5b0c-9c0e-6a1f1d7e2c11")
+_TEST: Final = "test:"
+_NO_DOMAIN: Final = libvirt.VIR_ERR_NO_DOMAIN
+_WRONG_STATE: Final = frozenset({libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_INTERNAL_ERROR})
+"""How QEMU's driver (55) and the test driver (1) say that a domain is in that state already, or cannot be."""
+
+# A domain of which libvirt has no state, or that is shutting down, has not stopped yet: unknown counts as awake.
+_STATES: Final[dict[int, DomainState]] = {
+    libvirt.VIR_DOMAIN_NOSTATE: "running",
+    libvirt.VIR_DOMAIN_RUNNING: "running",
+    libvirt.VIR_DOMAIN_BLOCKED: "running",
+    libvirt.VIR_DOMAIN_PAUSED: "paused",
+    libvirt.VIR_DOMAIN_SHUTDOWN: "running",
+    libvirt.VIR_DOMAIN_SHUTOFF: "off",
+    libvirt.VIR_DOMAIN_CRASHED: "off",
+    libvirt.VIR_DOMAIN_PMSUSPENDED: "paused",
+}
+_EVENTS: Final[dict[int, tuple[DomainState, str]]] = {
+    libvirt.VIR_DOMAIN_EVENT_UNDEFINED: ("missing", "undefined"),
+    libvirt.VIR_DOMAIN_EVENT_STARTED: ("running", "started"),
+    libvirt.VIR_DOMAIN_EVENT_SUSPENDED: ("paused", "paused"),
+    libvirt.VIR_DOMAIN_EVENT_RESUMED: ("running", "resumed"),
+    libvirt.VIR_DOMAIN_EVENT_STOPPED: ("off", "stopped"),
+    libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: ("paused", "suspended-to-ram"),
+    libvirt.VIR_DOMAIN_EVENT_CRASHED: ("off", "crashed"),
+}
+_STOPS: Final = {
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: "shutdown",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "destroyed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "crashed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "failed",
+}
+
+
+class _Mark(msgspec.Struct, frozen=True):
+    """What a domain's metadata says of it: whose it is, and the port that its guest has."""
+
+    org: str
+    pool: str
+    vm: str
+    size: Size
+    template: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who is told of changes and of the end; both are called in libvirt's thread."""
+
+    changed: Callable[["Session", str, DomainState, str], None]
+    closed: Callable[["Session"], None]
+
+
+class Session:
+    """One connection, from its opening on.
+
+    Handles and metadata are kept as long as it lasts, so that the usual call is one round trip: a handle is a
+    uuid, and a domain of ours keeps its uuid for ever.
+    """
+
+    def __init__(self, place: HostPlace, templates: Path, ears: Ears) -> None:
+        _event_loop()
+        self._place = place
+        self._templates = templates
+        self._ears = ears
+        self._defining = threading.Lock()
+        self._domains: dict[str, libvirt.virDomain] = {}
+        self._marks: dict[str, _Mark] = {}
+        self._connection = connection = libvirt.open(place.uri)
+        self.open = True
+        self.report = HostReport(connection.getLibVersion(), int(connection.getInfo()[2]))
+        if not place.uri.startswith(_TEST):
+            connection.setKeepAlive(*KEEPALIVE)
+            connection.registerCloseCallback(self._on_close, None)
+        register = cast("Callable[..., int]", connection.domainEventRegisterAny)
+        self._watching = register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
+
+    def alive(self) -> bool:
+        """Whether calls can be answered; asks nobody."""
+        try:
+            return self.open and bool(self._connection.isAlive())
+        except libvirt.libvirtError:
+            return False
+
+    def close(self) -> None:
+        """Nothing comes from the session any more.
+
+        libvirt keeps a connection as long as somebody listens on it, so the ears go first; a connection that was
+        lost refuses each of these, and that is as good.
+        """
+        self.open = False
+        with suppress(libvirt.libvirtError):
+            self._connection.domainEventDeregisterAny(self._watching)
+        with suppress(libvirt.libvirtError):
+            self._connection.unregisterCloseCallback()
+        with suppress(libvirt.libvirtError):
+            self._connection.close()
+
+    def domains(self) -> list[Domain]:
+        """All of our domains: one round trip for their states, and one for each that was not known."""
+        listed: list[Domain] = []
+        for domain, stats in self._connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE):
+            name = domain.name()
+            mark = self._marks.get(name) or _read_mark(domain)
+            if mark is not None:
+                self._marks[name] = mark
+                self._domains[name] = domain
+                state = _STATES[stats["state.state"]]
+                listed.append(Domain(name, mark.org, mark.pool, mark.vm, mark.size, state))
+        return listed
+
+    def state(self, name: str) -> DomainState:
+        """The domain's state as libvirt knows it, without waiting for jobs on it."""
+        try:
+            return _STATES[self._on(name, _state_number)]
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != _NO_DOMAIN:
+                raise
+            return "missing"
+
+    def define(self, definition: Definition) -> Defined:
+        """The domain exists, with its port; one that is awake or paused stays exactly as it was."""
+        name = domain_name(definition.org, definition.vm)
+        with self._defining:
+            self.domains()
+            mark = self._marks.get(name)
+            if mark is not None and self.state(name) in {"running", "paused"}:
+                return _defined(name, mark.port)
+            port = mark.port if mark is not None else self._free_port()
+            mark = _Mark(
+                definition.org, definition.pool, definition.vm, definition.size, definition.template, port
+            )
+            values = {
+                "name": name,
+                "uuid": uuid.uuid5(_UUIDS, name),
+                "vcpu": definition.size.vcpu,
+                "memory_mib": definition.size.memory_mib,
+                "port": port,
+            }
+            xml = fill(self._templates, definition.template, values, _mark_xml(mark))
+            self._domains[name] = self._connection.defineXML(xml)
+            self._marks[name] = mark
+            return _defined(name, port)
+
+    def start(self, name: str) -> None:
+        """The domain is booted; an error on one that runs."""
+        self._on(name, lambda domain: domain.create())
+
+    def resume(self, name: str) -> None:
+        """The domain runs: one round trip when it was paused. One that was suspended to RAM is woken up."""
+        try:
+            self._on(name, lambda domain: domain.resume())
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in _WRONG_STATE:
+                raise
+            number = self._on(name, _state_number)
+            if number == libvirt.VIR_DOMAIN_PMSUSPENDED:
+                self._on(name, lambda domain: domain.pMWakeup())
+            elif _STATES[number] != "running":
+                raise
+
+    def suspend(self, name: str) -> None:
+        """The domain is paused. QEMU's driver lets a paused one be, the test driver refuses that."""
+        try:
+            self._on(name, lambda domain: domain.suspend())
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in _WRONG_STATE or self.state(name) != "paused":
+                raise
+
+    def stop(self, name: str) -> None:
+        """The domain is off or gone."""
+        try:
+            self._on(name, lambda domain: domain.destroy())
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in {*_WRONG_STATE, _NO_DOMAIN}:
+                raise
+            if self.state(name) not in {"off", "missing"}:
+                raise
+
+    def _on(self, name: str, call: Callable[[libvirt.virDomain], T]) -> T:
+        domain = self._domains.get(name)
+        if domain is not None:
+            try:
+                return call(domain)
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != _NO_DOMAIN:
+                    raise
+                self._domains.pop(name, None)
+                self._marks.pop(name, None)
+        domain = self._domains[name] = self._connection.lookupByName(name)
+        return call(domain)
+
+    def _free_port(self) -> int:
+        """The lowest port that no domain of ours has and nobody listens on."""
+        first = self._place.first_port
+        taken = {mark.port for mark in self._marks.values()}
+        for port in range(first, min(first + MOST_PORTS, 65_536)):
+            if port not in taken and _can_bind(port):
+                return port
+        raise HypervisorError(
+            f"Host {self._place.name} has no free port from {first} on for another guest.", final=True
+        )
+
+    def _on_close(self, _connection: libvirt.virConnect, _reason: int, _opaque: None) -> None:
+        self.open = False
+        self._ears.closed(self)
+
+    def _on_lifecycle(
+        self,
+        _connection: libvirt.virConnect,
+        domain: libvirt.virDomain,
+        event: int,
+        detail: int,
+        _opaque: None,
+    ) -> None:
+        meant = _EVENTS.get(event)
+        if meant is not None:
+            state, word = meant
+            if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
+                word = _STOPS.get(detail, word)
+            self._ears.changed(self, domain.name(), state, word)
+
+
+def _state_number(domain: libvirt.virDomain) -> int:
+    return int(domain.state()[0])
+
+
+def _read_mark(domain: libvirt.virDomain) -> _Mark | None:
+    """The mark in a domain's metadata; None when the domain is not ours."""
+    try:
+        element = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, _NAMESPACE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() in {libvirt.VIR_ERR_NO_DOMAIN_METADATA, _NO_DOMAIN}:
+            return None
+        raise
+    text = element.partition(">")[2].rpartition("<")[0]
+    try:
+        return msgspec.json.decode(html.unescape(text), type=_Mark)
+    except msgspec.DecodeError as error:
+        # It runs and counts nowhere, and only a person can say whose it is; the other domains go on.
+        log.error("domain %s bears our mark and it cannot be read: %s", domain.name(), error)  # noqa: TRY400
+        return None
+
+
+def _mark_xml(mark: _Mark) -> str:
+    text = html.escape(msgspec.json.encode(mark).decode(), quote=False)
+    return f"<vs:vm xmlns:vs='{_NAMESPACE}'>{text}</vs:vm>"
+
+
+def _defined(name: str, port: int) -> Defined:
+    return Defined(name, str(uuid.uuid5(_UUIDS, name)), f"{LOOPBACK}:{port}")
+
+
+def _can_bind(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+@functools.cache
+def _event_loop() -> threading.Thread:
+    """libvirt's event loop runs in a thread of its own: once per process, and before the first connection."""
+    # A plain user's client would start a libvirtd of that user when ours is away, and wait for it in vain.
+    os.environ.setdefault("LIBVIRT_AUTOSTART", "0")
+    libvirt.registerErrorHandler(lambda _context, _error: None, None)
+    libvirt.virEventRegisterDefaultImpl()
+    thread = threading.Thread(target=_run_events, name="libvirt-events", daemon=True)
+    thread.start()
+    return thread
+
+
+def _run_events() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()

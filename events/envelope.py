@@ -77,6 +77,10 @@ def address(
     row = NEWEST[type(fact)]
     assert writer == row.writer or (row.per_host and writer.startswith(f"{row.writer}-")), (writer, row.tag)
     entity = row.entity(fact)
+    data = msgspec.Raw(msgspec.json.encode(fact))
+    # A struct is not checked when it is made, only when it is read. What could not be read back would stop every
+    # reader for ever, so it is read back here, before the bus has seen it.
+    decode(row.tag, data)
     envelope = Envelope(
         id=id,
         source=f"/virtscale/{writer}",
@@ -87,7 +91,7 @@ def address(
         correlationid=correlation,
         # The ids are 128 bits of hash: the correlation is the trace and half of the event's own id its span.
         traceparent=f"00-{correlation}-{id[:16]}-01",
-        data=msgspec.Raw(msgspec.json.encode(fact)),
+        data=data,
     )
     return Addressed(subject_of(fact, writer, row.tag), id, msgspec.json.encode(envelope))
 
@@ -126,8 +130,13 @@ def read(seq: int, stored_ns: int, payload: bytes, subject: str | None = None) -
 
 
 def subject_of(fact: Fact, writer: str, tag: str) -> str:
-    """Where an event of this type, by this writer and about this thing, stands on the bus."""
+    """Where an event of this type, by this writer and about this thing, stands on the bus.
+
+    A writer that each host has one of speaks about its own host only.
+    """
     row = BY_TAG[tag]
+    if row.per_host:
+        writer = f"{row.writer}-{getattr(fact, 'host', '')}"
     return f"vs.{fact.org}.{writer}.{row.kind}.{row.entity(fact)}.{row.name}"
 
 

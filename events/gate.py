@@ -4,12 +4,14 @@ Orders stand inside the decision and are events in their own right: `wake.ordere
 `drain.ordered`, `drain.cancelled`, `suspend.ordered`, `stop.ordered` are the tags of their union.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
+
+import msgspec
 
 from events.fact import Fact, Moment
-from schemas.capacity import Dimension, Size
-from schemas.codes import Code, Outcome
-from schemas.names import Count, Id, Name
+from schemas.capacity import Size
+from schemas.codes import Outcome
+from schemas.names import Count, Id, Name, Word
 from schemas.struct import Value
 
 MOST_ANSWERS = 64
@@ -20,31 +22,39 @@ MOST_BYTES = 48_000
 
 
 class Evidence(Value, frozen=True):
-    """One dimension's arithmetic: used + reserved + requested = projected, against quota and limit."""
+    """One line of arithmetic: used + reserved + requested = projected, against a limit.
 
-    dimension: Dimension
+    `dimension` is one of the contract's (`vcpu`, `memory_mib`), then with its quota; or `pool_vms` or
+    `host_memory_mib`, limits that are nobody's contract.
+    """
+
+    dimension: Word
     used: Count
     """Awake, proven by an outcome."""
     reserved: Count
     """Ordered awake and not yet proven."""
     requested: Count
     projected: Count
-    quota: Count
+    quota: Count | None
     limit: Count
 
 
 class Answer(Value, frozen=True):
-    """What became of one request, with the numbers that decided it."""
+    """What became of one request, with the numbers that decided it.
+
+    `pool` is None for what concerns a whole org. `retry_at` is set where time alone can change the answer.
+    """
 
     request: Id
     request_seq: Count
-    pool: Name
+    pool: Name | None
     outcome: Outcome
-    code: Code
+    code: Word
     asked: Count
     """VMs that the request wanted to move."""
     granted: Count
-    evidence: tuple[Evidence, ...]
+    evidence: Annotated[tuple[Evidence, ...], msgspec.Meta(max_length=16)]
+    retry_at: Moment | None
 
 
 class ContractRef(Value, frozen=True):
@@ -118,7 +128,7 @@ class SuspendOrdered(Value, frozen=True, tag_field="order", tag="suspend.ordered
     pool: Name
     host: Name
     reservation: Id
-    request: Id
+    request: Id | None
 
 
 class StopOrdered(Value, frozen=True, tag_field="order", tag="stop.ordered"):
@@ -129,7 +139,7 @@ class StopOrdered(Value, frozen=True, tag_field="order", tag="stop.ordered"):
     pool: Name
     host: Name
     reservation: Id
-    request: Id
+    request: Id | None
 
 
 Order = WakeOrdered | BootOrdered | DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
@@ -139,15 +149,17 @@ class GateDecided(Fact, frozen=True):
     """One round of one gate for one org; the only event that raises usage.
 
     `through` is the sequence of the last request considered: every request at or below it is answered, for
-    ever. `state_seq` is what the gate had folded, `now` the clock it decided by, `rules` the version of the
+    ever. `follows` is the sequence of the org's decision before this one, 0 for the first: the fence as the gate saw
+    it, so that a chain of decisions can be checked without the bus. `state_seq` is what the gate had folded, `now` the clock it decided by, `rules` the version of the
     rules: with these, a replay reaches the same answers.
     """
 
-    gate: str
+    gate: Annotated[str, msgspec.Meta(max_length=100)]
     through: Count
+    follows: Count
     state_seq: Count
     now: Moment
     contract: ContractRef | None
-    rules: str
+    rules: Annotated[str, msgspec.Meta(max_length=40)]
     answers: tuple[Answer, ...]
     orders: tuple[Order, ...]

@@ -1,11 +1,11 @@
 """Hypervisors that can carry VMs."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
 from events.fact import Fact, Moment
-from schemas.names import Count, Name
+from schemas.names import Count, Name, Word
 
 
 class HostRegistered(Fact, frozen=True):
@@ -15,9 +15,9 @@ class HostRegistered(Fact, frozen=True):
     """
 
     host: Name
-    uri: str
+    uri: Annotated[str, msgspec.Meta(max_length=500)]
     libvirt_version: Count
-    substrate: Literal["kvm", "tcg", "test"]
+    substrate: Word
     vcpu: Annotated[int, msgspec.Meta(ge=1)]
     memory_mib: Count
     observed_at: Moment

@@ -1,7 +1,7 @@
 """What became of the gate's orders when nobody says so."""
 
 from events.fact import Fact, Moment
-from schemas.names import Id, Name
+from schemas.names import Id, Name, Word
 
 
 class OrderOverdue(Fact, frozen=True):
@@ -9,6 +9,6 @@ class OrderOverdue(Fact, frozen=True):
 
     vm: Name
     order: Id
-    kind: str
+    kind: Word
     due_at: Moment
     observed_at: Moment

@@ -1,6 +1,7 @@
 """People leave; what the ledger says of them stays true without naming them."""
 
 from events.fact import Fact, Moment
+from schemas.intake import Key
 from schemas.names import Name
 
 
@@ -9,7 +10,7 @@ class PersonEraseRequested(Fact, frozen=True):
 
     person: Name
     publisher: Name
-    key: str
+    key: Key
     received_at: Moment
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 import msgspec
 
 from events.fact import Fact, Moment
+from events.scale import Origin, Sample
+from schemas.intake import Key
 from schemas.names import Name
 
 
@@ -13,6 +15,8 @@ class QuiesceRequested(Fact, frozen=True):
 
     pool: Name
     publisher: Name
-    key: str
+    key: Key
+    origin: Origin
     count: Annotated[int, msgspec.Meta(ge=1)]
     received_at: Moment
+    sample: Sample | None

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 
 from events.fact import Fact, Moment
+from schemas.intake import Key
 from schemas.names import Name
 
 
@@ -13,6 +14,6 @@ class StockRequested(Fact, frozen=True):
 
     pool: Name
     publisher: Name
-    key: str
+    key: Key
     vms: Annotated[int, msgspec.Meta(ge=1)]
     received_at: Moment

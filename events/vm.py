@@ -1,10 +1,12 @@
 """The life of a VM, as its waker, prober and announcer saw it. Outcomes name the reservation they end."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+import msgspec
 
 from events.fact import Fact, Moment
 from schemas.capacity import Size
-from schemas.names import Count, Id, Name
+from schemas.names import Count, Id, Name, Text, Word
 
 Sleep = Literal["paused", "off", "missing"]
 """How a domain does not run: asleep in RAM, shut off, or not defined at all."""
@@ -17,9 +19,9 @@ class VmDefined(Fact, frozen=True):
     pool: Name
     host: Name
     size: Size
-    domain: str
-    uuid: str
-    address: str
+    domain: Annotated[str, msgspec.Meta(max_length=200)]
+    uuid: Annotated[str, msgspec.Meta(max_length=200)]
+    address: Annotated[str, msgspec.Meta(max_length=200)]
     reservation: Id
 
 
@@ -49,14 +51,14 @@ class VmWakeFailed(Fact, frozen=True):
     """The order ended and the domain is proven not to run; its reservation is released.
 
     `code`: `order-expired` (nothing was tried), `wake-refused` (libvirt said no), `template-missing`,
-    `domain-lost`.
+    `domain-lost`, and others to come.
     """
 
     vm: Name
     host: Name
     reservation: Id
-    code: Literal["order-expired", "wake-refused", "template-missing", "domain-lost"]
-    text: str
+    code: Word
+    text: Text
     found: Sleep
     observed_at: Moment
 
@@ -66,7 +68,7 @@ class VmReady(Fact, frozen=True):
 
     vm: Name
     reservation: Id
-    boot_id: str
+    boot_id: Annotated[str, msgspec.Meta(max_length=64)]
     rebooted: bool
     """The boot id differs from the last one known although the VM was resumed, not booted."""
     clock_offset_ms: int | None
@@ -81,8 +83,8 @@ class VmUnready(Fact, frozen=True):
 
     vm: Name
     reservation: Id
-    code: Literal["probe-timeout", "clock-off"]
-    text: str
+    code: Word
+    text: Text
     observed_at: Moment
     probes: Count
 
@@ -95,8 +97,8 @@ class VmAnnounced(Fact, frozen=True):
     reservation: Id
     order: Id
     """The wake, boot or drain-cancelled order that this ends."""
-    backend: str
-    address: str
+    backend: Annotated[str, msgspec.Meta(max_length=200)]
+    address: Annotated[str, msgspec.Meta(max_length=200)]
     announced_at: Moment
 
 
@@ -106,8 +108,8 @@ class VmAnnounceFailed(Fact, frozen=True):
     vm: Name
     reservation: Id
     order: Id
-    code: Literal["balancer-unreachable", "balancer-refused"]
-    text: str
+    code: Word
+    text: Text
     observed_at: Moment
 
 
@@ -130,17 +132,22 @@ class VmQuiesced(Fact, frozen=True):
     vm: Name
     host: Name
     reservation: Id
-    cause: Literal["ordered", "found"]
+    cause: Word
     quiesced_at: Moment
 
 
 class VmStopped(Fact, frozen=True):
-    """The domain does not run: off, crashed or gone. Without a reservation it slept before."""
+    """The domain does not run: off, crashed or gone.
+
+    One that slept has no reservation; `asleep_since` is then the ledger sequence at which it fell asleep, so that a
+    late copy of this is not taken for the end of a later sleep. `cause`: `ordered`, `crashed`, `shut-down`, `found`.
+    """
 
     vm: Name
     host: Name
     reservation: Id | None
-    cause: Literal["ordered", "crashed", "shut-down", "found"]
+    asleep_since: Count | None
+    cause: Word
     found: Sleep
     stopped_at: Moment
 

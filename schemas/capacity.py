@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from schemas.names import Count
+from schemas.names import Count, Word
 from schemas.struct import Value
 
 BasisPoints = Annotated[int, msgspec.Meta(ge=0, le=10_000)]
@@ -74,7 +74,7 @@ NOTHING: Final = Capacity()
 class Size(Value, frozen=True):
     """What one VM of a pool takes while it is awake."""
 
-    name: str
+    name: Word
     vcpu: Annotated[int, msgspec.Meta(ge=1, le=1024)]
     memory_mib: Annotated[int, msgspec.Meta(ge=32, le=2**24)]
 

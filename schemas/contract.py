@@ -3,11 +3,11 @@
 import datetime as dt
 import hashlib
 import tomllib
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
-from schemas.capacity import Capacity, envelope
+from schemas.capacity import UNITS, Capacity, envelope
 from schemas.names import Name
 from schemas.struct import Value
 
@@ -16,6 +16,10 @@ Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]
 
 Allowance = Literal[500, 1000, 2000]
 """How far above quota an org may grow, in basis points: 5, 10 or 20 %, the three choices of the contract."""
+
+
+MOST_QUOTA: Final = 2**52
+"""With an allowance on top, amounts stay below 2**53, which readers of JSON in any language keep exact."""
 
 
 class Person(Value, frozen=True):
@@ -37,7 +41,7 @@ class Contract(Value, frozen=True):
     warm_reserve_bp: Annotated[int, msgspec.Meta(ge=500, le=2000)]
     price_eur_cents_month: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
     owner: Person
-    technical: tuple[Person, ...]
+    technical: Annotated[tuple[Person, ...], msgspec.Meta(max_length=20)]
     valid_from: Moment
     valid_until: Moment
 
@@ -59,6 +63,13 @@ def read(text: str) -> Contract:
         contract = msgspec.convert(tomllib.loads(text), Contract, strict=True)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ContractError(f"The contract file is not valid: {error}. Nothing was stored.") from error
+    for name, amount in contract.quota.items():
+        if amount <= MOST_QUOTA:
+            continue
+        raise ContractError(
+            f"Contract {contract.id} has a quota of {amount} {UNITS[name]}; at most {MOST_QUOTA} can be counted exactly "
+            "by every reader. Nothing was stored."
+        )
     if contract.valid_until <= contract.valid_from:
         raise ContractError(
             f"Contract {contract.id} would end at {contract.valid_until.isoformat()}, not after it begins "

@@ -8,7 +8,6 @@ import msgspec
 from schemas.names import Name
 from schemas.struct import Value
 
-
 FILE: Final = "house.json"
 """Where a house's description lies in its directory."""
 

@@ -19,7 +19,7 @@ class Trigger(Value, frozen=True):
     """Ask for `add` VMs once `query` was above `above` in `samples` successive samples."""
 
     query: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
-    above: float
+    above: Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
     samples: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 3
     add: Annotated[int, msgspec.Meta(ge=1, le=128)] = 1
 

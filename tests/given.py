@@ -85,6 +85,7 @@ class Past:
                 org=self.org,
                 gate="given",
                 through=self.docket.through(self.org) if through is None else through,
+                follows=self.docket.fence_seq(self.org),
                 state_seq=self.seq,
                 now=self.now,
                 contract=None,
@@ -259,6 +260,7 @@ class Past:
                 vm=vm,
                 host="h1",
                 reservation=None,
+                asleep_since=self.fleet.vms[self.org, vm].since_seq,
                 cause="found",
                 found="off",
                 stopped_at=self.now,
@@ -293,6 +295,7 @@ class Past:
                     pool=pool,
                     publisher="shop",
                     key=key,
+                    origin="program",
                     add=add,
                     want=want,
                     up_to=False,
@@ -306,7 +309,7 @@ class Past:
     def trigger(self, pool: str = "web", add: int = 1) -> Recorded:
         """A threshold was passed."""
         sample = Sample(query="up", value=2.0, above=1.0, observed_at=self.now)
-        return self.scale(pool, add=add, sample=sample)
+        return self.scale(pool, add=add, sample=sample, origin="trigger")
 
     def quiesce(self, pool: str = "web", count: int = 1) -> Recorded:
         """Somebody wants fewer."""
@@ -316,8 +319,10 @@ class Past:
                 pool=pool,
                 publisher="shop",
                 key=str(self.seq + 1),
+                origin="program",
                 count=count,
                 received_at=self.now,
+                sample=None,
             )
         )
 

@@ -248,7 +248,7 @@ def _as_json(trip: _Trip, request: str) -> dict[str, object]:
         "mail": trip.mail.message_id if isinstance(trip.mail, MailAccepted) else None,
         "activations": [
             {
-                "reservation": activation.reservation,
+                "order": activation.order,
                 "vm": activation.vm,
                 "way": activation.way,
                 "stage": activation.stage,

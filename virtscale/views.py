@@ -37,7 +37,7 @@ HOSTS: Final = "SELECT host, substrate, memory_mib, uri FROM hosts ORDER BY host
 
 REQUEST: Final = "SELECT * FROM requests WHERE id LIKE ? || '%' LIMIT 2"
 
-ACTIVATION: Final = "SELECT * FROM activations WHERE reservation LIKE ? || '%' LIMIT 2"
+ACTIVATION: Final = "SELECT * FROM activations WHERE \"order\" LIKE ? || '%' LIMIT 2"
 
 ACTIVATIONS_OF: Final = "SELECT * FROM activations WHERE request = ? ORDER BY vm"
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from events.envelope import Recorded
-from events.gate import Answer, BootOrdered, ContractRef, GateDecided, WakeOrdered
+from events.gate import Answer, BootOrdered, ContractRef, DrainCancelled, GateDecided, WakeOrdered
 from events.mail import MailAccepted
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
@@ -55,14 +55,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """One VM's trip under one reservation. Times are UTC; a step that did not happen is None."""
+    """One VM's trip, from the order to serving. Times are UTC; a step that did not happen is None."""
 
+    order: str
     reservation: str
     request: str
     org: str
     vm: str
     pool: str
-    way: Literal["resume", "boot"]
+    way: Literal["resume", "boot", "return"]
+    """`return` is a VM that came back to serving because its drain was cancelled."""
     stage: Stage
     requested_at: dt.datetime
     decided_at: dt.datetime
@@ -95,16 +97,18 @@ def _between(start: dt.datetime | None, end: dt.datetime | None) -> float | None
 
 
 class Activations:
-    """All requests by id and all activations by reservation."""
+    """All requests by id and all activations by order; a wake's or boot's order is its reservation too."""
 
     def __init__(self) -> None:
         self.requests: dict[str, Request] = {}
         self.activations: dict[str, Activation] = {}
         self._of_request: dict[str, list[str]] = {}
+        self._returns: dict[str, str] = {}
+        self._ended: dict[tuple[str, str], str] = {}
 
     def of(self, request: str) -> list[Activation]:
         """The activations that a request led to, in the order they were ordered."""
-        return [self.activations[reservation] for reservation in self._of_request.get(request, ())]
+        return [self.activations[order] for order in self._of_request.get(request, ())]
 
     def apply(self, recorded: Recorded) -> None:
         """The view now includes the event."""
@@ -127,22 +131,23 @@ class Activations:
                 trip = self._open(reservation)
                 if trip:
                     self.activations[reservation] = replace(trip, stage="ready", ready_at=moment)
-            case VmAnnounced(reservation=reservation, announced_at=moment):
-                trip = self._open(reservation)
+            case VmAnnounced(order=order, announced_at=moment):
+                trip = self._open(order)
                 if trip:
-                    self.activations[reservation] = replace(trip, stage="serving", serving_at=moment)
+                    self.activations[order] = replace(trip, stage="serving", serving_at=moment)
             case VmWakeFailed(reservation=reservation, code=code, text=text):
-                self._fail(reservation, f"{code}: {text}")
+                self._end(reservation, f"{code}: {text}")
             case VmUnready(reservation=reservation, code=code, text=text):
                 self._fail(reservation, f"{code}: {text}")
-            case VmAnnounceFailed(reservation=reservation, code=code, text=text):
-                self._fail(reservation, f"{code}: {text}")
+            case VmAnnounceFailed(order=order, code=code, text=text):
+                self._fail(order, f"{code}: {text}")
             case VmStopped(reservation=str() as reservation, cause=cause):
-                self._fail(reservation, f"the domain stopped ({cause})")
-            case VmQuiesced(reservation=reservation):
+                self._end(reservation, f"the domain stopped ({cause})")
+            case VmQuiesced(reservation=reservation, cause=cause):
                 trip = self._open(reservation)
-                if trip:
+                if trip and trip.stage == "ready":
                     self.activations[reservation] = replace(trip, stage="prepared")
+                self._end(reservation, f"the domain was paused ({cause})")
             case MailAccepted(requests=requests, accepted_at=moment):
                 for id_ in requests:
                     if id_ in self.requests:
@@ -184,25 +189,59 @@ class Activations:
                     decided_seq=recorded.seq,
                 )
         for order in decided.orders:
-            if isinstance(order, WakeOrdered | BootOrdered) and order.id not in self.activations:
-                request = self.requests.get(order.request)
-                self.activations[order.id] = Activation(
-                    reservation=order.id,
-                    request=order.request,
-                    org=decided.org,
-                    vm=order.vm,
-                    pool=order.pool,
-                    way="resume" if isinstance(order, WakeOrdered) else "boot",
-                    stage="ordered",
-                    requested_at=request.stored_at if request else recorded.stored_at,
-                    decided_at=recorded.stored_at,
-                    observed_at=request.observed_at if request else None,
-                )
-                self._of_request.setdefault(order.request, []).append(order.id)
+            match order:
+                case WakeOrdered():
+                    self._order(recorded, decided.org, order, order.id, "resume")
+                case BootOrdered():
+                    self._order(recorded, decided.org, order, order.id, "boot")
+                case DrainCancelled(reservation=reservation):
+                    self._order(recorded, decided.org, order, reservation, "return")
+                    if self._ended.get((decided.org, order.vm)) == reservation:
+                        self._fail(order.id, "the domain had stopped before it could serve again")
+                case _:
+                    pass
 
-    def _open(self, reservation: str) -> Activation | None:
-        trip = self.activations.get(reservation)
+    def _order(
+        self,
+        recorded: Recorded,
+        org: str,
+        order: WakeOrdered | BootOrdered | DrainCancelled,
+        reservation: str,
+        way: Literal["resume", "boot", "return"],
+    ) -> None:
+        if order.id in self.activations:
+            return
+        request = self.requests.get(order.request)
+        self.activations[order.id] = Activation(
+            order=order.id,
+            reservation=reservation,
+            request=order.request,
+            org=org,
+            vm=order.vm,
+            pool=order.pool,
+            way=way,
+            stage="ordered",
+            requested_at=request.stored_at if request else recorded.stored_at,
+            decided_at=recorded.stored_at,
+            observed_at=request.observed_at if request else None,
+        )
+        self._of_request.setdefault(order.request, []).append(order.id)
+        if way == "return":
+            self._returns[reservation] = order.id
+
+    def _open(self, order: str) -> Activation | None:
+        trip = self.activations.get(order)
         return trip if trip is not None and trip.stage in {"ordered", "awake", "ready"} else None
+
+    def _end(self, reservation: str, failure: str) -> None:
+        """The reservation is over, and with it every trip under it that did not arrive."""
+        self._fail(reservation, failure)
+        returning = self._returns.pop(reservation, None)
+        if returning is not None:
+            self._fail(returning, failure)
+        trip = self.activations.get(reservation)
+        if trip is not None:
+            self._ended[trip.org, trip.vm] = reservation
 
     def _awake(self, reservation: str, moment: dt.datetime) -> None:
         trip = self.activations.get(reservation)
@@ -210,7 +249,7 @@ class Activations:
             stage = "awake" if trip.stage == "ordered" else trip.stage
             self.activations[reservation] = replace(trip, stage=stage, awake_at=moment)
 
-    def _fail(self, reservation: str, failure: str) -> None:
-        trip = self._open(reservation)
+    def _fail(self, order: str, failure: str) -> None:
+        trip = self._open(order)
         if trip:
-            self.activations[reservation] = replace(trip, stage="failed", failure=failure)
+            self.activations[order] = replace(trip, stage="failed", failure=failure)

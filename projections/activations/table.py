@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import msgspec
 
 from events.envelope import Recorded
-from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.gate import BootOrdered, DrainCancelled, GateDecided, WakeOrdered
 from events.mail import MailAccepted
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
@@ -56,9 +56,13 @@ def _request(view: Activations, key: Key) -> tuple[Cell, ...] | None:
 def _activations_touched(recorded: Recorded) -> Iterable[Key]:
     fact = recorded.fact
     if isinstance(fact, GateDecided):
-        return ((order.id,) for order in fact.orders if isinstance(order, WakeOrdered | BootOrdered))
-    reservation = getattr(fact, "reservation", None)
-    return ((reservation,),) if isinstance(reservation, str) else ()
+        return (
+            (order.id,)
+            for order in fact.orders
+            if isinstance(order, WakeOrdered | BootOrdered | DrainCancelled)
+        )
+    named = (getattr(fact, name, None) for name in ("reservation", "order"))
+    return ((id_,) for id_ in named if isinstance(id_, str))
 
 
 def _activation(view: Activations, key: Key) -> tuple[Cell, ...] | None:
@@ -67,7 +71,7 @@ def _activation(view: Activations, key: Key) -> tuple[Cell, ...] | None:
         return None
     steps = trip.steps_ms()
     return (
-        trip.reservation,
+        trip.order,
         trip.request,
         trip.org,
         trip.pool,
@@ -116,7 +120,7 @@ TABLES = (
         "activations",
         Activations,
         (
-            "reservation",
+            "order",
             "request",
             "org",
             "pool",

@@ -1,11 +1,13 @@
 """Pools, VMs and hosts, folded from the ledger; each event costs the same however many VMs there are."""
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
 from events.envelope import Recorded
+from events.fact import Fact
+from events.fences import Fences
 from events.gate import (
     BootOrdered,
     DrainCancelled,
@@ -40,6 +42,7 @@ from schemas.capacity import Size
 from schemas.pool import Pool
 
 _HOLDS_NO_MEMORY: Final = frozenset({"stopped"})
+_MOST_DIGITS: Final = 6
 _PATIENCE: Final = dt.timedelta(seconds=60)
 """How long an order that starts nothing may take until it is overdue."""
 
@@ -93,6 +96,8 @@ class Fleet:
         self._attention: dict[str, dict[str, None]] = {}
         self._highest: dict[tuple[str, str], int] = {}
         self._lent_mib: dict[str, int] = {}
+        self._fences = Fences()
+        self._stock: dict[tuple[str, str], int] = {}
         self._under_order: dict[tuple[str, str], None] = {}
         self._told: set[str] = set()
 
@@ -100,7 +105,7 @@ class Fleet:
         """Memory that a new VM could take on the host; paused guests hold theirs, guests that are off do not."""
         return self.hosts[host].memory_mib - self._lent_mib.get(host, 0)
 
-    def members(self, org: str, pool: str, state: State) -> Mapping[str, None]:
+    def members(self, org: str, pool: str, state: State) -> dict[str, None]:
         """The pool's VMs in a state, in the order they came into it."""
         return self._members.get((org, pool), {}).get(state, {})
 
@@ -114,13 +119,7 @@ class Fleet:
 
     def staying(self, org: str, pool: str) -> int:
         """VMs that serve the pool or soon will; stock under preparation and leavers are not among them."""
-        stock = sum(
-            1
-            for state in ("booting", "waking", "warm")
-            for name in self.members(org, pool, state)
-            if self.vms[org, name].purpose == "stock"
-        )
-        return self.count(org, pool, STAYING) - stock
+        return self.count(org, pool, STAYING) - self._stock.get((org, pool), 0)
 
     def attention(self, org: str) -> Iterator[Vm]:
         """VMs whose next step is the gate's to order, in the order they came to need it."""
@@ -147,13 +146,22 @@ class Fleet:
                 self.hosts[host] = Host(host, uri, substrate, memory_mib)
             case PoolDefined(org=org, pool=pool, definition=definition):
                 self.pools[org, pool] = definition
-            case GateDecided(org=org, orders=orders, now=now):
-                for order in orders:
-                    self._order(org, order, now, seq)
+            case GateDecided(org=org, orders=orders, now=now) as decided:
+                if self._fences.pass_on(recorded, decided):
+                    for order in orders:
+                        self._order(org, order, now, seq)
             case OrderOverdue(org=org, vm=vm, order=order):
                 known = self.vms.get((org, vm))
                 if known is not None and known.order == order:
                     self._put(replace(known, alarmed=True))
+            case VmFoundAwake() as stray:
+                self._stray(stray, seq)
+            case fact:
+                self._live(fact, seq)
+
+    def _live(self, fact: Fact, seq: int) -> None:
+        """One event of a VM's life; an outcome of another reservation, or of another order, changes nothing."""
+        match fact:
             case VmDefined(org=org, vm=vm, domain=domain, address=address):
                 if (org, vm) in self.vms:
                     self._put(replace(self.vms[org, vm], domain=domain, address=address))
@@ -167,30 +175,29 @@ class Fleet:
                     self._put(replace(known, boot_id=boot_id))
                     self._step(org, vm, "vm.ready", seq)
             case VmUnready(org=org, vm=vm, reservation=reservation):
-                if self._held(org, vm, reservation):
-                    self._step(org, vm, "vm.unready", seq)
+                self._outcome(self._held(org, vm, reservation), None, "vm.unready", seq)
             case VmAnnounced(org=org, vm=vm, reservation=reservation, order=order):
-                held = self._held(org, vm, reservation)
-                if held and held.order == order:
-                    self._step(org, vm, "vm.announced", seq)
+                self._outcome(self._held(org, vm, reservation), order, "vm.announced", seq)
             case VmAnnounceFailed(org=org, vm=vm, reservation=reservation, order=order):
-                held = self._held(org, vm, reservation)
-                if held and held.order == order:
-                    self._step(org, vm, "vm.announce-failed", seq)
+                self._outcome(self._held(org, vm, reservation), order, "vm.announce-failed", seq)
             case VmDrained(org=org, vm=vm, reservation=reservation, drain=drain):
-                held = self._held(org, vm, reservation)
-                if held and held.order == drain:
-                    self._step(org, vm, "vm.drained", seq)
+                self._outcome(self._held(org, vm, reservation), drain, "vm.drained", seq)
             case VmQuiesced(org=org, vm=vm, reservation=reservation):
                 self._end(org, vm, reservation, "paused", seq)
             case VmWakeFailed(org=org, vm=vm, reservation=reservation, found=found):
                 self._end(org, vm, reservation, found, seq)
-            case VmStopped(org=org, vm=vm, reservation=reservation, found=found):
+            case VmStopped(org=org, vm=vm, reservation=str() as reservation, found=found):
                 self._end(org, vm, reservation, found, seq)
-            case VmFoundAwake() as stray:
-                self._stray(stray, seq)
+            case VmStopped(org=org, vm=vm, asleep_since=asleep_since, found=found):
+                known = self.vms.get((org, vm))
+                if known is not None and known.since_seq == asleep_since:
+                    self._end(org, vm, None, found, seq)
             case _:
                 pass
+
+    def _outcome(self, held: Vm | None, order: str | None, event: str, seq: int) -> None:
+        if held is not None and order in {None, held.order}:
+            self._step(held.org, held.name, event, seq)
 
     def _prove(self, org: str, vm: str, reservation: str) -> None:
         known = self._held(org, vm, reservation)
@@ -268,8 +275,10 @@ class Fleet:
         if known is None:
             known = Vm(stray.org, stray.vm, stray.pool, stray.host, stray.size, "stopped")
         if known.reservation is None and stray.reservation not in self._told:
-            awake = replace(known, state="stray", reservation=stray.reservation, proven=True, order=None)
-            self._put(replace(awake, since_seq=seq))
+            # Where and how large it was found, whatever it was before: that is what runs.
+            found = replace(known, host=stray.host, size=stray.size, since_seq=seq)
+            awake = replace(found, state="stray", reservation=stray.reservation, proven=True)
+            self._put(replace(awake, request=None, order=None))
         # The same finding told again, however late, is no second stray.
         self._told.add(stray.reservation)
 
@@ -283,10 +292,11 @@ class Fleet:
             if former is not None:
                 del states[former.state][vm.name]
             states.setdefault(vm.state, {})[vm.name] = None
-        number = int(vm.name.rpartition("-")[2]) if vm.name.rpartition("-")[2].isdecimal() else 0
-        self._highest[vm.org, vm.pool] = max(number, self.highest(vm.org, vm.pool))
+        self._highest[vm.org, vm.pool] = max(_number(vm.name), self.highest(vm.org, vm.pool))
         self._charge(former, -1)
         self._charge(vm, +1)
+        stock = _is_stock(vm) - (former is not None and _is_stock(former))
+        self._stock[vm.org, vm.pool] = self._stock.get((vm.org, vm.pool), 0) + stock
         if vm.state in UNDER_ORDER:
             self._under_order[key] = None
         else:
@@ -303,6 +313,16 @@ class Fleet:
         if vm is None or vm.state in _HOLDS_NO_MEMORY:
             return
         self._lent_mib[vm.host] = self._lent_mib.get(vm.host, 0) + sign * vm.size.memory_mib
+
+
+def _number(name: str) -> int:
+    """The number behind a VM's pool; 0 where there is none, or one so long that nobody here gave it."""
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() and len(digits) <= _MOST_DIGITS else 0
+
+
+def _is_stock(vm: Vm) -> bool:
+    return vm.purpose == "stock" and vm.state in STAYING
 
 
 def _awaits_gate(vm: Vm) -> bool:

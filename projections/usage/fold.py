@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from events.contract import ContractTookEffect
 from events.envelope import Recorded
+from events.fences import Fences
 from events.gate import BootOrdered, GateDecided, WakeOrdered
 from events.vm import VmBooted, VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
 from schemas.capacity import NOTHING, Capacity, Size
@@ -32,6 +33,7 @@ class Usage:
     def __init__(self) -> None:
         self.contracts: dict[str, Contract] = {}
         self.holdings: dict[tuple[str, str], Holding] = {}
+        self._fences = Fences()
         self._proven: dict[str, Capacity] = {}
         self._reserved: dict[str, Capacity] = {}
         self._strays: dict[str, int] = {}
@@ -54,10 +56,13 @@ class Usage:
         """Usage now includes the event."""
         match recorded.fact:
             case ContractTookEffect(org=org, contract=contract):
-                self.contracts[org] = contract
-            case GateDecided(org=org, orders=orders):
-                for order in orders:
-                    if isinstance(order, WakeOrdered | BootOrdered):
+                present = self.contracts.get(org)
+                if present is None or contract.version > present.version:
+                    self.contracts[org] = contract
+            case GateDecided(org=org, orders=orders) as decided:
+                starts = [order for order in orders if isinstance(order, WakeOrdered | BootOrdered)]
+                if self._fences.pass_on(recorded, decided):
+                    for order in starts:
                         self._hold(org, order.vm, Holding(order.pool, order.size, order.id, proven=False))
             case VmResumed(org=org, vm=vm, reservation=reservation):
                 self._prove(org, vm, reservation)

@@ -32,6 +32,7 @@ from events.scale import ScaleRequested
 from events.stock import StockRequested
 from projections.fleet.fold import Fleet, Vm
 from projections.usage.fold import Usage
+from schemas.capacity import NOTHING
 from schemas.codes import Code, Outcome
 from schemas.contract import Contract, fingerprint
 from schemas.pool import Pool
@@ -41,8 +42,8 @@ from services.gate.state import Docket, Pending
 RULES: Final = "2026-11-22"
 """The version of these rules; every decision carries it."""
 
-MOST_STARTS: Final = 64
-"""VMs that one request may start: half a decision of 48 KB, at some 330 bytes for each order."""
+MOST_MOVES: Final = 64
+"""VMs that one request may move: half a decision of 48 KB, at some 330 bytes for each order."""
 
 
 def decide(
@@ -62,7 +63,9 @@ def decide(
     _order_next_steps(draft)
     if not draft.answers and not draft.orders:
         return None
-    return draft.decided(gate=gate, through=through, state_seq=state_seq, rules=RULES)
+    return draft.decided(
+        gate=gate, through=through, follows=docket.fence_seq(org), state_seq=state_seq, rules=RULES
+    )
 
 
 def take_effect(
@@ -106,36 +109,54 @@ def _grow(draft: Draft, docket: Docket, pending: Pending, pool: Pool, wish: Scal
         draft.answer(_no(pending, "AlreadyAtDesired", asked=0, outcome="unchanged"))
         return
     contract = draft.contract
-    obstacle = _contract_obstacle(contract, draft.now) or _pool_obstacle(draft, docket, pool, wish, asked)
+    obstacle = _contract_obstacle(contract, draft.now) or _org_obstacle(draft)
     if contract is None or obstacle is not None:
         draft.answer(_no(pending, obstacle or "ContractMissing", asked=asked))
         return
-    leaving = list(islice(draft.vms(pool.name, "drained", "draining"), asked))
+    cooled_at = _cooled_at(draft, docket, pool) if wish.origin == "trigger" else None
+    if cooled_at is not None:
+        draft.answer(_no(pending, "Cooldown", asked=asked, retry_at=cooled_at))
+        return
+    leaving = list(islice(draft.vms(pool.name, "drained", "draining"), min(asked, MOST_MOVES)))
     starts = asked - len(leaving)
-    evidence = draft.evidence(contract, pool.size.compute * starts)
-    code: Code = "Granted"
-    if not fits(evidence):
-        code, starts = (
-            "CapExceeded",
-            max(0, room_for(draft.evidence(contract, pool.size.compute * 0), pool.size)),
-        )
-    elif starts > MOST_STARTS:
-        code, starts = "BatchTooLarge", MOST_STARTS
+    code, most, evidence = _bound(draft, contract, pool, starts)
+    if code == "Granted" and asked > MOST_MOVES:
+        code, most = "BatchTooLarge", MOST_MOVES - len(leaving)
     if code != "Granted" and not wish.up_to:
         draft.answer(_no(pending, code, asked=asked, evidence=evidence))
         return
-    orders = list(_starts(draft, pool, pending, min(starts, MOST_STARTS), "serve"))
-    if len(orders) < starts and code == "Granted":
+    starts = min(starts, most, MOST_MOVES - len(leaving))
+    orders = list(_starts(draft, pool, pending, starts, "serve"))
+    if code == "Granted" and len(orders) < starts:
         code = "HostsFull"
-    if code == "HostsFull" and not wish.up_to:
-        _unlend(draft, orders, pool)
-        draft.answer(_no(pending, code, asked=asked, evidence=evidence))
-        return
+        evidence = (*evidence, draft.host_evidence(pool.size.memory_mib * (starts - len(orders))))
+        if not wish.up_to:
+            _unlend(draft, orders, pool)
+            draft.answer(_no(pending, code, asked=asked, evidence=evidence))
+            return
     orders.extend(_back(vm, pending) for vm in leaving)
     outcome: Outcome = "admitted" if code == "Granted" else "partial" if orders else "refused"
-    draft.answer(_yes(pending, outcome, code, asked, len(orders), evidence), orders)
-    if wish.sample is not None and orders:
+    draft.answer(
+        _yes(pending, code, outcome=outcome, asked=asked, granted=len(orders), evidence=evidence), orders
+    )
+    if wish.origin == "trigger" and orders:
         draft.note_scaled(pool.name)
+
+
+def _bound(
+    draft: Draft, contract: Contract, pool: Pool, starts: int
+) -> tuple[Code, int, tuple[Evidence, ...]]:
+    """What forbids so many starts, how many it would let through, and the numbers.
+
+    The cap speaks before the pool's own maximum: who is past both is told of the contract.
+    """
+    evidence = draft.evidence(contract, pool.size.compute * starts)
+    if not fits(evidence):
+        return "CapExceeded", max(0, room_for(draft.evidence(contract, NOTHING), pool.size)), evidence
+    line = draft.pool_evidence(pool, starts)
+    if line.projected > line.limit:
+        return "PoolFull", max(0, line.limit - line.used), (*evidence, line)
+    return "Granted", starts, evidence
 
 
 def _contract_obstacle(contract: Contract | None, now: dt.datetime) -> Code | None:
@@ -144,28 +165,17 @@ def _contract_obstacle(contract: Contract | None, now: dt.datetime) -> Code | No
     return None if contract.valid_from <= now < contract.valid_until else "ContractExpired"
 
 
-def _pool_obstacle(draft: Draft, docket: Docket, pool: Pool, wish: ScaleRequested, asked: int) -> Code | None:
-    if wish.sample is not None and _cooling(draft, docket, pool):
-        return "Cooldown"
-    if draft.usage.strays(draft.org):
-        return "StrayAwake"
-    if draft.staying(pool.name) + asked > pool.max_vms and _contract_fits(draft, pool, asked):
-        return "PoolFull"
-    return None
+def _org_obstacle(draft: Draft) -> Code | None:
+    return "StrayAwake" if draft.usage.strays(draft.org) else None
 
 
-def _contract_fits(draft: Draft, pool: Pool, asked: int) -> bool:
-    """The cap speaks before the pool's own maximum: who is past both is told of the contract."""
-    contract = draft.contract
-    return contract is not None and fits(draft.evidence(contract, pool.size.compute * asked))
-
-
-def _cooling(draft: Draft, docket: Docket, pool: Pool) -> bool:
-    """Only a trigger cools down: never a person, a program, or a forecast's raise."""
+def _cooled_at(draft: Draft, docket: Docket, pool: Pool) -> dt.datetime | None:
+    """When the pool's cooldown is over, if it is not. Only triggers ask: never a person, a program or a forecast."""
+    cooldown = dt.timedelta(seconds=pool.cooldown_seconds)
     if draft.scaled(pool.name):
-        return True
+        return draft.now + cooldown
     scaled_at = docket.scaled_at(draft.org, pool.name)
-    return scaled_at is not None and draft.now < scaled_at + dt.timedelta(seconds=pool.cooldown_seconds)
+    return scaled_at + cooldown if scaled_at is not None and draft.now < scaled_at + cooldown else None
 
 
 def _starts(draft: Draft, pool: Pool, pending: Pending, count: int, purpose: Purpose) -> Iterator[Order]:
@@ -178,11 +188,11 @@ def _starts(draft: Draft, pool: Pool, pending: Pending, count: int, purpose: Pur
     for vm in islice(sleepers, count):
         count -= 1
         yield _wake(draft, pool, vm, pending, purpose)
-    for vm in islice(_of_size(draft.vms(pool.name, "stopped"), pool), count):
-        host = vm.host if draft.has_room(vm.host, pool.size.memory_mib) else None
-        if host is not None:
-            count -= 1
-            yield _boot(draft, pool, vm.name, host, pending, purpose)
+    stopped = _of_size(draft.vms(pool.name, "stopped"), pool)
+    ready = (vm for vm in stopped if draft.has_room(vm.host, pool.size.memory_mib))
+    for vm in islice(ready, count):
+        count -= 1
+        yield _boot(draft, pool, vm.name, vm.host, pending, purpose)
     for _ in range(count):
         host = draft.host_for(pool.size.memory_mib)
         if host is None:
@@ -196,7 +206,7 @@ def _of_size(vms: Iterator[Vm], pool: Pool) -> Iterator[Vm]:
 
 def _wake(draft: Draft, pool: Pool, vm: Vm, pending: Pending, purpose: Purpose) -> WakeOrdered:
     return WakeOrdered(
-        id=derive(pending.id, "wake.ordered", vm.name),
+        id=derive(pending.id, pending.seq, "wake.ordered", vm.name),
         vm=vm.name,
         pool=pool.name,
         host=vm.host,
@@ -211,7 +221,7 @@ def _wake(draft: Draft, pool: Pool, vm: Vm, pending: Pending, purpose: Purpose) 
 def _boot(draft: Draft, pool: Pool, vm: str, host: str, pending: Pending, purpose: Purpose) -> BootOrdered:  # noqa: PLR0917
     draft.lend(host, pool.size.memory_mib)
     return BootOrdered(
-        id=derive(pending.id, "boot.ordered", vm),
+        id=derive(pending.id, pending.seq, "boot.ordered", vm),
         vm=vm,
         pool=pool.name,
         host=host,
@@ -235,7 +245,7 @@ def _back(vm: Vm, pending: Pending) -> DrainCancelled:
     assert vm.reservation is not None, vm
     assert vm.order is not None, vm
     return DrainCancelled(
-        id=derive(pending.id, "drain.cancelled", vm.name),
+        id=derive(pending.id, pending.seq, "drain.cancelled", vm.name),
         vm=vm.name,
         pool=vm.pool,
         reservation=vm.reservation,
@@ -246,24 +256,26 @@ def _back(vm: Vm, pending: Pending) -> DrainCancelled:
 
 def _shrink(draft: Draft, pending: Pending, pool: Pool, wish: QuiesceRequested) -> None:
     """The last to have come goes first; never below the pool's minimum."""
-    serving = list(draft.vms(pool.name, "serving"))
     spare = max(0, draft.staying(pool.name) - pool.min_vms)
-    granted = min(wish.count, len(serving), spare)
-    if granted == 0:
-        code: Code = "AlreadyAtMin" if serving else "NothingServing"
+    leaving = list(islice(draft.newest(pool.name, "serving"), min(wish.count, spare, MOST_MOVES)))
+    code: Code = "Granted"
+    if len(leaving) < wish.count:
+        nobody_left = next(islice(draft.newest(pool.name, "serving"), len(leaving), None), None) is None
+        code = (
+            "NothingServing" if nobody_left else "AlreadyAtMin" if len(leaving) == spare else "BatchTooLarge"
+        )
+    if not leaving:
         draft.answer(_no(pending, code, asked=wish.count, outcome="unchanged"))
         return
-    leaving = serving[-granted:]
-    code = "Granted" if granted == wish.count else "AlreadyAtMin" if granted == spare else "NothingServing"
-    outcome: Outcome = "admitted" if granted == wish.count else "partial"
+    outcome: Outcome = "admitted" if code == "Granted" else "partial"
     orders = [_drain(vm, pool, pending) for vm in leaving]
-    draft.answer(_yes(pending, outcome, code, wish.count, granted, ()), orders)
+    draft.answer(_yes(pending, code, outcome=outcome, asked=wish.count, granted=len(orders)), orders)
 
 
 def _drain(vm: Vm, pool: Pool, pending: Pending) -> DrainOrdered:
     assert vm.reservation is not None, vm
     return DrainOrdered(
-        id=derive(pending.id, "drain.ordered", vm.name),
+        id=derive(pending.id, pending.seq, "drain.ordered", vm.name),
         vm=vm.name,
         pool=pool.name,
         reservation=vm.reservation,
@@ -280,21 +292,25 @@ def _stock(draft: Draft, pending: Pending, pool: Pool, wish: StockRequested) -> 
         draft.answer(_no(pending, "AlreadyAtDesired", asked=0, outcome="unchanged"))
         return
     contract = draft.contract
-    obstacle = _contract_obstacle(contract, draft.now)
+    obstacle = _contract_obstacle(contract, draft.now) or _org_obstacle(draft)
     if contract is None or obstacle is not None:
         draft.answer(_no(pending, obstacle or "ContractMissing", asked=missing))
         return
     evidence = draft.evidence(contract, pool.size.compute * missing)
-    if not fits(evidence) or missing > MOST_STARTS:
+    if not fits(evidence) or missing > MOST_MOVES:
         code: Code = "BatchTooLarge" if fits(evidence) else "CapExceeded"
         draft.answer(_no(pending, code, asked=missing, evidence=evidence))
         return
     orders = list(_starts(draft, pool, pending, missing, "stock"))
     if len(orders) < missing:
         _unlend(draft, orders, pool)
-        draft.answer(_no(pending, "HostsFull", asked=missing, evidence=evidence))
+        lacking = draft.host_evidence(pool.size.memory_mib * (missing - len(orders)))
+        draft.answer(_no(pending, "HostsFull", asked=missing, evidence=(*evidence, lacking)))
         return
-    draft.answer(_yes(pending, "admitted", "Granted", missing, len(orders), evidence), orders)
+    draft.answer(
+        _yes(pending, "Granted", outcome="admitted", asked=missing, granted=len(orders), evidence=evidence),
+        orders,
+    )
 
 
 def _order_next_steps(draft: Draft) -> None:
@@ -313,13 +329,20 @@ def _order_next_steps(draft: Draft) -> None:
                 pool=vm.pool,
                 host=vm.host,
                 reservation=vm.reservation,
-                request=vm.request or vm.reservation,
+                request=vm.request,
             )
         )
 
 
-def _yes(  # noqa: PLR0917 - the parts of an answer
-    pending: Pending, outcome: Outcome, code: Code, asked: int, granted: int, evidence: tuple[Evidence, ...]
+def _yes(
+    pending: Pending,
+    code: Code,
+    *,
+    outcome: Outcome,
+    asked: int,
+    granted: int,
+    evidence: tuple[Evidence, ...] = (),
+    retry_at: dt.datetime | None = None,
 ) -> Answer:
     return Answer(
         request=pending.id,
@@ -330,6 +353,7 @@ def _yes(  # noqa: PLR0917 - the parts of an answer
         asked=asked,
         granted=granted,
         evidence=evidence,
+        retry_at=retry_at,
     )
 
 
@@ -340,5 +364,6 @@ def _no(
     asked: int,
     outcome: Outcome = "refused",
     evidence: tuple[Evidence, ...] = (),
+    retry_at: dt.datetime | None = None,
 ) -> Answer:
-    return _yes(pending, outcome, code, asked, 0, evidence)
+    return _yes(pending, code, outcome=outcome, asked=asked, granted=0, evidence=evidence, retry_at=retry_at)

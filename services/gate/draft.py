@@ -27,6 +27,7 @@ from projections.fleet.life import State
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, NOTHING, Capacity, Size
 from schemas.contract import Contract
+from schemas.pool import Pool
 
 
 @dataclass(slots=True)
@@ -65,8 +66,13 @@ class Draft:
         return self.fleet.staying(self.org, pool) + self._moved.get(pool, 0)
 
     def vms(self, pool: str, *states: State) -> Iterator[Vm]:
-        """The pool's VMs in these states that this round has not given an order yet."""
+        """The pool's VMs in these states that this round has not given an order yet, the longest there first."""
         members = chain.from_iterable(self.fleet.members(self.org, pool, state) for state in states)
+        return (self.fleet.vms[self.org, name] for name in members if name not in self._taken)
+
+    def newest(self, pool: str, state: State) -> Iterator[Vm]:
+        """The same, the last to have come first."""
+        members = reversed(self.fleet.members(self.org, pool, state))
         return (self.fleet.vms[self.org, name] for name in members if name not in self._taken)
 
     def evidence(self, contract: Contract, requested: Capacity) -> tuple[Evidence, ...]:
@@ -94,6 +100,33 @@ class Draft:
     def note_scaled(self, pool: str) -> None:
         """A trigger made the pool grow in this round."""
         self._scaled.add(pool)
+
+    def pool_evidence(self, pool: Pool, requested: int) -> Evidence:
+        """The pool's own maximum in VMs, if `requested` more were to stay."""
+        staying = self.staying(pool.name)
+        return Evidence(
+            dimension="pool_vms",
+            used=staying,
+            reserved=0,
+            requested=requested,
+            projected=staying + requested,
+            quota=None,
+            limit=pool.max_vms,
+        )
+
+    def host_evidence(self, memory_mib: int) -> Evidence:
+        """The memory that all hosts lend, if `memory_mib` more were taken; it may be free and lie scattered."""
+        lends = sum(host.memory_mib for host in self.fleet.hosts.values())
+        used = lends - sum(self._free_mib(host) for host in self.fleet.hosts)
+        return Evidence(
+            dimension="host_memory_mib",
+            used=used,
+            reserved=0,
+            requested=memory_mib,
+            projected=used + memory_mib,
+            quota=None,
+            limit=lends,
+        )
 
     def host_for(self, memory_mib: int) -> str | None:
         """The fullest host that still has room for a VM of this memory, so that others can stay empty."""
@@ -142,13 +175,14 @@ class Draft:
         """Whether this round already gave the VM an order."""
         return vm in self._taken
 
-    def decided(self, *, gate: str, through: int, state_seq: int, rules: str) -> GateDecided:
+    def decided(self, *, gate: str, through: int, follows: int, state_seq: int, rules: str) -> GateDecided:
         """The round as the event that is appended on the fence."""
         contract = self.contract
         return GateDecided(
             org=self.org,
             gate=gate,
             through=through,
+            follows=follows,
             state_seq=state_seq,
             now=self.now,
             contract=ContractRef(contract.id, contract.version, contract.allowance_bp) if contract else None,
@@ -168,4 +202,5 @@ def fits(evidence: tuple[Evidence, ...]) -> bool:
 
 def room_for(evidence: tuple[Evidence, ...], size: Size) -> int:
     """How many VMs of a size the envelope still has room for, given the evidence of requesting nothing."""
-    return min((line.limit - line.projected) // size.compute.of(line.dimension) for line in evidence)
+    lines = zip(ENFORCED, evidence, strict=True)
+    return min((line.limit - line.projected) // size.compute.of(dimension) for dimension, line in lines)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 
 from events.envelope import Recorded
+from events.fences import Fences
 from events.gate import GateDecided
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
@@ -26,11 +27,10 @@ class Pending:
 
 @dataclass(slots=True)
 class _Desk:
-    """One org's part: unanswered requests by sequence, the fence, and when its pools last grew by a trigger."""
+    """One org's part: unanswered requests by sequence, and when its pools last grew by a trigger."""
 
     pending: dict[int, Pending] = field(default_factory=dict[int, Pending])
     through: int = 0
-    fence_seq: int = 0
     scaled_at: dict[str, dt.datetime] = field(default_factory=dict[str, dt.datetime])
 
 
@@ -40,6 +40,7 @@ class Docket:
     def __init__(self) -> None:
         self._desks: dict[str, _Desk] = {}
         self._waiting: dict[str, None] = {}
+        self._fences = Fences()
 
     def waiting(self) -> Iterable[str]:
         """Orgs with an unanswered request."""
@@ -57,8 +58,7 @@ class Docket:
 
     def fence_seq(self, org: str) -> int:
         """The sequence of the last decision about the org; 0 when there is none."""
-        desk = self._desks.get(org)
-        return desk.fence_seq if desk else 0
+        return self._fences.last(org)
 
     def scaled_at(self, org: str, pool: str) -> dt.datetime | None:
         """When a trigger last made the pool grow, by the clock of the gate that decided it."""
@@ -73,22 +73,21 @@ class Docket:
                 if recorded.seq > desk.through:
                     desk.pending[recorded.seq] = Pending(recorded.seq, recorded.id, wish)
                     self._waiting[wish.org] = None
-            case GateDecided() as decided:
-                self._close(self._desk(decided.org), decided, recorded.seq)
+            case GateDecided() as decided if self._fences.pass_on(recorded, decided):
+                self._close(self._desk(decided.org), decided)
             case _:
                 pass
 
     def _desk(self, org: str) -> _Desk:
         return self._desks.setdefault(org, _Desk())
 
-    def _close(self, desk: _Desk, decided: GateDecided, seq: int) -> None:
+    def _close(self, desk: _Desk, decided: GateDecided) -> None:
         for answer in decided.answers:
             pending = desk.pending.get(answer.request_seq)
             if pending is None or answer.granted == 0:
                 continue
-            if isinstance(pending.wish, ScaleRequested) and pending.wish.sample is not None:
-                desk.scaled_at[answer.pool] = decided.now
-        desk.fence_seq = seq
+            if isinstance(pending.wish, ScaleRequested) and pending.wish.origin == "trigger":
+                desk.scaled_at[pending.wish.pool] = decided.now
         desk.through = max(desk.through, decided.through)
         for answered in list(takewhile(lambda at: at <= desk.through, desk.pending)):
             del desk.pending[answered]

@@ -20,7 +20,7 @@ from schemas.pool import Pool
 from services.gate.decide import RULES, decide, take_effect
 from services.gate.state import Docket
 
-_LOOK_SECONDS: Final = 1.0  # how often overdue orders are looked for when nothing else happens
+_LOOK_SECONDS: Final = 1.0  # how often overdue orders are looked for
 _PAUSE_SECONDS: Final = 0.1
 
 log = logging.getLogger("virtscale.gate")
@@ -40,39 +40,56 @@ class Gate:
         self._fleet = ledger.fold(Fleet)
         self._bell = ledger.bell()
         self._attempts = 0
+        self._settling: set[str] = set()
 
     async def work(self, contracts: Sequence[Contract], pools: Sequence[Pool]) -> None:
         """The contracts and pools take effect; then every request is answered, for ever."""
         await self._ledger.live.wait()
+        known = {contract.org for contract in contracts}
+        for pool in pools:
+            if pool.org not in known:
+                log.error("pool %s/%s has no contract file and is not defined", pool.org, pool.name)
         for contract in contracts:
+            self._compare(contract)
             own = [pool for pool in pools if pool.org == contract.org]
             while not await self._adopt(contract, own):
                 pass
-        async with asyncio.TaskGroup() as rounds:
-            running: dict[str, asyncio.Task[None]] = {}
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._raise_alarms(), name="gate: alarms")
             while True:
                 for org in dict.fromkeys([*self._docket.waiting(), *self._fleet.needing()]):
-                    if org not in running:
-                        running[org] = rounds.create_task(self._settle(org))
-                        running[org].add_done_callback(lambda _, org=org: running.pop(org))
-                await self._raise_alarms()
-                await self._bell.wait(_LOOK_SECONDS)
+                    if org not in self._settling:
+                        self._settling.add(org)
+                        tasks.create_task(self._settle(org), name=f"gate: {org}")
+                await self._bell.wait()
 
     async def _settle(self, org: str) -> None:
         """Rounds for one org until there is nothing left to say; each sees the one before it."""
-        while True:
-            decided = decide(
-                org,
-                self._docket,
-                self._usage,
-                self._fleet,
-                now=self._clock.now(),
-                gate=self._name,
-                state_seq=self._ledger.seq,
-            )
-            if decided is None:
-                return
+        while (decided := self._decide(org)) is not None:
             await self._append([], decided)
+        # No await since the last look: whatever is folded from here on finds the org at rest.
+        self._settling.remove(org)
+
+    def _decide(self, org: str) -> GateDecided | None:
+        return decide(
+            org,
+            self._docket,
+            self._usage,
+            self._fleet,
+            now=self._clock.now(),
+            gate=self._name,
+            state_seq=self._ledger.seq,
+        )
+
+    def _compare(self, contract: Contract) -> None:
+        present = self._usage.contracts.get(contract.org)
+        if present is not None and present != contract and contract.version <= present.version:
+            log.error(
+                "the contract file of %s has version %s and differs from version %s in force: it does not take effect",
+                contract.org,
+                contract.version,
+                present.version,
+            )
 
     async def _adopt(self, contract: Contract, pools: list[Pool]) -> bool:
         """One attempt to put a contract and its pools in force; True once they are, as read from the ledger."""
@@ -84,6 +101,7 @@ class Gate:
             org=org,
             gate=self._name,
             through=self._docket.through(org),
+            follows=self._docket.fence_seq(org),
             state_seq=self._ledger.seq,
             now=now,
             contract=None,
@@ -91,7 +109,9 @@ class Gate:
             answers=(),
             orders=(),
         )
-        cause = derive(contract.id, contract.version, self._docket.fence_seq(org))
+        cause = derive(
+            contract.id, contract.version, self._docket.fence_seq(org), self._name, now.isoformat()
+        )
         events = [
             self._pen.event(fact, id=derive(cause, number, fact.org), cause=None, correlation=cause)
             for number, fact in enumerate(facts)
@@ -105,7 +125,7 @@ class Gate:
         Nothing is concluded from an error: whatever happened is read back, and the next round decides on it.
         """
         org = decided.org
-        fence_seq = self._docket.fence_seq(org)
+        fence_seq = decided.follows
         self._attempts += 1
         correlation = decided.answers[0].request if decided.answers else derive("round", org, fence_seq)
         event = self._pen.event(
@@ -139,10 +159,9 @@ class Gate:
             return
 
     async def _raise_alarms(self) -> None:
-        now = self._clock.now()
-        for vm in list(self._fleet.overdue(now)):
-            # The one before may have taken long to store: an order that has ended meanwhile raises no alarm.
-            if self._fleet.vms[vm.org, vm.name] is vm:
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            while (vm := next(self._fleet.overdue(self._clock.now()), None)) is not None:
                 await self._alarm(vm)
 
     async def _alarm(self, vm: Vm) -> None:

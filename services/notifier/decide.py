@@ -6,9 +6,8 @@ from typing import Final
 from events.gate import Answer, ContractRef
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
-from events.sentences import binding, sentence
+from events.sentences import binding, sentence, unit
 from events.stock import StockRequested
-from schemas.capacity import UNITS
 from services.notifier.port import Mail
 
 Wish = ScaleRequested | QuiesceRequested | StockRequested
@@ -62,6 +61,7 @@ def letter(
     granted = (
         f"granted {answer.granted} of {answer.asked} VMs" if answer.granted else f"refused {answer.asked} VMs"
     )
+    where = org if answer.pool is None else f"{org}/{answer.pool}"
     lines = [
         sentence(org, answer, contract),
         "",
@@ -79,7 +79,7 @@ def letter(
     return Mail(
         message_id=message_id(org, answer.request),
         to=to,
-        subject=f"Virtscale {granted} for {org}/{answer.pool}: {answer.code}",
+        subject=f"Virtscale {granted} for {where}: {answer.code}",
         text="\n".join(lines),
     )
 
@@ -88,8 +88,8 @@ def _numbers(answer: Answer) -> list[str]:
     if not answer.evidence:
         return []
     lines = [
-        f"  {UNITS[line.dimension]}: {line.used} in use + {line.reserved} reserved + {line.requested} requested = "
-        f"{line.projected}; cap {line.limit}, quota {line.quota}"
+        f"  {unit(line)}: {line.used} in use + {line.reserved} reserved + {line.requested} requested = "
+        f"{line.projected}; limit {line.limit}" + ("" if line.quota is None else f", quota {line.quota}")
         for line in answer.evidence
     ]
     return [*lines, ""]
@@ -98,13 +98,13 @@ def _numbers(answer: Answer) -> list[str]:
 def _asker(wish: Wish | None) -> str:
     if wish is None:
         return "unknown"
-    if isinstance(wish, ScaleRequested) and wish.sample is not None:
-        sample = wish.sample
-        return (
-            f"the trigger of pool {wish.pool}: {sample.value:g} is above {sample.above:g} at "
-            f"{_moment(sample.observed_at)} for {sample.query}"
-        )
-    return wish.publisher
+    sample = None if isinstance(wish, StockRequested) else wish.sample
+    if sample is None:
+        return wish.publisher
+    return (
+        f"{wish.publisher}, for pool {wish.pool}: {sample.value:g} is above {sample.above:g} at "
+        f"{_moment(sample.observed_at)} for {sample.query}"
+    )
 
 
 def _advice(org: str, answer: Answer, contract: ContractRef | None) -> str:
@@ -112,7 +112,7 @@ def _advice(org: str, answer: Answer, contract: ContractRef | None) -> str:
     if answer.code == "ContractExpired":
         return f"{agreed} is not valid at this time: have it renewed. Until then nothing of {org} can grow."
     line = binding(answer)
-    over = f" by at least {line.projected - line.limit} {UNITS[line.dimension]}" if line is not None else ""
+    over = f" by at least {line.projected - line.limit} {unit(line)}" if line is not None else ""
     return (
         f"ask for less, let pools sleep that are not needed (`virtscale quiesce {org}/POOL N`), or have the quota of "
         f"{agreed} raised{over} in an addendum."

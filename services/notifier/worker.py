@@ -13,6 +13,7 @@ from events.ids import derive
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased
 from events.vault import VaultError
+from schemas.names import shorten
 from services.notifier.decide import ATTEMPT_SECONDS, letter, message_id, pause_seconds
 from services.notifier.metrics import MAILS, TOOK
 from services.notifier.port import Contacts, Mail, Relay, RelayError
@@ -139,7 +140,7 @@ class Notifier:
             requests=(refusal.request,),
             attempts=attempts,
             code=code,
-            text=text,
+            text=shorten(text),
             observed_at=self._clock.now(),
         )
         await self._record(fact, derive("mail.failed", refusal.request), refusal.request)

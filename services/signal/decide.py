@@ -14,7 +14,7 @@ import msgspec
 from events.ids import derive
 from events.person import PersonEraseRequested
 from events.quiesce import QuiesceRequested
-from events.scale import Sample, ScaleRequested
+from events.scale import Origin, Sample, ScaleRequested
 from events.stock import StockRequested
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
@@ -126,6 +126,7 @@ def judge(asked: Asked, usage: Usage, fleet: Fleet, received_at: dt.datetime) ->
                 pool=request.pool,
                 publisher=publisher,
                 key=request.key,
+                origin=_origin(publisher),
                 add=request.add,
                 want=request.want,
                 up_to=request.up_to,
@@ -138,8 +139,10 @@ def judge(asked: Asked, usage: Usage, fleet: Fleet, received_at: dt.datetime) ->
                 pool=request.pool,
                 publisher=publisher,
                 key=request.key,
+                origin=_origin(publisher),
                 count=request.count,
                 received_at=received_at,
+                sample=None,
             )
         case Stock():
             return StockRequested(
@@ -150,6 +153,11 @@ def judge(asked: Asked, usage: Usage, fleet: Fleet, received_at: dt.datetime) ->
                 vms=request.vms,
                 received_at=received_at,
             )
+
+
+def _origin(publisher: str) -> Origin:
+    """Who asks through the intake: people of the platform under their one name, programs under all others."""
+    return "person" if publisher == OPERATOR else "program"
 
 
 def content(fact: RequestFact) -> bytes:
@@ -211,6 +219,7 @@ def triggered(
         pool=pool.name,
         publisher=TRIGGER,
         key=f"{pool.name}@{observed_at.isoformat()}",
+        origin="trigger",
         add=trigger.add,
         want=None,
         up_to=False,

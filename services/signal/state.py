@@ -70,7 +70,7 @@ class Intake:
         """The intake now includes the event."""
         match recorded.fact:
             case ScaleRequested() as fact:
-                if fact.sample is not None:
+                if fact.origin == "trigger":
                     self._triggered_at[fact.org, fact.pool] = fact.received_at
                 self._store(recorded, fact)
             case QuiesceRequested() | StockRequested() | PersonEraseRequested() as fact:

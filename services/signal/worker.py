@@ -10,7 +10,7 @@ import msgspec
 from events.bus.ledger import Ledger
 from events.bus.pen import Pen
 from events.bus.permissions import INTAKE
-from events.bus.port import Bus, BusError, DeniedError, Outgoing
+from events.bus.port import Bus, BusError, DeniedError, Outgoing, UnansweredError
 from events.clock import Clock
 from events.ids import derive
 from events.sentences import sentence
@@ -35,6 +35,7 @@ NOT_KEPT: Final = frozenset({"Overloaded", "LedgerFull"})
 """Nothing is wrong with these messages, and keeping them would add to what is wrong here."""
 
 _SUBJECT_KEPT: Final = 512
+_OPEN_PAUSE_SECONDS: Final = 0.2
 
 log = logging.getLogger("virtscale.signal")
 
@@ -61,7 +62,17 @@ class Signal:
             parts.create_task(self._store.work())
             parts.create_task(self._tell())
             parts.create_task(self._triggers.work())
-            await self._bus.serve(INTAKE, QUEUE, self.answer)
+            await self._open()
+
+    async def _open(self) -> None:
+        """The intake is served; a bus that is away just now is waited for."""
+        while True:
+            try:
+                await self._bus.serve(INTAKE, QUEUE, self.answer)
+                return
+            except UnansweredError as error:
+                log.warning("the intake is not open yet: %s", error)
+                await asyncio.sleep(_OPEN_PAUSE_SECONDS)
 
     async def answer(self, subject: str, payload: bytes) -> bytes:
         """The reply to one intake message: a `Receipt` or a `Rejection`, as JSON."""

@@ -30,8 +30,6 @@ from schemas.names import shorten
 from services.waker.decide import FailureCode
 from services.waker.port import Defined, HostReport
 
-Substrate = Literal["kvm", "tcg", "test"]
-
 PLATFORM: Final = "platform"
 """The org of facts that are nobody's own."""
 
@@ -67,7 +65,7 @@ class Outcomes:
             host=place.name,
             uri=place.uri,
             libvirt_version=report.libvirt_version,
-            substrate=msgspec.convert(place.substrate, Substrate),
+            substrate=place.substrate,
             vcpu=report.vcpu,
             memory_mib=place.memory_mib,
             observed_at=known.observed_at if known is not None else now,

@@ -220,6 +220,7 @@ class Cap(RuleBasedStateMachine):
                     vm=vm,
                     host="h1",
                     reservation=reservation,
+                    asleep_since=None,
                     cause="crashed",
                     found="off",
                     stopped_at=now,

@@ -49,7 +49,7 @@ def pool(name: str = "web", trigger: Trigger | None = None) -> Pool:
 def answer(request: str, seq: int, outcome: Outcome = "refused", code: Code = "CapExceeded") -> Answer:
     evidence = (Evidence("vcpu", 90, 6, 500, 596, 100, 110),) if code == "CapExceeded" else ()
     granted = {"admitted": 2, "partial": 1}.get(outcome, 0)
-    return Answer(request, seq, "web", outcome, code, 500, granted, evidence)
+    return Answer(request, seq, "web", outcome, code, 500, granted, evidence, retry_at=None)
 
 
 class Desk:
@@ -96,6 +96,7 @@ class Desk:
                 org="acme",
                 gate="g1",
                 through=through,
+                follows=0,
                 state_seq=self.server.ledger.last,
                 now=self.clock.now(),
                 contract=REF,

@@ -85,7 +85,7 @@ def test_the_last_to_have_come_is_drained_first() -> None:
     past.quiesce(count=2)
     answer, orders = past.answer()
     assert (answer.outcome, answer.granted) == ("admitted", 2)
-    assert [(type(order), order.vm) for order in orders] == [(DrainOrdered, "web-2"), (DrainOrdered, "web-3")]
+    assert [(type(order), order.vm) for order in orders] == [(DrainOrdered, "web-3"), (DrainOrdered, "web-2")]
 
 
 def test_a_pool_never_shrinks_below_its_minimum() -> None:

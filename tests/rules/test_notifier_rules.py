@@ -17,8 +17,9 @@ def wish(sample: Sample | None = None) -> ScaleRequested:
     return ScaleRequested(
         org="acme",
         pool="web",
-        publisher="shop",
+        publisher="shop" if sample is None else "signal",
         key="k\r\nBcc: all@acme.test",
+        origin="program" if sample is None else "trigger",
         add=500,
         want=None,
         up_to=False,
@@ -66,7 +67,7 @@ def test_a_mail_says_the_numbers_who_asked_when_and_what_to_do() -> None:
 
 def test_a_mail_about_a_trigger_names_the_sample() -> None:
     mail = written(answer(REQUEST, 17), wish(Sample("p99_ms", 312.5, 250.0, EPOCH)))
-    assert "the trigger of pool web: 312.5 is above 250" in mail.text
+    assert "Asked by:  signal, for pool web: 312.5 is above 250" in mail.text
 
 
 def test_a_partial_grant_and_an_expired_contract_have_their_own_words() -> None:

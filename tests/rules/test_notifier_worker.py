@@ -89,6 +89,7 @@ def refuse(desk: Desk, number: int = 1) -> str:
             pool="web",
             publisher="shop",
             key=f"k{number}",
+            origin="program",
             add=500,
             want=None,
             up_to=False,

@@ -189,11 +189,12 @@ class Desk:
                 org="acme",
                 gate="g1",
                 through=1,
+                follows=0,
                 state_seq=1,
                 now=now,
                 contract=ContractRef("acme-2026", 1, 1000),
                 rules="test",
-                answers=(Answer(REQUEST, 1, "web", "refused", "CapExceeded", 500, 0, evidence),),
+                answers=(Answer(REQUEST, 1, "web", "refused", "CapExceeded", 500, 0, evidence, None),),
                 orders=(),
             )
         )

@@ -232,7 +232,7 @@ def add(org: str, name: str) -> int:
                 "publisher": name,
                 "publishes": permit(org, name).publish[0],
                 "inbox": permit(org, name).inbox,
-                "key": str(path),
+                "key": os.path.relpath(path),
             }
         ],
         "table",

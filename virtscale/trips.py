@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
+
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE
 from virtscale.show import Format, say, show
 from virtscale.views import ACTIVATION, ACTIVATIONS_OF, REQUEST, Views
@@ -29,7 +31,11 @@ def show_trip(directory: Path, prefix: str, form: Format) -> int:
     finally:
         base.close()
     if form == "json":
-        show([{**request, "activations": trips} for request in requests] or trips, form)
+        show(
+            [{**request, "evidence": _raw(request["evidence"]), "activations": trips} for request in requests]
+            or trips,
+            form,
+        )
         return EXIT_DONE
     for request in requests:
         say(f"request {request['id']} at sequence {request['seq']}: {request['verb']} {request['asked']}")
@@ -37,3 +43,8 @@ def show_trip(directory: Path, prefix: str, form: Format) -> int:
     if trips:
         show(trips, form, columns=_COLUMNS)
     return EXIT_DONE
+
+
+def _raw(text: object) -> msgspec.Raw | None:
+    """A column that holds JSON, as JSON."""
+    return msgspec.Raw(text.encode()) if isinstance(text, str) else None

@@ -5,20 +5,23 @@ import logging
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import prometheus_client
 
 from events.bus.ledger import Ledger
 from projections.fleet.fold import Fleet
+from projections.fleet.life import STAYING
 from projections.usage.fold import Usage
-from schemas.intake import Receipt, Stock
+from schemas.intake import Stock
 from virtscale import crew
+from virtscale.ask import publish
 from virtscale.world import Ports, Substrate, World
 
 _STOCK_SECONDS: Final = 300.0
+_LOOK_SECONDS: Final = 30.0
 _STATUS_SECONDS: Final = 1.0
 _NEXT: Final = """
 Everything runs. In another terminal, in this directory:
@@ -124,26 +127,55 @@ async def _live(directory: Path, ports: Ports, substrate: Substrate, stock: int,
 
 
 async def _stock(world: World, ledger: Ledger, vms: int, screen: Screen) -> None:
-    """The pool holds its suspended VMs: those it lost with the last stop are booted again."""
-    fleet = ledger.fold(Fleet)
+    """The pool holds its suspended VMs, or the screen says why it holds fewer.
+
+    Guests do not outlive their house: what the ledger last saw asleep is gone when a house starts again. So the
+    request waits until the waker has said so of each, or it would be answered that nothing is missing.
+    """
+    fleet, began = ledger.fold(Fleet), ledger.seq
+
+    def known() -> bool:
+        return ("acme", "web") in fleet.pools and bool(fleet.hosts)
+
+    def looked_at() -> bool:
+        return all(vm.state == "stopped" or vm.since_seq > began for vm in fleet.vms.values())
+
+    if not await _until(lambda: known() and looked_at(), ledger, _LOOK_SECONDS):
+        screen.say("the gate or the waker is slow; see virtscale.log")
     bus = await world.connect("operator")
     try:
-        request = Stock(pool="web", key=f"up-{time.time_ns()}", vms=vms)
-        answer = await bus.ask("in.acme.operator.stock", msgspec.json.encode(request), 10.0)
-        msgspec.json.decode(answer, type=Receipt)
+        request = Stock(pool="web", key=f"up-{time.time_ns()}", vms=vms, wait=True)
+        receipt = await publish(bus, "acme", request)
     finally:
         await bus.close()
-    bell, shown = ledger.bell(), -1
-    async with asyncio.timeout(_STOCK_SECONDS):
-        while True:
-            asleep = len(fleet.members("acme", "web", "quiesced"))
-            awake = fleet.total("acme", "web") - asleep - len(fleet.members("acme", "web", "stopped"))
-            if asleep != shown:
-                screen.say(f"pool acme/web: {asleep} of {vms} VMs booted and suspended")
-                shown = asleep
-            if asleep >= vms or (asleep > 0 and awake == 0):
-                return
-            await bell.wait(_STATUS_SECONDS)
+    if receipt.outcome == "refused":
+        screen.say(f"{receipt.text} Fewer may fit: `virtscale up --stock {max(1, vms // 2)}`.")
+        return
+    shown = -1
+
+    def asleep() -> bool:
+        nonlocal shown
+        count = len(fleet.members("acme", "web", "quiesced"))
+        if count != shown:
+            screen.say(f"pool acme/web: {count} of {vms} VMs booted and suspended")
+            shown = count
+        coming = fleet.count("acme", "web", STAYING | {"suspending"})
+        return count >= vms or (count > 0 and coming == 0)
+
+    if not await _until(asleep, ledger, _STOCK_SECONDS):
+        screen.say(f"the other VMs did not boot within {_STOCK_SECONDS:g} s: see `virtscale vms`")
+
+
+async def _until(condition: Callable[[], bool], ledger: Ledger, seconds: float) -> bool:
+    """Whether the folds said so within the time."""
+    bell = ledger.bell()
+    try:
+        async with asyncio.timeout(seconds):
+            while not condition():
+                await bell.wait(_STATUS_SECONDS)
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _show_status(ledger: Ledger, screen: Screen) -> None:

@@ -31,11 +31,10 @@ def show_trip(directory: Path, prefix: str, form: Format) -> int:
     finally:
         base.close()
     if form == "json":
-        show(
-            [{**request, "evidence": _raw(request["evidence"]), "activations": trips} for request in requests]
-            or trips,
-            form,
-        )
+        asked: list[dict[str, object]] = [
+            {**request, "evidence": _raw(request["evidence"]), "activations": trips} for request in requests
+        ]
+        show(asked or trips, form)
         return EXIT_DONE
     for request in requests:
         say(f"request {request['id']} at sequence {request['seq']}: {request['verb']} {request['asked']}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from events.contract import ContractTookEffect
 from events.envelope import Recorded
+from events.fences import Fences
 from events.gate import Answer, ContractRef, GateDecided
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased, PersonEraseRequested
@@ -49,6 +50,7 @@ class Post:
     """Refusals without a mail and people without an end, folded from the ledger."""
 
     def __init__(self) -> None:
+        self._fences = Fences()
         self._owners: dict[str, str] = {}
         self._open: dict[str, Wish] = {}
         self._unsent: dict[str, Refusal] = {}
@@ -70,7 +72,8 @@ class Post:
             case ScaleRequested() | QuiesceRequested() | StockRequested() as wish:
                 self._open[recorded.id] = wish
             case GateDecided() as decided:
-                self._close(decided, recorded)
+                if self._fences.pass_on(recorded, decided):
+                    self._close(decided, recorded)
             case MailAccepted(requests=requests) | MailFailed(requests=requests):
                 for request in requests:
                     self._unsent.pop(request, None)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from events.envelope import Recorded
+from events.fences import Fences
 from events.gate import Answer, ContractRef, GateDecided
 from events.person import PersonEraseRequested
 from events.quiesce import QuiesceRequested
@@ -45,6 +46,7 @@ class Intake:
     """
 
     def __init__(self) -> None:
+        self._fences = Fences()
         self._requests: OrderedDict[str, Known] = OrderedDict()
         self._answers: OrderedDict[str, Settled] = OrderedDict()
         self._last: dict[str, int] = {}
@@ -75,9 +77,9 @@ class Intake:
                 self._store(recorded, fact)
             case QuiesceRequested() | StockRequested() | PersonEraseRequested() as fact:
                 self._store(recorded, fact)
-            case GateDecided(answers=answers, contract=contract):
-                for answer in answers:
-                    self._answers.setdefault(answer.request, Settled(answer, contract))
+            case GateDecided() as decided:
+                for answer in decided.answers if self._fences.pass_on(recorded, decided) else ():
+                    self._answers.setdefault(answer.request, Settled(answer, decided.contract))
                 while len(self._answers) > MOST_ANSWERS:
                     self._answers.popitem(last=False)
             case _:

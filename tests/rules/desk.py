@@ -59,6 +59,7 @@ class Desk:
         self.clock = VirtualClock(asyncio.get_running_loop())
         self.server = MemoryServer(self.clock.now_ns, dedup_seconds=dedup_seconds, faults=faults)
         self._numbers = itertools.count(1)
+        self._fence = 0
 
     def connect(self, permit: Permit) -> MemoryBus:
         return MemoryBus(self.server, permit)
@@ -90,13 +91,14 @@ class Desk:
             self.write(PoolDefined(org=definition.org, pool=definition.name, definition=definition))
 
     def decide(self, *answers: Answer) -> Ack:
+        """The gate answered, right after its last decision."""
         through = max((one.request_seq for one in answers), default=0)
-        return self.write(
+        ack = self.write(
             GateDecided(
                 org="acme",
                 gate="g1",
                 through=through,
-                follows=0,
+                follows=self._fence,
                 state_seq=self.server.ledger.last,
                 now=self.clock.now(),
                 contract=REF,
@@ -105,6 +107,8 @@ class Desk:
                 orders=(),
             )
         )
+        self._fence = ack.seq
+        return ack
 
     def stored(self) -> list[Stored]:
         return self.server.ledger.messages

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from events.bus.ledger import Ledger
+from events.gate import GateDecided
 from events.ids import derive
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased, PersonEraseRequested
@@ -283,5 +284,21 @@ def test_answers_that_are_no_refusal_send_nothing() -> None:
             await pause(10)
             assert relay.attempts == 0
             assert (accepted(desk), failed(desk)) == ([], [])
+
+    play(scene)
+
+
+def test_a_copy_of_a_decision_sends_no_second_mail() -> None:
+    async def scene() -> None:
+        desk, relay = Desk(), Relay()
+        desk.contract()
+        async with notifier(desk, relay, People()):
+            refuse(desk)
+            await pause(1)
+            assert len(accepted(desk)) == 1
+            (decided,) = desk.facts(GateDecided)
+            desk.write(decided.fact, id=derive("a copy"))
+            await pause(10)
+            assert relay.attempts == 1
 
     play(scene)

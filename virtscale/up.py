@@ -13,7 +13,7 @@ import prometheus_client
 
 from events.bus.ledger import Ledger
 from projections.fleet.fold import Fleet
-from projections.fleet.life import STAYING
+from projections.fleet.life import STAYING, State
 from projections.usage.fold import Usage
 from schemas.intake import Stock
 from virtscale import crew
@@ -23,6 +23,9 @@ from virtscale.world import Ports, Substrate, World
 _STOCK_SECONDS: Final = 300.0
 _LOOK_SECONDS: Final = 30.0
 _STATUS_SECONDS: Final = 1.0
+_COMING: Final[frozenset[State]] = STAYING | frozenset[State]({"suspending"})
+"""States of a VM on its way to sleep in stock."""
+
 _NEXT: Final = """
 Everything runs. In another terminal, in this directory:
 
@@ -159,8 +162,7 @@ async def _stock(world: World, ledger: Ledger, vms: int, screen: Screen) -> None
         if count != shown:
             screen.say(f"pool acme/web: {count} of {vms} VMs booted and suspended")
             shown = count
-        coming = fleet.count("acme", "web", STAYING | {"suspending"})
-        return count >= vms or (count > 0 and coming == 0)
+        return count >= vms or (count > 0 and fleet.count("acme", "web", _COMING) == 0)
 
     if not await _until(asleep, ledger, _STOCK_SECONDS):
         screen.say(f"the other VMs did not boot within {_STOCK_SECONDS:g} s: see `virtscale vms`")

@@ -105,6 +105,10 @@ class Crew:
             stream.seek(max(since, _size(log) - SHOWN_BYTES))
             return stream.read().decode(errors="replace")
 
+    def last_words(self) -> str:
+        """The end of every worker's log, for a failure's message."""
+        return "\n".join(f"--- {name}\n{self.said(name)}" for name in self.names())
+
     async def _spawn(self, member: Member) -> None:
         setpriv = find_program("setpriv")
         assert setpriv is not None

@@ -244,7 +244,7 @@ async def a_house() -> AsyncGenerator[House]:
             await client.stock(VMS)
             await client.until(house.asleep, BOOT_SECONDS, "the pool is not stocked")
         except BaseException as error:
-            error.add_note("\n".join(f"--- {name}\n{crew.said(name)}" for name in crew.names()))
+            error.add_note(crew.last_words())
             raise
         yield house
 

@@ -47,7 +47,11 @@ async def at_work(stack: AsyncExitStack, world: World, *names: str, keep: bool =
     for name in names:
         await crew.start(name.split("-")[0], name=name)
     client = await stack.enter_async_context(a_client(world))
-    await client.until(lambda: (ORG, "web") in client.fleet.pools, 10.0, "no gate works")
+    try:
+        await client.until(lambda: (ORG, "web") in client.fleet.pools, 10.0, "no gate works")
+    except AssertionError as error:
+        error.add_note(crew.last_words())
+        raise
     return crew, client
 
 

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import logging
 import os
+import shutil
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -37,6 +38,9 @@ half is left to everything else."""
 
 MOST_SHIFT: Final = 40_000
 """The highest of the usual ports stays a port, with room for the guests above it."""
+
+LEAST_DISK_MIB: Final = 512
+"""A day of a busy pool and its metrics, with the logs of every part."""
 
 _PUBLISHERS_SECONDS: Final = 0.25  # how often new publishers are looked for
 
@@ -149,6 +153,7 @@ class World:
 
     def _check(self) -> None:
         self._ports.require_free()
+        require_room(self.directory)
         if self._substrate == "test":
             return
         needed = [finding for finding in doctor.findings() if finding.needed]
@@ -289,6 +294,18 @@ async def world(
     """A running world, gone when the block ends."""
     async with World(directory, ports, substrate, say) as running:
         yield running
+
+
+def require_room(directory: Path) -> None:
+    """Raise `lab.disk-full` where the ledger would soon have no room: what is full takes no events at all."""
+    free_mib = shutil.disk_usage(directory).free // 2**20
+    if free_mib < LEAST_DISK_MIB:
+        raise LabError(
+            "lab.disk-full",
+            f"{directory} has {free_mib} MiB free; an installation wants at least {LEAST_DISK_MIB}. Nothing was "
+            f"started; free some, see `du -xhd2 {directory.anchor} | sort -h | tail`, or name another directory in "
+            "VIRTSCALE_HOUSE.",
+        )
 
 
 def _user(directory: str, permit: Permit) -> BusUser:

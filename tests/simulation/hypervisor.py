@@ -59,10 +59,16 @@ class Machine:
         return f"{self.vm}-boot-{self.boot}"
 
 
+class TemplateMissingError(HypervisorError):
+    """There is no such template, and there will be none."""
+
+    code = "TemplateMissing"
+
+
 class Observer(Protocol):
     """Whoever must see everything that really happens."""
 
-    def asked(self, machine: Machine, kind: str) -> str | None:
+    def asked(self, name: str, kind: str) -> str | None:
         """A waker asks something of a domain; the reservation under which it does, if there is one."""
         ...
 
@@ -139,7 +145,7 @@ class Host:
     def break_links(self) -> None:
         """Every connection is gone, and so are the answers to what was asked over it; jobs go on."""
         for link in self._links:
-            link.connected = False
+            link.lose()
         for jobs in self._jobs.values():
             for job in jobs:
                 _refuse(job.answer, HypervisorError("The connection to libvirtd broke.", lost=True))
@@ -227,13 +233,12 @@ class Host:
 
     def asked(self, name: str, kind: str) -> str | None:
         """The reservation under which a waker asks something of a domain."""
-        machine = self.machines.get(name)
-        return self._observer.asked(machine, kind) if machine is not None else None
+        return self._observer.asked(name, kind)
 
     def define(self, definition: Definition) -> Defined:
         """The domain exists."""
         if definition.template in self.missing_templates:
-            raise HypervisorError(f"There is no template {definition.template}.", final=True)
+            raise TemplateMissingError(f"There is no template {definition.template}.", final=True)
         name = domain_name(definition.org, definition.vm)
         machine = self.machines.get(name)
         if machine is None:
@@ -317,6 +322,16 @@ class Link:
     def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:
         """Changes are told while there is a connection."""
         self._changed = changed
+
+    def lose(self) -> None:
+        """The connection is gone, and its owner hears of it."""
+        if self.connected:
+            asyncio.get_running_loop().call_later(0.01, self._tell_lost)
+        self.connected = False
+
+    def _tell_lost(self) -> None:
+        if not self.connected and self._changed is not None:
+            self._changed("", "missing", "")
 
     def hear(self, name: str, state: DomainState, why: str, delay_seconds: float) -> None:
         """A change is on its way to the waker."""

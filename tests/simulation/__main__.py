@@ -1,0 +1,126 @@
+"""Runs seeds: `python -m tests.simulation --seeds 1000 [--first 0]`, or one with `--seed 17 [-v]`.
+
+A seed that breaks a law is printed with what was broken and the command that repeats it; `-v` adds the trace of
+the world and its ledger, line by line. The exit code is 1 when a law was broken, and 130 after Ctrl-C.
+"""
+
+import argparse
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+
+from tests.simulation.run import Run, run
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What one seed came to, small enough to be sent between processes."""
+
+    seed: int
+    faults: tuple[str, ...]
+    events: int
+    kills: int
+    virtual_seconds: float
+
+
+def summary(seed: int) -> Summary:
+    """The seed was run."""
+    done = run(seed)
+    return Summary(seed, done.faults, done.events, done.kills, done.virtual_seconds)
+
+
+def main() -> int:
+    """The seeds of the command line were run; the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=300, help="how many seeds")
+    parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--seed", type=int, help="this one only")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("-v", "--verbose", action="store_true", help="with --seed: the trace and the ledger")
+    arguments = parser.parse_args()
+    if arguments.seed is not None:
+        return one(run(arguments.seed), verbose=arguments.verbose)
+    return many(range(arguments.first, arguments.first + arguments.seeds), arguments.processes)
+
+
+def one(done: Run, *, verbose: bool) -> int:
+    """One seed's story is told."""
+    if verbose:
+        print("\n".join((*done.trace, "", *done.ledger)))
+    print(
+        f"seed {done.seed}: {done.events} events, {done.kills} kills, {done.virtual_seconds:.0f} virtual seconds, "
+        f"trace {done.digest}"
+    )
+    for fault in done.faults:
+        print(f"  {fault}")
+    return 1 if done.faults else 0
+
+
+def many(seeds: range, processes: int) -> int:
+    """Many seeds, side by side; what is done when Ctrl-C comes is told all the same."""
+    began, told = time.monotonic(), time.monotonic()
+    done: list[Summary] = []
+    interrupted = False
+    # A fork starts with the workers imported, and with the hash seed of this process.
+    with multiprocessing.get_context("fork").Pool(processes, _ignore_interrupt, maxtasksperchild=200) as pool:
+        try:
+            for result in pool.imap_unordered(summary, seeds, chunksize=4):
+                done.append(result)
+                if result.faults:
+                    _tell(result)
+                if time.monotonic() - told > (1 if sys.stderr.isatty() else 10):
+                    told = time.monotonic()
+                    _progress(len(done), len(seeds), told - began)
+        except KeyboardInterrupt:
+            interrupted = True
+            pool.terminate()
+    _end_progress()
+    broken = [result for result in done if result.faults]
+    print(
+        f"{len(done)} of {len(seeds)} seeds, {sum(result.events for result in done)} events, "
+        f"{sum(result.kills for result in done)} kills, "
+        f"{sum(result.virtual_seconds for result in done) / 3600:.1f} virtual hours "
+        f"in {time.monotonic() - began:.1f} s: "
+        + (f"laws were broken by {len(broken)} seeds." if broken else "no law was broken.")
+    )
+    if interrupted:
+        return 130
+    return 1 if broken else 0
+
+
+def _tell(result: Summary) -> None:
+    _end_progress()
+    print(f"seed {result.seed} breaks a law:")
+    for fault in result.faults[:5]:
+        print(f"  {fault}")
+    print(f"  to repeat it: make simulate SEED={result.seed} ARGS=-v", flush=True)
+
+
+def _progress(done: int, of: int, seconds: float) -> None:
+    left = seconds / done * (of - done)
+    line = f"{done} of {of} seeds, {done / seconds:.1f} each second, {left:.0f} s left"
+    sys.stderr.write(f"\r{line:<70}" if sys.stderr.isatty() else f"{line}\n")
+    sys.stderr.flush()
+
+
+def _end_progress() -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r" + " " * 70 + "\r")
+
+
+def _ignore_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        # The order of a set of names depends on it: with another one a seed would be another story.
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "tests.simulation", *sys.argv[1:]],
+            {**os.environ, "PYTHONHASHSEED": "0"},
+        )
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""One seed, from the first start of every program to the verdict."""
+
+import asyncio
+import gc
+import hashlib
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from events import envelope
+from events.bus import ledger
+from events.envelope import Recorded
+from tests.simulation.chance import plan_of
+from tests.simulation.clock import DeadlockError, SpinError, VirtualLoop, pause
+from tests.simulation.load import Client
+from tests.simulation.programs import make_task
+from tests.simulation.verdict import judge, unrest
+from tests.simulation.world import World
+
+QUIET_SECONDS: Final = 70.0
+"""Nothing new for this long is rest: the waker compares everything each 60 s."""
+
+MOST_CALM_SECONDS: Final = 1_500.0
+"""A world that has not come to rest by then never will."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What became of one seed."""
+
+    seed: int
+    faults: tuple[str, ...]
+    """Laws that were broken, one sentence each; empty is good."""
+    events: int
+    kills: int
+    virtual_seconds: float
+    turns: int
+    digest: str
+    """Of the trace: two runs of one seed have the same."""
+    trace: tuple[str, ...]
+    ledger: tuple[str, ...]
+
+
+def run(seed: int) -> Run:
+    """The world of this seed lived, and was judged."""
+    loop = VirtualLoop()
+    loop.set_task_factory(make_task)
+    world = World(plan_of(seed), loop)
+    faults: list[str] = []
+    with _silence(), _quick():
+        try:
+            loop.run_until_complete(_story(world, faults))
+        except (DeadlockError, SpinError) as error:
+            faults.append(str(error))
+        else:
+            faults.extend(judge(world))
+        finally:
+            lived = loop.time()
+            loop.run_until_complete(_end(world))
+            loop.end()
+    digest = hashlib.sha256("\n".join(world.trace).encode()).hexdigest()[:16]
+    return Run(
+        seed=seed,
+        faults=tuple(dict.fromkeys(faults)),
+        events=len(world.truth.stored),
+        kills=sum(program.lives - 1 for program in world.programs),
+        virtual_seconds=lived,
+        turns=loop.turns,
+        digest=digest,
+        trace=tuple(world.trace),
+        ledger=tuple(f"{one.seq} {one.subject} {one.payload.decode()}" for one in world.truth.stored),
+    )
+
+
+async def _story(world: World, faults: list[str]) -> None:
+    """Everything starts, goes wrong for a while, and comes to rest."""
+    loop = asyncio.get_running_loop()
+    for program in world.programs:
+        program.start()
+    torment = asyncio.create_task(world.torment())
+    asking = [asyncio.create_task(_ask(world, client)) for client in world.clients]
+    while loop.time() < world.plan.chaos_seconds and not _over(world):
+        await pause(5.0)
+    _calm(world)
+    await asyncio.wait(asking, timeout=120.0)
+    began, grown_at, length = loop.time(), loop.time(), len(world.truth.stored)
+    while True:
+        await pause(5.0)
+        if _over(world):
+            break
+        if len(world.truth.stored) != length:
+            grown_at, length = loop.time(), len(world.truth.stored)
+        left = list(unrest(world))
+        if not left and loop.time() - grown_at >= QUIET_SECONDS:
+            break
+        if loop.time() - began > MOST_CALM_SECONDS:
+            faults.extend(left or ["The ledger grows and grows."])
+            break
+    torment.cancel()
+
+
+def _over(world: World) -> bool:
+    """There is nothing more to learn: a law is broken, or a program ended by itself."""
+    return bool(world.truth.broken) or any(program.crashes for program in world.programs)
+
+
+async def _end(world: World) -> None:
+    """Everything that still lives is killed."""
+    world.weather.calm = True
+    for program in world.programs:
+        if program.life is not None:
+            program.life.end()
+
+
+async def _ask(world: World, client: Client) -> None:
+    await pause(1.0)
+    if client.publisher == "operator":
+        await client.stock_up(client.chance.rng.randrange(2, 5))
+    await client.keep_asking(world.plan.chaos_seconds, client.chance.rng.choice((6.0, 12.0, 30.0)))
+
+
+def _calm(world: World) -> None:
+    """No fault strikes any more, and whatever is down comes up."""
+    world.note("calm")
+    world.weather.calm = True
+    world.server.start()
+    world.balancer.up = True
+    world.gauges.load = 0.0
+    for host in world.hosts:
+        if not host.up:
+            host.start_libvirtd()
+
+
+@contextmanager
+def _quick() -> Generator[None]:
+    """A line of the ledger is decoded once for all who read it, and nobody collects garbage meanwhile.
+
+    Events are frozen, so that sharing them changes nothing; `verdict` decodes and encodes each once more.
+    """
+    decoded: dict[int, tuple[bytes, Recorded]] = {}
+
+    def read(seq: int, stored_ns: int, payload: bytes, *more: Any) -> Recorded:
+        known = decoded.get(seq)
+        if known is None or known[0] is not payload:
+            known = decoded[seq] = payload, envelope.read(seq, stored_ns, payload, *more)
+        return known[1]
+
+    before, collecting = ledger.read, gc.isenabled()
+    ledger.read = read
+    gc.disable()
+    try:
+        yield
+    finally:
+        ledger.read = before
+        if collecting:
+            gc.enable()
+
+
+@contextmanager
+def _silence() -> Generator[None]:
+    """Workers say what goes wrong, and here everything does."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

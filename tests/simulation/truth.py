@@ -1,0 +1,207 @@
+"""What is really so, at every instant: the ledger as it is stored, the domains as they run, and the laws over both."""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from events.bus.port import Stored
+from events.contract import ContractTookEffect
+from events.envelope import Recorded, read
+from events.gate import BootOrdered, DrainOrdered, GateDecided, WakeOrdered
+from events.vm import VmDrained
+from projections.fleet.fold import Fleet
+from projections.usage.fold import Usage
+from schemas.capacity import ENFORCED, NOTHING, Capacity
+from services.gate.state import Docket
+from services.waker.port import DomainState, owner
+from tests.simulation.hypervisor import By, Host, Machine
+
+CLOCKS_APART: Final = dt.timedelta(seconds=4.5)
+"""The clocks of two programs differ by 4 s at most in these worlds, and a call takes a moment."""
+
+
+@dataclass(slots=True)
+class _Rise:
+    """What was done to a domain under one reservation."""
+
+    woken: int = 0
+    put_to_sleep_since: bool = False
+
+
+@dataclass(slots=True)
+class Truth:
+    """Sees each event as it is stored and each domain as it changes, before anybody else, and judges.
+
+    `note` tells the trace. A law that is broken is kept in `broken`, for an exception would only be swallowed by
+    whoever happens to be running.
+    """
+
+    note: Callable[[str], None]
+    now: Callable[[], dt.datetime]
+    hosts: dict[str, Host] = field(default_factory=dict)
+    lines: list[Recorded] = field(default_factory=list)
+    stored: list[Stored] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
+    usage: Usage = field(default_factory=Usage)
+    fleet: Fleet = field(default_factory=Fleet)
+    docket: Docket = field(default_factory=Docket)
+    rises: dict[str, _Rise] = field(default_factory=dict)
+    tolerated: dict[str, Capacity] = field(default_factory=dict)
+    """What an org held when its contract was lowered beneath that: it may stay."""
+    begin_by: dict[str, dt.datetime] = field(default_factory=dict)
+    """Until when each reservation's effect had to begin, by the clock of the gate that decided."""
+    drains: dict[str, dt.datetime] = field(default_factory=dict)
+    """When each drain's time is over, by the same clock."""
+    stray_since: dict[str, int] = field(default_factory=dict)
+    """The event that told of an org's stray, as long as it has one."""
+
+    def breaks(self, sentence: str) -> None:
+        """A law is broken."""
+        self.note(f"BROKEN: {sentence}")
+        self.broken.append(sentence)
+
+    # -------------------------------------------------------------------------------------------------- the ledger
+
+    def append(self, stored: Stored) -> None:
+        """The event is in the ledger."""
+        if stored.seq != len(self.stored) + 1:
+            self.breaks(f"The ledger goes from {len(self.stored)} to {stored.seq}.")
+        self.stored.append(stored)
+        line = read(stored.seq, stored.stored_ns, stored.payload)
+        self.lines.append(line)
+        for fold in (self.usage, self.fleet, self.docket):
+            fold.apply(line)
+        self.note(f"#{line.seq} {line.type} {_short(line)}")
+        match line.fact:
+            case ContractTookEffect(org=org):
+                self.tolerated[org] = self._admitted(org)
+            case GateDecided() as decided:
+                self._decided(decided, line.seq)
+            case VmDrained(vm=vm, drain=drain, sessions_cut=cut, drained_at=drained_at) if cut:
+                if drained_at < self.drains[drain] - CLOCKS_APART:
+                    self.breaks(
+                        f"{vm} was cut off from {cut} sessions at {drained_at}, before its time was over."
+                    )
+            case _:
+                pass
+        if not self.usage.strays(line.fact.org):
+            self.stray_since.pop(line.fact.org, None)
+        else:
+            self.stray_since.setdefault(line.fact.org, line.seq)
+        self._all_counted(f"after #{line.seq} {line.type}")
+
+    def _decided(self, decided: GateDecided, seq: int) -> None:
+        org, grows = decided.org, False
+        for order in decided.orders:
+            if isinstance(order, WakeOrdered | BootOrdered):
+                grows = True
+                self.begin_by[order.id] = order.begin_by
+            elif isinstance(order, DrainOrdered):
+                self.drains[order.id] = decided.now + dt.timedelta(seconds=order.drain_seconds)
+        if grows:
+            self._within(org, self._admitted(org), "admitted", seq)
+            if decided.state_seq >= self.stray_since.get(org, decided.state_seq + 1):
+                self.breaks(
+                    f"Org {org} grew at #{seq}, and a stray was known since #{self.stray_since[org]}."
+                )
+
+    def _admitted(self, org: str) -> Capacity:
+        held = (one for (owner, _), one in self.usage.holdings.items() if owner == org and not one.stray)
+        return sum((one.size.compute for one in held), NOTHING)
+
+    def _within(self, org: str, amount: Capacity, what: str, seq: int) -> None:
+        contract = self.usage.contracts.get(org)
+        limit = contract.limit if contract is not None else NOTHING
+        for dimension in ENFORCED:
+            if amount.of(dimension) > limit.of(dimension):
+                self.breaks(
+                    f"Org {org} has {amount.of(dimension)} {dimension} {what}, past its limit of "
+                    f"{limit.of(dimension)}, at #{seq}."
+                )
+
+    # ------------------------------------------------------------------------------------------------- the domains
+
+    def machines(self) -> list[Machine]:
+        """Every domain there is."""
+        return [one for host in self.hosts.values() for one in host.machines.values()]
+
+    def asked(self, name: str, kind: str) -> str | None:
+        """Under which reservation a waker asks this now; after its deadline nobody is woken any more."""
+        key = owner(name)
+        vm = self.fleet.vms.get(key) if key is not None else None
+        reservation = vm.reservation if vm is not None else None
+        begin_by = self.begin_by.get(reservation or "")
+        if kind in {"start", "resume"} and begin_by is not None and self.now() > begin_by + CLOCKS_APART:
+            self.breaks(f"{name} was to {kind} at {self.now()}, and that had to begin by {begin_by}.")
+        return reservation
+
+    def changed(self, machine: Machine, old: DomainState, by: By, why: str, reservation: str | None) -> None:
+        """The domain is in another state, and every law still holds."""
+        self.note(f"{machine.name} {old} -> {machine.state} ({why}, by {by})")
+        if machine.state == "running" and by == "waker":
+            self._woken(machine, reservation)
+        elif old == "running":
+            vm = self.fleet.vms.get((machine.org, machine.vm))
+            rise = self.rises.get(vm.reservation) if vm is not None and vm.reservation is not None else None
+            if rise is not None:
+                rise.put_to_sleep_since = by == "waker"
+        self._all_counted(f"when {machine.name} became {machine.state}")
+        self._what_runs_is_within(machine.org)
+
+    def _woken(self, machine: Machine, reservation: str | None) -> None:
+        vm = self.fleet.vms.get((machine.org, machine.vm))
+        if reservation is None or vm is None:
+            self.breaks(f"{machine.name} was woken without an order.")
+            return
+        if vm.reservation != reservation:
+            self.breaks(
+                f"{machine.name} was woken under {reservation[:8]}, which had ended: "
+                f"now {(vm.reservation or 'nothing')[:8]} holds."
+            )
+        rise = self.rises.setdefault(reservation, _Rise())
+        if rise.woken and rise.put_to_sleep_since:
+            self.breaks(f"{machine.name} was woken {rise.woken + 1} times under {reservation[:8]}.")
+        rise.woken += 1
+        rise.put_to_sleep_since = False
+
+    def _all_counted(self, when: str) -> None:
+        """Whatever runs is counted, unless somebody outside woke it and the ledger does not know yet."""
+        for machine in self.machines():
+            counted = (machine.org, machine.vm) in self.usage.holdings
+            if machine.state == "running" and not machine.stray and not counted:
+                self.breaks(f"{machine.name} runs and is not counted, {when}.")
+
+    def _what_runs_is_within(self, org: str) -> None:
+        running = sum(
+            (
+                machine.size.compute
+                for machine in self.machines()
+                if machine.org == org and machine.state == "running" and not self._is_stray(machine)
+            ),
+            NOTHING,
+        )
+        tolerated = self.tolerated.get(org, NOTHING)
+        contract = self.usage.contracts.get(org)
+        limit = contract.limit if contract is not None else NOTHING
+        if any(running.of(one) > max(limit.of(one), tolerated.of(one)) for one in ENFORCED):
+            self._within(org, running, "running", len(self.stored))
+
+    def _is_stray(self, machine: Machine) -> bool:
+        holding = self.usage.holdings.get((machine.org, machine.vm))
+        return holding.stray if holding is not None else machine.stray
+
+
+def _short(line: Recorded) -> str:
+    fact = line.fact
+    if isinstance(fact, GateDecided):
+        answers = ", ".join(f"{one.outcome} {one.code} {one.granted}/{one.asked}" for one in fact.answers)
+        orders = ", ".join(f"{type(order).__name__} {order.vm}" for order in fact.orders)
+        return f"{fact.org} by {fact.gate} through {fact.through} at {fact.state_seq}: [{answers}] [{orders}]"
+    named = (
+        f"{name}={getattr(fact, name)}"
+        for name in ("vm", "host", "pool", "code", "found", "cause")
+        if hasattr(fact, name)
+    )
+    held = getattr(fact, "reservation", None)
+    return f"{fact.org} {' '.join(named)} {f'under {held[:8]}' if held else ''}"

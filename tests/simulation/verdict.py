@@ -1,0 +1,257 @@
+"""What must be so once the faults have stopped and everything has come to rest, and what must be so of the past."""
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from events.envelope import SUBJECTS, Recorded, address
+from events.gate import Answer, GateDecided
+from events.mail import MailAccepted, MailFailed
+from events.quiesce import QuiesceRequested
+from events.scale import ScaleRequested
+from events.stock import StockRequested
+from projections.fleet.fold import Fleet, Vm
+from projections.fleet.life import ASLEEP, UNDER_ORDER
+from projections.usage.fold import Usage
+from schemas.intake import VERBS, Receipt
+from services.announcer.port import backend_name
+from services.gate.decide import decide
+from services.gate.state import Docket
+from tests.simulation.load import WRONG
+from tests.simulation.world import World
+
+MAILED = frozenset({"CapExceeded", "ContractExpired"})
+
+
+def unrest(world: World) -> Iterator[str]:
+    """What is not yet settled, one sentence each."""
+    truth, fleet = world.truth, world.truth.fleet
+    for program in world.programs:
+        ledger = world.ledgers.get(program.name)
+        if program.life is None or ledger is None or ledger.seq != len(truth.stored):
+            yield f"{program.name} has not read the whole ledger."
+    for org in truth.docket.waiting():
+        yield f"Org {org} has unanswered requests."
+    for org in fleet.needing():
+        for vm in fleet.attention(org):
+            yield f"{vm.name} is {vm.state} and waits for the gate."
+    for vm in fleet.vms.values():
+        yield from _of_vm(world, vm)
+    for machine in truth.machines():
+        if machine.state == "running" and (machine.org, machine.vm) not in truth.usage.holdings:
+            yield f"{machine.name} runs and the ledger does not know."
+    yield from _of_mails(world)
+    yield from _of_balancer(world)
+
+
+def _of_vm(world: World, vm: Vm) -> Iterator[str]:
+    if vm.state in UNDER_ORDER:
+        yield f"{vm.org}/{vm.name} is {vm.state} under {vm.order}, without an outcome."
+    if (vm.reservation is None) != (vm.state in ASLEEP):
+        yield f"{vm.org}/{vm.name} is {vm.state} and holds {vm.reservation}."
+    held = world.truth.usage.holdings.get((vm.org, vm.name))
+    if (held.reservation if held else None) != vm.reservation:
+        yield f"{vm.org}/{vm.name} holds {vm.reservation} in the fleet and {held} in usage."
+    running = any(
+        (one.org, one.vm, one.host) == (vm.org, vm.name, vm.host) and one.state == "running"
+        for one in world.truth.machines()
+    )
+    if running != (vm.reservation is not None):
+        yield f"{vm.org}/{vm.name} is {vm.state} in the ledger and {'runs' if running else 'does not run'}."
+    if vm.reservation is not None and not vm.proven:
+        yield f"{vm.org}/{vm.name} is {vm.state} and its waker never said that it runs."
+
+
+def _refusals(world: World) -> Iterator[Answer]:
+    for line in world.truth.lines:
+        if isinstance(line.fact, GateDecided):
+            for answer in line.fact.answers:
+                if answer.outcome in {"refused", "partial"} and answer.code in MAILED:
+                    yield answer
+
+
+def _of_mails(world: World) -> Iterator[str]:
+    told = {
+        request
+        for line in world.truth.lines
+        if isinstance(line.fact, MailAccepted | MailFailed)
+        for request in line.fact.requests
+    }
+    for answer in _refusals(world):
+        if answer.request not in told:
+            yield f"The refusal of {answer.request} is in no mail."
+
+
+def _of_balancer(world: World) -> Iterator[str]:
+    serving = {
+        (backend_name(vm.org, vm.pool), vm.name): vm.address
+        for vm in world.truth.fleet.vms.values()
+        if vm.state == "serving"
+    }
+    ready = {at: one.address for at, one in world.balancer.live.items() if one.state == "ready"}
+    if serving != ready:
+        yield f"Serving are {sorted(serving.items())}, and the load balancer sends work to {sorted(ready.items())}."
+
+
+# --------------------------------------------------------------------------------------------------------- the past
+
+
+def judge(world: World) -> Iterator[str]:
+    """What is wrong with the whole story, one sentence each."""
+    yield from world.truth.broken
+    for program in world.programs:
+        yield from program.crashes
+    yield from _requests(world)
+    yield from _receipts(world)
+    yield from _mails(world)
+    yield from _folds(world)
+    yield from _decisions(world)
+    yield from _lines(world)
+
+
+def _requests(world: World) -> Iterator[str]:
+    lines = world.truth.lines
+    wishes = [
+        line for line in lines if isinstance(line.fact, ScaleRequested | QuiesceRequested | StockRequested)
+    ]
+    for id_, times in Counter(line.id for line in wishes).items():
+        if times > 1:
+            yield f"Request {id_} is in the ledger {times} times."
+    answers = Counter(
+        (line.fact.org, answer.request_seq, answer.request)
+        for line in lines
+        if isinstance(line.fact, GateDecided)
+        for answer in line.fact.answers
+    )
+    for line in wishes:
+        times = answers.pop((line.fact.org, line.seq, line.id), 0)
+        if times != 1:
+            yield f"Request {line.id} at #{line.seq} was answered {times} times."
+    for foreign in answers:
+        yield f"An answer was given to {foreign}, which nobody asked."
+
+
+def _receipts(world: World) -> Iterator[str]:
+    answered = {
+        answer.request: answer
+        for line in world.truth.lines
+        if isinstance(line.fact, GateDecided)
+        for answer in line.fact.answers
+    }
+    for client in world.clients:
+        for asked in client.asked:
+            if not isinstance(asked.answer, Receipt):
+                continue
+            if (asked.verb, asked.payload) in WRONG:
+                yield f"{asked.payload[:60]!r} was accepted."
+                continue
+            receipt = asked.answer
+            line = world.truth.lines[receipt.seq - 1] if receipt.seq <= len(world.truth.lines) else None
+            if line is None or line.id != receipt.id:
+                yield f"A receipt says #{receipt.seq}, and there stands {line.id if line else 'nothing'}."
+                continue
+            yield from _same(asked.verb, asked.payload, line)
+            if receipt.outcome is not None:
+                answer = answered.get(receipt.id)
+                if answer is None or (answer.outcome, answer.granted) != (receipt.outcome, receipt.granted):
+                    yield f"A client was told {receipt.outcome} about {receipt.id}; decided was {answer}."
+
+
+def _same(verb: str, payload: bytes, line: Recorded) -> Iterator[str]:
+    asked = msgspec.json.decode(payload, type=VERBS[verb])
+    for name in ("pool", "key", "add", "want", "count", "vms"):
+        if getattr(asked, name, None) != getattr(line.fact, name, None):
+            yield f"#{line.seq} says {line.fact}, and what was accepted for it is {asked}."
+            return
+
+
+def _mails(world: World) -> Iterator[str]:
+    for line in world.truth.lines:
+        if isinstance(line.fact, MailAccepted) and line.fact.message_id not in world.relay.taken:
+            yield f"#{line.seq} says that {line.fact.message_id} was accepted, and the relay never saw it."
+
+
+def _folds(world: World) -> Iterator[str]:
+    """A fold's copy in the middle, gone on with, is the whole; so is the one of every program that lives."""
+    lines = world.truth.lines
+    whole: dict[Any, Any] = {Usage: world.truth.usage, Fleet: world.truth.fleet, Docket: world.truth.docket}
+    cut = len(lines) // 2
+    for kind, expected in whole.items():
+        prefix = kind()
+        for line in lines[:cut]:
+            prefix.apply(line)
+        rest = copy.deepcopy(prefix)
+        for line in lines[cut:]:
+            rest.apply(line)
+        if _state(rest) != _state(expected):
+            yield f"{kind.__name__}: a prefix and the rest are not the whole."
+    for name, ledger in world.ledgers.items():
+        for kind, fold in ledger._folds.items():
+            fresh = whole.get(kind)
+            if fresh is None:
+                fresh = kind()
+                for line in lines:
+                    fresh.apply(line)
+                whole[kind] = fresh
+            if _state(fold) != _state(fresh):
+                yield f"{name}: its live {kind.__name__} is not the one that its ledger gives."
+
+
+def _decisions(world: World) -> Iterator[str]:
+    """Each decision follows the one before, and is made again from the ledger up to what it had folded."""
+    for org in world.orgs:
+        usage, fleet, docket, seq = Usage(), Fleet(), Docket(), 0
+        last = 0
+        for line in world.truth.lines:
+            fact = line.fact
+            if not isinstance(fact, GateDecided) or fact.org != org:
+                continue
+            if fact.follows != last:
+                yield f"Decision #{line.seq} about {org} follows #{fact.follows}, and the one before is #{last}."
+                return
+            last = line.seq
+            if not fact.answers and not fact.orders:
+                continue
+            for past in world.truth.lines[seq : fact.state_seq]:
+                for fold in (usage, fleet, docket):
+                    fold.apply(past)
+            seq = fact.state_seq
+            again = decide(org, docket, usage, fleet, now=fact.now, gate=fact.gate, state_seq=seq)
+            if again != fact:
+                yield f"Decision #{line.seq} is not what the rules say at #{seq}: {fact} is not {again}."
+                return
+
+
+def _state(value: Any) -> Any:
+    """A fold as plain values that can be compared."""
+    if isinstance(value, dict):
+        return {key: _state(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_state(one) for one in value]
+    if isinstance(value, msgspec.Struct | str | int | float | None):
+        return value
+    if hasattr(value, "__dict__"):
+        return {name: _state(one) for name, one in vars(value).items()}
+    if hasattr(value, "__slots__"):
+        return {name: _state(getattr(value, name)) for name in value.__slots__ if hasattr(value, name)}
+    return value
+
+
+def _lines(world: World) -> Iterator[str]:
+    """Each event is written again to the very bytes that stand in the ledger, on the subject where it stands."""
+    for stored, line in zip(world.truth.stored, world.truth.lines, strict=True):
+        again = address(
+            line.fact,
+            writer=line.writer,
+            id=line.id,
+            time=line.time,
+            cause=line.cause,
+            correlation=line.correlation,
+        )
+        if (again.subject, again.id, again.payload) != (stored.subject, stored.id, stored.payload):
+            yield f"#{stored.seq} is not written as it is read: {stored.subject}."
+        if not stored.subject.startswith(SUBJECTS.removesuffix(">")):
+            yield f"#{stored.seq} stands on {stored.subject}."

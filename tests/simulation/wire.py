@@ -1,0 +1,99 @@
+"""The bus of a world: appends that are lost, doubled or stored when nobody expects it, tails in disorder."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from events.bus.faults import Delivery, Passage
+from events.bus.memory import MemoryBus, MemoryServer
+from events.bus.permissions import Permit
+from events.bus.port import Ack, BusError, Outgoing, Stored, UnansweredError
+from tests.simulation.chance import Chance, Plan
+
+
+class Trouble:
+    """What the wire does to messages; `events.bus.faults.Faults`."""
+
+    def __init__(self, plan: Plan, chance: Chance) -> None:
+        self._plan = plan
+        self._chance = chance
+
+    def before(self, name: str, messages: Sequence[Outgoing]) -> Passage:
+        """An append's fate."""
+        plan, chance = self._plan, self._chance
+        there, back = chance.seconds(0.0002, 0.002), chance.seconds(0.0001, 0.001)
+        # A broken connection is known at once, a lost message after the client's own timeout.
+        patience = 0.0 if chance.rng.random() < 0.5 else None
+        if chance.strikes(plan.request_lost):
+            return Passage("request-lost", patience_seconds=patience)
+        if chance.strikes(plan.ack_lost):
+            return Passage("ack-lost", request_seconds=there, patience_seconds=patience)
+        if chance.strikes(plan.stored_late):
+            late = chance.seconds(0.0, 45.0)
+            return Passage("stored-late", late_seconds=late, patience_seconds=patience)
+        if chance.strikes(plan.append_slow):
+            there, back = chance.seconds(0.0, 4.0), chance.seconds(0.0, 4.0)
+        return Passage(request_seconds=there, ack_seconds=back)
+
+    def after(self, name: str, messages: Sequence[Outgoing], answer: Ack | BusError) -> None:
+        """Kills strike elsewhere."""
+
+    def deliver(self, name: str, group: tuple[Stored, ...]) -> Sequence[Delivery]:
+        """A group's way to one reader."""
+        plan, chance = self._plan, self._chance
+        messages = list(group)
+        if chance.strikes(plan.tail_dropped):
+            return ()
+        if len(messages) > 1 and chance.strikes(plan.tail_reordered):
+            chance.rng.shuffle(messages)
+        delay = chance.seconds(0.0002, 0.002)
+        if chance.strikes(plan.tail_delayed):
+            delay = chance.seconds(0.0, 3.0)
+        deliveries = [Delivery(tuple(messages), delay)]
+        if chance.strikes(plan.tail_duplicated):
+            deliveries.append(Delivery(tuple(messages), chance.seconds(0.0, 3.0)))
+        return deliveries
+
+
+class WatchedServer(MemoryServer):
+    """A server that tells what it stores, in order, before anybody else hears of it."""
+
+    stored: Callable[[Stored], None] | None = None
+
+    def put(self, messages: Sequence[Outgoing], *, batch: bool) -> Ack:
+        """The messages are stored, and told."""
+        before = self.ledger.last
+        ack = super().put(messages, batch=batch)
+        if self.stored is not None:
+            for message in self.ledger.read(before + 1, self.ledger.last):
+                self.stored(message)
+        return ack
+
+
+class Connection(MemoryBus):
+    """One program's connection; questions may go unanswered too."""
+
+    def __init__(
+        self, server: MemoryServer, permit: Permit, plan: Plan, chance: Chance, **named: Any
+    ) -> None:
+        super().__init__(server, permit, **named)
+        self._plan = plan
+        self._chance = chance
+
+    async def last(self) -> int:
+        """The ledger's last sequence."""
+        self._trouble()
+        return await super().last()
+
+    async def last_on(self, subject: str) -> Stored | None:
+        """The last message on a subject."""
+        self._trouble()
+        return await super().last_on(subject)
+
+    async def read(self, first: int, last: int) -> list[Stored]:
+        """Messages by sequence."""
+        self._trouble()
+        return await super().read(first, last)
+
+    def _trouble(self) -> None:
+        if self._chance.strikes(self._plan.read_fails):
+            raise UnansweredError("The question was lost.")

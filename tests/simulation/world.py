@@ -1,0 +1,308 @@
+"""One world: the bus, the hosts, their neighbours, and every worker as it is, each in a process that may die."""
+
+import asyncio
+import datetime as dt
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from events.bus import permissions
+from events.bus.ledger import Ledger
+from events.bus.permissions import Permit
+from schemas.capacity import Capacity, Size
+from schemas.contract import Contract, Person
+from schemas.house import HostPlace
+from schemas.pool import Pool, Trigger
+from services.announcer.worker import Announcer
+from services.gate.worker import Gate
+from services.notifier.worker import Notifier
+from services.prober.worker import Prober
+from services.signal.worker import Signal
+from services.waker.worker import Waker
+from tests.simulation.chance import Chance, Plan, Weather
+from tests.simulation.clock import EPOCH, VirtualClock, pause
+from tests.simulation.hypervisor import Host, Machine
+from tests.simulation.load import Client
+from tests.simulation.neighbours import Balancer, Gauges, Network, People, Relay
+from tests.simulation.programs import Grim, Life, Program
+from tests.simulation.truth import Truth
+from tests.simulation.wire import Connection, Trouble, WatchedServer
+
+ORGS: Final = ("acme", "zeta")
+SIZES: Final = (
+    Size(name="small", vcpu=1, memory_mib=256),
+    Size(name="medium", vcpu=2, memory_mib=512),
+    Size(name="large", vcpu=3, memory_mib=512),
+)
+
+
+class World:
+    """Everything that one seed makes, before anything has happened."""
+
+    def __init__(self, plan: Plan, loop: asyncio.AbstractEventLoop) -> None:
+        self.plan = plan
+        self.weather = Weather()
+        self.trace: list[str] = []
+        self._loop = loop
+        self.truth = Truth(self.note, VirtualClock(loop).now)
+        chance = self.chance("setting")
+        self.server = WatchedServer(
+            VirtualClock(loop).now_ns,
+            dedup_seconds=600.0 if plan.dedup else 0.0,
+            faults=Trouble(plan, self.chance("wire")),
+        )
+        self.server.stored = self.truth.append
+        self.orgs = ORGS[: plan.orgs]
+        self.pools = [self._pool(org, name, chance) for org in self.orgs for name in self._pool_names()]
+        self.contracts = [self._contract(org, chance) for org in self.orgs]
+        self.amended = [self._amend(contract, chance) for contract in self.contracts]
+        self.hosts = [self._host(number, chance) for number in range(1, plan.hosts + 1)]
+        self.memory_mib = chance.rng.choice((3072, 8192, 65536))
+        self.balancer = Balancer(plan, self.chance("balancer"))
+        self.relay = Relay(plan, self.chance("relay"))
+        self.people = People({f"{org}-owner": f"owner@{org}.example" for org in self.orgs})
+        self.gauges = Gauges(plan, self.chance("gauges"))
+        self.network = Network(self.hosts, plan, self.chance("network"))
+        self.ledgers: dict[str, Ledger] = {}
+        grim = Grim(plan, self.chance("grim"))
+        self.programs = [
+            Program(name, main, grim, self.weather, self.note) for name, main in self._mains().items()
+        ]
+        self.clients = [self._client(org, name) for org in self.orgs for name in ("shop", "operator")]
+
+    def chance(self, part: str) -> Chance:
+        """A part's own stream of chance."""
+        return Chance(self.plan.seed, part, self.weather)
+
+    def note(self, text: str) -> None:
+        """One line of the trace, with the virtual time."""
+        self.trace.append(f"{self._loop.time():11.4f} {text}")
+
+    # ------------------------------------------------------------------------------------------------- the setting
+
+    def _pool_names(self) -> tuple[str, ...]:
+        return ("web", "jobs") if self.plan.orgs == 1 else ("web",)
+
+    def _pool(self, org: str, name: str, chance: Chance) -> Pool:
+        rng = chance.rng
+        trigger = Trigger(query="load", above=0.8, samples=2, add=1) if rng.random() < 0.3 else None
+        return Pool(
+            org=org,
+            name=name,
+            size=rng.choice(SIZES),
+            template="tiny",
+            min_vms=rng.choice((0, 0, 1)),
+            max_vms=rng.choice((4, 6, 100)),
+            cooldown_seconds=30,
+            drain_seconds=rng.choice((1, 5, 20)),
+            readiness_seconds=rng.choice((5, 20)),
+            order_seconds=rng.choice((5, 20, 60)),
+            boot_seconds=rng.choice((20, 60)),
+            trigger=trigger,
+        )
+
+    def _contract(self, org: str, chance: Chance) -> Contract:
+        # Some contracts run out while the world is at work.
+        ends = chance.rng.choice((86_400.0, 86_400.0, 86_400.0, self.plan.chaos_seconds / 2))
+        return Contract(
+            format=1,
+            id=f"{org}-2026",
+            version=1,
+            org=org,
+            quota=Capacity(vcpu=chance.rng.choice((4, 6, 9)), memory_mib=1 << 16),
+            allowance_bp=chance.rng.choice((500, 1000, 2000)),
+            warm_reserve_bp=500,
+            price_eur_cents_month=0,
+            owner=Person(person=f"{org}-owner", commitment="0" * 64),
+            technical=(),
+            valid_from=EPOCH - dt.timedelta(days=1),
+            valid_until=EPOCH + dt.timedelta(seconds=ends),
+        )
+
+    def _amend(self, contract: Contract, chance: Chance) -> Contract:
+        """What the gates find in their files after half of the time; the old one in most worlds."""
+        vcpu = chance.rng.choice((None, None, None, 2, 5, 12))
+        if vcpu is None:
+            return contract
+        return replace(contract, version=2, quota=Capacity(vcpu=vcpu, memory_mib=1 << 16))
+
+    def _host(self, number: int, chance: Chance) -> Host:
+        name = f"h{number}"
+        host = self.truth.hosts[name] = Host(name, self.plan, self.chance(name), self.truth)
+        if chance.strikes(self.plan.template_missing):
+            host.missing_templates.add("tiny")
+        return host
+
+    def _client(self, org: str, name: str) -> Client:
+        permit = permissions.operator() if name == "operator" else permissions.publisher(org, name)
+        chance = self.chance(f"client {org} {name}")
+        bus = Connection(self.server, permit, self.plan, chance)
+        return Client(org, name, bus, tuple(pool.name for pool in self.pools if pool.org == org), chance)
+
+    # ------------------------------------------------------------------------------------------------ the programs
+
+    def _mains(self) -> dict[str, Callable[[Life], Awaitable[None]]]:
+        return {
+            "signal": lambda life: self._live(life, permissions.worker("signal"), self._signal),
+            "gate-1": lambda life: self._live(life, permissions.worker("gate"), self._gate),
+            "gate-2": lambda life: self._live(life, permissions.worker("gate"), self._gate),
+            **{
+                f"waker-{host.name}": lambda life, host=host: self._live(
+                    life, permissions.worker("waker", host.name), lambda *parts: self._waker(host, *parts)
+                )
+                for host in self.hosts
+            },
+            "prober": lambda life: self._live(life, permissions.worker("prober"), self._prober),
+            "announcer": lambda life: self._live(life, permissions.worker("announcer"), self._announcer),
+            "notifier": lambda life: self._live(life, permissions.worker("notifier"), self._notifier),
+        }
+
+    async def _live(
+        self,
+        life: Life,
+        permit: Permit,
+        work: Callable[[Life, Ledger, Any, VirtualClock], Awaitable[None]],
+    ) -> None:
+        """A process as `events.bus.alone` runs it: the worker makes its folds, then the reading begins."""
+        name = life.program.name
+        bus = Connection(self.server, permit, self.plan, self.chance(name), on_fault=self._on_fault)
+        life.ends.append(bus.cut)
+        off = self.chance(f"{name} clock").rng.uniform(-2.0, 2.0) if self.plan.clocks_off else 0.0
+        reach = life.reach(bus)
+        ledger = self.ledgers[name] = Ledger(reach)
+        working = work(life, ledger, reach, VirtualClock(self._loop, off_seconds=off))
+        async with asyncio.TaskGroup() as parts:
+            parts.create_task(_endless(working))
+            parts.create_task(ledger.follow())
+
+    def _on_fault(self, text: str) -> None:
+        self.note(text)
+        if "was not answered:" in text:
+            self.truth.breaks(text)
+
+    def _signal(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        return Signal(ledger, bus, clock, life.reach(self.gauges)).work()
+
+    def _gate(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        amended = self._loop.time() > self.plan.chaos_seconds / 2
+        contracts = self.amended if amended else self.contracts
+        return Gate(ledger, bus, clock, f"{life.program.name}-{life.number}").work(contracts, self.pools)
+
+    def _waker(
+        self, host: Host, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock
+    ) -> Awaitable[None]:
+        link = host.link()
+        life.ends.append(link.close)
+        place = HostPlace(
+            name=host.name,
+            uri=f"sim:///{host.name}",
+            substrate="test",
+            memory_mib=self.memory_mib,
+            first_port=1,
+        )
+        return Waker(ledger, bus, clock, life.reach(link), place).work()
+
+    def _prober(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        return Prober(ledger, bus, clock, life.reach(self.network)).work()
+
+    def _announcer(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        return Announcer(ledger, bus, clock, life.reach(self.balancer)).work()
+
+    def _notifier(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        return Notifier(ledger, bus, clock, life.reach(self.relay), life.reach(self.people)).work()
+
+    # -------------------------------------------------------------------------------------------------- bad days
+
+    async def torment(self) -> None:
+        """Whatever strikes out of the blue strikes, at its own mean time, for ever."""
+        plan = self.plan
+        troubles: list[tuple[float, str, Callable[[Chance], Awaitable[None]]]] = [
+            (plan.kill_seconds, "kill", self._kill),
+            (plan.bus_outage_seconds, "bus outage", self._bus_outage),
+            (plan.libvirtd_restart_seconds, "libvirtd restart", self._libvirtd_restart),
+            (plan.domain_crash_seconds, "crash", lambda chance: self._befall(chance, "off", "crashed")),
+            (
+                plan.domain_shutdown_seconds,
+                "shutdown",
+                lambda chance: self._befall(chance, "off", "shutdown"),
+            ),
+            (plan.domain_paused_seconds, "paused", lambda chance: self._befall(chance, "paused", "ioerror")),
+            (plan.domain_lost_seconds, "lost", lambda chance: self._befall(chance, "missing", "undefined")),
+            (plan.domain_woken_seconds, "woken", lambda chance: self._befall(chance, "running", "resumed")),
+            (plan.host_reboot_seconds, "host reboot", self._host_reboot),
+            (plan.balancer_restart_seconds, "balancer restart", self._balancer_restart),
+            (15.0, "load", self._load_changes),
+        ]
+        async with asyncio.TaskGroup() as strikes:
+            for mean_seconds, name, strike in troubles:
+                if mean_seconds:
+                    strikes.create_task(self._strike(mean_seconds, name, strike))
+
+    async def _strike(
+        self, mean_seconds: float, name: str, strike: Callable[[Chance], Awaitable[None]]
+    ) -> None:
+        chance = self.chance(name)
+        while True:
+            await pause(chance.rng.expovariate(1 / mean_seconds))
+            if not self.weather.calm:
+                await strike(chance)
+
+    async def _kill(self, chance: Chance) -> None:
+        chance.rng.choice(self.programs).kill("out of the blue")
+
+    async def _bus_outage(self, chance: Chance) -> None:
+        self.note("the bus is down")
+        self.server.stop()
+        await pause(chance.seconds(0.5, 15.0))
+        self.server.start()
+        self.note("the bus is up")
+
+    async def _libvirtd_restart(self, chance: Chance) -> None:
+        host = chance.rng.choice(self.hosts)
+        self.note(f"libvirtd of {host.name} is killed")
+        host.stop_libvirtd()
+        await pause(chance.seconds(0.5, 20.0))
+        host.start_libvirtd()
+        self.note(f"libvirtd of {host.name} is there again")
+
+    async def _befall(self, chance: Chance, state: Any, why: str) -> None:
+        """Something happens to a domain that can happen to it."""
+        before = {
+            "off": {"running", "paused"},
+            "paused": {"running"},
+            "missing": {"off"},
+            "running": {"paused"},
+        }
+        able = [machine for machine in self.truth.machines() if machine.state in before[state]]
+        if able:
+            machine = chance.rng.choice(able)
+            self._host_of(machine).change(machine, state, "fault", why)
+
+    def _host_of(self, machine: Machine) -> Host:
+        return self.truth.hosts[machine.host]
+
+    async def _host_reboot(self, chance: Chance) -> None:
+        host = chance.rng.choice(self.hosts)
+        self.note(f"host {host.name} loses its power")
+        host.stop_libvirtd()
+        for machine in list(host.machines.values()):
+            if machine.state in {"running", "paused"}:
+                host.change(machine, "off", "fault", "destroyed")
+        await pause(chance.seconds(5.0, 30.0))
+        host.start_libvirtd()
+
+    async def _balancer_restart(self, chance: Chance) -> None:
+        self.note("the load balancer is killed")
+        self.balancer.up = False
+        await pause(chance.seconds(0.1, 10.0))
+        self.balancer.restart()
+        self.balancer.up = True
+
+    async def _load_changes(self, chance: Chance) -> None:
+        self.gauges.load = chance.rng.random()
+
+
+async def _endless(working: Awaitable[None]) -> None:
+    await working
+    raise AssertionError("the worker has nothing more to do")

@@ -163,8 +163,11 @@ class Effects:
             seen = await self._hypervisor.state(domain_name(*key))
         return self._fleet.vms.get(key), seen
 
-    async def _attempt(self, vm: Vm, order: Rise, tries: Tries) -> Rising:
-        """One attempt. A first one on a sleeper resumes at once: a look before would cost as much as the effect."""
+    async def _attempt(self, vm: Vm, order: Rise, tries: Tries) -> Rising | None:
+        """One attempt, or None when it came to its effect too late and left it.
+
+        A first one on a sleeper resumes at once: a look before would cost as much as the effect.
+        """
         tries.attempts += 1
         started_at = self._clock.now()
         try:
@@ -175,9 +178,9 @@ class Effects:
         except HypervisorError as error:
             tries.error = error
             raise
-        return Rising(how, started_at, self._clock.now(), tries.attempts)
+        return Rising(how, started_at, self._clock.now(), tries.attempts) if how is not None else None
 
-    async def _resume(self, vm: Vm, order: Rise, tries: Tries) -> How:
+    async def _resume(self, vm: Vm, order: Rise, tries: Tries) -> How | None:
         name = domain_name(vm.org, vm.name)
         try:
             # Safe to repeat: a domain that runs already goes on running.
@@ -189,7 +192,7 @@ class Effects:
             return await self._start(vm, order, seen)
         return "resumed"
 
-    async def _inspect(self, vm: Vm, order: Rise) -> How:
+    async def _inspect(self, vm: Vm, order: Rise) -> How | None:
         """The domain is looked at first: a former attempt may have landed, in this life or the one before."""
         name = domain_name(vm.org, vm.name)
         seen = await self._hypervisor.state(name)
@@ -199,14 +202,19 @@ class Effects:
             await self._define(vm, order)
         if seen == "running":
             return "resumed" if isinstance(order, WakeOrdered) else "booted"
+        if too_late(order.begin_by, self._clock.now()):
+            return None
         # Safe to repeat: a domain that runs already goes on running.
         await _timed("resume", self._hypervisor.resume(name))
         return "resumed"
 
-    async def _start(self, vm: Vm, order: Rise, seen: DomainState) -> How:
+    async def _start(self, vm: Vm, order: Rise, seen: DomainState) -> How | None:
         """Not safe to repeat blindly, and never done so: each attempt looks first."""
         if seen == "missing" or vm.address is None:
             await self._define(vm, order)
+        # A look and a definition may take long: the deadline is looked at again, right before the effect.
+        if too_late(order.begin_by, self._clock.now()):
+            return None
         await _timed("start", self._hypervisor.start(domain_name(vm.org, vm.name)))
         return "booted"
 

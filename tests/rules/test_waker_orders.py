@@ -8,7 +8,7 @@ from events.vm import VmBooted, VmDefined, VmQuiesced, VmResumed, VmStopped, VmW
 from services.waker.effects import MOST_EFFECTS
 from services.waker.lock import HostTakenError, hold
 from tests.rules.desk import play
-from tests.rules.waker_host import NO, WAKE_SECONDS, Fate, Site
+from tests.rules.waker_host import BOOT_SECONDS, NO, WAKE_SECONDS, Fate, Site
 from tests.simulation.clock import pause
 
 
@@ -41,6 +41,20 @@ def test_an_order_that_came_too_late_is_not_begun_and_its_end_is_proven() -> Non
         assert "suspend vs-acme.web-1" in site.host.asked
         (said,) = site.said(VmWakeFailed)
         assert (said.reservation, said.code, said.found) == (order, "order-expired", "paused")
+
+    play(scene)
+
+
+def test_a_boot_that_was_defined_too_slowly_is_not_begun_after_its_deadline() -> None:
+    async def scene() -> None:
+        site = Site()
+        order = site.boot()
+        site.host.fates["define"].append(Fate(lands_after=BOOT_SECONDS + 5, answers_after=BOOT_SECONDS + 5))
+        async with site.waker():
+            await pause(BOOT_SECONDS + 20)
+        assert "start vs-acme.web-1" not in site.host.asked
+        (said,) = site.said(VmWakeFailed)
+        assert (said.reservation, said.code, said.found) == (order, "order-expired", "off")
 
     play(scene)
 

@@ -232,12 +232,14 @@ class World:
         self._say(f"libvirt of our own at {self.hypervisor.uri}")
 
     async def _stop_hypervisor(self) -> None:
+        """Guests, libvirtd and the private directory are gone; the directory lies in memory where root runs us."""
         assert self.hypervisor is not None
         try:
             gone = await self.hypervisor.destroy_domains()
             self._say(f"{len(gone)} guests are gone")
         finally:
             await self.hypervisor.stop()
+        await asyncio.to_thread(shutil.rmtree, self.hypervisor.directory)
 
     async def _start_balancer(self) -> None:
         frontends = self._frontends()

@@ -53,6 +53,7 @@ def run_alone(writer: str, work: Work) -> None:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # two lines for every look at a metric otherwise
     try:
         house = load(Path(arguments.house).resolve())
         name = writer

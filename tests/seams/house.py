@@ -198,8 +198,8 @@ async def a_world(substrate: Substrate = "qemu") -> AsyncGenerator[tuple[World, 
         async with World(directory, Ports.free(), substrate, said.append) as world:
             yield world, said
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
-        shutil.rmtree(short_directory(directory), ignore_errors=True)
+        shutil.rmtree(directory)
+        shutil.rmtree(short_directory(directory), ignore_errors=True)  # there is one after a failed start
 
 
 @asynccontextmanager

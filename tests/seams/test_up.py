@@ -180,6 +180,7 @@ async def test_up_runs_until_ctrl_c_and_finds_its_ledger_again(house: Path, term
     assert "everything that was started is gone; the ledger stays in" in terminal.text
     assert "Traceback" not in terminal.text
     await nothing_is_left(house, known)
+    assert not short_directory(house).exists()
 
     again = Terminal(house)
     try:

@@ -208,7 +208,9 @@ async def _until_settled(bus: Bus, receipt: Receipt, trip: _Trip, done: frozense
                     say(
                         f"  {activation.vm} {activation.stage}{': ' + activation.failure if activation.failure else ''}"
                     )
-        if all(activation.stage in done for activation in trip.activations):
+        # The waker's word is off the path: a VM can serve a moment before its L3 is known.
+        told = all(one.failure or one.awake_at for one in trip.activations)
+        if told and all(activation.stage in done for activation in trip.activations):
             mailed = known.answer.code not in {"CapExceeded", "ContractExpired"} or trip.mail is not None
             assert refused_at is not None
             if mailed or loop.time() - refused_at > _MAIL_SECONDS:

@@ -7,6 +7,7 @@ table and, as its last line, one JSON object.
 
 import argparse
 import asyncio
+import datetime as dt
 import json
 import logging
 import statistics
@@ -24,6 +25,10 @@ import uvloop
 
 from events.bus.ledger import Bell, Ledger
 from events.bus.port import Bus
+from events.envelope import Recorded
+from events.gate import GateDecided, WakeOrdered
+from events.scale import ScaleRequested
+from events.vm import VmAnnounced, VmReady, VmResumed
 from lab.balancer import ask as tell_balancer
 from projections.activations.fold import Activation, Activations
 from projections.fleet.fold import Fleet
@@ -40,6 +45,20 @@ PROBE_SECONDS = 0.25
 BATCH = 8
 
 
+HOPS = (
+    ("publish", "request stored"),
+    ("request stored", "decision made"),
+    ("decision made", "decision stored"),
+    ("decision stored", "resume called"),
+    ("resume called", "resume answered"),
+    ("decision stored", "first probe out"),
+    ("resume called", "guest answered"),
+    ("guest answered", "readiness stored"),
+    ("readiness stored", "traffic on"),
+    ("traffic on", "announcement stored"),
+)
+
+
 @dataclass(slots=True)
 class Figures:
     """What was measured, in milliseconds."""
@@ -48,7 +67,55 @@ class Figures:
     bare: list[float] = field(default_factory=list[float])
     batches: list[float] = field(default_factory=list[float])
     bare_batches: list[float] = field(default_factory=list[float])
+    hops: dict[tuple[str, str], list[float]] = field(default_factory=lambda: {hop: [] for hop in HOPS})
     steps: dict[str, list[float]] = field(default_factory=lambda: {step: [] for step in STEPS})
+
+
+@dataclass(slots=True)
+class Way:
+    """The moments of one activation, as Unix milliseconds, in the order they follow each other."""
+
+    moments: dict[str, float] = field(default_factory=dict[str, float])
+
+    def note(self, what: str, moment: dt.datetime) -> None:
+        """It happened then."""
+        self.moments[what] = moment.timestamp() * 1000
+
+
+class Hops:
+    """A fold that keeps the moments of every activation, by order."""
+
+    def __init__(self) -> None:
+        self.ways: dict[str, Way] = {}
+        self._stored: dict[str, dt.datetime] = {}
+
+    def apply(self, recorded: Recorded) -> None:
+        """The moments now include the event's."""
+        match recorded.fact:
+            case ScaleRequested():
+                self._stored[recorded.id] = recorded.stored_at
+            case GateDecided(orders=orders):
+                for order in orders:
+                    if isinstance(order, WakeOrdered):
+                        way = self.ways.setdefault(order.id, Way())
+                        way.note("request stored", self._stored[order.request])
+                        way.note("decision made", recorded.time)
+                        way.note("decision stored", recorded.stored_at)
+            case VmResumed() as fact:
+                self._of(fact.reservation).note("resume called", fact.started_at)
+                self._of(fact.reservation).note("resume answered", fact.resumed_at)
+            case VmReady() as fact:
+                self._of(fact.reservation).note("first probe out", fact.probe_started_at)
+                self._of(fact.reservation).note("guest answered", fact.answered_at)
+                self._of(fact.reservation).note("readiness stored", recorded.stored_at)
+            case VmAnnounced() as fact:
+                self._of(fact.reservation).note("traffic on", fact.announced_at)
+                self._of(fact.reservation).note("announcement stored", recorded.stored_at)
+            case _:
+                pass
+
+    def _of(self, order: str) -> Way:
+        return self.ways.setdefault(order, Way())
 
 
 class Client:
@@ -59,6 +126,7 @@ class Client:
         self._bell: Bell = ledger.bell()
         self._fleet = ledger.fold(Fleet)
         self._activations = ledger.fold(Activations)
+        self._hops = ledger.fold(Hops)
         self._number = time.time_ns()
 
     async def ask(self, verb: str, request: Callable[[str], Request]) -> Receipt:
@@ -80,6 +148,10 @@ class Client:
             lambda: len(self._fleet.members(ORG, POOL, "quiesced")) == vms == self._fleet.total(ORG, POOL)
         )
 
+    def knows_pool_and_host(self) -> bool:
+        """The gate has defined the pool and the waker has named its host."""
+        return (ORG, POOL) in self._fleet.pools and bool(self._fleet.hosts)
+
     def addresses(self) -> dict[str, str]:
         """Where each VM's guest answers."""
         return {vm.name: vm.address for vm in self._fleet.vms.values() if vm.address}
@@ -100,11 +172,17 @@ class Client:
             raise SystemExit(f"an activation failed: {failures[0]}")
         requested_ns = trips[0].requested_at.timestamp() * 1e9
         if count == 1:
-            [trip] = trips
+            # The waker's word comes off the path: it may be folded after the load balancer's.
+            await self.until(lambda: self._activations.of(receipt.id)[0].awake_at is not None)
+            [trip] = self._activations.of(receipt.id)
             figures.steps["L1"].append((requested_ns - started_ns) / 1e6)
             for step, took in trip.steps_ms().items():
                 if took is not None:
                     figures.steps[step].append(took)
+            await self.until(lambda: "announcement stored" in self._hops.ways[trip.order].moments)
+            moments = {"publish": started_ns / 1e6, **self._hops.ways[trip.order].moments}
+            for start, end in HOPS:
+                figures.hops[start, end].append(moments[end] - moments[start])
         last = max(trip.serving_at.timestamp() * 1e9 for trip in trips if trip.serving_at)
         return (last - started_ns) / 1e6
 
@@ -112,6 +190,13 @@ class Client:
         """The awake VMs are asleep again."""
         await self.ask("quiesce", lambda key: Quiesce(pool=POOL, key=key, count=count))
         await self.asleep(vms)
+
+
+async def warm_up(client: Client, vms: int) -> None:
+    """Each guest woke once, unmeasured: the first wake after a boot translates code that later ones find (TCG)."""
+    for _ in range(vms):
+        await client.wake(1, Figures())
+        await client.sleep(1, vms)
 
 
 async def whole_path(client: Client, vms: int, singles: int, batches: int, figures: Figures) -> None:
@@ -178,7 +263,7 @@ async def _answer(address: str) -> None:
 async def working(world: World):  # noqa: ANN201 - an async context manager of a client
     """The workers work; a client that asks them."""
     live: asyncio.Future[Ledger] = asyncio.get_running_loop().create_future()
-    team = asyncio.create_task(crew.run(world.house, live.set_result))
+    team = asyncio.create_task(crew.run(world.house, live.set_result, folds=(Hops,)))
     await asyncio.wait({team, live}, return_when=asyncio.FIRST_COMPLETED)
     if team.done():
         await team
@@ -198,8 +283,11 @@ async def measure(vms: int, singles: int, batches: int, turns: int) -> Figures:
         async with World(Path(directory), Ports.free(), "qemu", _say) as world:
             for turn in range(turns):
                 async with working(world) as client:
+                    await client.until(client.knows_pool_and_host)
                     await client.ask("stock", lambda key: Stock(pool=POOL, key=key, vms=vms))
                     await _patiently(client.asleep(vms))
+                    if turn == 0:
+                        await warm_up(client, vms)
                     addresses = client.addresses()
                     await whole_path(client, vms, singles // turns, batches // turns, figures)
                 await bare_path(world, addresses, singles // turns, batches // turns, figures)
@@ -239,11 +327,12 @@ def main() -> None:
         f"whole path, batch of {BATCH}": figures.batches,
         f"bare path, batch of {BATCH}": figures.bare_batches,
         **{f"step {step}": values for step, values in figures.steps.items()},
+        **{f"{start} -> {end}": values for (start, end), values in figures.hops.items()},
     }
-    print(f"{'milliseconds':<28}{'n':>6}{'p50':>9}{'p90':>9}{'p99':>9}{'max':>9}")
+    print(f"{'milliseconds':<40}{'n':>6}{'p50':>9}{'p90':>9}{'p99':>9}{'max':>9}")
     for name, values in rows.items():
         cells = [quantile(values, share) for share in (0.5, 0.9, 0.99)]
-        print(f"{name:<28}{len(values):>6}" + "".join(f"{cell:>9.1f}" for cell in (*cells, max(values))))
+        print(f"{name:<40}{len(values):>6}" + "".join(f"{cell:>9.1f}" for cell in (*cells, max(values))))
     p50, bare_p50 = statistics.median(figures.whole), statistics.median(figures.bare)
     print(
         json.dumps(

@@ -13,7 +13,7 @@ import msgspec
 from events import keys
 from events.bus import nats
 from events.bus.alone import Work
-from events.bus.ledger import Ledger
+from events.bus.ledger import Fold, Ledger
 from events.bus.permissions import inbox
 from events.bus.port import Bus
 from events.clock import SystemClock
@@ -36,11 +36,17 @@ def work_of(name: str) -> Work:
 
 
 async def run(
-    house: House, on_live: Callable[[Ledger], None], workers: Iterable[str] = WORKERS, *, views: bool = True
+    house: House,
+    on_live: Callable[[Ledger], None],
+    workers: Iterable[str] = WORKERS,
+    *,
+    views: bool = True,
+    folds: Iterable[type[Fold]] = (),
 ) -> None:
     """The workers work until one of them fails; that failure is raised, for half a crew is none.
 
-    `on_live` is given the ledger once it was read to its end: from then on requests are answered.
+    `on_live` is given the ledger once it was read to its end: from then on requests are answered. `folds` are
+    further ones that the caller wants to find there.
     """
     async with AsyncExitStack() as stack:
 
@@ -56,6 +62,8 @@ async def run(
             return bus
 
         ledger = Ledger(await connected("reader"))
+        for kind in folds:
+            ledger.fold(kind)
         clock = SystemClock()
         hands: list[tuple[str, Work, House, Bus]] = []
         for name in workers:

@@ -19,8 +19,8 @@ from tests.given import ORG, SMALL, Past
 MOST_MOVES = 64
 
 
-def setting(vcpu: int = 1000, **pool: object) -> Past:
-    return Past().contract(vcpu=vcpu).pool("web", **pool).host(memory_mib=1 << 20)
+def setting(vcpu: int = 1000) -> Past:
+    return Past().contract(vcpu=vcpu).pool("web").host(memory_mib=1 << 20)
 
 
 def test_however_many_vms_a_request_moves_a_decision_stays_small() -> None:

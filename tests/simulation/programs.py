@@ -163,16 +163,18 @@ class Program:
         main: Callable[[Life], Awaitable[None]],
         grim: Grim,
         weather: Weather,
+        *,
         note: Callable[[str], None],
+        crashed: Callable[[str], None],
     ) -> None:
         self.name = name
         self.grim = grim
         self._main = main
         self._weather = weather
         self._note = note
+        self._crashed = crashed
         self.life: Life | None = None
         self.lives = 0
-        self.crashes: list[str] = []
 
     def start(self) -> None:
         """A new life begins, with nothing but the ledger to know from."""
@@ -209,8 +211,7 @@ class Program:
                 task.exception()
             return
         error = task.exception()
-        self.crashes.append(f"{self.name} ended by itself: {_flat(error)}")
-        self._note(self.crashes[-1])
+        self._crashed(f"{self.name} ended by itself: {_flat(error)}")
 
 
 def _flat(error: BaseException | None) -> str:

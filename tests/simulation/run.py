@@ -53,7 +53,7 @@ def run(seed: int) -> Run:
         try:
             loop.run_until_complete(_story(world, faults))
         except (DeadlockError, SpinError) as error:
-            faults.append(str(error))
+            faults.extend([*world.truth.broken, str(error)])
         else:
             faults.extend(judge(world))
         finally:
@@ -81,15 +81,11 @@ async def _story(world: World, faults: list[str]) -> None:
         program.start()
     torment = asyncio.create_task(world.torment())
     asking = [asyncio.create_task(_ask(world, client)) for client in world.clients]
-    while loop.time() < world.plan.chaos_seconds and not _over(world):
-        await pause(5.0)
-    _calm(world)
-    await asyncio.wait(asking, timeout=120.0)
+    if not await _until_over(world, world.plan.chaos_seconds):
+        _calm(world)
+        await asyncio.wait(asking, timeout=120.0)
     began, grown_at, length = loop.time(), loop.time(), len(world.truth.stored)
-    while True:
-        await pause(5.0)
-        if _over(world):
-            break
+    while not await _until_over(world, 5.0):
         if len(world.truth.stored) != length:
             grown_at, length = loop.time(), len(world.truth.stored)
         left = list(unrest(world))
@@ -98,12 +94,18 @@ async def _story(world: World, faults: list[str]) -> None:
         if loop.time() - began > MOST_CALM_SECONDS:
             faults.extend(left or ["The ledger grows and grows."])
             break
-    torment.cancel()
+    for task in (torment, *asking):
+        task.cancel()
 
 
-def _over(world: World) -> bool:
-    """There is nothing more to learn: a law is broken, or a program ended by itself."""
-    return bool(world.truth.broken) or any(program.crashes for program in world.programs)
+async def _until_over(world: World, seconds: float) -> bool:
+    """Whether a law was broken within so many virtual seconds."""
+    try:
+        async with asyncio.timeout(seconds):
+            await world.truth.over.wait()
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _end(world: World) -> None:

@@ -1,5 +1,6 @@
 """What is really so, at every instant: the ledger as it is stored, the domains as they run, and the laws over both."""
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +20,11 @@ from tests.simulation.hypervisor import By, Host, Machine
 
 CLOCKS_APART: Final = dt.timedelta(seconds=4.5)
 """The clocks of two programs differ by 4 s at most in these worlds, and a call takes a moment."""
+
+
+MOST_BROKEN: Final = 50
+MOST_EVENTS: Final = 5_000
+"""Ten times what a world writes."""
 
 
 @dataclass(slots=True)
@@ -43,6 +49,10 @@ class Truth:
     lines: list[Recorded] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
+    over: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once there is nothing more to learn."""
+    answered: dict[tuple[str, int], int] = field(default_factory=dict)
+    """Each answered request by org and sequence, and the decision that answered it."""
     usage: Usage = field(default_factory=Usage)
     fleet: Fleet = field(default_factory=Fleet)
     docket: Docket = field(default_factory=Docket)
@@ -56,10 +66,12 @@ class Truth:
     stray_since: dict[str, int] = field(default_factory=dict)
     """The event that told of an org's stray, as long as it has one."""
 
-    def breaks(self, sentence: str) -> None:
-        """A law is broken."""
+    def breaks(self, sentence: str, *, ends: bool = True) -> None:
+        """A law is broken; what `ends` the story is not that it happened, but that nothing after it means much."""
         self.note(f"BROKEN: {sentence}")
         self.broken.append(sentence)
+        if ends or len(self.broken) > MOST_BROKEN:
+            self.over.set()
 
     # -------------------------------------------------------------------------------------------------- the ledger
 
@@ -68,6 +80,8 @@ class Truth:
         if stored.seq != len(self.stored) + 1:
             self.breaks(f"The ledger goes from {len(self.stored)} to {stored.seq}.")
         self.stored.append(stored)
+        if len(self.stored) == MOST_EVENTS:
+            self.breaks(f"The ledger has {MOST_EVENTS} events and goes on growing.")
         line = read(stored.seq, stored.stored_ns, stored.payload)
         self.lines.append(line)
         for fold in (self.usage, self.fleet, self.docket):
@@ -93,6 +107,12 @@ class Truth:
 
     def _decided(self, decided: GateDecided, seq: int) -> None:
         org, grows = decided.org, False
+        for answer in decided.answers:
+            first = self.answered.setdefault((org, answer.request_seq), seq)
+            if first != seq:
+                self.breaks(
+                    f"Request {answer.request} was answered at #{first} and again at #{seq}.", ends=False
+                )
         for order in decided.orders:
             if isinstance(order, WakeOrdered | BootOrdered):
                 grows = True

@@ -102,8 +102,8 @@ def _of_balancer(world: World) -> Iterator[str]:
 def judge(world: World) -> Iterator[str]:
     """What is wrong with the whole story, one sentence each."""
     yield from world.truth.broken
-    for program in world.programs:
-        yield from program.crashes
+    if world.truth.broken:
+        return  # whatever else is wrong follows from that, or from having ended there
     yield from _requests(world)
     yield from _receipts(world)
     yield from _mails(world)

@@ -67,7 +67,8 @@ class World:
         self.ledgers: dict[str, Ledger] = {}
         grim = Grim(plan, self.chance("grim"))
         self.programs = [
-            Program(name, main, grim, self.weather, self.note) for name, main in self._mains().items()
+            Program(name, main, grim, self.weather, note=self.note, crashed=self.truth.breaks)
+            for name, main in self._mains().items()
         ]
         self.clients = [self._client(org, name) for org in self.orgs for name in ("shop", "operator")]
 

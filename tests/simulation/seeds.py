@@ -1,0 +1,18 @@
+"""Seeds that are run for ever: what each taught when it broke a law, and those that catch what is broken on purpose."""
+
+from typing import Final
+
+KEPT: Final[dict[int, str]] = {
+    13: "a load that stays high asks for ever: a world comes to rest only when its metrics do",
+    41: "a boot was defined for longer than its order was good for, and was started all the same",
+    52: "the same, because the bus was slow to take vm.defined",
+}
+"""Each was a bug, of the workers or of the simulation itself, and is none any more."""
+
+BREAKS: Final[dict[str, int]] = {
+    "the fence": 0,
+    "the fence and the chain": 65,
+    "the reservation ids": 15,
+    "through": 0,
+}
+"""What `test_can_fail.py` breaks, and the seed that catches it."""

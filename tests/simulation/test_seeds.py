@@ -1,0 +1,86 @@
+"""The simulation itself: worlds with a seed, and what holds for each of them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.__main__ import many
+from tests.simulation.chance import plan_of
+from tests.simulation.run import run
+from tests.simulation.seeds import BREAKS, KEPT
+from tests.simulation.test_can_fail import no_fence
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SEEDS = 300
+
+
+def simulate(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "tests.simulation", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.timeout(660)
+def test_every_law_holds_in_three_hundred_worlds() -> None:
+    done = simulate("--seeds", str(SEEDS))
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{SEEDS} of {SEEDS} seeds" in done.stdout
+
+
+@pytest.mark.parametrize("seed", sorted(KEPT))
+def test_what_a_seed_taught_is_not_forgotten(seed: int) -> None:
+    assert run(seed).faults == (), KEPT[seed]
+
+
+def test_a_seed_is_one_story_whatever_the_order_of_sets_in_memory() -> None:
+    here = [run(seed).digest for seed in (2, 3)]
+    assert here == [run(seed).digest for seed in (2, 3)]
+    for number, digest in zip((2, 3), here, strict=True):
+        told = simulate("--seed", str(number), PYTHONHASHSEED="4711")
+        assert f"trace {digest}" in told.stdout, told.stdout + told.stderr
+
+
+def test_a_failing_seed_is_told_with_what_was_broken_and_what_repeats_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_fence(monkeypatch)
+    assert many(range(BREAKS["the fence"], BREAKS["the fence"] + 1), 1) == 1
+    told = capsys.readouterr().out
+    assert "and again at" in told
+    assert "to repeat it: make simulate SEED=0 ARGS=-v" in told
+    assert "laws were broken by 1 seeds" in told
+
+
+def test_a_seed_can_be_read_as_its_trace_and_its_ledger() -> None:
+    told = simulate("--seed", "1", "-v")
+    assert told.returncode == 0
+    assert "gate-2 starts its life 1" in told.stdout
+    assert '"specversion":"1.0"' in told.stdout
+
+
+def test_even_seeds_have_deduplication_and_odd_ones_do_without() -> None:
+    assert [plan_of(seed).dedup for seed in range(4)] == [True, False, True, False]
+
+
+def test_worlds_differ_in_what_goes_wrong() -> None:
+    plans = [plan_of(seed) for seed in range(100)]
+    for fault in (
+        "kill",
+        "stored_late",
+        "ack_lost",
+        "effect_hangs",
+        "connection_lost",
+        "domain_woken_seconds",
+    ):
+        known = sum(getattr(plan, fault) > 0 for plan in plans)
+        assert 20 < known < 80, (fault, known)

@@ -1,7 +1,7 @@
 """A decision in the making: what this round has already promised, on top of what the ledger says."""
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -26,8 +26,10 @@ from projections.fleet.fold import Fleet, Vm
 from projections.fleet.life import State
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, NOTHING, Capacity, Size
+from schemas.codes import Code, Outcome
 from schemas.contract import Contract
 from schemas.pool import Pool
+from services.gate.state import Pending
 
 
 @dataclass(slots=True)
@@ -128,18 +130,9 @@ class Draft:
             limit=lends,
         )
 
-    def host_for(self, memory_mib: int) -> str | None:
-        """The fullest host that still has room for a VM of this memory, so that others can stay empty."""
-        rooms = sorted((self._free_mib(host), host) for host in self.fleet.hosts)
-        return next((host for free, host in rooms if free >= memory_mib), None)
-
-    def has_room(self, host: str, memory_mib: int) -> bool:
-        """Whether the host is known and could take a VM of this memory."""
-        return host in self.fleet.hosts and self._free_mib(host) >= memory_mib
-
-    def lend(self, host: str, memory_mib: int) -> None:
-        """Memory of the host is spoken for within this round; negative gives it back."""
-        self._lent_mib[host] = self._lent_mib.get(host, 0) + memory_mib
+    def room(self) -> "Room":
+        """The memory that each host still lends, to plan with; only orders that are given take it."""
+        return Room({host: self._free_mib(host) for host in self.fleet.hosts})
 
     def next_name(self, pool: str) -> str:
         """A VM name that the pool never used."""
@@ -147,12 +140,36 @@ class Draft:
         self._numbered[pool] = number
         return f"{pool}-{number}"
 
-    def answer(self, answer: Answer, orders: Iterable[Order] = ()) -> None:
-        """The request has this answer, and these orders follow from it."""
-        self.answers.append(answer)
-        self._bytes += len(msgspec.json.encode(answer))
+    def grant(
+        self,
+        pending: Pending,
+        code: Code,
+        asked: int,
+        orders: Sequence[Order],
+        *,
+        evidence: tuple[Evidence, ...] = (),
+    ) -> None:
+        """The orders follow from the request: all that it asked for, or what `code` left of it."""
+        outcome: Outcome = "admitted" if code == "Granted" else "partial" if orders else "refused"
+        self._answer(pending, outcome, code, asked, len(orders), evidence=evidence)
         for order in orders:
             self.order(order)
+
+    def decline(
+        self,
+        pending: Pending,
+        code: Code,
+        asked: int,
+        *,
+        evidence: tuple[Evidence, ...] = (),
+        retry_at: dt.datetime | None = None,
+    ) -> None:
+        """The request is refused; nothing follows from it."""
+        self._answer(pending, "refused", code, asked, 0, evidence=evidence, retry_at=retry_at)
+
+    def leave(self, pending: Pending, code: Code, asked: int) -> None:
+        """There is nothing to do for the request."""
+        self._answer(pending, "unchanged", code, asked, 0)
 
     def order(self, order: Order) -> None:
         """The order is part of the round, and the round's own view includes it."""
@@ -162,6 +179,8 @@ class Draft:
         match order:
             case WakeOrdered() | BootOrdered():
                 self._promised += order.size.compute
+                if isinstance(order, BootOrdered):
+                    self._lent_mib[order.host] = self._lent_mib.get(order.host, 0) + order.size.memory_mib
                 if order.purpose == "serve":
                     self._moved[order.pool] = self._moved.get(order.pool, 0) + 1
             case DrainCancelled():
@@ -191,8 +210,56 @@ class Draft:
             orders=tuple(self.orders),
         )
 
+    def _answer(
+        self,
+        pending: Pending,
+        outcome: Outcome,
+        code: Code,
+        asked: int,
+        granted: int,
+        *,
+        evidence: tuple[Evidence, ...] = (),
+        retry_at: dt.datetime | None = None,
+    ) -> None:
+        answer = Answer(
+            request=pending.id,
+            request_seq=pending.seq,
+            pool=pending.wish.pool,
+            outcome=outcome,
+            code=code,
+            asked=asked,
+            granted=granted,
+            evidence=evidence,
+            retry_at=retry_at,
+        )
+        self.answers.append(answer)
+        self._bytes += len(msgspec.json.encode(answer))
+
     def _free_mib(self, host: str) -> int:
         return self.fleet.free_mib(host) - self._lent_mib.get(host, 0)
+
+
+@dataclass(slots=True)
+class Room:
+    """Memory in MiB that hosts still lend, while orders are planned."""
+
+    free_mib: dict[str, int]
+
+    def take_on(self, host: str, memory_mib: int) -> bool:
+        """Whether the host had room, which is then taken."""
+        if self.free_mib.get(host, 0) < memory_mib:
+            return False
+        self.free_mib[host] -= memory_mib
+        return True
+
+    def take(self, memory_mib: int) -> str | None:
+        """The fullest host that had room, which is then taken, so that others can stay empty."""
+        fitting = [(free, host) for host, free in self.free_mib.items() if free >= memory_mib]
+        if not fitting:
+            return None
+        _, host = min(fitting)
+        self.free_mib[host] -= memory_mib
+        return host
 
 
 def fits(evidence: tuple[Evidence, ...]) -> bool:

@@ -1,0 +1,107 @@
+"""The gate's orders, each with an id derived from what caused it: the same cause orders the same thing once.
+
+The id of a wake or boot is the reservation that its outcome must name. It contains the sequence of the request, so that
+a key that is asked again, long after, reserves anew.
+"""
+
+import datetime as dt
+
+from events.gate import (
+    BootOrdered,
+    DrainCancelled,
+    DrainOrdered,
+    Purpose,
+    StopOrdered,
+    SuspendOrdered,
+    WakeOrdered,
+)
+from events.ids import derive
+from projections.fleet.fold import Vm
+from schemas.pool import Pool
+from services.gate.state import Pending
+
+
+def wake(vm: Vm, pool: Pool, pending: Pending, now: dt.datetime) -> WakeOrdered:
+    """The sleeper resumes where it is, to serve."""
+    return WakeOrdered(
+        id=derive(pending.id, pending.seq, "wake.ordered", vm.name),
+        vm=vm.name,
+        pool=pool.name,
+        host=vm.host,
+        size=vm.size,
+        request=pending.id,
+        purpose="serve",
+        begin_by=now + dt.timedelta(seconds=pool.order_seconds),
+        ready_seconds=pool.readiness_seconds,
+    )
+
+
+def boot(  # noqa: PLR0917 - what a new VM consists of
+    vm: str, host: str, pool: Pool, pending: Pending, purpose: Purpose, now: dt.datetime
+) -> BootOrdered:
+    """The VM starts cold on the host, and is defined from the pool's template where it does not exist."""
+    return BootOrdered(
+        id=derive(pending.id, pending.seq, "boot.ordered", vm),
+        vm=vm,
+        pool=pool.name,
+        host=host,
+        size=pool.size,
+        template=pool.template,
+        request=pending.id,
+        purpose=purpose,
+        begin_by=now + dt.timedelta(seconds=pool.boot_seconds),
+        ready_seconds=pool.boot_seconds,
+    )
+
+
+def drain(vm: Vm, pool: Pool, pending: Pending) -> DrainOrdered:
+    """The VM gets no new work, and its sessions may end."""
+    assert vm.reservation is not None, vm
+    return DrainOrdered(
+        id=derive(pending.id, pending.seq, "drain.ordered", vm.name),
+        vm=vm.name,
+        pool=pool.name,
+        reservation=vm.reservation,
+        request=pending.id,
+        drain_seconds=pool.drain_seconds,
+    )
+
+
+def come_back(vm: Vm, pending: Pending) -> DrainCancelled:
+    """The VM that was on its way out serves again."""
+    assert vm.reservation is not None, vm
+    assert vm.order is not None, vm
+    return DrainCancelled(
+        id=derive(pending.id, pending.seq, "drain.cancelled", vm.name),
+        vm=vm.name,
+        pool=vm.pool,
+        reservation=vm.reservation,
+        drain=vm.order,
+        request=pending.id,
+    )
+
+
+def suspend(vm: Vm) -> SuspendOrdered:
+    """The VM goes to sleep; nobody asked for it just now, it is the next step of its life."""
+    assert vm.reservation is not None, vm
+    return SuspendOrdered(
+        id=derive(vm.reservation, "suspend", vm.name),
+        vm=vm.name,
+        pool=vm.pool,
+        host=vm.host,
+        reservation=vm.reservation,
+        request=vm.request,
+    )
+
+
+def stop(vm: Vm) -> StopOrdered:
+    """The VM is switched off: it runs and never answered."""
+    assert vm.reservation is not None, vm
+    return StopOrdered(
+        id=derive(vm.reservation, "stop", vm.name),
+        vm=vm.name,
+        pool=vm.pool,
+        host=vm.host,
+        reservation=vm.reservation,
+        request=vm.request,
+    )

@@ -11,24 +11,22 @@ import pwd
 import re
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 KVM = Path("/dev/kvm")
 FEWEST_FILES = 1024
-DISK_MIB = 512
+LEAST_DISK_MIB = 512  # a day of a busy pool and its metrics, with the logs of every part
 GUEST_MIB = 170  # resident memory of one emulated 96 MiB guest (measured)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something missing or worth knowing: one sentence, the command that mends it, and whether the lab needs it."""
+    """Something missing or worth knowing: one sentence with the command that mends it, and whether the lab needs it."""
 
     code: str
     sentence: str
-    mend: str
     needed: bool
 
 
@@ -66,7 +64,7 @@ NEEDS: Sequence[Need] = (
         any_file("/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin"),
     ),
     Need("libvirtd", "libvirt-daemon", on_path("libvirtd")),
-    Need("libvirt's headers", "libvirt-dev", built_or(any_file("/usr/include/libvirt/libvirt.h"))),
+    Need("the header file of libvirt", "libvirt-dev", built_or(any_file("/usr/include/libvirt/libvirt.h"))),
     Need("a C compiler for libvirt-python", "gcc", built_or(on_path("gcc"))),
     Need("pkg-config for libvirt-python", "pkg-config", built_or(on_path("pkg-config"))),
     Need("setpriv", "util-linux", on_path("setpriv")),
@@ -78,16 +76,11 @@ NEEDS: Sequence[Need] = (
 )
 
 
-def findings(needs: Iterable[Need] = NEEDS) -> tuple[Finding, ...]:
-    """Everything missing here; empty of `needed` ones means that the lab can start."""
+def findings(directory: Path, needs: Iterable[Need] = NEEDS) -> tuple[Finding, ...]:
+    """Everything missing for an installation in `directory`; none that is `needed` means that the lab can start."""
     found = [_missing(need) for need in needs if not need.here()]
-    found += [finding for finding in (_kvm(), _user(), _files(), _disk(), _memory()) if finding is not None]
+    found += [one for one in (kvm(), _user(), _files(), disk(directory), _memory()) if one is not None]
     return tuple(found)
-
-
-def missing_packages(needs: Iterable[Need] = NEEDS) -> tuple[str, ...]:
-    """The Debian packages to install, needed ones only."""
-    return tuple(need.package for need in needs if need.needed and not need.here())
 
 
 def install_command(packages: Iterable[str]) -> str:
@@ -97,26 +90,28 @@ def install_command(packages: Iterable[str]) -> str:
 
 
 def _missing(need: Need) -> Finding:
-    mend = install_command([need.package])
     weight = "is missing" if need.needed else "is not here and not needed"
-    return Finding(f"lab.{need.package}-missing", f"{need.what} {weight}; run `{mend}`.", mend, need.needed)
+    return Finding(
+        f"lab.{need.package}-missing",
+        f"{need.what} {weight}; run `{install_command([need.package])}`.",
+        need.needed,
+    )
 
 
-def _kvm() -> Finding | None:
+def kvm() -> Finding | None:
+    """A note where guests are emulated: slower, and no reason not to start."""
     if not KVM.exists():
         return Finding(
             "lab.kvm-missing",
             "There is no /dev/kvm, so guests are emulated (TCG) and boot in seconds; run `modprobe kvm_intel || "
             "modprobe kvm_amd` if the CPU can virtualise.",
-            "modprobe kvm_intel || modprobe kvm_amd",
             needed=False,
         )
     if os.geteuid() != 0 and not os.access(KVM, os.R_OK | os.W_OK):
-        mend = "sudo usermod -aG kvm $USER"
         return Finding(
             "lab.kvm-denied",
-            f"/dev/kvm may not be opened by this user, so guests are emulated (TCG); run `{mend}` and log in again.",
-            mend,
+            "/dev/kvm may not be opened by this user, so guests are emulated (TCG); run `sudo usermod -aG kvm $USER` "
+            "and log in again.",
             needed=False,
         )
     return None
@@ -131,21 +126,19 @@ def _user() -> Finding | None:
         return Finding(
             "lab.user-unknown",
             f"The user {uid} has no entry in /etc/passwd, and libvirt asks for one; run `{mend}` as root.",
-            mend,
             needed=True,
         )
     return None
 
 
-def _disk() -> Finding | None:
-    place = tempfile.gettempdir()
-    free_mib = shutil.disk_usage(place).free // 1024**2
-    if free_mib < DISK_MIB:
+def disk(directory: Path) -> Finding | None:
+    """Says where the ledger would soon have no room: what is full takes no events at all."""
+    free_mib = shutil.disk_usage(directory).free // 1024**2
+    if free_mib < LEAST_DISK_MIB:
         return Finding(
             "lab.disk-full",
-            f"{free_mib} MiB are free below {place} and the lab needs {DISK_MIB} MiB; make room (`df -h {place}` shows "
-            "how much there is).",
-            f"df -h {place}",
+            f"{directory} has {free_mib} MiB free and an installation wants at least {LEAST_DISK_MIB}; free some, see "
+            f"`du -xhd2 {directory.anchor} | sort -h | tail`, or name another directory in VIRTSCALE_HOUSE.",
             needed=True,
         )
     return None
@@ -162,7 +155,6 @@ def _files() -> Finding | None:
             "lab.too-few-files",
             f"A process may open only {hard} files here and the load balancer needs {FEWEST_FILES}; "
             f"run `ulimit -Hn {FEWEST_FILES}` as root.",
-            f"ulimit -Hn {FEWEST_FILES}",
             needed=True,
         )
     return None
@@ -177,18 +169,14 @@ def _memory() -> Finding | None:
             "lab.memory-short",
             f"{kib // 1024} MiB of memory are free and {guests} guests take about {guests * GUEST_MIB} MiB; "
             "close something first; `ps aux --sort=-rss | head` shows what takes it.",
-            "ps aux --sort=-rss | head",
             needed=False,
         )
     return None
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Print the findings and give 1 when something needed is missing; `--packages` prints only what to install."""
-    if "--packages" in arguments:
-        sys.stdout.write("".join(f"{package}\n" for package in missing_packages()))
-        return 0
-    found = findings()
+    """Print what an installation in the given directory, or in this one, lacks; 1 when something needed is missing."""
+    found = findings(Path(*arguments[:1]).resolve())
     for finding in found:
         sys.stdout.write(f"{'needed' if finding.needed else 'note'}: {finding.sentence}\n")
     if not found:

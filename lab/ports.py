@@ -9,18 +9,11 @@ from lab.errors import LabError
 LOOPBACK = "127.0.0.1"
 
 
-def free_port() -> int:
-    """Give a TCP port on loopback that nobody listened on a moment ago.
-
-    The trap: nothing holds it until the caller binds it, so bind soon and treat "taken" as an answer.
-    """
-    return free_ports(1)[0]
-
-
 def free_ports(count: int) -> tuple[int, ...]:
-    """Give `count` different free TCP ports on loopback.
+    """Give `count` different TCP ports on loopback that nobody listened on a moment ago.
 
-    All are held open together while picking, so that the kernel cannot hand out one of them twice.
+    All are held open together while picking, so that the kernel cannot hand out one of them twice. The trap: nothing
+    holds them until the caller binds them, so bind soon and treat "taken" as an answer.
     """
     held: list[socket.socket] = []
     try:
@@ -34,7 +27,9 @@ def free_ports(count: int) -> tuple[int, ...]:
             listener.close()
 
 
-def require_free(port: int, wanted_by: str, host: str = LOOPBACK) -> None:
+def require_free(
+    port: int, wanted_by: str, host: str = LOOPBACK, *, instead: str = "choose another port"
+) -> None:
     """Raise `lab.port-taken` unless `host:port` can be bound now.
 
     SO_REUSEADDR is set as the servers themselves set it: a port in TIME_WAIT counts as free.
@@ -48,5 +43,5 @@ def require_free(port: int, wanted_by: str, host: str = LOOPBACK) -> None:
                 "lab.port-taken",
                 f"Port {port} on {host}, wanted by {wanted_by}, is taken or not allowed ({error.strerror}). "
                 f"Nothing was started for it; find its owner with `ss -ltnp 'sport = :{port}'`, "
-                "stop that, or choose another port.",
+                f"stop that, or {instead}.",
             ) from error

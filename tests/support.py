@@ -1,4 +1,4 @@
-"""What tests of every folder share: waiting on a condition, with a deadline.
+"""What tests of every folder share: waiting on a condition, with a deadline, and a port of one's own.
 
 The repository's root is on pytest's path and `tests` is a namespace package, so a test says
 `from tests.support import eventually`. Nothing else in tests/ may sleep (tests/test_tidy.py looks).
@@ -8,6 +8,8 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
+
+from lab.ports import free_ports
 
 Seen = TypeVar("Seen")
 
@@ -45,3 +47,8 @@ async def eventually(
             message = f"not within {deadline_seconds} s: {why or condition}; the last answer was {seen!r}"
             raise AssertionError(message)
         await asyncio.sleep(every_seconds)
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listened on a moment ago; bind it soon."""
+    return free_ports(1)[0]

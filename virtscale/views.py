@@ -41,8 +41,6 @@ ACTIVATION: Final = "SELECT * FROM activations WHERE \"order\" LIKE ? || '%' LIM
 
 ACTIVATIONS_OF: Final = "SELECT * FROM activations WHERE request = ? ORDER BY vm"
 
-SEQ: Final = "SELECT seq FROM progress"
-
 
 class Views:
     """The views of one house, as of the sequence they were last committed at; read-only."""

@@ -39,9 +39,6 @@ half is left to everything else."""
 MOST_SHIFT: Final = 40_000
 """The highest of the usual ports stays a port, with room for the guests above it."""
 
-LEAST_DISK_MIB: Final = 512
-"""A day of a busy pool and its metrics, with the logs of every part."""
-
 _PUBLISHERS_SECONDS: Final = 0.25  # how often new publishers are looked for
 
 log = logging.getLogger("virtscale.world")
@@ -79,7 +76,7 @@ class Ports:
             (self.smtp, "the mail sink"),
             (self.metrics, "the workers' metrics"),
         ):
-            require_free(port, wanted_by)
+            require_free(port, wanted_by, instead="move all with `virtscale up --shift-ports 100`")
 
 
 class World:
@@ -153,15 +150,7 @@ class World:
 
     def _check(self) -> None:
         self._ports.require_free()
-        require_room(self.directory)
-        if self._substrate == "test":
-            return
-        needed = [finding for finding in doctor.findings() if finding.needed]
-        if needed:
-            raise LabError(
-                "lab.machine-lacks",
-                "\n".join(f"{finding.sentence} Run: {finding.mend}" for finding in needed),
-            )
+        require_machine(self.directory, self._substrate)
 
     def _house(self, private: Path) -> House:
         here, ports = self.directory, self._ports
@@ -298,16 +287,13 @@ async def world(
         yield running
 
 
-def require_room(directory: Path) -> None:
-    """Raise `lab.disk-full` where the ledger would soon have no room: what is full takes no events at all."""
-    free_mib = shutil.disk_usage(directory).free // 2**20
-    if free_mib < LEAST_DISK_MIB:
-        raise LabError(
-            "lab.disk-full",
-            f"{directory} has {free_mib} MiB free; an installation wants at least {LEAST_DISK_MIB}. Nothing was "
-            f"started; free some, see `du -xhd2 {directory.anchor} | sort -h | tail`, or name another directory in "
-            "VIRTSCALE_HOUSE.",
-        )
+def require_machine(directory: Path, substrate: Substrate) -> None:
+    """Raise `LabError` with a sentence for each thing that the machine lacks; the test substrate needs room alone."""
+    found = (doctor.disk(directory),) if substrate == "test" else doctor.findings(directory)
+    needed = [finding for finding in found if finding is not None and finding.needed]
+    if needed:
+        code = needed[0].code if len(needed) == 1 else "lab.machine-lacks"
+        raise LabError(code, "\n".join(finding.sentence for finding in needed))
 
 
 def _user(directory: str, permit: Permit) -> BusUser:

@@ -12,8 +12,7 @@ from events.bus.memory import MemoryBus, MemoryServer
 from events.bus.permissions import Permit
 from events.bus.port import Bus, Outgoing, Stored
 from lab.bus import BusServer, BusUser
-from lab.ports import free_port
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 FENCE = "vs.acme.gate.org.acme.gate.decided"
 OTHER_FENCE = "vs.globex.gate.org.globex.gate.decided"

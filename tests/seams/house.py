@@ -22,15 +22,15 @@ from events.bus.permissions import DEAD, MESSAGE_GET
 from events.bus.port import Bus
 from events.vault import Vault
 from lab.hypervisor import short_directory
-from lab.ports import LOOPBACK, free_port
+from lab.ports import LOOPBACK
 from projections.keeper import Keeper
 from schemas.intake import DeadLetter, Quiesce
 from tests.seams.client import ORG, POOL, Client
 from tests.seams.crew import ROOT, Crew
-from tests.support import eventually
+from tests.support import eventually, free_port
 from virtscale.ask import new_key
 from virtscale.crew import VIEWS, WORKERS
-from virtscale.views import SEQ, Views
+from virtscale.views import Views
 from virtscale.world import Ports, Substrate, World
 
 VMS: Final = 4
@@ -128,7 +128,7 @@ class House:
         """The ledger sequence that the views include."""
         views = Views(self.directory)
         try:
-            return int(views.rows(SEQ)[0]["seq"] or 0)
+            return int(views.rows("SELECT seq FROM progress")[0]["seq"] or 0)
         finally:
             views.close()
 

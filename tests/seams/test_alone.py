@@ -14,10 +14,10 @@ from events import keys
 from events.bus import nats, permissions, streams
 from events.bus.permissions import Permit
 from lab.bus import BusServer, BusUser
-from lab.ports import LOOPBACK, free_port
+from lab.ports import LOOPBACK
 from schemas.house import FILE, House
 from schemas.intake import Rejection
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOP = permissions.publisher("acme", "shop")

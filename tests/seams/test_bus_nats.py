@@ -13,9 +13,8 @@ from nats.aio.msg import Msg
 from events import keys
 from events.bus import nats, permissions, streams
 from events.bus.port import BusError, DeniedError, UnansweredError
-from lab.ports import free_port
 from tests.seams.bus_worlds import ADMIN, FENCE, GATE, SIGNAL, VIEW, Follower, NatsWorld, a_world, out
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 
 @pytest.fixture

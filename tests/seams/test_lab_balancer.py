@@ -8,8 +8,8 @@ import pytest
 from lab.balancer import Balancer, Frontend, base_config
 from lab.errors import LabError
 from lab.metrics import Metrics, Target
-from lab.ports import LOOPBACK, free_port, free_ports
-from tests.support import eventually
+from lab.ports import LOOPBACK, free_ports
+from tests.support import eventually, free_port
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok"
 

@@ -17,8 +17,8 @@ import pytest_asyncio
 
 from lab import accelerator, guest, hypervisor, template
 from lab.errors import LabError
-from lab.ports import LOOPBACK, free_port
-from tests.support import eventually
+from lab.ports import LOOPBACK
+from tests.support import eventually, free_port
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 

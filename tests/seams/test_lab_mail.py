@@ -6,7 +6,8 @@ import aiosmtplib
 import pytest
 
 from lab.mail import MailSink
-from lab.ports import LOOPBACK, free_port
+from lab.ports import LOOPBACK
+from tests.support import free_port
 
 
 @pytest.fixture

@@ -23,13 +23,13 @@ from events.mail import MailAccepted, MailFailed
 from events.registry import NEWEST
 from events.vault import Vault
 from lab.mail import MailSink
-from lab.ports import LOOPBACK, free_port
+from lab.ports import LOOPBACK
 from schemas.capacity import Capacity
 from schemas.contract import Contract, Person, fingerprint
 from services.notifier.port import Mail, RelayError
 from services.notifier.smtp import Smtp
 from services.notifier.worker import Notifier
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 MAIL = Mail(
     "<r1@virtscale.acme>", "owner@acme.test", "Virtscale refused 500 VMs for acme/web", "Größe: 596 vCPU\n"

@@ -5,11 +5,11 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import pytest
 
 from events.vm import VmReady, VmUnready
-from lab.ports import LOOPBACK, free_port
+from lab.ports import LOOPBACK
 from services.prober.http import HttpGuests
 from services.prober.port import Pulse
 from services.prober.worker import Prober
-from tests.support import eventually
+from tests.support import eventually, free_port
 from tests.told import Told, telling
 
 

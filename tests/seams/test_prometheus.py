@@ -9,10 +9,10 @@ import pytest
 
 from events.clock import SystemClock
 from lab.metrics import Metrics, Target
-from lab.ports import LOOPBACK, free_port
+from lab.ports import LOOPBACK
 from services.signal.port import Measurement
 from services.signal.prometheus import Prometheus
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 QUERY_SECONDS = 2.0
 METRICS = b"""\

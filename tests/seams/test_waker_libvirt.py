@@ -17,14 +17,13 @@ import pytest_asyncio
 
 from events.vm import VmBooted, VmDefined, VmFoundAwake, VmQuiesced, VmResumed, VmStopped
 from lab import accelerator, guest, hypervisor, template
-from lab.ports import free_port
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from services.waker.libvirt import Libvirt
 from services.waker.port import Definition, HypervisorError, domain_name
 from services.waker.templates import TemplateMissingError
 from tests.rules.waker_host import Site
-from tests.support import eventually
+from tests.support import eventually, free_port
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 

@@ -110,34 +110,34 @@ def scale(
 ) -> int:
     """Wake VMs: `virtscale scale acme/web +2`, or `12` for twelve in all."""
     from schemas.intake import Scale
-    from virtscale import ask
+    from virtscale import ask, follow
 
     org, name = _split(pool)
     add, want = _more(amount)
     request = Scale(pool=name, key=key or ask.new_key(), add=add, want=want, up_to=up_to)
-    return asyncio.run(ask.scale(_house(), org, request, output, deadline))
+    return asyncio.run(follow.scale(_house(), org, request, output, deadline))
 
 
 @app.command
 def stock(pool: str, vms: int, *, deadline: Deadline = 600.0, output: Output = "table") -> int:
     """Have the pool hold at least this many VMs, asleep unless needed."""
     from schemas.intake import Stock
-    from virtscale import ask
+    from virtscale import ask, follow
 
     org, name = _split(pool)
     request = Stock(pool=name, key=ask.new_key(), vms=_count(vms))
-    return asyncio.run(ask.scale(_house(), org, request, output, deadline))
+    return asyncio.run(follow.scale(_house(), org, request, output, deadline))
 
 
 @app.command
 def quiesce(pool: str, vms: int, *, deadline: Deadline = 240.0, output: Output = "table") -> int:
     """Drain and suspend VMs: `virtscale quiesce acme/web 2`."""
     from schemas.intake import Quiesce
-    from virtscale import ask
+    from virtscale import ask, follow
 
     org, name = _split(pool)
     request = Quiesce(pool=name, key=ask.new_key(), count=_count(vms))
-    return asyncio.run(ask.quiesce(_house(), org, request, output, deadline))
+    return asyncio.run(follow.quiesce(_house(), org, request, output, deadline))
 
 
 def _count(vms: int) -> int:
@@ -244,11 +244,11 @@ def add(org: str, name: str) -> int:
 def erase(id: str, *, org: str = "acme") -> int:
     """Destroy a person's key in the vault: every view shows `erased` from then on."""
     from schemas.intake import Erase
-    from virtscale import ask
+    from virtscale import ask, follow
 
     if not is_name(id):
         raise UsageError(f"{id!r} is no person id: 1 to 40 of a-z, 0-9 and inner dashes.")
-    return asyncio.run(ask.erase(_house(), org, Erase(person=id, key=ask.new_key())))
+    return asyncio.run(follow.erase(_house(), org, Erase(person=id, key=ask.new_key())))
 
 
 @person.command(name="show")

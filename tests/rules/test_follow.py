@@ -1,0 +1,173 @@
+"""What a command says of its request, on a bus in memory."""
+
+import asyncio
+import datetime as dt
+
+import pytest
+
+from events.bus.permissions import reader
+from events.bus.port import Ack
+from events.gate import Answer, DrainCancelled, DrainOrdered, GateDecided, Order, WakeOrdered
+from events.ids import derive
+from events.scale import ScaleRequested
+from events.vm import VmAnnounced, VmReady, VmResumed
+from schemas.capacity import Size
+from tests.rules.desk import REF, Desk, answer, play
+from virtscale.ask import events_after
+from virtscale.follow import _hear_of_mail, _report, _Trip, _until_left, _until_settled
+
+REQUEST = derive("request")
+ORDER = derive("order")
+SERVING = frozenset({"serving", "failed"})
+
+
+def wish(now: dt.datetime) -> ScaleRequested:
+    return ScaleRequested(
+        org="acme",
+        pool="web",
+        publisher="operator",
+        key="k",
+        origin="person",
+        add=1,
+        want=None,
+        up_to=False,
+        received_at=now,
+        sample=None,
+    )
+
+
+def decision(
+    desk: Desk, asked: Ack, follows: int, answers: tuple[Answer, ...], *orders: Order
+) -> GateDecided:
+    return GateDecided(
+        org="acme",
+        gate="g1",
+        through=asked.seq,
+        follows=follows,
+        state_seq=asked.seq,
+        now=desk.clock.now(),
+        contract=REF,
+        rules="test",
+        answers=answers,
+        orders=orders,
+    )
+
+
+def test_a_vm_that_serves_before_its_waker_has_spoken_is_waited_for(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        now = desk.clock.now()
+        asked = desk.write(wish(now), id=REQUEST)
+        order = WakeOrdered(
+            id=ORDER,
+            vm="web-1",
+            pool="web",
+            host="h1",
+            size=Size("small", 1, 512),
+            request=REQUEST,
+            purpose="serve",
+            begin_by=now + dt.timedelta(seconds=60),
+            ready_seconds=20,
+        )
+        desk.write(decision(desk, asked, 0, (answer(REQUEST, asked.seq, "admitted", "Granted"),), order))
+        trip = _Trip("acme", REQUEST)
+        events = events_after(desk.connect(reader("eye")), asked.seq - 1)
+        following = asyncio.create_task(_until_settled(events, trip, SERVING))
+        desk.write(
+            VmReady(
+                org="acme",
+                vm="web-1",
+                reservation=ORDER,
+                boot_id="b",
+                rebooted=False,
+                clock_offset_ms=None,
+                probe_started_at=now,
+                answered_at=now,
+                probes=1,
+            )
+        )
+        desk.write(
+            VmAnnounced(
+                org="acme",
+                vm="web-1",
+                pool="web",
+                reservation=ORDER,
+                order=ORDER,
+                backend="be_acme_web",
+                address="127.0.0.1:1",
+                announced_at=now,
+            )
+        )
+        done, _ = await asyncio.wait({following}, timeout=30)
+        assert not done
+        assert [activation.stage for activation in trip.activations] == ["serving"]
+
+        desk.write(
+            VmResumed(
+                org="acme",
+                vm="web-1",
+                host="h1",
+                reservation=ORDER,
+                started_at=now,
+                resumed_at=now,
+                attempts=1,
+            )
+        )
+        await asyncio.wait_for(following, 30)
+        assert _report(trip, "table") == 0
+
+    play(scene)
+    row = capsys.readouterr().out.splitlines()[1].split()
+    assert row[:4] == ["web-1", "resume", "serving", "-"]
+    assert "-" not in row[4:]
+
+
+def test_a_refusal_ends_although_no_mail_is_accepted_and_nothing_else_happens(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        asked = desk.write(wish(desk.clock.now()), id=REQUEST)
+        desk.write(decision(desk, asked, 0, (answer(REQUEST, asked.seq),)))
+        trip = _Trip("acme", REQUEST)
+        events = events_after(desk.connect(reader("eye")), asked.seq - 1)
+        began = asyncio.get_running_loop().time()
+        await _until_settled(events, trip, SERVING)
+        await _hear_of_mail(events, trip)
+        assert 29 <= asyncio.get_running_loop().time() - began <= 31
+        assert _report(trip, "table") == 3
+
+    play(scene)
+    assert "not accepted within 30 s" in capsys.readouterr().err
+
+
+def test_a_drain_that_demand_cancels_is_not_waited_for() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        asked = desk.write(wish(desk.clock.now()), id=REQUEST)
+        drain = DrainOrdered(
+            id=ORDER, vm="web-1", pool="web", reservation=derive("r"), request=REQUEST, drain_seconds=45
+        )
+        first = desk.write(
+            decision(desk, asked, 0, (answer(REQUEST, asked.seq, "admitted", "Granted"),), drain)
+        )
+        trip = _Trip("acme", REQUEST)
+        events = events_after(desk.connect(reader("eye")), asked.seq - 1)
+        following = asyncio.create_task(_until_left(events, trip))
+        done, _ = await asyncio.wait({following}, timeout=5)
+        assert not done
+        back = DrainCancelled(
+            id=derive("back"),
+            vm="web-1",
+            pool="web",
+            reservation=derive("r"),
+            drain=ORDER,
+            request=derive("other"),
+        )
+        desk.write(decision(desk, asked, first.seq, (), back))
+        await asyncio.wait_for(following, 30)
+        assert trip.left["web-1"][0] == "serves again"
+
+    play(scene)

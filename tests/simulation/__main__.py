@@ -76,6 +76,7 @@ def many(seeds: range, processes: int) -> int:
                     _progress(len(done), len(seeds), told - began)
         except KeyboardInterrupt:
             interrupted = True
+            _ignore_interrupt()  # once is enough
             pool.terminate()
     _end_progress()
     broken = [result for result in done if result.faults]

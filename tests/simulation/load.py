@@ -73,7 +73,8 @@ class Client:
         pool = rng.choice(self.pools)
         body: dict[str, Any] = {"pool": pool, "key": f"k{self._number}", "wait": rng.random() < 0.3}
         match rng.choices(
-            ("add", "want", "quiesce", "stock", "wrong", "twice", "other"), (8, 3, 7, 1, 2, 2, 1)
+            ("add", "want", "quiesce", "stock", "wrong", "twice", "other", "erase"),
+            (80, 30, 70, 10, 20, 20, 10, 1),
         )[0]:
             case "add":
                 body |= {"add": rng.choice((1, 1, 1, 2, 2, 3, 500)), "up_to": rng.random() < 0.3}
@@ -88,6 +89,8 @@ class Client:
                 body |= {"add": 1}
                 await asyncio.gather(self.ask("scale", body), self.ask("scale", body))
                 await self.ask("scale", body)
+            case "erase":
+                await self.ask("erase", {"person": f"{self.org}-owner", "key": f"k{self._number}"})
             case "other":
                 await self.ask("scale", body | {"add": 1})
                 await self.ask("scale", body | {"add": 2})

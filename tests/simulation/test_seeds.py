@@ -15,9 +15,13 @@ from tests.simulation.test_can_fail import no_fence
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEEDS = 300
+MANY_SEEDS = 3_000
+"""Five minutes on two cores."""
 
 
-def simulate(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+def simulate(
+    *arguments: str, timeout_seconds: float = 600, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "tests.simulation", *arguments],
         cwd=ROOT,
@@ -25,7 +29,7 @@ def simulate(*arguments: str, **environment: str) -> "subprocess.CompletedProces
         check=False,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=timeout_seconds,
     )
 
 
@@ -35,6 +39,15 @@ def test_every_law_holds_in_three_hundred_worlds() -> None:
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{SEEDS} of {SEEDS} seeds" in done.stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3660)
+def test_every_law_holds_in_three_thousand_further_worlds() -> None:
+    done = simulate("--first", str(SEEDS), "--seeds", str(MANY_SEEDS), timeout_seconds=3600)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{MANY_SEEDS} of {MANY_SEEDS} seeds" in done.stdout
 
 
 @pytest.mark.parametrize("seed", sorted(KEPT))

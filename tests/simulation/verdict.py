@@ -10,6 +10,7 @@ import msgspec
 from events.envelope import SUBJECTS, Recorded, address
 from events.gate import Answer, GateDecided
 from events.mail import MailAccepted, MailFailed
+from events.person import PersonErased, PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
@@ -80,6 +81,12 @@ def _of_mails(world: World) -> Iterator[str]:
         if isinstance(line.fact, MailAccepted | MailFailed)
         for request in line.fact.requests
     }
+    erased = {line.fact.person for line in world.truth.lines if isinstance(line.fact, PersonErased)}
+    for line in world.truth.lines:
+        if isinstance(line.fact, PersonEraseRequested) and line.fact.person not in erased:
+            yield f"{line.fact.person} was to be erased and is not."
+    for person in erased & world.people.addresses.keys():
+        yield f"{person} is erased in the ledger and known to the vault."
     for answer in _refusals(world):
         if answer.request not in told:
             yield f"The refusal of {answer.request} is in no mail."
@@ -162,7 +169,7 @@ def _receipts(world: World) -> Iterator[str]:
 
 def _same(verb: str, payload: bytes, line: Recorded) -> Iterator[str]:
     asked = msgspec.json.decode(payload, type=VERBS[verb])
-    for name in ("pool", "key", "add", "want", "count", "vms"):
+    for name in ("pool", "person", "key", "add", "want", "count", "vms"):
         if getattr(asked, name, None) != getattr(line.fact, name, None):
             yield f"#{line.seq} says {line.fact}, and what was accepted for it is {asked}."
             return

@@ -69,7 +69,8 @@ def found(house: House, now: dt.datetime) -> None:
     if not contract.exists():
         vault = Vault(Path(house.vault))
         commitments = {person: vault.put(person, {"mail": mail}) for person, mail in _PEOPLE.items()}
-        contract.write_text(
+        _write(
+            contract,
             _CONTRACT.format(
                 valid_until=now.replace(
                     year=now.year + 2, month=1, day=1, hour=0, minute=0, second=0
@@ -78,7 +79,14 @@ def found(house: House, now: dt.datetime) -> None:
                 owner_commitment=commitments[OWNER],
                 technical=TECHNICAL,
                 technical_commitment=commitments[TECHNICAL],
-            )
+            ),
         )
     if not pool.exists():
-        pool.write_text(_POOL)
+        _write(pool, _POOL)
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole text is at `path`, or nothing is: half a contract would stop every later start."""
+    draft = path.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(path)

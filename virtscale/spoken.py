@@ -4,7 +4,9 @@ from typing import Final
 
 from events.bus.port import BusError
 from events.keys import KeyFileError
+from events.lock import TakenError
 from events.registry import UnknownEventError
+from events.vault import VaultError
 from lab.errors import LabError
 from schemas.contract import ContractError
 from schemas.house import HouseError
@@ -20,7 +22,9 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     LabError,
     PoolError,
     PublisherError,
+    TakenError,
     TurnedAwayError,
     UnknownEventError,
+    VaultError,
 )
 """Everything else is ours to mend, and shows its trace."""

@@ -14,10 +14,11 @@ from typing import Final, Literal, Self
 import msgspec
 
 from events import keys
-from events.bus import nats
-from events.bus.permissions import Permit, admin, inbox, operator, reader, workers
+from events.bus.entrance import connect_as
+from events.bus.permissions import Permit, admin, operator, reader, workers
 from events.bus.port import Bus
 from events.bus.streams import establish
+from events.lock import hold
 from lab import accelerator, doctor, guest, template
 from lab.balancer import Balancer, Frontend
 from lab.bus import BusServer, BusUser
@@ -39,6 +40,7 @@ half is left to everything else."""
 MOST_SHIFT: Final = 40_000
 """The highest of the usual ports stays a port, with room for the guests above it."""
 
+_AGAIN_SECONDS: Final = 5.0
 _PUBLISHERS_SECONDS: Final = 0.25  # how often new publishers are looked for
 
 log = logging.getLogger("virtscale.world")
@@ -91,6 +93,7 @@ class World:
         self._say = say
         self._stack = AsyncExitStack()
         self._users: tuple[BusUser, ...] = ()
+        self._publishers: tuple[Permit, ...] = ()
         self.sink = MailSink(self.directory / "mail", ports.smtp, self._on_mail)
         self.hypervisor: Hypervisor | None = None
         self.bus: BusServer
@@ -113,27 +116,28 @@ class World:
 
     async def connect(self, name: str) -> Bus:
         """A connection to the bus as one of its users."""
-        return await nats.connect(
-            self.house.bus_url,
-            name,
-            seed=keys.read(keys.path_of(self.house.keys, name)),
-            inbox=inbox(name),
-            on_fault=log.warning,
-        )
+        return await connect_as(self.house, name, log.warning)
 
     async def watch_publishers(self) -> None:
         """Publishers that are added while we run may publish a moment later."""
-        known = publishers.all_of(self.directory)
         while True:
             await asyncio.sleep(_PUBLISHERS_SECONDS)
             present = publishers.all_of(self.directory)
-            if present != known:
+            if present == self._publishers:
+                continue
+            try:
                 await self.bus.reload((*self._users, *(_user(self.house.keys, permit) for permit in present)))
-                self._say(f"the bus knows {len(present)} publishers")
-                known = present
+            except LabError as error:  # the bus is restarting, perhaps: it is asked again
+                self._say(f"the bus does not know all publishers yet: {error}")
+                await asyncio.sleep(_AGAIN_SECONDS)
+                continue
+            self._publishers = present
+            self._say(f"the bus knows {len(present)} publishers")
 
     async def _start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
+        # Before anything else: two installations on one ledger would each acknowledge what the other overwrites.
+        self._stack.enter_context(hold(self.directory / "up.lock", f"The house {self.directory} is up"))
         self._check()
         private = short_directory(self.directory)
         self.house = self._house(private)
@@ -189,7 +193,8 @@ class World:
     async def _start_bus(self) -> None:
         permits = (*workers([host.name for host in self.house.hosts]), reader("reader"), operator(), admin())
         self._users = tuple(_user(self.house.keys, permit) for permit in permits)
-        outsiders = tuple(_user(self.house.keys, permit) for permit in publishers.all_of(self.directory))
+        self._publishers = publishers.all_of(self.directory)
+        outsiders = tuple(_user(self.house.keys, permit) for permit in self._publishers)
         self.bus = BusServer(
             self.directory / "bus",
             self._ports.bus,
@@ -227,8 +232,10 @@ class World:
             gone = await self.hypervisor.destroy_domains()
             self._say(f"{len(gone)} guests are gone")
         finally:
-            await self.hypervisor.stop()
-        await asyncio.to_thread(shutil.rmtree, self.hypervisor.directory)
+            try:
+                await self.hypervisor.stop()
+            finally:
+                await asyncio.to_thread(shutil.rmtree, self.hypervisor.directory)
 
     async def _start_balancer(self) -> None:
         frontends = self._frontends()

@@ -47,7 +47,7 @@ class _Ear:
 
 
 class Waker:
-    """The waker of one host; there must be one only (`services.waker.lock`)."""
+    """The waker of one host; there must be one only (its `__main__` holds a lock file)."""
 
     def __init__(
         self, ledger: Ledger, bus: Bus, clock: Clock, hypervisor: Hypervisor, place: HostPlace

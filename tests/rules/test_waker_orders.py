@@ -1,12 +1,9 @@
 """The waker carries out orders, and releases nothing without proof."""
 
-from pathlib import Path
-
 import pytest
 
 from events.vm import VmBooted, VmDefined, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
 from services.waker.effects import MOST_EFFECTS
-from services.waker.lock import HostTakenError, hold
 from tests.rules.desk import play
 from tests.rules.waker_host import BOOT_SECONDS, NO, WAKE_SECONDS, Fate, Site
 from tests.simulation.clock import pause
@@ -343,13 +340,3 @@ def test_a_stop_order_is_carried_out_even_while_a_wake_hangs() -> None:
         assert site.host.of("web-1") == "off"
 
     play(scene)
-
-
-def test_a_host_has_one_waker(tmp_path: Path) -> None:
-    with hold(tmp_path, "h1"):
-        with pytest.raises(HostTakenError, match="has a waker already"), hold(tmp_path, "h1"):
-            pass
-        with hold(tmp_path, "h2"):
-            pass
-    with hold(tmp_path, "h1"):
-        pass

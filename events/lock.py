@@ -1,4 +1,4 @@
-"""One waker per host: whoever holds the lock file is it."""
+"""One at a time: whoever holds a lock file is the one, and the kernel lets go of it however a process ends."""
 
 import fcntl
 import os
@@ -7,29 +7,27 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-class HostTakenError(OSError):
-    """Another waker works on this host; two would race for its domains."""
+class TakenError(OSError):
+    """Somebody else is the one; the sentence names the process."""
 
-    code = "HostTaken"
+    code = "Taken"
 
 
 @contextmanager
-def hold(directory: Path, host: str) -> Generator[None]:
-    """While this lasts nobody else holds the host, and the kernel lets go of it however this process ends.
+def hold(path: Path, what: str) -> Generator[None]:
+    """While this lasts nobody else holds `path`; `what` says in the error what the holder has, as a subject.
 
     The file stays, since whoever deletes a lock file invites two holders; it names the last one's process.
-    Raises `HostTakenError`.
+    Raises `TakenError`.
     """
-    path = directory / f"waker-{host}.lock"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
-            raise HostTakenError(
-                f"Host {host} has a waker already (process {holder}, {path}); stop that one first. "
-                "Nothing was started."
+            raise TakenError(
+                f"{what} already (process {holder}, {path}); stop that one first. Nothing was started."
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

@@ -8,6 +8,12 @@ import msgspec
 from schemas.names import Name
 from schemas.struct import Value
 
+VARIABLE: Final = "VIRTSCALE_HOUSE"
+"""The environment variable that names the house's directory."""
+
+USUAL: Final = ".virtscale"
+"""The house's directory when nothing names one."""
+
 FILE: Final = "house.json"
 """Where a house's description lies in its directory."""
 

@@ -7,19 +7,16 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import cyclopts
 import uvloop
 from cyclopts import App, Parameter
 
-from schemas.house import House, load
+from schemas.house import USUAL, VARIABLE, House, load
 from schemas.names import is_name
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from virtscale.show import Format, say, show
-
-_NOWHERE: Final = ".virtscale"
-
 
 app = App(
     name="virtscale",
@@ -43,7 +40,7 @@ class UsageError(Exception):
 
 
 def _directory() -> Path:
-    return Path(os.environ.get("VIRTSCALE_HOUSE", _NOWHERE)).resolve()
+    return Path(os.environ.get(VARIABLE, USUAL)).resolve()
 
 
 def _house() -> House:
@@ -92,9 +89,10 @@ def up(
         raise UsageError(f"{substrate!r} is no substrate: choose qemu or test.")
     if not 0 <= shift_ports <= MOST_SHIFT:
         raise UsageError(f"The ports cannot be shifted by {shift_ports}: choose 0 to {MOST_SHIFT}.")
+    vms = _count(stock)
     chosen = "test" if substrate == "test" else "qemu"
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(_directory(), Ports.usual(shift_ports), chosen, stock))
+        runner.run(run(_directory(), Ports.usual(shift_ports), chosen, vms))
     return 0
 
 
@@ -219,12 +217,12 @@ def tail(
 
 
 @publisher.command
-def add(org: str, name: str) -> int:
+def add(org: str, name: str, *, output: Output = "table") -> int:
     """Make a key for an outsider, who may then publish requests for the org in this name."""
     from events.bus.permissions import publisher as permit
     from virtscale import publishers
 
-    path = publishers.add(_directory(), org, name)
+    path = publishers.add(_house(), org, name)
     show(
         [
             {
@@ -235,7 +233,7 @@ def add(org: str, name: str) -> int:
                 "key": os.path.relpath(path),
             }
         ],
-        "table",
+        output,
     )
     return 0
 
@@ -246,9 +244,8 @@ def erase(id: str, *, org: str = "acme") -> int:
     from schemas.intake import Erase
     from virtscale import ask, follow
 
-    if not is_name(id):
-        raise UsageError(f"{id!r} is no person id: 1 to 40 of a-z, 0-9 and inner dashes.")
-    return asyncio.run(follow.erase(_house(), org, Erase(person=id, key=ask.new_key())))
+    request = Erase(person=_person(id), key=ask.new_key())
+    return asyncio.run(follow.erase(_house(), org, request))
 
 
 @person.command(name="show")
@@ -256,9 +253,15 @@ def show_person(id: str, *, output: Output = "table") -> int:
     """What the vault holds of a person."""
     from events.vault import Vault
 
-    house = _house()
-    show([{"person": id, "mail": Vault(Path(house.vault)).contact(id) or "erased"}], output)
+    known = _person(id)
+    show([{"person": id, "mail": Vault(_house().vault).shown(known)}], output)
     return 0
+
+
+def _person(id: str) -> str:
+    if not is_name(id):
+        raise UsageError(f"{id!r} is no person id: 1 to 40 of a-z, 0-9 and inner dashes.")
+    return id
 
 
 def main() -> None:

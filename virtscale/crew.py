@@ -10,11 +10,9 @@ from typing import Final
 
 import msgspec
 
-from events import keys
-from events.bus import nats
 from events.bus.alone import Work
+from events.bus.entrance import connect_as
 from events.bus.ledger import Fold, Ledger
-from events.bus.permissions import inbox
 from events.bus.port import Bus
 from events.clock import SystemClock
 from projections.keeper import Keeper
@@ -51,13 +49,7 @@ async def run(
     async with AsyncExitStack() as stack:
 
         async def connected(name: str) -> Bus:
-            bus = await nats.connect(
-                house.bus_url,
-                name,
-                seed=keys.read(keys.path_of(house.keys, name)),
-                inbox=inbox(name),
-                on_fault=log.warning,
-            )
+            bus = await connect_as(house, name, log.warning)
             stack.push_async_callback(bus.close)
             return bus
 

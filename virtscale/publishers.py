@@ -5,7 +5,11 @@ from typing import Final
 
 from events import keys
 from events.bus.permissions import Permit, publisher
+from schemas.contract import read as read_contract
+from schemas.house import House
 from schemas.names import is_name
+from schemas.pool import read as read_pool
+from virtscale.exits import EXIT_NOT_FOUND
 
 _LIST: Final = "publishers"
 RESERVED: Final = frozenset({"operator", "signal"})
@@ -18,7 +22,14 @@ class PublisherError(ValueError):
     code = "PublisherRefused"
 
 
-def add(directory: Path, org: str, name: str) -> Path:
+class OrgUnknownError(PublisherError):
+    """The house has neither a contract nor a pool of the org."""
+
+    code = "OrgUnknown"
+    exit_code = EXIT_NOT_FOUND
+
+
+def add(house: House, org: str, name: str) -> Path:
     """The outsider has a key file, and a running bus knows it a moment later. Safe to repeat: the key stays."""
     for text, what in ((org, "org"), (name, "publisher")):
         if not is_name(text):
@@ -29,13 +40,23 @@ def add(directory: Path, org: str, name: str) -> Path:
         raise PublisherError(
             f"{name!r} is the house's own name on the bus. Choose another; nothing was added."
         )
+    if org not in _orgs(house):
+        raise OrgUnknownError(
+            f"The org {org} has no contract in {house.contracts} and no pool in {house.pools}. Nothing was added."
+        )
     permit = publisher(org, name)
-    path = keys.path_of(directory / "keys", permit.name)
+    path = keys.path_of(house.keys, permit.name)
     keys.create(path)
-    listed = directory / _LIST
+    listed = Path(house.directory) / _LIST
     listed.mkdir(parents=True, exist_ok=True)
     (listed / f"{org}.{name}").touch()
     return path
+
+
+def _orgs(house: House) -> set[str]:
+    contracts = (read_contract(path.read_text()).org for path in Path(house.contracts).glob("*.toml"))
+    pools = (read_pool(path.read_text()).org for path in Path(house.pools).glob("*.toml"))
+    return {*contracts, *pools}
 
 
 def all_of(directory: Path) -> tuple[Permit, ...]:

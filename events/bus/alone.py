@@ -8,26 +8,18 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Final, cast
+from typing import cast
 
 import msgspec
 import prometheus_client
 import uvloop
 
-from events import keys
-from events.bus import nats
+from events.bus.entrance import connect_as
 from events.bus.ledger import Ledger
-from events.bus.permissions import inbox
 from events.bus.port import Bus
 from events.clock import Clock, SystemClock
 from events.registry import ROWS
-from schemas.house import House, HouseError, load
-
-HOUSE: Final = "VIRTSCALE_HOUSE"
-"""The environment variable that names the house's directory."""
-
-NOWHERE: Final = "./.virtscale"
-"""The house's directory when nothing names one."""
+from schemas.house import USUAL, VARIABLE, House, HouseError, load
 
 Work = Callable[[House, Ledger, Bus, Clock], Awaitable[None]]
 
@@ -89,8 +81,8 @@ def _arguments(writer: str) -> _Arguments:
     )
     parser.add_argument(
         "--house",
-        default=os.environ.get(HOUSE, NOWHERE),
-        help=f"the house's directory (${HOUSE}; else {NOWHERE})",
+        default=os.environ.get(VARIABLE, USUAL),
+        help=f"the house's directory (${VARIABLE}; else {USUAL})",
     )
     parser.add_argument("--log", default="info", choices=["debug", "info", "warning", "error"])
     parser.add_argument(
@@ -137,13 +129,7 @@ async def _run(house: House, name: str, work: Work) -> None:
 
 
 async def _live(house: House, name: str, work: Work) -> None:
-    bus = await nats.connect(
-        house.bus_url,
-        name,
-        seed=keys.read(keys.path_of(house.keys, name)),
-        inbox=inbox(name),
-        on_fault=log.warning,
-    )
+    bus = await connect_as(house, name, log.warning)
     try:
         ledger = Ledger(bus)
         async with asyncio.TaskGroup() as parts:

@@ -246,6 +246,8 @@ async def test_an_outsider_can_ask_for_no_other_org_and_read_nothing(world: Hous
         (("scale", "acme/nothing", "+2"), 5, "The org acme has no pool nothing"),
         (("quiesce", "acme/nothing", "1"), 5, "The org acme has no pool nothing"),
         (("activation", "ffffffffffff"), 5, "No request and no activation"),
+        (("publisher", "add", "nobody", "shop"), 5, "The org nobody has no contract in"),
+        (("publisher", "add", "acme", "operator"), 1, "is the house's own name on the bus"),
     ],
 )
 async def test_what_cannot_be_meant_is_refused_in_one_sentence(

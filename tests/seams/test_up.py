@@ -224,6 +224,7 @@ async def test_a_taken_port_is_said_in_one_sentence_before_anything_is_started(
     assert len(done.err.splitlines()) == 1
     assert f"Port {port} on {LOOPBACK}" in done.err
     assert f"ss -ltnp 'sport = :{port}'" in done.err
+    assert "virtscale up --shift-ports" in done.err
     await nothing_is_left(house, set())
 
 
@@ -235,6 +236,11 @@ async def test_a_taken_port_is_said_in_one_sentence_before_anything_is_started(
         (("ledger", "tail"), 1, "`make up`"),
         (("up", "--substrate", "paper"), 2, "choose qemu or test"),
         (("up", "--shift-ports", "50000"), 2, "choose 0 to 40000"),
+        (("up", "--stock", "0"), 2, "0 VMs cannot be asked for"),
+        (("up", "--stock", "-1"), 2, "-1 VMs cannot be asked for"),
+        (("up", "--stock", "99999"), 2, "one request moves 1 to 10000 VMs"),
+        (("person", "show", "No Name"), 2, "is no person id"),
+        (("publisher", "add", "acme", "shop"), 1, "`make up`"),
     ],
 )
 async def test_a_command_without_a_house_says_how_to_start_one(
@@ -245,3 +251,4 @@ async def test_a_command_without_a_house_says_how_to_start_one(
     assert done.code == code
     assert len(done.err.splitlines()) == 1
     assert sentence in done.err
+    assert not (house / "nowhere").exists()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from events.envelope import Recorded
+from events.fences import Fences
 from events.gate import Answer, BootOrdered, ContractRef, DrainCancelled, GateDecided, WakeOrdered
 from events.mail import MailAccepted
 from events.quiesce import QuiesceRequested
@@ -97,9 +98,13 @@ def _between(start: dt.datetime | None, end: dt.datetime | None) -> float | None
 
 
 class Activations:
-    """All requests by id and all activations by order; a wake's or boot's order is its reservation too."""
+    """All requests by id and all activations by order; a wake's or boot's order is its reservation too.
+
+    May begin anywhere in the ledger: a command that follows its own request folds from there on.
+    """
 
     def __init__(self) -> None:
+        self._fences: Fences | None = None
         self.requests: dict[str, Request] = {}
         self.activations: dict[str, Activation] = {}
         self._of_request: dict[str, list[str]] = {}
@@ -112,6 +117,8 @@ class Activations:
 
     def apply(self, recorded: Recorded) -> None:
         """The view now includes the event."""
+        if self._fences is None:
+            self._fences = Fences(began=recorded.seq - 1)
         match recorded.fact:
             case ScaleRequested() as wish:
                 asked = f"+{wish.add}" if wish.add is not None else f"={wish.want}"
@@ -121,7 +128,7 @@ class Activations:
                 self._receive(recorded, wish.pool, "quiesce", wish.publisher, f"-{wish.count}", None)
             case StockRequested() as wish:
                 self._receive(recorded, wish.pool, "stock", wish.publisher, f"{wish.vms} held", None)
-            case GateDecided() as decided:
+            case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._decide(recorded, decided)
             case VmResumed(reservation=reservation, resumed_at=moment):
                 self._awake(reservation, moment)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from events.envelope import Recorded
+from events.fences import Fences
 from events.gate import BootOrdered, GateDecided, StopOrdered, SuspendOrdered, WakeOrdered
 from events.host import HostRegistered
 from events.vm import VmBooted, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
@@ -28,6 +29,7 @@ class Orders:
         self.rises: dict[Key, Rise] = {}
         """Wake and boot orders without an outcome; the fleet does not keep their `begin_by`."""
         self.registered: dict[str, HostRegistered] = {}
+        self._fences = Fences()
         self._falls: dict[Key, str] = {}
         self._hosts: dict[Key, str] = {}
         self._open: dict[str, dict[Key, None]] = {}
@@ -41,7 +43,7 @@ class Orders:
         match recorded.fact:
             case HostRegistered(host=host) as registered:
                 self.registered[host] = registered
-            case GateDecided(org=org, orders=orders):
+            case GateDecided(org=org, orders=orders) as decided if self._fences.pass_on(recorded, decided):
                 for order in orders:
                     match order:
                         case WakeOrdered() | BootOrdered():

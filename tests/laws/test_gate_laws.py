@@ -1,7 +1,9 @@
 """The cap holds, whatever is asked, whatever becomes of the orders, and however often it is told."""
 
 import copy
+from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -21,9 +23,12 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
+from projections.activations.fold import Activations
+from projections.fleet.fold import Fleet
 from projections.fleet.life import ASLEEP
 from projections.usage.fold import Usage
 from schemas.capacity import NOTHING, Size
+from services.gate.state import Docket
 from tests.given import ORG, Past
 
 POOLS = ("web", "jobs")
@@ -301,15 +306,23 @@ Cap.TestCase.settings = settings(
 TestTheCapHoldsForAnySequenceOfRequestsAndOutcomes = Cap.TestCase
 
 
-def test_a_copied_prefix_then_the_rest_is_the_whole() -> None:
+@pytest.mark.parametrize("kind", [Usage, Fleet, Docket, Activations])
+def test_a_copied_prefix_then_the_rest_is_the_whole(
+    kind: Callable[[], Usage | Fleet | Docket | Activations],
+) -> None:
     past = Past().contract(vcpu=13).pool("web").host().asleep("web", 3).serving("web", 2)
     past.scale(add=2)
     past.round()
-    whole = Usage()
+    vm = next(name for (_, name), vm in past.fleet.vms.items() if vm.state == "waking")
+    past.ready(vm)
+    past.announced(vm)
+    past.quiesce(count=1)
+    past.round()
+    whole = kind()
     for line in past.lines:
         whole.apply(line)
     for cut in range(len(past.lines)):
-        prefix = Usage()
+        prefix = kind()
         for line in past.lines[:cut]:
             prefix.apply(line)
         rest = copy.deepcopy(prefix)

@@ -1,13 +1,21 @@
 """Reading the ledger: every event once, in order, without a gap, into folds that all workers here share."""
 
 import asyncio
+from collections import OrderedDict
 from typing import Protocol, TypeVar
+
+from prometheus_client import Counter
 
 from events.bus.port import Bus, Stored, UnansweredError
 from events.envelope import Recorded, read
 
 _FILL = 500  # messages fetched at a time when a tail skipped some
 _RETRY_SECONDS = 0.1
+_MOST_NOISE = 10_000  # subjects with noise that are remembered; the fences and request subjects are far fewer
+
+NOISE = Counter(
+    "virtscale_ledger_noise", "Messages in the ledger that are no events and were written by nobody's pen"
+)
 
 
 class Fold(Protocol):
@@ -54,6 +62,7 @@ class Ledger:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._folds: dict[type[Fold], Fold] = {}
+        self._noise: OrderedDict[str, int] = OrderedDict()
         self._bells: list[Bell] = []
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.seq = 0
@@ -75,6 +84,13 @@ class Ledger:
         bell = Bell()
         self._bells.append(bell)
         return bell
+
+    def noise_on(self, subject: str) -> int:
+        """The sequence of the last message on a subject that is no event; 0 where there is none.
+
+        Whoever expects a last sequence must take it into account, since the bus counts it.
+        """
+        return self._noise.get(subject, 0)
 
     async def reach(self, seq: int) -> None:
         """The folds include everything up to `seq`."""
@@ -126,6 +142,15 @@ class Ledger:
 
     def _take(self, stored: Stored) -> None:
         assert stored.seq == self.seq + 1, (stored.seq, self.seq)
+        if not stored.id:
+            # No pen wrote this: it is an answer of the bus's own API that somebody who may read had sent here
+            # (permissions.py says how). It is no event and folds to nothing, but it stands on its subject.
+            self._noise[stored.subject] = stored.seq
+            while len(self._noise) > _MOST_NOISE:
+                self._noise.popitem(last=False)
+            NOISE.inc()
+            self.seq = stored.seq
+            return
         recorded = read(stored.seq, stored.stored_ns, stored.payload, stored.subject)
         for fold in self._folds.values():
             fold.apply(recorded)

@@ -125,7 +125,7 @@ class Gate:
         Nothing is concluded from an error: whatever happened is read back, and the next round decides on it.
         """
         org = decided.org
-        fence_seq = decided.follows
+        fence_seq = max(decided.follows, self._ledger.noise_on(fence(org)))
         self._attempts += 1
         correlation = decided.answers[0].request if decided.answers else derive("round", org, fence_seq)
         event = self._pen.event(

@@ -131,7 +131,7 @@ class Store:
     async def _append(self, entry: _Entry) -> int:
         """The entry is in the ledger; the sequence up to which the ledger must be read to see it."""
         event = entry.event
-        ack = await self._pen.append(event, expect=self._intake.last_on(event.subject))
+        ack = await self._pen.append(event, expect=self._last_on(event.subject))
         if ack.duplicate:
             await self._ledger.reach(ack.seq)
             if not self._look_up(entry, repeated=True):
@@ -146,12 +146,15 @@ class Store:
         batch: list[tuple[Addressed, int | None]] = []
         for entry in entries:
             subject = entry.event.subject
-            batch.append((entry.event, None if subject in guarded else self._intake.last_on(subject)))
+            batch.append((entry.event, None if subject in guarded else self._last_on(subject)))
             guarded.add(subject)
         ack = await self._pen.append_batch(batch)
         for place, entry in enumerate(reversed(entries)):
             self._stored(entry, ack.seq - place)
         return ack.seq
+
+    def _last_on(self, subject: str) -> int:
+        return max(self._intake.last_on(subject), self._ledger.noise_on(subject))
 
     def _stored(self, entry: _Entry, seq: int) -> None:
         STORED.labels(NEWEST[type(entry.fact)].name).inc()

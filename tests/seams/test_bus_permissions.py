@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from events.bus import permissions, streams
+from events.bus.ledger import Ledger
 from events.bus.nats import NatsBus
 from events.bus.permissions import covers
 from events.bus.port import BusError, DeniedError
@@ -196,6 +197,18 @@ async def test_a_reader_can_have_an_answer_of_the_server_written_but_no_decision
     # What came in that way has no id: this is how a reader knows it from an event.
     assert noise.id == ""
     assert b"stream_info_response" in noise.payload
+
+
+async def test_what_a_reader_has_written_that_way_stops_nobody(real: World) -> None:
+    gate, view = await real.connect(GATE), await real.connect(VIEW)
+    assert isinstance(view, NatsBus)
+    await view._link.send("$JS.API.STREAM.INFO.LEDGER", b"", FENCE)
+    ledger = Ledger(await real.connect(GATE))
+    following = asyncio.create_task(ledger.follow())
+    await eventually(lambda: ledger.seq == 1)
+    # It moved the fence, as the bus counts it; whoever decides next expects it and is not locked out.
+    await gate.append(out(FENCE, "decided", b"{}", expect=ledger.noise_on(FENCE)))
+    following.cancel()
 
 
 async def test_an_answer_is_given_to_an_inbox_and_never_to_the_ledger(real: World) -> None:

@@ -1,6 +1,6 @@
 """The command `virtscale`. Data goes to standard output, everything else to standard error.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the cap, 5 no such org, pool or thing, 6 not ended in time.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the gate, 5 no such org, pool or thing, 6 not ended in time.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ EXIT_DONE: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_REFUSED: Final = 3
-"""Past the signed cap: nothing, or not all, was started."""
+"""The gate said no, to all of it or to a part: past the signed cap, or no host has room."""
 EXIT_NOT_FOUND: Final = 5
 EXIT_TIMEOUT: Final = 6
 """Not ended in time; the request goes on."""

@@ -51,7 +51,7 @@ name = "vs.tiny"
 vcpu = 1
 memory_mib = 96
 
-# Three samples in a row above 64 sessions for each VM in front of the pool ask for one more VM.
+# Three samples in a row above 64 sessions on the whole pool ask for one more VM.
 [trigger]
 query = 'sum(haproxy_backend_current_sessions{proxy="be_acme_web"})'
 above = 64.0

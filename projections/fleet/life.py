@@ -1,8 +1,9 @@
 """The life of a VM as a table: in which state which event leads where.
 
-What is not in the table changes nothing: a late, repeated or foreign event finds no row. Three events end an
-awake life from any state, because they are proof that the domain does not run: `vm.quiesced`, `vm.stopped` and
-`vm.wake-failed`.
+What is not in the table changes nothing: a late, repeated or foreign event finds no row. Some events hold from any
+state. A wake or boot order begins a new life, whatever came in between: the gate gave it under the fence, so it
+counts. `vm.found-awake` begins one that nobody ordered. And three end a life, because they are proof that the domain does
+not run: `vm.quiesced`, `vm.stopped` and `vm.wake-failed`.
 """
 
 from collections.abc import Mapping
@@ -37,8 +38,6 @@ UNDER_ORDER: Final[frozenset[State]] = frozenset(
 
 NEXT: Final[Mapping[tuple[State, str], State]] = {
     # orders of the gate
-    ("quiesced", "wake.ordered"): "waking",
-    ("stopped", "boot.ordered"): "booting",
     ("serving", "drain.ordered"): "draining",
     ("draining", "drain.cancelled"): "warm",
     ("drained", "drain.cancelled"): "warm",

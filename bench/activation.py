@@ -315,7 +315,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vms", type=int, default=8)
     parser.add_argument("--singles", type=int, default=120)
-    parser.add_argument("--batches", type=int, default=20)
+    parser.add_argument("--batches", type=int, default=100)
     parser.add_argument("--turns", type=int, default=4)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING)

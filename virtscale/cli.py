@@ -201,6 +201,14 @@ def activation(id: str, *, output: Output = "table") -> int:
     return show_trip(_directory(), id, output)
 
 
+@app.command
+def activations(*, output: Output = "table") -> int:
+    """How long VMs took from asleep to serving, step by step, beside the budget."""
+    from virtscale.trips import show_budget
+
+    return show_budget(_directory(), output)
+
+
 @ledger.command
 def tail(
     *,

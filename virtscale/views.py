@@ -42,6 +42,12 @@ ACTIVATION: Final = "SELECT * FROM activations WHERE \"order\" LIKE ? || '%' LIM
 ACTIVATIONS_OF: Final = "SELECT * FROM activations WHERE request = ? ORDER BY vm"
 
 
+STEPS: Final = """
+SELECT l1_ms AS L1, l2_ms AS L2, l3_ms AS L3, l4_ms AS L4, l5_ms AS L5, total_ms AS total
+FROM activations WHERE stage = 'serving' AND way = 'resume'
+"""
+
+
 class Views:
     """The views of one house, as of the sequence they were last committed at; read-only."""
 

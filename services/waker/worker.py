@@ -5,6 +5,7 @@ a kill between any two lines loses nothing: the next life finds the order open a
 """
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass, field
 from typing import Final
@@ -98,7 +99,8 @@ class Waker:
         pause = _FIRST_PAUSE_SECONDS
         try:
             while (step := self._next_step(key)) is not None:
-                if not await self._connected():
+                if not self._ear.connected.is_set():
+                    await self._wait_for_connection()
                     continue
                 try:
                     await self._take(key, step)
@@ -158,14 +160,11 @@ class Waker:
         elif vm is None and state == "running":
             self._ear.stir.set()
 
-    async def _connected(self) -> bool:
-        """Whether the hypervisor listens; waits a moment for it, in which the ledger may have moved on."""
-        try:
+    async def _wait_for_connection(self) -> None:
+        """The hypervisor listens, or a moment has passed; either way the ledger may have moved on meanwhile."""
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LONGEST_PAUSE_SECONDS):
                 await self._ear.connected.wait()
-        except TimeoutError:
-            return False
-        return True
 
     def _lose(self) -> None:
         self._ear.connected.clear()

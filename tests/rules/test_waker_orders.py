@@ -246,6 +246,28 @@ def test_a_lost_connection_is_made_anew_and_the_order_carried_out() -> None:
     play(scene)
 
 
+def test_what_the_ledger_told_while_the_connection_was_lost_is_not_done_again() -> None:
+    async def scene() -> None:
+        site = Site()
+        reservation = site.awake()
+        async with site.waker():
+            await pause(1)
+            site.host.up = False
+            site.host.lose()
+            site.suspend("web-1", reservation)
+            await pause(0.1)
+            site.host.put("web-1", "paused", heard=False)
+            site.quiesce("web-1", reservation)  # said by a former life, stored late
+            site.host.asked.clear()
+            await pause(0.1)
+            site.host.up = True
+            await pause(5)
+        assert "suspend vs-acme.web-1" not in site.host.asked
+        assert len(site.said(VmQuiesced)) == 1
+
+    play(scene)
+
+
 @pytest.mark.parametrize("killed_after", [0.0005, 0.0015, 0.0025, 0.004])
 def test_a_waker_killed_at_any_moment_leaves_an_order_that_the_next_one_ends(killed_after: float) -> None:
     async def scene() -> None:

@@ -6,6 +6,7 @@ KEPT: Final[dict[int, str]] = {
     13: "a load that stays high asks for ever: a world comes to rest only when its metrics do",
     136: "a boot was defined for longer than its order was good for, and was started all the same",
     152: "the same in another story: the deadline must be looked at right before the effect",
+    1324: "a step was chosen, the connection was waited for, and the ledger had moved on meanwhile",
 }
 """Each was a bug, of the workers or of the simulation itself, and is none any more.
 

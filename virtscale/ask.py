@@ -7,20 +7,22 @@ from typing import Final
 
 import msgspec
 
-from events import keys
-from events.bus import nats
-from events.bus.permissions import inbox
+from events.bus.entrance import connect_as
 from events.bus.port import Bus
 from events.envelope import Recorded, read
 from schemas.house import House
 from schemas.intake import Erase, Quiesce, Receipt, Rejection, Request, Scale, Stock
-from virtscale.exits import (
-    EXIT_NOT_FOUND,
-    EXIT_USAGE,
-)
+from virtscale.exits import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE
 from virtscale.show import say
 
-_NOT_FOUND: Final = frozenset({"OrgUnknown", "PoolUnknown", "PersonUnknown"})
+_EXITS: Final = {
+    "OrgUnknown": EXIT_NOT_FOUND,
+    "PoolUnknown": EXIT_NOT_FOUND,
+    "LedgerFull": EXIT_FAILED,
+    "Overloaded": EXIT_FAILED,
+}
+"""What was wrong where the request itself was not; any other no of the intake is about how it was asked."""
+
 _ANSWER_SECONDS: Final = 10.0
 
 _VERBS: Final[dict[type[Request], str]] = {Scale: "scale", Quiesce: "quiesce", Stock: "stock", Erase: "erase"}
@@ -32,7 +34,7 @@ class TurnedAwayError(Exception):
     def __init__(self, rejection: Rejection) -> None:
         super().__init__(rejection.text)
         self.code = rejection.code
-        self.exit_code = EXIT_NOT_FOUND if rejection.code in _NOT_FOUND else EXIT_USAGE
+        self.exit_code = _EXITS.get(rejection.code, EXIT_USAGE)
 
 
 def new_key() -> str:
@@ -43,13 +45,7 @@ def new_key() -> str:
 @asynccontextmanager
 async def operator(house: House) -> AsyncGenerator[Bus]:
     """A connection to the bus as the operator."""
-    bus = await nats.connect(
-        house.bus_url,
-        "operator",
-        seed=keys.read(keys.path_of(house.keys, "operator")),
-        inbox=inbox("operator"),
-        on_fault=say,
-    )
+    bus = await connect_as(house, "operator", say)
     try:
         yield bus
     finally:

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from events.bus import wire
 from events.bus.answers import Answers
+from events.bus.outsiders import Tally, quoted
 from events.bus.port import BusError, DeniedError, TooLargeError, UnansweredError
+from events.bus.steady import SteadyClient
 from events.ids import derive
 
 OLDEST: Final = (2, 15, 1)
@@ -27,8 +28,7 @@ CONNECT_SECONDS: Final = 2.0
 LONGEST_PAUSE_SECONDS: Final = 0.25
 FIRST_PAUSE_SECONDS: Final = 0.02
 PING_SECONDS: Final = 5.0
-"""A connection that does not answer is given up after three of these. The default is six minutes, and the
-client's reader can die alone, for example when a flush was abandoned: this is what notices."""
+"""A connection that does not answer is given up after three of these. The default is six minutes."""
 
 WATCH_SECONDS: Final = 0.5
 """How often a connection that the client closed for good is looked for, when no callback told of it."""
@@ -67,7 +67,7 @@ class Link:
         """How often the connection was made; whoever holds state on the server compares it."""
         self._url = url
         self._seed = seed
-        self._client = Client()
+        self._client = SteadyClient()
         self._up = asyncio.Event()
         self._ended = asyncio.Event()
         self._closing = False
@@ -79,6 +79,7 @@ class Link:
         self._silenced: set[str] = set()
         self._named = 0
         self._said = ""
+        self._tally = Tally(on_fault)
         self._watcher: asyncio.Task[None] | None = None
 
     @property
@@ -273,7 +274,11 @@ class Link:
         return longest * (0.5 + share / 2)
 
     async def _watch(self) -> None:
-        """Make a new client whenever the old one gave up, which it does on most errors a server sends."""
+        """Make a new client whenever the old one gave up, which it does on most errors a server sends.
+
+        It dials for ever, whatever went wrong: a worker that stopped would need a person, and every call ends
+        within its own time meanwhile.
+        """
         while True:
             try:
                 async with asyncio.timeout(WATCH_SECONDS):
@@ -286,19 +291,22 @@ class Link:
             self._up.clear()
             self._answers.break_off("the connection was closed by the bus")
             await asyncio.sleep(self._pause_seconds())
-            self._client = Client()
+            self._client = SteadyClient()
             try:
                 await self._dial()
-            except (nats.errors.Error, OSError, BusError) as error:
-                self._fault(f"{self.name} is not back on the bus: {error}")
+            except Exception as error:  # noqa: BLE001 - what answers on the port may be anything, and may go again
+                said = (
+                    str(error) if isinstance(error, nats.errors.Error | OSError | BusError) else repr(error)
+                )
+                self._fault(f"{self.name} is not back on the bus: {said}")
                 await self._drop()
                 self._ended.set()
 
     async def _drop(self) -> None:
         try:
             await self._client.close()
-        except (nats.errors.Error, OSError) as error:  # it is being thrown away; a broken pipe is no news
-            self.on_fault(f"{self.name} left the bus with an error: {error}.")
+        except Exception as error:  # noqa: BLE001 - it is being thrown away, and the next one must be dialled
+            self._fault(f"{self.name} left the bus with an error: {error!r}.")
 
     # ------------------------------------------------------------------------------------------- the callbacks
 
@@ -348,7 +356,7 @@ class Link:
                 self._refused.set_result(refusal)
         elif self._up.is_set() and not isinstance(error, OSError | nats.errors.UnexpectedEOF):
             # Those two mean that the connection broke, which is told once and in better words.
-            self._fault(f"{self.name} on the bus: {text or type(error).__name__}")
+            self._tally.add("error", f"{self.name} on the bus: {quoted(text or type(error).__name__)}.")
 
     def _deny(self, verb: str, subject: str) -> None:
         if verb == "subscription":
@@ -356,7 +364,7 @@ class Link:
             self._fault(f"The bus does not let {self.name} listen on {subject}.")
             return
         if not self._answers.deny(subject):
-            self._fault(self._answers.denial(subject))
+            self._tally.add("denied", self._answers.denial(quoted(subject)))
 
     def _fault(self, sentence: str) -> None:
         """Tell it once: attempts that fail alike would otherwise say so four times a second."""

@@ -73,6 +73,12 @@ def inbox(name: str) -> str:
     return f"{INBOXES}_{name}"
 
 
+def asker(subject: str) -> str:
+    """The user that may publish on an intake subject, and therefore did: `in.<org>.<publisher>.<verb>`."""
+    _, org, publisher, *_ = [*subject.split("."), "", ""]
+    return "operator" if publisher == "operator" else f"{org}_{publisher}"
+
+
 def covers(allowed: str, subject: str) -> bool:
     """True when every subject that `subject` stands for is one that `allowed` stands for.
 

@@ -1,19 +1,25 @@
 """What only the real bus can do wrong: versions, keys, connections closed for good, damaged or foreign streams."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import nats as client
+import nkeys
 import pytest
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from events import keys
 from events.bus import nats, permissions, streams
+from events.bus.outsiders import Tally
 from events.bus.port import BusError, DeniedError, UnansweredError
-from tests.seams.bus_worlds import ADMIN, FENCE, GATE, SIGNAL, VIEW, Follower, NatsWorld, a_world, out
+from events.bus.steady import StrictParser
+from tests.seams.bus_worlds import ADMIN, FENCE, GATE, SHOP, SIGNAL, VIEW, Follower, NatsWorld, a_world, out
 from tests.support import eventually, free_port
 
 
@@ -195,3 +201,130 @@ async def test_with_acks_a_message_that_failed_once_comes_after_its_successors(w
     await eventually(lambda: len(done) >= 4)
     assert done == [2, 3, 4, 1]
     await admin.close()
+
+
+async def _raw(world: NatsWorld, permit: permissions.Permit, what: bytes) -> None:
+    """These bytes reached the server on a connection of this user, and nothing of a client is in their way."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", world.server.port)
+    greeting = json.loads((await reader.readline()).removeprefix(b"INFO "))
+    pair: Any = nkeys.from_seed(keys.read(keys.path_of(world.server.directory / "keys", permit.name)))
+    sig = base64.urlsafe_b64encode(pair.sign(greeting["nonce"].encode())).rstrip(b"=").decode()
+    hello = {"verbose": False, "headers": True, "nkey": pair.public_key.decode(), "sig": sig}
+    writer.write(b"CONNECT " + json.dumps(hello).encode() + b"\r\n" + what + b"PING\r\n")
+    async with asyncio.timeout(5):
+        assert await reader.readline() == b"PONG\r\n"
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        b"HPUB in.acme.shop.scale 7 9\r\ngarbagezz\r\n",
+        b"HPUB in.acme.shop.scale 8 10\r\nNATS/1.0zz\r\n",
+        b"HPUB in.acme.shop.scale 10 12\r\nNATS/1.0 \xffzz\r\n",
+        b"PUB in.acme.shop.\xff 2\r\nzz\r\n",
+        b"PUB in.acme.shop.scale \xff\xfe 2\r\nzz\r\n",
+        b"PUB in.acme.shop.\x0bq 2\r\nzz\r\n",
+        b"PUB in.acme.shop.scale a\x0bb 2\r\nzz\r\n",
+        b"HPUB in.acme.shop.7\x0b1 0 2\r\nzz\r\n",
+    ],
+)
+async def test_whatever_bytes_a_publisher_sends_the_next_request_of_another_is_answered_at_once(
+    world: NatsWorld, what: bytes
+) -> None:
+    signal, operator = await world.connect(SIGNAL), await world.connect(permissions.operator())
+    assert isinstance(signal, nats.NatsBus)
+
+    async def answer(_: str, payload: bytes) -> bytes:
+        return payload
+
+    await signal.serve("in.>", "signal", answer)
+    await _raw(world, SHOP, what)
+    async with asyncio.timeout(1):
+        assert await operator.ask("in.acme.operator.scale", b"asked", 5.0) == b"asked"
+    assert signal._link.returns == 1, "the connection never broke"
+
+
+async def test_a_publisher_cannot_choose_which_subscription_its_message_reaches() -> None:
+    """The client's own parser takes the vertical tab for a space, and what follows it for the subscription."""
+    taken: list[tuple[object, ...]] = []
+
+    async def take(*message: object) -> None:
+        taken.append(message)
+
+    parser = StrictParser(take, Client())
+    await parser.parse(b"MSG in.acme.shop.7\x0b1 3 2\r\nzz\r\nHMSG a 4 r 12 13\r\nNATS/1.0")
+    await parser.parse(b"\r\n\r\nx\r\nMSG b 5 0\r\n\r\n")
+    assert taken == [
+        (3, b"in.acme.shop.7\x0b1", b"", b"zz", b""),
+        (4, b"a", b"r", b"x", b"NATS/1.0\r\n\r\n"),
+        (5, b"b", b"", b"", b""),
+    ]
+
+
+async def test_a_reader_that_dies_is_noticed_at_once(
+    world: NatsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = await world.connect(GATE)
+
+    async def broken(*_: object) -> None:
+        monkeypatch.undo()
+        raise ValueError("unheard of")
+
+    monkeypatch.setattr(StrictParser, "parse", broken)
+    async with asyncio.timeout(2):
+        with pytest.raises(UnansweredError, match="broke"):
+            await gate.append(out(FENCE, "unheard"))
+        await gate.append(out(FENCE, "heard"))
+
+
+async def test_a_dial_that_fails_in_an_unknown_way_is_said_and_tried_again(
+    world: NatsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = await world.connect(GATE)
+    assert isinstance(gate, nats.NatsBus)
+    connect, failures = Client.connect, iter(range(3))
+
+    async def odd(self: Client, *args: object, **named: object) -> None:
+        if next(failures, None) is not None:
+            raise ValueError("unheard of")
+        await connect(self, *args, **named)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(Client, "connect", odd)
+    await gate._link._client.close()
+    await eventually(lambda: any("unheard of" in fault for fault in world.faults))
+    await gate.append(out(FENCE, "after"))
+
+
+async def test_an_outsider_cannot_fill_the_log_nor_write_in_it_nor_be_answered_for_another(
+    world: NatsWorld,
+) -> None:
+    signal, view = await world.connect(SIGNAL), await world.connect(VIEW)
+    assert isinstance(view, nats.NatsBus)
+    served: list[bytes] = []
+
+    async def answer(_: str, payload: bytes) -> bytes:
+        served.append(payload)
+        return payload
+
+    await signal.serve("in.>", "signal", answer)
+    await _raw(world, SHOP, b"PUB in.acme.shop.scale evil.\x1b[31m" + b"X" * 900 + b" 2\r\nzz\r\n")
+    await _raw(world, SHOP, b"PUB in.acme.shop.scale _INBOX_view.x.1 2\r\nzz\r\n" * 500)
+    await eventually(lambda: len(served) == 501)
+    (fault,) = [fault for fault in world.faults if "asked for" in fault]
+    assert "\x1b" not in fault
+    assert len(fault) < 300
+
+
+async def test_a_tally_says_a_kind_once_a_minute_with_how_many_there_were(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[str] = []
+    tally = Tally(said.append)
+    for number in range(1000):
+        tally.add("astray", f"{number}.")
+    tally.add("failed", "Another kind.")
+    assert said == ["0.", "Another kind."]
+    monkeypatch.setattr("events.bus.outsiders.SILENCE_SECONDS", 0.0)
+    tally.add("astray", "1000.")
+    assert said[2] == "1000. There were 999 more like it since this was last said."

@@ -45,7 +45,10 @@ class Prometheus:
     """The HTTP API at `url`, over connections that are kept; `close` ends them."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.AsyncClient(base_url=url, limits=httpx.Limits(max_connections=8))
+        # A proxy of the environment would be asked for what stands beside us.
+        self._client = httpx.AsyncClient(
+            base_url=url, limits=httpx.Limits(max_connections=8), trust_env=False
+        )
 
     async def close(self) -> None:
         """No connection is open any more."""
@@ -67,10 +70,12 @@ class Prometheus:
                 sampled = await self._instant(
                     {"query": f"timestamp({expression})", "time": f"{computed_at:.3f}"}
                 )
+            sampled_at = computed_at if sampled is None else sampled[1]
+            return Measurement(value, dt.datetime.fromtimestamp(sampled_at, dt.UTC))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.DecodeError):
             return None  # whoever asks counts silence; it must never look like a zero
-        sampled_at = computed_at if sampled is None else sampled[1]
-        return Measurement(value, dt.datetime.fromtimestamp(sampled_at, dt.UTC))
+        except (ValueError, OverflowError, OSError):
+            return None  # what is no number, or no time: `timestamp(...)` says whatever a query makes of it
 
     async def _instant(self, parameters: dict[str, str]) -> tuple[float, float] | None:
         """Time and value, when there is exactly one and it is a number."""

@@ -96,3 +96,42 @@ async def test_a_prometheus_that_is_away_or_silent_yields_nothing_in_time() -> N
     assert asyncio.get_running_loop().time() - started < 2
     await silent.close()
     server.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '[1,"hello"]',
+        '[1,"1e12"]',
+        '[1,"1e400"]',
+        '[1,"1e300"]',
+    ],
+)
+async def test_what_is_no_number_or_has_no_time_is_no_measurement(
+    answer: str,
+) -> None:
+    async def odd(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (await reader.readline()).strip():
+            pass
+        body = f'{{"status":"success","data":{{"resultType":"scalar","result":{answer}}}}}'
+        writer.write(
+            f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode()
+        )
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(odd, LOOPBACK, 0)
+    store = Prometheus(f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}")
+    assert await store.query("up", QUERY_SECONDS) is None
+    await store.close()
+    server.close()
+
+
+async def test_a_proxy_of_the_environment_is_not_asked(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://{LOOPBACK}:{free_port()}")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    store = Prometheus(url)
+    measured = await store.query("42", QUERY_SECONDS)
+    assert measured is not None
+    assert measured.value == 42.0
+    await store.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,7 @@ class MailSink:
         """The sink accepts mail; numbering goes on after the files that are there."""
         require_free(self.port, "the mail sink")
         self.directory.mkdir(parents=True, exist_ok=True)
+        self.directory.chmod(0o700)  # mails hold addresses, which nobody else here may read
         taken = [int(path.stem) for path in self.directory.glob("*.eml") if path.stem.isdigit()]
         self._numbers = itertools.count(max(taken, default=0) + 1)
         await self._listen()
@@ -147,7 +149,8 @@ class MailSink:
         headers = message_from_bytes(raw, policy=policy.default)
         number = next(self._numbers)
         path = self.directory / f"{number:03d}.eml"
-        path.write_bytes(raw)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+            stream.write(raw)
         return Mail(
             number=number,
             arrived_at=datetime.now(UTC),

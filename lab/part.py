@@ -119,8 +119,10 @@ class Part:
     async def stop(self) -> None:
         """The child is gone and stays gone: SIGTERM, then SIGKILL after the plan's `stop_seconds`."""
         async with self._turn:
-            await self._forget_watcher()
-            await self._end()
+            try:
+                await self._forget_watcher()
+            finally:  # whatever the watcher met: the child must not stay behind
+                await self._end()
 
     async def restart(self) -> None:
         """A new child answers its probe; the old one was stopped in order first."""
@@ -187,12 +189,14 @@ class Part:
 
     async def _look_after(self) -> None:
         pause = FIRST_PAUSE_SECONDS
+        loop = asyncio.get_running_loop()
+        watched: _Life | None = None
         while self._life is not None:
             life = self._life
             code = await life.process.wait()
-            loop = asyncio.get_running_loop()
-            if loop.time() - life.started_at > STEADY_SECONDS:
+            if life is not watched and loop.time() - life.started_at > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
+            watched = life  # the same again when nothing could be started: the pause goes on growing
             if not self.plan.keep:
                 self._tell(f"ended ({_how(code)}) and is not kept")
                 return
@@ -203,6 +207,10 @@ class Part:
                 await self._begin()
             except LabError as error:
                 self._tell(str(error))
+            except (
+                OSError
+            ) as error:  # no process, no file handle, no room: it passes, and so it is tried again
+                self._tell(f"could not be started: {error}; run `{self.plan.mend}` if it stays so")
             else:
                 self._tell("serves again")
 

@@ -241,7 +241,9 @@ class Effects:
         """All that was asked of the domain before has taken effect, and it does not run after that.
 
         Safe to repeat. A domain that is off cannot be suspended, so that its bar is a stop; on one that is missing
-        nothing can land, since nobody starts what he has not seen defined.
+        nothing can land, since nobody starts what he has not seen defined. The stop of a domain that is off is the
+        weaker bar: libvirt answers "not running" before it takes the domain's job lock, so that a start which is
+        late can still land behind it. Such a guest is then found as a stray, and counted.
         """
         match seen:
             case "running" | "paused":

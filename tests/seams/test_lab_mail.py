@@ -71,3 +71,9 @@ async def test_a_sink_that_refuses_is_down_until_it_accepts(sink: MailSink) -> N
     await sink.accept()
     await _send(sink)
     assert len(sink.mails) == 1
+
+
+async def test_nobody_else_on_the_machine_may_read_a_mail(sink: MailSink) -> None:
+    await _send(sink)
+    assert sink.directory.stat().st_mode & 0o777 == 0o700
+    assert sink.mails[0].file.stat().st_mode & 0o777 == 0o600

@@ -1,9 +1,11 @@
 import asyncio
+import errno
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -137,3 +139,44 @@ def test_a_taken_port_is_named_with_who_wanted_it() -> None:
     assert caught.value.code == "lab.port-taken"
     assert f"Port {port} on 127.0.0.1, wanted by the bus, is taken" in str(caught.value)
     require_free(other, "the bus")
+
+
+async def test_a_kept_part_is_tried_again_when_no_process_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: asyncio.Queue[str] = asyncio.Queue()
+    part = Part(_plan(tmp_path, "sleep", "1000", keep=True), lambda _, text: told.put_nowait(text))
+    await part.start()
+    spawn, failures = asyncio.create_subprocess_exec, iter(range(2))
+
+    async def short_of_processes(*argv: str, **named: Any) -> asyncio.subprocess.Process:
+        if next(failures, None) is not None:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        return await spawn(*argv, **named)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", short_of_processes)
+    await part.kill()
+    async with asyncio.timeout(5):
+        while "could not be started: [Errno 11]" not in await told.get():
+            pass
+        while await told.get() != "serves again":
+            pass
+    assert part.running
+    await part.stop()
+
+
+async def test_a_part_is_stopped_even_when_its_watcher_has_died(tmp_path: Path) -> None:
+    def on_change(_: str, text: str) -> None:
+        if text == "serves again":
+            raise ValueError("nobody listens")
+
+    part = Part(_plan(tmp_path, "sleep", "1000", keep=True), on_change)
+    await part.start()
+    first = part.pid
+    await part.kill()
+    await eventually(lambda: part.pid not in {None, first})
+    pid = part.pid
+    assert pid is not None
+    with pytest.raises(ValueError, match="nobody listens"):
+        await part.stop()
+    assert not _alive(pid)

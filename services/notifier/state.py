@@ -53,12 +53,12 @@ class Post:
         self._fences = Fences()
         self._owners: dict[str, str] = {}
         self._open: dict[str, Wish] = {}
-        self._unsent: dict[str, Refusal] = {}
+        self._unsent: dict[str, dict[str, Refusal]] = {}
         self._erasures: dict[tuple[str, str], Erasure] = {}
 
-    def unsent(self) -> Iterable[Refusal]:
-        """Refusals that no mail tells of yet, oldest first."""
-        return self._unsent.values()
+    def by_org(self) -> Iterable[tuple[str, Iterable[Refusal]]]:
+        """Refusals that no mail tells of yet, of each org that has one, its oldest first."""
+        return ((org, ours.values()) for org, ours in self._unsent.items())
 
     def erasures(self) -> Iterable[Erasure]:
         """People who are to be erased and are not yet, oldest first."""
@@ -74,9 +74,11 @@ class Post:
             case GateDecided() as decided:
                 if self._fences.pass_on(recorded, decided):
                     self._close(decided, recorded)
-            case MailAccepted(requests=requests) | MailFailed(requests=requests):
+            case MailAccepted(org=org, requests=requests) | MailFailed(org=org, requests=requests):
                 for request in requests:
-                    self._unsent.pop(request, None)
+                    self._unsent.get(org, {}).pop(request, None)
+                if not self._unsent.get(org, True):
+                    del self._unsent[org]
             case PersonEraseRequested(org=org, person=person):
                 self._erasures.setdefault((org, person), Erasure(org, person, recorded.id))
             case PersonErased(org=org, person=person):
@@ -89,6 +91,6 @@ class Post:
             wish = self._open.pop(answer.request, None)
             owner = self._owners.get(decided.org)
             if owner is not None and is_refusal(answer):
-                self._unsent[answer.request] = Refusal(
+                self._unsent.setdefault(decided.org, {})[answer.request] = Refusal(
                     decided.org, owner, answer, decided.contract, wish, recorded.seq, recorded.stored_at
                 )

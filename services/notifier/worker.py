@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import AsyncGenerator
 from typing import Final, Literal
 
 from events.bus.ledger import Ledger
@@ -14,16 +15,11 @@ from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased
 from events.vault import VaultError
 from schemas.names import shorten
-from services.notifier.decide import ATTEMPT_SECONDS, letter, message_id, pause_seconds
+from services.notifier.decide import ATTEMPT_SECONDS, SLOW_PAUSE_SECONDS, letter, message_id, pause_seconds
 from services.notifier.metrics import MAILS, TOOK
+from services.notifier.places import Places
 from services.notifier.port import Contacts, Mail, Relay, RelayError
 from services.notifier.state import Erasure, Post, Refusal
-
-IN_FLIGHT: Final = 4
-"""Mails that are being handed over at the same time."""
-
-MOST_OPEN: Final = 256
-"""Refusals that are being worked on, most of them between two attempts; the others wait in the fold."""
 
 _FIRST_ERASE_PAUSE_SECONDS: Final = 0.5
 _LONGEST_ERASE_PAUSE_SECONDS: Final = 60.0
@@ -44,35 +40,47 @@ class Notifier:
         self._pen = Pen(bus, "notifier", clock)
         self._post = ledger.fold(Post)
         self._bell = ledger.bell()
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
+        self._places = Places(self._bell.ring)
 
     async def work(self) -> None:
         """Owners hear of refusals and people are erased, for ever."""
         await self._ledger.live.wait()
         running: dict[str, asyncio.Task[None]] = {}
-
-        def over(request: str) -> None:
-            running.pop(request)
-            if len(running) == MOST_OPEN - 1:
-                self._bell.ring()
-
         async with asyncio.TaskGroup() as jobs:
             while True:
                 # An erasure comes first: it is seldom, and a mail that follows it must not be sent.
                 for erasure in list(self._post.erasures()):
                     if erasure.request not in running:
                         task = running[erasure.request] = jobs.create_task(self._erase(erasure))
-                        task.add_done_callback(lambda _, request=erasure.request: over(request))
-                for refusal in self._post.unsent():
-                    if len(running) >= MOST_OPEN:
-                        break
-                    if refusal.request not in running:
-                        task = running[refusal.request] = jobs.create_task(self._tell(refusal))
-                        task.add_done_callback(lambda _, request=refusal.request: over(request))
+                        task.add_done_callback(lambda _, request=erasure.request: running.pop(request))
+                # Whoever has the fewest places comes first: no number of other orgs keeps one waiting for ever.
+                for org, refusals in sorted(
+                    self._post.by_org(), key=lambda found: self._places.taken(found[0])
+                ):
+                    for refusal in refusals:
+                        if not self._places.free(org):
+                            break
+                        if refusal.request not in running:
+                            self._places.take(org)
+                            task = running[refusal.request] = jobs.create_task(self._tell(refusal))
+                            task.add_done_callback(lambda _, request=refusal.request: running.pop(request))
                 await self._bell.wait()
 
     async def _tell(self, refusal: Refusal) -> None:
-        """The owner's mail was accepted or has failed, and the ledger says so.
+        """The owner was told, or cannot be; the place that was taken for it is free, at the first slow pause."""
+        quick = True
+        try:
+            async for pause in self._attempts(refusal):
+                if quick and pause >= SLOW_PAUSE_SECONDS:
+                    quick = False
+                    self._places.give_back(refusal.org)
+                await asyncio.sleep(pause)
+        finally:
+            if quick:
+                self._places.give_back(refusal.org)
+
+    async def _attempts(self, refusal: Refusal) -> AsyncGenerator[float]:
+        """The owner's mail was accepted or has failed, and the ledger says so; yields the pauses until then.
 
         Handing it over again is safe: the Message-ID is the same, and whoever reads sees one mail twice at worst.
         """
@@ -93,16 +101,20 @@ class Notifier:
                 await self._failed(refusal, attempts, code, str(error))
                 return
             log.info("mail %s is tried again in %g s: %s", refusal.request, pause, error)
-            await asyncio.sleep(pause)
+            yield pause
 
     async def _attempt(self, refusal: Refusal) -> RelayError | None:
         """One attempt; what went wrong comes back as a sentence without the address."""
-        async with self._slots:
+        async with self._places.way_out(refusal.org):
             try:
                 to = self._contacts.contact(refusal.person)
             except VaultError as error:
                 log.error("mail %s has no address: %s", refusal.request, error)  # noqa: TRY400 - one sentence
                 return RelayError(str(error), final=False)
+            except OSError as error:  # a key that cannot be read: others' mail goes on meanwhile
+                text = f"The address of {refusal.person} cannot be read: {error.strerror}."
+                log.error("mail %s has no address: %s", refusal.request, text)  # noqa: TRY400 - one sentence
+                return RelayError(text, final=False)
             if to is None:
                 return _Erased(f"The vault holds no address of {refusal.person}: unknown, or erased.")
             try:

@@ -92,5 +92,5 @@ def test_attempts_are_quick_for_thirty_seconds_then_slow_and_end_after_an_hour()
 
 
 def test_the_post_begins_empty() -> None:
-    assert list(Post().unsent()) == []
+    assert list(Post().by_org()) == []
     assert list(Post().erasures()) == []

@@ -1,10 +1,12 @@
 """The notifier on a bus in memory, in virtual time, with a relay that misbehaves."""
 
 import asyncio
+import errno
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import msgspec
 import pytest
 
 from events.bus.ledger import Ledger
@@ -14,9 +16,10 @@ from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased, PersonEraseRequested
 from events.scale import ScaleRequested
 from events.vault import VaultError
+from schemas.contract import Person
 from services.notifier.port import Mail, RelayError
 from services.notifier.worker import Notifier
-from tests.rules.desk import Desk, answer, play
+from tests.rules.desk import CONTRACT, REF, Desk, answer, play
 from tests.simulation.clock import pause
 
 TEMPORARY = RelayError("The relay refused the recipient (451).", final=False)
@@ -203,7 +206,7 @@ def test_what_was_not_told_before_a_kill_is_told_after_it_and_nothing_twice() ->
     play(scene)
 
 
-def test_at_most_four_mails_are_on_their_way_and_all_arrive() -> None:
+def test_at_most_three_mails_of_one_org_are_on_their_way_and_all_arrive() -> None:
     async def scene() -> None:
         desk, relay = Desk(), Relay(seconds=0.2)
         desk.contract()
@@ -212,7 +215,7 @@ def test_at_most_four_mails_are_on_their_way_and_all_arrive() -> None:
                 refuse(desk, number)
             await pause(60)
             assert len(accepted(desk)) == 600
-            assert relay.most_at_once == 4
+            assert relay.most_at_once == 3
             assert len(relay.taken) == 600
 
     play(scene)
@@ -269,6 +272,66 @@ def test_a_vault_that_cannot_be_read_is_tried_again() -> None:
             refuse(desk)
             await pause(20)
             assert len(accepted(desk)) == 1
+
+    play(scene)
+
+
+def test_a_key_file_that_cannot_be_read_is_tried_again() -> None:
+    class Unreadable(People):
+        def contact(self, person: str) -> str | None:
+            if self.damaged:
+                self.damaged -= 1
+                raise PermissionError(errno.EACCES, "Permission denied", "keys/x")
+            return super().contact(person)
+
+    async def scene() -> None:
+        desk, relay = Desk(), Relay()
+        desk.contract()
+        async with notifier(desk, relay, Unreadable(damaged=3)):
+            refuse(desk)
+            await pause(20)
+            assert len(accepted(desk)) == 1
+
+    play(scene)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0], ids=["refused at once", "refused after long"])
+def test_an_org_whose_mail_is_refused_keeps_no_other_org_waiting(seconds: float) -> None:
+    class OneBad(Relay):
+        async def send(self, mail: Mail, timeout_seconds: float) -> None:
+            if "acme" in mail.to:
+                await pause(seconds)
+                raise TEMPORARY
+            await super().send(mail, timeout_seconds)
+
+    async def scene() -> None:
+        desk, relay = Desk(), OneBad()
+        desk.contract()
+        desk.contract(msgspec.structs.replace(CONTRACT, org="beta", id="b", owner=Person("boss", "0" * 64)))
+        people = People({"acme-owner": "owner@acme.test", "boss": "boss@beta.test"})
+        async with notifier(desk, relay, people):
+            for number in range(256):
+                refuse(desk, number)
+            fence = 0
+            for minute in range(5):
+                await pause(60)
+                request = derive("beta", minute)
+                fence = desk.write(
+                    GateDecided(
+                        org="beta",
+                        gate="g1",
+                        through=1,
+                        follows=fence,
+                        state_seq=desk.server.ledger.last,
+                        now=desk.clock.now(),
+                        contract=REF,
+                        rules="test",
+                        answers=(answer(request, 1),),
+                        orders=(),
+                    )
+                ).seq
+                await pause(30)
+                assert len(accepted(desk)) == minute + 1
 
     play(scene)
 

@@ -160,7 +160,10 @@ class House:
         await eventually(self._usage_agrees, 10.0, every_seconds=0.1, why="usage is not what runs")
 
     async def _usage_agrees(self) -> bool:
-        return await self.running() == self.client.awake()
+        try:
+            return await self.running() == self.client.awake()
+        except libvirt.libvirtError:  # libvirtd was killed and is on its way back: asked again, until the deadline
+            return False
 
     async def rest(self) -> None:
         """All VMs sleep, no capacity counts and every worker lives: what was left over is repaired, or this fails."""

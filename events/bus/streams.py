@@ -16,6 +16,8 @@ DEDUP_SECONDS: Final = 600.0
 DEAD_SECONDS: Final = 30 * 24 * 3600
 LEDGER_BYTES: Final = 2 * 1024**3
 DEAD_BYTES: Final = 64 * 1024**2
+DEAD_OF_ONE: Final = 1000
+"""Dead letters of one publisher, which its subject is: it pushes out its own and nobody else's."""
 
 STREAM_CREATE: Final = "$JS.API.STREAM.CREATE.{}"
 
@@ -78,7 +80,7 @@ def ledger(
 
 
 def dead(*, max_bytes: int = DEAD_BYTES, replicas: int = 1) -> dict[str, object]:
-    """The definition of the dead-letter stream: the oldest go after 30 days, or when it is full."""
+    """The definition of the dead-letter stream: the oldest go after 30 days, when it is full, or for 1,000 newer ones."""
     return {
         "name": DEAD,
         "subjects": [DEAD_LETTERS],
@@ -89,7 +91,7 @@ def dead(*, max_bytes: int = DEAD_BYTES, replicas: int = 1) -> dict[str, object]
         "max_age": DEAD_SECONDS * _NS,
         "max_bytes": max_bytes,
         "max_msgs": -1,
-        "max_msgs_per_subject": -1,
+        "max_msgs_per_subject": DEAD_OF_ONE,
     }
 
 

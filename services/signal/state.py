@@ -1,7 +1,7 @@
 """What the intake must know: which requests are in the ledger, where their subjects end, and what was answered."""
 
 import datetime as dt
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +15,11 @@ from events.scale import ScaleRequested
 from events.stock import StockRequested
 from services.signal.decide import RequestFact, content
 
-MOST_REQUESTS: Final = 100_000
-"""Requests whose keys are remembered; the same key after so many others asks anew."""
+MOST_REQUESTS: Final = 20_000
+"""Requests of one publisher whose keys are remembered, 7 MB; the same key after so many others of its own asks anew.
+
+At the highest rate that it may keep up, they are those of the last 100 s, and the bus knows those of the last 600 s.
+"""
 
 MOST_ANSWERS: Final = 10_000
 """Answers that are remembered for whoever waits for one; about a kilobyte each."""
@@ -39,7 +42,7 @@ class Settled:
 
 
 class Intake:
-    """The requests in the ledger, newest last and bounded, and the last sequence of each request subject.
+    """The requests in the ledger, bounded for each publisher, and the last sequence of each request subject.
 
     The last sequences are what makes a request stored once: nobody else writes these subjects, so an append
     that expects the last one either is the next, or finds out that it is not. Pools and people bound their number.
@@ -47,7 +50,8 @@ class Intake:
 
     def __init__(self) -> None:
         self._fences = Fences()
-        self._requests: OrderedDict[str, Known] = OrderedDict()
+        self._requests: dict[str, Known] = {}
+        self._ids: dict[tuple[str, str], deque[str]] = {}
         self._answers: OrderedDict[str, Settled] = OrderedDict()
         self._last: dict[str, int] = {}
         self._triggered_at: dict[tuple[str, str], dt.datetime] = {}
@@ -88,6 +92,11 @@ class Intake:
     def _store(self, recorded: Recorded, fact: RequestFact) -> None:
         row = NEWEST[type(fact)]
         self._last[f"vs.{fact.org}.{recorded.writer}.{row.kind}.{row.entity(fact)}.{row.name}"] = recorded.seq
-        self._requests.setdefault(recorded.id, Known(recorded.seq, content(fact)))
-        while len(self._requests) > MOST_REQUESTS:
-            self._requests.popitem(last=False)
+        if recorded.id in self._requests:
+            return
+        self._requests[recorded.id] = Known(recorded.seq, content(fact))
+        # Each publisher forgets its own: no flood makes another's repeated key ask twice.
+        ids = self._ids.setdefault((fact.org, fact.publisher), deque())
+        ids.append(recorded.id)
+        if len(ids) > MOST_REQUESTS:
+            del self._requests[ids.popleft()]

@@ -11,6 +11,7 @@ from projections.fleet.fold import Fleet
 from schemas.intake import Rejection
 from schemas.pool import Pool, Trigger
 from services.signal.decide import TRIGGER, Streak, cooled, due, lengthen, request_id, triggered
+from services.signal.limits import Limits
 from services.signal.metrics import REJECTED, SILENT
 from services.signal.port import Metrics
 from services.signal.state import Intake
@@ -27,10 +28,11 @@ log = logging.getLogger("virtscale.signal")
 class Triggers:
     """Every pool's trigger. What is counted lives here alone: after a restart a streak begins anew."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, metrics: Metrics, store: Store) -> None:
+    def __init__(self, ledger: Ledger, clock: Clock, metrics: Metrics, store: Store, limits: Limits) -> None:
         self._clock = clock
         self._metrics = metrics
         self._store = store
+        self._limits = limits
         self._fleet = ledger.fold(Fleet)
         self._intake = ledger.fold(Intake)
         self._streaks: dict[tuple[str, str, Trigger], Streak] = {}
@@ -74,7 +76,10 @@ class Triggers:
     async def _ask(self, pool: Pool, trigger: Trigger, value: float, observed_at: dt.datetime) -> None:
         """The request is in the ledger. Repeating it is safe: its key names the sample."""
         fact = triggered(pool, trigger, value, observed_at, self._clock.now())
-        receipt = await self._store.offer(fact, request_id(pool.org, TRIGGER, "scale", fact.key))
+        with self._limits.entered(pool.org, TRIGGER, asyncio.get_running_loop().time()) as refused:
+            receipt = refused or await self._store.offer(
+                fact, request_id(pool.org, TRIGGER, "scale", fact.key)
+            )
         if isinstance(receipt, Rejection):
             REJECTED.labels(receipt.code).inc()
             log.warning("the trigger of %s/%s was refused: %s", pool.org, pool.name, receipt.text)

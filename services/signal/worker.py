@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from events.bus.ledger import Ledger
+from events.bus.outsiders import Tally, quoted
 from events.bus.pen import Pen
 from events.bus.permissions import INTAKE
 from events.bus.port import Bus, BusError, DeniedError, Outgoing, UnansweredError
@@ -19,6 +20,7 @@ from projections.usage.fold import Usage
 from schemas.intake import DeadLetter, Receipt, Rejection
 from schemas.names import is_name
 from services.signal.decide import MOST_BYTES, Asked, judge, read
+from services.signal.limits import Limits
 from services.signal.metrics import REJECTED
 from services.signal.port import Metrics
 from services.signal.state import Intake
@@ -31,7 +33,7 @@ QUEUE: Final = "signal"
 WAIT_SECONDS: Final = 5.0
 """Whoever waits for the gate's decision waits so long, and then has the receipt alone."""
 
-NOT_KEPT: Final = frozenset({"Overloaded", "LedgerFull"})
+NOT_KEPT: Final = frozenset({"Overloaded", "TooManyRequests", "LedgerFull"})
 """Nothing is wrong with these messages, and keeping them would add to what is wrong here."""
 
 _SUBJECT_KEPT: Final = 512
@@ -52,7 +54,9 @@ class Signal:
         self._intake = ledger.fold(Intake)
         self._bell = ledger.bell()
         self._store = Store(ledger, bus, Pen(bus, "signal", clock))
-        self._triggers = Triggers(ledger, clock, metrics, self._store)
+        self._limits = Limits()
+        self._triggers = Triggers(ledger, clock, metrics, self._store, self._limits)
+        self._tally = Tally(log.warning)
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
 
     async def work(self) -> None:
@@ -76,6 +80,13 @@ class Signal:
 
     async def answer(self, subject: str, payload: bytes) -> bytes:
         """The reply to one intake message: a `Receipt` or a `Rejection`, as JSON."""
+        _, org, publisher, *_ = [*subject.split(".", 3), "", ""]
+        with self._limits.entered(org, publisher, asyncio.get_running_loop().time()) as refused:
+            if refused is not None:
+                return await self._reject(subject, payload, refused)
+            return await self._answer(subject, payload)
+
+    async def _answer(self, subject: str, payload: bytes) -> bytes:
         asked = read(subject, payload)
         if isinstance(asked, Rejection):
             return await self._reject(subject, payload, asked)
@@ -142,7 +153,7 @@ class Signal:
             except DeniedError:
                 raise
             except BusError as error:  # the reply still says why, and the counter has risen
-                log.warning("a rejected message on %s is not kept: %s", subject[:_SUBJECT_KEPT], error)
+                self._tally.add("lost", f"A rejected message on {quoted(subject)} is not kept: {error}")
         return msgspec.json.encode(rejection)
 
 

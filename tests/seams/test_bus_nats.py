@@ -152,6 +152,17 @@ async def test_a_ledger_without_its_guards_is_not_used(
         await streams.establish(admin)
 
 
+async def test_dead_letters_push_out_only_those_of_the_same_publisher(world: NatsWorld) -> None:
+    signal, admin = await world.connect(SIGNAL), await world.connect(ADMIN)
+    await signal.append(out("dead.beta.till", "kept"))
+    for number in range(streams.DEAD_OF_ONE + 5):
+        await signal.append(out("dead.acme.shop", f"{number}"))
+    info = json.loads(
+        await admin.ask("$JS.API.STREAM.INFO.DEAD", b'{"subjects_filter":">"}', 5.0),
+    )
+    assert info["state"]["subjects"] == {"dead.beta.till": 1, "dead.acme.shop": streams.DEAD_OF_ONE}
+
+
 async def test_a_hole_in_the_ledger_is_never_read_over(world: NatsWorld) -> None:
     admin = await world.connect(ADMIN)
     await admin.ask("$JS.API.STREAM.DELETE.LEDGER", b"", 5.0)

@@ -99,6 +99,14 @@ class Ledger:
             self._waiters.append((seq, reached))
             await reached
 
+    async def catch_up(self) -> None:
+        """The folds include everything that the bus's leader says was stored when it was asked.
+
+        What to do after an answer that says nothing: it may have been stored, and if so it is read now. That it is
+        not found proves nothing, for it may be stored later.
+        """
+        await self.reach(await self._last())
+
     async def follow(self) -> None:
         """Reads for ever; ends only with an error: `UnknownEventError` for an event nobody understands."""
         goal = await self._last()

@@ -31,7 +31,6 @@ class Gate:
 
     def __init__(self, ledger: Ledger, bus: Bus, clock: Clock, name: str) -> None:
         self._ledger = ledger
-        self._bus = bus
         self._clock = clock
         self._name = name
         self._pen = Pen(bus, "gate", clock)
@@ -143,20 +142,11 @@ class Gate:
             await self._ledger.reach(ack.seq)
         except (UnansweredError, StaleError, KnownError) as error:
             log.info("the decision about %s is uncertain (%s): reading back", org, error.code)
-            await self._read_back()
+            await asyncio.sleep(_PAUSE_SECONDS)
+            await self._ledger.catch_up()
         except FullError as error:
             log.error("nothing is admitted: %s", error)  # noqa: TRY400 - the sentence says it, a trace adds nothing
             await asyncio.sleep(_PAUSE_SECONDS * 10)
-
-    async def _read_back(self) -> None:
-        while True:
-            await asyncio.sleep(_PAUSE_SECONDS)
-            try:
-                last = await self._bus.last()
-            except UnansweredError:
-                continue
-            await self._ledger.reach(last)
-            return
 
     async def _raise_alarms(self) -> None:
         while True:

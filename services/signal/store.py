@@ -114,7 +114,8 @@ class Store:
             except (UnansweredError, StaleError, KnownError) as error:
                 one_by_one = one_by_one or isinstance(error, KnownError)
                 log.info("%d requests may or may not be stored (%s): reading back", len(entries), error.code)
-                await self._read_back(pause)
+                await asyncio.sleep(pause)
+                await self._ledger.catch_up()
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             except FullError as error:
                 log.error("requests are refused: %s", error)  # noqa: TRY400 - the sentence says it all
@@ -180,14 +181,3 @@ class Store:
         if present != entry.content:
             return key_reused(entry.fact.key, seq)
         return Receipt(entry.event.id, seq, repeated=repeated)
-
-    async def _read_back(self, pause: float) -> None:
-        while True:
-            await asyncio.sleep(pause)
-            try:
-                last = await self._bus.last()
-            except UnansweredError:
-                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
-                continue
-            await self._ledger.reach(last)
-            return

@@ -162,7 +162,9 @@ class House:
     async def _usage_agrees(self) -> bool:
         try:
             return await self.running() == self.client.awake()
-        except libvirt.libvirtError:  # libvirtd was killed and is on its way back: asked again, until the deadline
+        except (
+            libvirt.libvirtError
+        ):  # libvirtd was killed and is on its way back: asked again, until the deadline
             return False
 
     async def rest(self) -> None:

@@ -20,6 +20,7 @@ _EXITS: Final = {
     "PoolUnknown": EXIT_NOT_FOUND,
     "LedgerFull": EXIT_FAILED,
     "Overloaded": EXIT_FAILED,
+    "TooManyRequests": EXIT_FAILED,
 }
 """What was wrong where the request itself was not; any other no of the intake is about how it was asked."""
 

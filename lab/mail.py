@@ -46,7 +46,6 @@ class MailSink:
         self.directory = directory
         self.port = port
         self.mails: deque[Mail] = deque(maxlen=REMEMBERED_MAILS)
-        self.refused_recipients = 0
         self._on_mail = on_mail
         self._server: asyncio.Server | None = None
         self._open: set[_Connection] = set()
@@ -116,11 +115,9 @@ class MailSink:
     ) -> str:
         """Answer one recipient as the switches say."""
         if self._rejecting:
-            self.refused_recipients += 1
             return f"550 5.1.1 <{address}> is not accepted here"
         if self._greylist_left > 0:
             self._greylist_left -= 1
-            self.refused_recipients += 1
             return "451 4.7.1 Greylisted, try again later"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 Recipient taken"

@@ -96,13 +96,6 @@ class Part:
             await self._begin()
             self._watcher = asyncio.create_task(self._look_after(), name=f"lab {self.plan.name}")
 
-    async def wait_ready(self, probe: Probe, deadline_seconds: float) -> None:
-        """Return once `probe` says yes; raise when the child exits first or the deadline passes."""
-        life = self._life
-        if life is None:
-            raise LabError("lab.part-exited", f"{self.plan.name} was never started; run `{self.plan.mend}`.")
-        await self._await_probe(life, probe, deadline_seconds)
-
     async def kill(self) -> None:
         """The child and its own children are dead by SIGKILL: a fault, so a kept part comes back by itself."""
         if self._life is None or not self.running:
@@ -128,11 +121,6 @@ class Part:
         """A new child answers its probe; the old one was stopped in order first."""
         await self.stop()
         await self.start()
-
-    def log_tail(self) -> str:
-        """The last line the present child wrote, or an empty string."""
-        offset = self._life.log_offset if self._life is not None else 0
-        return _last_line(self.plan.log, offset)
 
     async def _begin(self) -> None:
         life = await self._spawn()

@@ -28,6 +28,15 @@ Text = Annotated[str, msgspec.Meta(max_length=_TEXT)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 """A number of things; bounded so that JSON readers in any language keep it exact."""
 
+PLATFORM: Final = "platform"
+"""The org of what is nobody's own: hosts, and an operator's word about people. It has no contract and no pools."""
+
+OPERATOR: Final = "operator"
+"""The publisher that people of the platform use; only they may have a person erased."""
+
+TRIGGER: Final = "signal"
+"""The publisher of what pools' triggers ask; nobody else may ask under this name."""
+
 _name = re.compile(_NAME)
 
 

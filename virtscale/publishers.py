@@ -7,12 +7,12 @@ from events import keys
 from events.bus.permissions import Permit, publisher
 from schemas.contract import read as read_contract
 from schemas.house import House
-from schemas.names import is_name
+from schemas.names import OPERATOR, TRIGGER, is_name
 from schemas.pool import read as read_pool
 from virtscale.exits import EXIT_NOT_FOUND
 
 _LIST: Final = "publishers"
-RESERVED: Final = frozenset({"operator", "signal"})
+RESERVED: Final = frozenset({OPERATOR, TRIGGER})
 """Names that the house itself publishes under."""
 
 

@@ -19,7 +19,7 @@ from events.stock import StockRequested
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
 from schemas.intake import VERBS, Erase, Quiesce, Rejection, Request, Scale, Stock
-from schemas.names import is_name
+from schemas.names import OPERATOR, PLATFORM, TRIGGER, is_name
 from schemas.pool import Pool, Trigger
 
 RequestFact = ScaleRequested | QuiesceRequested | StockRequested | PersonEraseRequested
@@ -27,15 +27,6 @@ RequestFact = ScaleRequested | QuiesceRequested | StockRequested | PersonEraseRe
 
 MOST_BYTES: Final = 16 * 1024
 """A longer request is no request: the longest honest one has some 300 bytes."""
-
-TRIGGER: Final = "signal"
-"""The publisher of what triggers ask; nobody else may ask under this name."""
-
-OPERATOR: Final = "operator"
-"""The publisher that people of the platform use; only they may have a person erased."""
-
-PLATFORM: Final = "platform"
-"""The org of the platform itself: it has no pools, and an operator may speak for it about people."""
 
 GAP: Final = dt.timedelta(minutes=5)
 """Samples further apart are not successive: Prometheus itself forgets a series after five minutes."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from events.bus.limits import MOST_SERVED
 from schemas.intake import Rejection
-from services.signal.decide import OPERATOR, TRIGGER
+from schemas.names import OPERATOR, TRIGGER
 
 REQUESTS_PER_SECOND: Final = 200.0
 """The intake takes some 3,600 requests a second in all (docs/performance.md), so that 18 publishers at their limit

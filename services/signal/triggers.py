@@ -9,8 +9,9 @@ from events.bus.ledger import Ledger
 from events.clock import Clock
 from projections.fleet.fold import Fleet
 from schemas.intake import Rejection
+from schemas.names import TRIGGER
 from schemas.pool import Pool, Trigger
-from services.signal.decide import TRIGGER, Streak, cooled, due, lengthen, request_id, triggered
+from services.signal.decide import Streak, cooled, due, lengthen, request_id, triggered
 from services.signal.limits import Limits
 from services.signal.metrics import REJECTED, SILENT
 from services.signal.port import Metrics

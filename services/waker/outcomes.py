@@ -2,7 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
@@ -26,12 +26,9 @@ from events.vm import (
 from projections.fleet.fold import Vm
 from schemas.capacity import Size
 from schemas.house import HostPlace
-from schemas.names import shorten
+from schemas.names import PLATFORM, shorten
 from services.waker.decide import FailureCode
 from services.waker.port import Defined, HostReport
-
-PLATFORM: Final = "platform"
-"""The org of facts that are nobody's own."""
 
 
 @dataclass(frozen=True, slots=True)

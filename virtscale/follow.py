@@ -6,7 +6,10 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from events.envelope import Recorded
+from events.bus.port import Bus, UnansweredError
+from events.contract import ContractTookEffect
+from events.envelope import Recorded, read
+from events.fact import Fact
 from events.gate import DrainCancelled, DrainOrdered, GateDecided
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased
@@ -15,15 +18,15 @@ from events.vm import VmQuiesced, VmStopped
 from projections.activations.fold import BUDGET_MS, Activation, Activations, Request
 from schemas.house import House
 from schemas.intake import Erase, Quiesce, Receipt, Scale, Stock
+from services.notifier.decide import digest_at, is_refusal, owner_of
 from virtscale.ask import events_after, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, EXIT_TIMEOUT
 from virtscale.show import Format, say, show
 
 _MAIL_SECONDS: Final = 30.0
-"""The promise to the org's owner: a refusal is with the relay within this time."""
+"""The promise to the org's owner: the first refusal of an episode is with the relay within this time."""
 
 _ERASE_SECONDS: Final = 10.0
-_MAILED: Final = frozenset({"CapExceeded", "ContractExpired"})
 
 
 @dataclass(slots=True)
@@ -37,6 +40,8 @@ class _Trip:
     left: dict[str, tuple[str, dt.datetime]] = field(default_factory=dict[str, tuple[str, dt.datetime]])
     """VMs that no longer leave: what became of each, and when that was stored."""
     mail: MailAccepted | MailFailed | None = None
+    digest_at: dt.datetime | None = None
+    """When the digest is due that will name the refusal; None where it has a mail of its own, or nobody knows."""
 
     def apply(self, recorded: Recorded) -> None:
         """What was seen now includes the event."""
@@ -54,6 +59,8 @@ class _Trip:
                 self._end(vm, f"stopped ({cause})", recorded)
             case MailAccepted(requests=requests) | MailFailed(requests=requests) if self.request in requests:
                 self.mail = recorded.fact
+            case MailAccepted(org=self.org) as mail:
+                self.foresee(mail)
             case _:
                 pass
 
@@ -72,15 +79,21 @@ class _Trip:
         return self.view.of(self.request)
 
     @property
-    def awaits_mail(self) -> bool:
-        """Whether the request was refused in a way that its org's owner is told of, and was not yet."""
+    def told_of(self) -> bool:
+        """Whether the request was refused in a way that its org's owner is told of."""
         known = self.known
-        return (
-            known is not None
-            and known.answer is not None
-            and known.answer.code in _MAILED
-            and self.mail is None
-        )
+        return known is not None and known.answer is not None and is_refusal(known.answer)
+
+    @property
+    def awaits_mail(self) -> bool:
+        """Whether the owner is to be told and was not yet, and no digest is known that will do it."""
+        return self.told_of and self.mail is None and self.digest_at is None
+
+    def foresee(self, mail: MailAccepted) -> None:
+        """A mail about another refusal may tell of an episode, and with it of the digest for this one."""
+        known = self.known
+        if self.told_of and self.digest_at is None and known is not None and known.decided_at is not None:
+            self.digest_at = digest_at(mail, known.decided_at)
 
 
 async def scale(house: House, org: str, request: Scale | Stock, form: Format, deadline_seconds: float) -> int:
@@ -97,6 +110,7 @@ async def scale(house: House, org: str, request: Scale | Stock, form: Format, de
             say(f"not ended after {deadline_seconds:g} s; it goes on: virtscale activation {receipt.id}")
             _report(trip, form)
             return EXIT_TIMEOUT
+        await _look_for_episode(bus, trip)
         await _hear_of_mail(events, trip)
     return _report(trip, form)
 
@@ -181,14 +195,37 @@ async def _until_left(events: AsyncIterator[Recorded], trip: _Trip) -> None:
             return
 
 
+async def _look_for_episode(bus: Bus, trip: _Trip) -> None:
+    """The last mail to the org's owner was looked at: it tells whether the refusal waits for a digest."""
+    if not trip.awaits_mail:
+        return
+    try:
+        took = await _last(bus, f"vs.{trip.org}.gate.org.{trip.org}.contract.took-effect")
+        if not isinstance(took, ContractTookEffect):
+            return
+        mail = await _last(bus, f"vs.{trip.org}.notifier.person.{owner_of(took)}.mail.accepted")
+    except UnansweredError:
+        return  # the next mail tells it too, and is waited for
+    if isinstance(mail, MailAccepted):
+        trip.foresee(mail)
+
+
+async def _last(bus: Bus, subject: str) -> Fact | None:
+    stored = await bus.last_on(subject)
+    return None if stored is None else read(stored.seq, stored.stored_ns, stored.payload, subject).fact
+
+
 async def _hear_of_mail(events: AsyncIterator[Recorded], trip: _Trip) -> None:
-    """The owner's mail was accepted or failed, or the time that it may take is over, which is said."""
+    """The owner's mail was accepted or failed, its digest is known, or the time is over, which is said."""
     try:
         async with asyncio.timeout(_MAIL_SECONDS):
             while trip.awaits_mail:
                 trip.apply(await anext(events))
     except TimeoutError:
-        say(f"the mail to the org's owner was not accepted within {_MAIL_SECONDS:g} s; it is tried on")
+        say(
+            f"the mail to the org's owner was not accepted within {_MAIL_SECONDS:g} s; it is tried on, or the next "
+            "digest names the refusal"
+        )
 
 
 def _report(trip: _Trip, form: Format) -> int:
@@ -201,6 +238,11 @@ def _report(trip: _Trip, form: Format) -> int:
         say(f"mail to {trip.mail.person} accepted {took_ms:.0f} ms after the refusal")
     elif isinstance(trip.mail, MailFailed):
         say(f"mail to {trip.mail.person} failed: {trip.mail.text}")
+    elif trip.digest_at is not None:
+        say(
+            "the org's owner was mailed about an earlier refusal; this one will be named in the digest at "
+            f"{trip.digest_at:%H:%M} UTC"
+        )
     if form == "json":
         show([_as_json(trip, known.id)], "json")
     elif trip.activations:
@@ -222,6 +264,7 @@ def _as_json(trip: _Trip, request: str) -> dict[str, object]:
         "text": sentence(known.org, known.answer, known.contract),
         "evidence": known.answer.evidence,
         "mail": trip.mail.message_id if isinstance(trip.mail, MailAccepted) else None,
+        "digest_at": trip.digest_at if trip.mail is None else None,
         "activations": [
             {
                 "order": activation.order,

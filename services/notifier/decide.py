@@ -1,17 +1,13 @@
-"""The rules of the notifier: which answers are told to whom, in which words, and how long it keeps trying."""
+"""The rules of the notifier: which answers are told, when, and how long it keeps trying."""
 
 import datetime as dt
+import re
+from dataclasses import dataclass
 from typing import Final
 
-from events.gate import Answer, ContractRef
-from events.quiesce import QuiesceRequested
-from events.scale import ScaleRequested
-from events.sentences import binding, sentence, unit
-from events.stock import StockRequested
-from services.notifier.port import Mail
-
-Wish = ScaleRequested | QuiesceRequested | StockRequested
-"""The requests that the gate may refuse."""
+from events.contract import ContractTookEffect
+from events.gate import Answer
+from events.mail import MailAccepted
 
 TOLD: Final = frozenset({"CapExceeded", "ContractExpired"})
 """Refusals that the contract is the reason for: only its owner can do something about them."""
@@ -23,15 +19,30 @@ PAUSES_SECONDS: Final = (0.5, 1.0, 2.0, 4.0)
 """Between the first attempts; the last one repeats. Greylisted twice is then accepted after 1.5 s."""
 
 PROMISE_SECONDS: Final = 30.0
-"""A refusal is with the relay within this time, if the relay takes mail at all."""
+"""The first refusal of an episode is with the relay within this time, if the relay takes mail at all."""
 
 SLOW_PAUSE_SECONDS: Final = 60.0
 GIVE_UP_SECONDS: Final = 3600.0
 
+DIGEST_SECONDS: Final = 900
+"""The period of an episode: the promise to the org's owner is a digest every 15 minutes (ADR 10)."""
+
+SETTLE_SECONDS: Final = 2.0
+"""A digest goes out so long after its mark: the notifier's clock may be ahead of the bus's, by which refusals are
+stored, and what was stored just before the mark is on its way. What comes later still has a digest of its own."""
+
+_NS: Final = 1_000_000_000
+_DIGEST: Final = re.compile(r"\.(\d{1,16})\.digest@")
+
 
 def is_refusal(answer: Answer) -> bool:
-    """Whether the org's owner is told of this answer."""
+    """Whether the org's owner is told of this answer; the one place that says so."""
     return answer.outcome in {"refused", "partial"} and answer.code in TOLD
+
+
+def owner_of(took: ContractTookEffect) -> str:
+    """The person who is told of the org's refusals from here on."""
+    return took.contract.owner.person
 
 
 def pause_seconds(attempts: int, elapsed_seconds: float) -> float | None:
@@ -42,82 +53,60 @@ def pause_seconds(attempts: int, elapsed_seconds: float) -> float | None:
     return quick if elapsed_seconds + quick < PROMISE_SECONDS else SLOW_PAUSE_SECONDS
 
 
-def message_id(org: str, request: str) -> str:
-    """The same for every attempt: a relay that took the mail without saying so gets it under the same name."""
-    return f"<{request}@virtscale.{org}>"
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """Refusals that follow each other: the first is told at once, the others at the marks, a period apart.
+
+    Times are those at which the bus stored the decisions, so that whoever reads the ledger finds the same episodes.
+    """
+
+    began_ns: int
+    """When its first refusal was stored; the marks are counted from here."""
+    ends_ns: int
+    """From here on a refusal is the first of another episode: a period will have passed without one."""
+
+    @staticmethod
+    def begin(at_ns: int, period_seconds: int) -> "Episode":
+        """The episode of a refusal that none is open for."""
+        return Episode(at_ns, at_ns + period_seconds * _NS)
+
+    def holds(self, at_ns: int, period_seconds: int) -> bool:
+        """Whether a refusal that was stored then belongs to it.
+
+        One that seems older than the beginning does, because the bus's clock may be set back a little; one that seems
+        older by more than a period does not, for it would wait that much longer.
+        """
+        return self.began_ns - period_seconds * _NS <= at_ns < self.ends_ns
+
+    def mark_ns(self, at_ns: int, period_seconds: int) -> int:
+        """When the digest is due that names a refusal which was stored then."""
+        period_ns = period_seconds * _NS
+        return self.began_ns + (max(0, at_ns - self.began_ns) // period_ns + 1) * period_ns
+
+    def after(self, mark_ns: int, period_seconds: int) -> "Episode":
+        """The same episode, with a refusal that waits for this mark: it lasts a period longer than that."""
+        return Episode(self.began_ns, max(self.ends_ns, mark_ns + period_seconds * _NS))
 
 
-def letter(
-    org: str,
-    answer: Answer,
-    contract: ContractRef | None,
-    wish: Wish | None,
-    *,
-    seq: int,
-    refused_at: dt.datetime,
-    to: str,
-) -> Mail:
-    """The mail about one refusal: what was refused, the numbers, who asked, when, and what to do."""
-    granted = (
-        f"granted {answer.granted} of {answer.asked} VMs" if answer.granted else f"refused {answer.asked} VMs"
-    )
-    where = org if answer.pool is None else f"{org}/{answer.pool}"
-    lines = [
-        sentence(org, answer, contract),
-        "",
-        *_numbers(answer),
-        f"Asked by:  {_asker(wish)}",
-        *([f"Asked at:  {_moment(wish.received_at)}"] if wish is not None else []),
-        f"Refused:   {_moment(refused_at)}",
-        f"Request:   {answer.request} (ledger sequence {answer.request_seq}, decided in {seq})",
-        "",
-        f"What you can do: {_advice(org, answer, contract)}",
-        "",
-        "Virtscale wrote this because you own the contract. The ledger holds the same numbers.",
-        "",
-    ]
-    return Mail(
-        message_id=message_id(org, answer.request),
-        to=to,
-        subject=f"Virtscale {granted} for {where}: {answer.code}",
-        text="\n".join(lines),
-    )
+def message_id(org: str, name: str, mark_ns: int | None = None) -> str:
+    """The same for every attempt: a relay that took the mail without saying so gets it under the same name.
+
+    `name` is the request's id, or the id of the set of requests that a digest names; a digest also says its mark, in
+    milliseconds since 1970, so that whoever hears of it knows when the next one is due.
+    """
+    digest = "" if mark_ns is None else f".{mark_ns // 1_000_000}.digest"
+    return f"<{name}{digest}@virtscale.{org}>"
 
 
-def _numbers(answer: Answer) -> list[str]:
-    if not answer.evidence:
-        return []
-    lines = [
-        f"  {unit(line)}: {line.used} in use + {line.reserved} reserved + {line.requested} requested = "
-        f"{line.projected}; limit {line.limit}" + ("" if line.quota is None else f", quota {line.quota}")
-        for line in answer.evidence
-    ]
-    return [*lines, ""]
+def digest_at(
+    mail: MailAccepted, refused_at: dt.datetime, period_seconds: int = DIGEST_SECONDS
+) -> dt.datetime | None:
+    """When the digest is due that will name a refusal stored at `refused_at`, if this mail before it tells that.
 
-
-def _asker(wish: Wish | None) -> str:
-    if wish is None:
-        return "unknown"
-    sample = None if isinstance(wish, StockRequested) else wish.sample
-    if sample is None:
-        return wish.publisher
-    return (
-        f"{wish.publisher}, for pool {wish.pool}: {sample.value:g} is above {sample.above:g} at "
-        f"{_moment(sample.observed_at)} for {sample.query}"
-    )
-
-
-def _advice(org: str, answer: Answer, contract: ContractRef | None) -> str:
-    agreed = "the contract" if contract is None else f"contract {contract.id} version {contract.version}"
-    if answer.code == "ContractExpired":
-        return f"{agreed} is not valid at this time: have it renewed. Until then nothing of {org} can grow."
-    line = binding(answer)
-    over = f" by at least {line.projected - line.limit} {unit(line)}" if line is not None else ""
-    return (
-        f"ask for less, let pools sleep that are not needed (`virtscale quiesce {org}/POOL N`), or have the quota of "
-        f"{agreed} raised{over} in an addendum."
-    )
-
-
-def _moment(at: dt.datetime) -> str:
-    return at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
+    For those who did not read the whole ledger. None proves nothing: the mail may be an episode's that has ended, or be
+    older than the last mark.
+    """
+    marked = _DIGEST.search(mail.message_id)
+    began = mail.refused_at if marked is None else dt.datetime.fromtimestamp(int(marked[1]) / 1e3, dt.UTC)
+    due = began + dt.timedelta(seconds=period_seconds)
+    return due if began <= refused_at < due else None

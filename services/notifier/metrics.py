@@ -5,8 +5,17 @@ from typing import Final
 from prometheus_client import Counter, Histogram
 
 MAILS: Final = Counter("virtscale_mails_total", "Mails about refusals by what became of them.", ["outcome"])
+TOLD: Final = Counter(
+    "virtscale_mailed_refusals_total", "Refusals that mails named, by what became of the mail.", ["outcome"]
+)
+_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 300, 3600)
 TOOK: Final = Histogram(
     "virtscale_refusal_mail_seconds",
-    "From the stored refusal to the relay's acceptance.",
-    buckets=(0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 300, 3600),
+    "From the stored refusal that begins an episode to the relay's acceptance.",
+    buckets=_BUCKETS,
+)
+DIGEST_TOOK: Final = Histogram(
+    "virtscale_digest_mail_seconds",
+    "From the mark of a digest to the relay's acceptance.",
+    buckets=_BUCKETS,
 )

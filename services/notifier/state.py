@@ -1,40 +1,25 @@
 """What the notifier must know: which refusals nobody has been told of, and who is to be erased."""
 
-import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 from events.contract import ContractTookEffect
 from events.envelope import Recorded
 from events.fences import Fences
-from events.gate import Answer, ContractRef, GateDecided
+from events.gate import Answer, GateDecided
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased, PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
-from services.notifier.decide import Wish, is_refusal
+from services.notifier.decide import DIGEST_SECONDS, SETTLE_SECONDS, Episode, is_refusal, owner_of
+from services.notifier.digest import Digest
+from services.notifier.errand import Errand, Wish, when
+from services.notifier.refusal import Refusal
 
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """One request that met the contract's limit, and everything that its owner must be told."""
-
-    org: str
-    person: str
-    """The owner by the contract that was in force when it was decided."""
-    answer: Answer
-    contract: ContractRef | None
-    wish: Wish | None
-    seq: int
-    """Where the decision stands in the ledger."""
-    refused_at: dt.datetime
-    """When the decision was stored."""
-
-    @property
-    def request(self) -> str:
-        """The refused request's id."""
-        return self.answer.request
+_SETTLE_NS = int(SETTLE_SECONDS * 1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,19 +31,85 @@ class Erasure:
     request: str
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A mail that may be handed over now; written only when there is a way out for it."""
+
+    place: Hashable
+    write: Callable[[], Errand]
+
+
+@dataclass(slots=True)
+class Untold:
+    """What the owners of one org have not been told of: refusals that began an episode, and those that wait."""
+
+    firsts: dict[str, Refusal] = field(default_factory=dict[str, Refusal])
+    digests: dict[tuple[str, int], Digest] = field(default_factory=dict[tuple[str, int], Digest])
+    """By owner and mark."""
+    _waiting: dict[str, tuple[str, int, int]] = field(default_factory=dict[str, tuple[str, int, int]])
+    """Where each request waits: owner and mark of its digest, and the part of it."""
+
+    def __contains__(self, request: str) -> bool:
+        return request in self.firsts or request in self._waiting
+
+    def wait(self, request: str, digest: Digest, part: int) -> None:
+        """The request waits in this part of this digest."""
+        self.digests[digest.person, digest.mark_ns] = digest
+        self._waiting[request] = digest.person, digest.mark_ns, part
+
+    def tell(self, requests: Iterable[str]) -> None:
+        """A mail named these requests, or failed for good; those that are not known change nothing."""
+        for request in requests:
+            self.firsts.pop(request, None)
+            waiting = self._waiting.pop(request, None)
+            if waiting is not None:
+                person, mark_ns, part = waiting
+                digest = self.digests[person, mark_ns]
+                digest.tell(part, request)
+                if not digest.parts:
+                    del self.digests[person, mark_ns]
+
+    def due(self, now_ns: int) -> Iterator[Due]:
+        """Every mail whose time has come: first the beginnings of episodes, then digests, the oldest first."""
+        for refusal in self.firsts.values():
+            yield Due(refusal.place, refusal.errand)
+        for digest in self.digests.values():
+            if digest.mark_ns + _SETTLE_NS <= now_ns:
+                for part in digest.parts:
+                    yield Due(digest.place(part), functools.partial(digest.errand, part))
+
+
 class Post:
-    """Refusals without a mail and people without an end, folded from the ledger."""
+    """Refusals without a mail and people without an end, folded from the ledger.
+
+    `digest_seconds` is the period of an episode. It belongs to the kind, since folds are made by their kind alone:
+    `post_of` gives the kind for another period.
+    """
+
+    digest_seconds: ClassVar[int] = DIGEST_SECONDS
 
     def __init__(self) -> None:
         self._fences = Fences()
         self._owners: dict[str, str] = {}
         self._open: dict[str, Wish] = {}
-        self._unsent: dict[str, dict[str, Refusal]] = {}
+        self._episodes: dict[tuple[str, str], Episode] = {}
+        self._untold: dict[str, Untold] = {}
         self._erasures: dict[tuple[str, str], Erasure] = {}
 
-    def by_org(self) -> Iterable[tuple[str, Iterable[Refusal]]]:
-        """Refusals that no mail tells of yet, of each org that has one, its oldest first."""
-        return ((org, ours.values()) for org, ours in self._unsent.items())
+    def due(self, now_ns: int) -> Iterable[tuple[str, Iterable[Due]]]:
+        """The mails whose time has come, of each org that has one."""
+        for org, untold in self._untold.items():
+            if next(untold.due(now_ns), None) is not None:
+                yield org, untold.due(now_ns)
+
+    def next_ns(self, now_ns: int) -> int | None:
+        """When the next digest is due that is not yet; None when none waits."""
+        times = (
+            digest.mark_ns + _SETTLE_NS
+            for untold in self._untold.values()
+            for digest in untold.digests.values()
+        )
+        return min((time for time in times if time > now_ns), default=None)
 
     def erasures(self) -> Iterable[Erasure]:
         """People who are to be erased and are not yet, oldest first."""
@@ -67,18 +118,19 @@ class Post:
     def apply(self, recorded: Recorded) -> None:
         """The post now includes the event."""
         match recorded.fact:
-            case ContractTookEffect(org=org, contract=contract):
-                self._owners[org] = contract.owner.person
+            case ContractTookEffect(org=org) as took:
+                self._owners[org] = owner_of(took)
             case ScaleRequested() | QuiesceRequested() | StockRequested() as wish:
                 self._open[recorded.id] = wish
             case GateDecided() as decided:
                 if self._fences.pass_on(recorded, decided):
                     self._close(decided, recorded)
             case MailAccepted(org=org, requests=requests) | MailFailed(org=org, requests=requests):
-                for request in requests:
-                    self._unsent.get(org, {}).pop(request, None)
-                if not self._unsent.get(org, True):
-                    del self._unsent[org]
+                untold = self._untold.get(org)
+                if untold is not None:
+                    untold.tell(requests)
+                    if not untold.firsts and not untold.digests:
+                        del self._untold[org]
             case PersonEraseRequested(org=org, person=person):
                 self._erasures.setdefault((org, person), Erasure(org, person, recorded.id))
             case PersonErased(org=org, person=person):
@@ -91,6 +143,40 @@ class Post:
             wish = self._open.pop(answer.request, None)
             owner = self._owners.get(decided.org)
             if owner is not None and is_refusal(answer):
-                self._unsent.setdefault(decided.org, {})[answer.request] = Refusal(
-                    decided.org, owner, answer, decided.contract, wish, recorded.seq, recorded.stored_at
-                )
+                self._refuse(owner, answer, wish, decided, recorded)
+
+    def _refuse(
+        self, owner: str, answer: Answer, wish: Wish | None, decided: GateDecided, recorded: Recorded
+    ) -> None:
+        """The refusal begins an episode of this owner, or waits for a digest of the one that is open."""
+        org, at_ns, period = decided.org, recorded.stored_ns, self.digest_seconds
+        untold = self._untold.setdefault(org, Untold())
+        if answer.request in untold:
+            return
+        episode = self._episodes.get((org, owner))
+        if episode is None or not episode.holds(at_ns, period):
+            episode = self._episodes[org, owner] = Episode.begin(at_ns, period)
+            untold.firsts[answer.request] = Refusal(
+                org=org,
+                person=owner,
+                answer=answer,
+                contract=decided.contract,
+                wish=wish,
+                seq=recorded.seq,
+                refused_at=recorded.stored_at,
+                digest_at=when(episode.mark_ns(at_ns, period)),
+                digest_seconds=period,
+            )
+            return
+        mark_ns = episode.mark_ns(at_ns, period)
+        self._episodes[org, owner] = episode.after(mark_ns, period)
+        digest = untold.digests.get((owner, mark_ns)) or Digest(org, owner, mark_ns, period)
+        untold.wait(answer.request, digest, digest.add(answer, decided.contract, wish, at_ns))
+
+
+@functools.cache
+def post_of(digest_seconds: int) -> type[Post]:
+    """The kind of post whose episodes have this period; the same each time it is asked for."""
+    if digest_seconds == Post.digest_seconds:
+        return Post
+    return type("Post", (Post,), {"digest_seconds": digest_seconds})

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from typing import Final, Literal
+from collections.abc import AsyncGenerator, Coroutine, Hashable, Iterable
+from typing import Any, Final, Literal
 
 from events.bus.ledger import Ledger
 from events.bus.pen import Pen
@@ -15,14 +15,18 @@ from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased
 from events.vault import VaultError
 from schemas.names import shorten
-from services.notifier.decide import ATTEMPT_SECONDS, SLOW_PAUSE_SECONDS, letter, message_id, pause_seconds
-from services.notifier.metrics import MAILS, TOOK
+from services.notifier.decide import ATTEMPT_SECONDS, DIGEST_SECONDS, SLOW_PAUSE_SECONDS, pause_seconds
+from services.notifier.errand import Errand
+from services.notifier.metrics import DIGEST_TOOK, MAILS, TOLD, TOOK
 from services.notifier.places import Places
-from services.notifier.port import Contacts, Mail, Relay, RelayError
-from services.notifier.state import Erasure, Post, Refusal
+from services.notifier.port import Contacts, Relay, RelayError
+from services.notifier.state import Due, Erasure, post_of
 
 _FIRST_ERASE_PAUSE_SECONDS: Final = 0.5
 _LONGEST_ERASE_PAUSE_SECONDS: Final = 60.0
+
+_LONGEST_LOOK_SECONDS: Final = 60.0
+"""The clock is looked at so often while a digest waits: it may have been set forward meanwhile."""
 
 _FailCode = Literal["relay-refused", "relay-unreachable", "person-erased"]
 
@@ -30,56 +34,88 @@ log = logging.getLogger("virtscale.notifier")
 
 
 class Notifier:
-    """One notifier. What it has to do is read off the ledger, so nothing is forgotten when it is killed."""
+    """One notifier. What it has to do is read off the ledger, so nothing is forgotten when it is killed.
 
-    def __init__(self, ledger: Ledger, bus: Bus, clock: Clock, relay: Relay, contacts: Contacts) -> None:
+    The first refusal of an episode is mailed at once, the others in a digest each `digest_seconds` (ADR 10).
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        bus: Bus,
+        clock: Clock,
+        relay: Relay,
+        contacts: Contacts,
+        *,
+        digest_seconds: int = DIGEST_SECONDS,
+    ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._relay = relay
         self._contacts = contacts
         self._pen = Pen(bus, "notifier", clock)
-        self._post = ledger.fold(Post)
+        self._post = ledger.fold(post_of(digest_seconds))
         self._bell = ledger.bell()
         self._places = Places(self._bell.ring)
+        self._running: dict[Hashable, asyncio.Task[None]] = {}
 
     async def work(self) -> None:
         """Owners hear of refusals and people are erased, for ever."""
         await self._ledger.live.wait()
-        running: dict[str, asyncio.Task[None]] = {}
         async with asyncio.TaskGroup() as jobs:
             while True:
                 # An erasure comes first: it is seldom, and a mail that follows it must not be sent.
                 for erasure in list(self._post.erasures()):
-                    if erasure.request not in running:
-                        task = running[erasure.request] = jobs.create_task(self._erase(erasure))
-                        task.add_done_callback(lambda _, request=erasure.request: running.pop(request))
+                    if erasure.request not in self._running:
+                        self._begin(jobs, erasure.request, self._erase(erasure))
+                now_ns = self._now_ns()
                 # Whoever has the fewest places comes first: no number of other orgs keeps one waiting for ever.
-                for org, refusals in sorted(
-                    self._post.by_org(), key=lambda found: self._places.taken(found[0])
-                ):
-                    for refusal in refusals:
-                        if not self._places.free(org):
-                            break
-                        if refusal.request not in running:
-                            self._places.take(org)
-                            task = running[refusal.request] = jobs.create_task(self._tell(refusal))
-                            task.add_done_callback(lambda _, request=refusal.request: running.pop(request))
-                await self._bell.wait()
+                waiting = sorted(self._post.due(now_ns), key=lambda found: self._places.taken(found[0]))
+                for org, mails in waiting:
+                    self._tell_some(jobs, org, mails)
+                await self._bell.wait(self._until_next(now_ns))
 
-    async def _tell(self, refusal: Refusal) -> None:
+    def _tell_some(self, jobs: asyncio.TaskGroup, org: str, mails: Iterable[Due]) -> None:
+        """As many of the org's mails are under way as there are places for."""
+        for due in mails:
+            if not self._places.free(org):
+                return
+            if due.place not in self._running:
+                self._places.take(org)
+                self._begin(jobs, due.place, self._tell(due.write()))
+
+    def _begin(self, jobs: asyncio.TaskGroup, place: Hashable, work: Coroutine[Any, Any, None]) -> None:
+        """The work is under way; when it ends, whatever is due then at the same place may begin."""
+
+        def ended(_: asyncio.Task[None]) -> None:
+            del self._running[place]
+            self._bell.ring()
+
+        task = self._running[place] = jobs.create_task(work)
+        task.add_done_callback(ended)
+
+    def _now_ns(self) -> int:
+        return int(self._clock.now().timestamp() * 1e6) * 1000
+
+    def _until_next(self, now_ns: int) -> float | None:
+        """Seconds until the next digest is due, but no more than pass between two looks at the clock."""
+        next_ns = self._post.next_ns(now_ns)
+        return None if next_ns is None else min((next_ns - now_ns) / 1e9, _LONGEST_LOOK_SECONDS)
+
+    async def _tell(self, errand: Errand) -> None:
         """The owner was told, or cannot be; the place that was taken for it is free, at the first slow pause."""
         quick = True
         try:
-            async for pause in self._attempts(refusal):
+            async for pause in self._attempts(errand):
                 if quick and pause >= SLOW_PAUSE_SECONDS:
                     quick = False
-                    self._places.give_back(refusal.org)
+                    self._places.give_back(errand.org)
                 await asyncio.sleep(pause)
         finally:
             if quick:
-                self._places.give_back(refusal.org)
+                self._places.give_back(errand.org)
 
-    async def _attempts(self, refusal: Refusal) -> AsyncGenerator[float]:
+    async def _attempts(self, errand: Errand) -> AsyncGenerator[float]:
         """The owner's mail was accepted or has failed, and the ledger says so; yields the pauses until then.
 
         Handing it over again is safe: the Message-ID is the same, and whoever reads sees one mail twice at worst.
@@ -88,74 +124,79 @@ class Notifier:
         started, attempts = loop.time(), 0
         while True:
             attempts += 1
-            error = await self._attempt(refusal)
+            error = await self._attempt(errand)
             if error is None:
-                await self._accepted(refusal, attempts)
+                await self._accepted(errand, attempts)
                 return
             if isinstance(error, _Erased):
-                await self._failed(refusal, attempts - 1, "person-erased", str(error))
+                await self._failed(errand, attempts - 1, "person-erased", str(error))
                 return
             pause = pause_seconds(attempts, loop.time() - started)
             if error.final or pause is None:
                 code = "relay-refused" if error.final else "relay-unreachable"
-                await self._failed(refusal, attempts, code, str(error))
+                await self._failed(errand, attempts, code, str(error))
                 return
-            log.info("mail %s is tried again in %g s: %s", refusal.request, pause, error)
+            log.info("mail %s is tried again in %g s: %s", errand.message_id, pause, error)
             yield pause
 
-    async def _attempt(self, refusal: Refusal) -> RelayError | None:
+    async def _attempt(self, errand: Errand) -> RelayError | None:
         """One attempt; what went wrong comes back as a sentence without the address."""
-        async with self._places.way_out(refusal.org):
+        async with self._places.way_out(errand.org):
             try:
-                to = self._contacts.contact(refusal.person)
+                to = self._contacts.contact(errand.person)
             except VaultError as error:
-                log.error("mail %s has no address: %s", refusal.request, error)  # noqa: TRY400 - one sentence
+                log.error("mail %s has no address: %s", errand.message_id, error)  # noqa: TRY400 - one sentence
                 return RelayError(str(error), final=False)
             except OSError as error:  # a key that cannot be read: others' mail goes on meanwhile
-                text = f"The address of {refusal.person} cannot be read: {error.strerror}."
-                log.error("mail %s has no address: %s", refusal.request, text)  # noqa: TRY400 - one sentence
+                text = f"The address of {errand.person} cannot be read: {error.strerror}."
+                log.error("mail %s has no address: %s", errand.message_id, text)  # noqa: TRY400 - one sentence
                 return RelayError(text, final=False)
             if to is None:
-                return _Erased(f"The vault holds no address of {refusal.person}: unknown, or erased.")
+                return _Erased(f"The vault holds no address of {errand.person}: unknown, or erased.")
             try:
                 # Its own limit is the relay's business; this one holds when it forgets.
                 async with asyncio.timeout(ATTEMPT_SECONDS * 1.5):
-                    await self._relay.send(_letter(refusal, to), ATTEMPT_SECONDS)
+                    await self._relay.send(errand.to(to), ATTEMPT_SECONDS)
             except RelayError as error:
                 return RelayError(_without(to, str(error)), final=error.final)
             except TimeoutError:
                 return RelayError(f"The relay did not answer within {ATTEMPT_SECONDS:g} s.", final=False)
         return None
 
-    async def _accepted(self, refusal: Refusal, attempts: int) -> None:
+    async def _accepted(self, errand: Errand, attempts: int) -> None:
         now = self._clock.now()
         MAILS.labels("accepted").inc()
-        TOOK.observe(max(0.0, (now - refusal.refused_at).total_seconds()))
+        TOLD.labels("accepted").inc(len(errand.requests))
+        took, since = (
+            (TOOK, errand.refused_at) if errand.digest_at is None else (DIGEST_TOOK, errand.digest_at)
+        )
+        took.observe(max(0.0, (now - since).total_seconds()))
         fact = MailAccepted(
-            org=refusal.org,
-            person=refusal.person,
-            message_id=message_id(refusal.org, refusal.request),
-            requests=(refusal.request,),
+            org=errand.org,
+            person=errand.person,
+            message_id=errand.message_id,
+            requests=errand.requests,
             attempts=attempts,
-            refused_at=refusal.refused_at,
+            refused_at=errand.refused_at,
             accepted_at=now,
         )
-        await self._record(fact, derive("mail.accepted", refusal.request), refusal.request)
+        await self._record(fact, derive("mail.accepted", errand.name), errand.requests[0])
 
-    async def _failed(self, refusal: Refusal, attempts: int, code: _FailCode, text: str) -> None:
+    async def _failed(self, errand: Errand, attempts: int, code: _FailCode, text: str) -> None:
         MAILS.labels(code).inc()
-        log.warning("mail %s to the owner of %s has failed: %s", refusal.request, refusal.org, text)
+        TOLD.labels(code).inc(len(errand.requests))
+        log.warning("mail %s to the owner of %s has failed: %s", errand.message_id, errand.org, text)
         fact = MailFailed(
-            org=refusal.org,
-            person=refusal.person,
-            message_id=message_id(refusal.org, refusal.request),
-            requests=(refusal.request,),
+            org=errand.org,
+            person=errand.person,
+            message_id=errand.message_id,
+            requests=errand.requests,
             attempts=attempts,
             code=code,
             text=shorten(text),
             observed_at=self._clock.now(),
         )
-        await self._record(fact, derive("mail.failed", refusal.request), refusal.request)
+        await self._record(fact, derive("mail.failed", errand.name), errand.requests[0])
 
     async def _erase(self, erasure: Erasure) -> None:
         """The person's key is destroyed, and the ledger says so. Safe to repeat: it stays destroyed."""
@@ -184,18 +225,6 @@ class _Erased(RelayError):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, final=True)
-
-
-def _letter(refusal: Refusal, to: str) -> Mail:
-    return letter(
-        refusal.org,
-        refusal.answer,
-        refusal.contract,
-        refusal.wish,
-        seq=refusal.seq,
-        refused_at=refusal.refused_at,
-        to=to,
-    )
 
 
 def _without(address: str, text: str) -> str:

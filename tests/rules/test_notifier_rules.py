@@ -1,11 +1,14 @@
 """Which answers become mails, in which words, and how long the notifier keeps trying."""
 
+import datetime as dt
+
 import pytest
 
 from events.gate import Answer
 from events.scale import Sample, ScaleRequested
-from services.notifier.decide import GIVE_UP_SECONDS, is_refusal, letter, pause_seconds
+from services.notifier.decide import GIVE_UP_SECONDS, is_refusal, pause_seconds
 from services.notifier.port import Mail
+from services.notifier.refusal import Refusal
 from services.notifier.state import Post
 from tests.rules.desk import REF, answer
 from tests.simulation.clock import EPOCH
@@ -29,7 +32,18 @@ def wish(sample: Sample | None = None) -> ScaleRequested:
 
 
 def written(refused: Answer, asked: ScaleRequested | None) -> Mail:
-    return letter("acme", refused, REF, asked, seq=18, refused_at=EPOCH, to="owner@acme.test")
+    refusal = Refusal(
+        org="acme",
+        person="acme-owner",
+        answer=refused,
+        contract=REF,
+        wish=asked,
+        seq=18,
+        refused_at=EPOCH,
+        digest_at=EPOCH + dt.timedelta(minutes=15),
+        digest_seconds=900,
+    )
+    return refusal.errand().to("owner@acme.test")
 
 
 @pytest.mark.parametrize(
@@ -60,6 +74,7 @@ def test_a_mail_says_the_numbers_who_asked_when_and_what_to_do() -> None:
         "2026-11-22 09:00:00.000 UTC",
         f"{REQUEST} (ledger sequence 17, decided in 18)",
         "raised by at least 486 vCPU in an addendum",
+        "Further refusals until 09:15 UTC come together, in one digest at that time, and so every 15 minutes",
     ):
         assert words in mail.text
     assert "Bcc" not in mail.text, "what an outsider wrote is not repeated"
@@ -92,5 +107,6 @@ def test_attempts_are_quick_for_thirty_seconds_then_slow_and_end_after_an_hour()
 
 
 def test_the_post_begins_empty() -> None:
-    assert list(Post().by_org()) == []
+    assert list(Post().due(0)) == []
+    assert Post().next_ns(0) is None
     assert list(Post().erasures()) == []

@@ -1,117 +1,19 @@
 """The notifier on a bus in memory, in virtual time, with a relay that misbehaves."""
 
-import asyncio
 import errno
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
 import msgspec
 import pytest
 
-from events.bus.ledger import Ledger
-from events.gate import GateDecided
 from events.ids import derive
-from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased, PersonEraseRequested
-from events.scale import ScaleRequested
-from events.vault import VaultError
 from schemas.contract import Person
 from services.notifier.port import Mail, RelayError
-from services.notifier.worker import Notifier
-from tests.rules.desk import CONTRACT, REF, Desk, answer, play
+from tests.rules.desk import CONTRACT, Desk, answer, play
+from tests.rules.notifier_relay import FINAL, TEMPORARY, Gate, People, Relay, accepted, failed, notifier
 from tests.simulation.clock import pause
 
-TEMPORARY = RelayError("The relay refused the recipient (451).", final=False)
-FINAL = RelayError("The relay refused the recipient owner@acme.test (550).", final=True)
-
-
-@dataclass
-class Relay:
-    """Answers with these, in order, and then takes everything; `True` takes the mail and raises nevertheless."""
-
-    answers: list[RelayError | bool] = field(default_factory=list)
-    taken: list[Mail] = field(default_factory=list)
-    attempts: int = 0
-    at_once: int = 0
-    most_at_once: int = 0
-    seconds: float = 0.0
-
-    async def send(self, mail: Mail, timeout_seconds: float) -> None:
-        del timeout_seconds
-        self.attempts += 1
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
-        try:
-            await pause(self.seconds)
-            said = self.answers.pop(0) if self.answers else None
-            if isinstance(said, RelayError):
-                raise said
-            self.taken.append(mail)
-            if said is True:
-                raise RelayError("The relay cannot be reached.", final=False)
-        finally:
-            self.at_once -= 1
-
-
-@dataclass
-class People:
-    mails: dict[str, str] = field(default_factory=lambda: {"acme-owner": "owner@acme.test"})
-    damaged: int = 0
-
-    def contact(self, person: str) -> str | None:
-        if self.damaged:
-            self.damaged -= 1
-            raise VaultError("What the vault holds does not fit its key.")
-        return self.mails.get(person)
-
-    def erase(self, person: str) -> bool:
-        return self.mails.pop(person, None) is not None
-
-
-@asynccontextmanager
-async def notifier(desk: Desk, relay: Relay, people: People) -> AsyncGenerator[None]:
-    bus = desk.worker_bus("notifier")
-    ledger = Ledger(bus)
-    worker = Notifier(ledger, bus, desk.clock, relay, people)
-    tasks = [asyncio.create_task(worker.work()), asyncio.create_task(ledger.follow())]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        bus.cut()
-
-
-def refuse(desk: Desk, number: int = 1) -> str:
-    """A request is refused; its id."""
-    request = derive("request", number)
-    ack = desk.write(
-        ScaleRequested(
-            org="acme",
-            pool="web",
-            publisher="shop",
-            key=f"k{number}",
-            origin="program",
-            add=500,
-            want=None,
-            up_to=False,
-            received_at=desk.clock.now(),
-            sample=None,
-        ),
-        id=request,
-    )
-    desk.decide(answer(request, ack.seq))
-    return request
-
-
-def accepted(desk: Desk) -> list[MailAccepted]:
-    return [one.fact for one in desk.facts(MailAccepted) if isinstance(one.fact, MailAccepted)]
-
-
-def failed(desk: Desk) -> list[MailFailed]:
-    return [one.fact for one in desk.facts(MailFailed) if isinstance(one.fact, MailFailed)]
+BETA = msgspec.structs.replace(CONTRACT, org="beta", id="beta-2026", owner=Person("boss", "0" * 64))
 
 
 @pytest.mark.parametrize(
@@ -131,7 +33,7 @@ def test_a_refusal_is_with_the_relay_within_thirty_seconds(
         desk, relay = Desk(), Relay(list(answers))
         desk.contract()
         async with notifier(desk, relay, People()):
-            request = refuse(desk)
+            [request] = Gate(desk).refuse(1)
             await pause(40)
             (mail,) = accepted(desk)
             assert (mail.requests, mail.attempts, mail.person) == ((request,), attempts, "acme-owner")
@@ -147,7 +49,7 @@ def test_a_relay_that_says_no_for_good_is_not_asked_again_and_the_ledger_holds_n
         desk, relay = Desk(), Relay([FINAL])
         desk.contract()
         async with notifier(desk, relay, People()):
-            request = refuse(desk)
+            [request] = Gate(desk).refuse(1)
             await pause(100)
             (mail,) = failed(desk)
             assert (mail.requests, mail.code, mail.attempts) == ((request,), "relay-refused", 1)
@@ -162,7 +64,7 @@ def test_a_relay_that_stays_away_is_given_up_after_an_hour_with_an_alarm() -> No
         desk, relay = Desk(), Relay([TEMPORARY] * 1000)
         desk.contract()
         async with notifier(desk, relay, People()):
-            refuse(desk)
+            Gate(desk).refuse(1)
             await pause(3500)
             assert failed(desk) == []
             await pause(200)
@@ -177,7 +79,7 @@ def test_a_relay_that_hangs_is_one_failed_attempt() -> None:
         desk, relay = Desk(), Relay(seconds=1e6)
         desk.contract()
         async with notifier(desk, relay, People()):
-            refuse(desk)
+            Gate(desk).refuse(1)
             await pause(9)
             relay.seconds = 0.0
             await pause(20)
@@ -190,17 +92,20 @@ def test_what_was_not_told_before_a_kill_is_told_after_it_and_nothing_twice() ->
     async def scene() -> None:
         desk, relay = Desk(), Relay([TEMPORARY] * 3)
         desk.contract()
+        gate = Gate(desk)
         async with notifier(desk, relay, People()):
-            refuse(desk, 1)
+            [first] = gate.refuse(1)
             await pause(1)
-        refuse(desk, 2)
+        [second] = gate.refuse(2)
+        async with notifier(desk, relay, People()):
+            await pause(10)
+            assert [one.requests for one in accepted(desk)] == [(first,)]
+        await pause(1000)
         async with notifier(desk, relay, People()):
             await pause(10)
         async with notifier(desk, relay, People()):
             await pause(10)
-        assert sorted(one.requests[0] for one in accepted(desk)) == sorted(
-            [derive("request", 1), derive("request", 2)]
-        )
+        assert [one.requests for one in accepted(desk)] == [(first,), (second,)]
         assert len(relay.taken) == 2
 
     play(scene)
@@ -211,27 +116,27 @@ def test_at_most_three_mails_of_one_org_are_on_their_way_and_all_arrive() -> Non
         desk, relay = Desk(), Relay(seconds=0.2)
         desk.contract()
         async with notifier(desk, relay, People()):
-            for number in range(600):
-                refuse(desk, number)
-            await pause(60)
-            assert len(accepted(desk)) == 600
+            requests = Gate(desk).refuse(*range(5_001))
+            await pause(910)
+            told = [request for mail in accepted(desk) for request in mail.requests]
+            assert sorted(told) == sorted(requests)
             assert relay.most_at_once == 3
-            assert len(relay.taken) == 600
+            assert len(relay.taken) == 6
 
     play(scene)
 
 
 def test_one_mail_that_waits_does_not_hold_up_the_others() -> None:
     async def scene() -> None:
-        desk, relay = Desk(), Relay([TEMPORARY] * 5)
+        desk, relay = Desk(), Relay([TEMPORARY] * 2)
         desk.contract()
+        desk.contract(BETA)
         async with notifier(desk, relay, People()):
-            for number in range(5):
-                refuse(desk, number)
+            Gate(desk).refuse(1)
+            await pause(0.6)
+            Gate(desk, "beta").refuse(1)
             await pause(0.1)
-            refuse(desk, 5)
-            await pause(0.1)
-            assert [one.requests[0] for one in accepted(desk)] == [derive("request", 5)]
+            assert [one.org for one in accepted(desk)] == ["beta"]
 
     play(scene)
 
@@ -249,7 +154,7 @@ def test_an_erased_person_gets_no_mail_and_the_ledger_says_why() -> None:
                 received_at=desk.clock.now(),
             )
             desk.write(erasing)
-            refuse(desk)
+            Gate(desk).refuse(1)
             await pause(1)
             (erased,) = desk.facts(PersonErased)
             assert isinstance(erased.fact, PersonErased)
@@ -269,7 +174,7 @@ def test_a_vault_that_cannot_be_read_is_tried_again() -> None:
         desk, relay = Desk(), Relay()
         desk.contract()
         async with notifier(desk, relay, People(damaged=3)):
-            refuse(desk)
+            Gate(desk).refuse(1)
             await pause(20)
             assert len(accepted(desk)) == 1
 
@@ -288,7 +193,7 @@ def test_a_key_file_that_cannot_be_read_is_tried_again() -> None:
         desk, relay = Desk(), Relay()
         desk.contract()
         async with notifier(desk, relay, Unreadable(damaged=3)):
-            refuse(desk)
+            Gate(desk).refuse(1)
             await pause(20)
             assert len(accepted(desk)) == 1
 
@@ -300,6 +205,7 @@ def test_an_org_whose_mail_is_refused_keeps_no_other_org_waiting(seconds: float)
     class OneBad(Relay):
         async def send(self, mail: Mail, timeout_seconds: float) -> None:
             if "acme" in mail.to:
+                self.attempts += 1
                 await pause(seconds)
                 raise TEMPORARY
             await super().send(mail, timeout_seconds)
@@ -307,31 +213,16 @@ def test_an_org_whose_mail_is_refused_keeps_no_other_org_waiting(seconds: float)
     async def scene() -> None:
         desk, relay = Desk(), OneBad()
         desk.contract()
-        desk.contract(msgspec.structs.replace(CONTRACT, org="beta", id="b", owner=Person("boss", "0" * 64)))
-        people = People({"acme-owner": "owner@acme.test", "boss": "boss@beta.test"})
-        async with notifier(desk, relay, people):
-            for number in range(256):
-                refuse(desk, number)
-            fence = 0
+        desk.contract(BETA)
+        bad, good = Gate(desk), Gate(desk, "beta")
+        async with notifier(desk, relay, People(), digest_seconds=60):
+            bad.refuse(*range(12_000))
             for minute in range(5):
-                await pause(60)
-                request = derive("beta", minute)
-                fence = desk.write(
-                    GateDecided(
-                        org="beta",
-                        gate="g1",
-                        through=1,
-                        follows=fence,
-                        state_seq=desk.server.ledger.last,
-                        now=desk.clock.now(),
-                        contract=REF,
-                        rules="test",
-                        answers=(answer(request, 1),),
-                        orders=(),
-                    )
-                ).seq
+                await pause(63)
+                good.refuse(minute)
                 await pause(30)
                 assert len(accepted(desk)) == minute + 1
+            assert relay.attempts > 50
 
     play(scene)
 
@@ -355,13 +246,14 @@ def test_a_copy_of_a_decision_sends_no_second_mail() -> None:
     async def scene() -> None:
         desk, relay = Desk(), Relay()
         desk.contract()
+        gate = Gate(desk)
         async with notifier(desk, relay, People()):
-            refuse(desk)
+            gate.refuse(1)
             await pause(1)
             assert len(accepted(desk)) == 1
-            (decided,) = desk.facts(GateDecided)
-            desk.write(decided.fact, id=derive("a copy"))
-            await pause(10)
+            assert gate.last is not None
+            desk.write(gate.last, id=derive("a copy"))
+            await pause(2000)
             assert relay.attempts == 1
 
     play(scene)

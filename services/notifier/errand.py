@@ -1,0 +1,74 @@
+"""One mail that is to be handed over, and the words that all mails share."""
+
+import datetime as dt
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from events.gate import ContractRef, Evidence
+from events.quiesce import QuiesceRequested
+from events.scale import ScaleRequested
+from events.sentences import unit
+from events.stock import StockRequested
+from services.notifier.port import Mail
+
+Wish = ScaleRequested | QuiesceRequested | StockRequested
+"""The requests that the gate may refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A mail to an org's owner and the refused requests it names: the same for each attempt, until it has ended."""
+
+    place: Hashable
+    """What it is about: while an errand is under way, none of the same place begins."""
+    org: str
+    person: str
+    name: str
+    """Its id: the request's, or one that is derived from all requests it names."""
+    message_id: str
+    requests: tuple[str, ...]
+    refused_at: dt.datetime
+    """When the first of the refusals was stored."""
+    digest_at: dt.datetime | None
+    """The mark of a digest; None for the mail about one refusal."""
+    subject: str
+    text: str
+
+    def to(self, address: str) -> Mail:
+        """The mail, with the address that the vault gives now."""
+        return Mail(message_id=self.message_id, to=address, subject=self.subject, text=self.text)
+
+
+def advice(org: str, code: str, line: Evidence | None, contract: ContractRef | None) -> str:
+    """What the owner can do about a refusal with this code, and by how much the line was exceeded."""
+    agreed = "the contract" if contract is None else f"contract {contract.id} version {contract.version}"
+    if code == "ContractExpired":
+        return f"{agreed} is not valid at this time: have it renewed. Until then nothing of {org} can grow."
+    over = f" by at least {line.projected - line.limit} {unit(line)}" if line is not None else ""
+    return (
+        f"ask for less, let pools sleep that are not needed (`virtscale quiesce {org}/POOL N`), or have the quota of "
+        f"{agreed} raised{over} in an addendum."
+    )
+
+
+def moment(at: dt.datetime) -> str:
+    """The instant in UTC, to the millisecond."""
+    return at.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + " UTC"
+
+
+def minute(at: dt.datetime) -> str:
+    """The time of day in UTC, to the minute; what an episode announces its digests by."""
+    return at.astimezone(dt.UTC).strftime("%H:%M UTC")
+
+
+def span(seconds: int) -> str:
+    """A length of time in minutes where it is some, else in seconds."""
+    minutes, rest = divmod(seconds, 60)
+    if rest:
+        return f"{seconds} seconds"
+    return "minute" if minutes == 1 else f"{minutes} minutes"
+
+
+def when(at_ns: int) -> dt.datetime:
+    """Unix nanoseconds as a datetime, to the microsecond."""
+    return dt.datetime.fromtimestamp(at_ns // 1000 / 1e6, dt.UTC)

@@ -126,6 +126,13 @@ class Digest:
                 )
         if self._part:
             said.append(f"This is part {part + 1} of {self._part + 1}; it names {len(lines)} of them.")
+        said += [
+            "",
+            (
+                "A line is a request, when it was refused (UTC), the VMs granted of those asked for, and what all of them "
+                "would have taken the org to of the limit."
+            ),
+        ]
         groups: dict[str, list[str]] = {}
         for line in lines.values():
             groups.setdefault(line.group, []).append(line.text)
@@ -155,7 +162,7 @@ def _line(org: str, answer: Answer, wish: Wish | None, at_ns: int) -> Line:
     numbers = "" if over is None else f"  {over.projected} of {over.limit} {unit(over)}"
     return Line(
         group=f"{org if answer.pool is None else f'{org}/{answer.pool}'}, asked by {_asker(wish)}, {answer.code}",
-        text=f"  {answer.request}  {when(at_ns):%H:%M:%S}  granted {answer.granted} of {answer.asked}{numbers}",
+        text=f"  {answer.request}  {when(at_ns):%H:%M:%S}  {answer.granted} of {answer.asked} VMs{numbers}",
         at_ns=at_ns,
     )
 

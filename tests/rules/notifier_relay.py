@@ -1,12 +1,13 @@
 """A notifier on a bus in memory, with a relay that misbehaves and people who may leave: what its tests share."""
 
 import asyncio
+import datetime as dt
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from events.bus.ledger import Ledger
-from events.gate import MOST_ANSWERS, GateDecided
+from events.gate import MOST_ANSWERS, Answer, GateDecided
 from events.ids import derive
 from events.mail import MailAccepted, MailFailed
 from events.scale import ScaleRequested
@@ -107,20 +108,26 @@ class Gate:
         answers = tuple(
             answer(request, self._ask(request, number, pool, publisher)) for request, number in asked.items()
         )
-        self.last = GateDecided(
-            org=self.org,
+        self.last = self.decision(self.org, self._fence, self.desk.clock.now(), *answers)
+        self._fence = self.desk.write(self.last).seq
+        return list(asked)
+
+    @staticmethod
+    def decision(org: str, follows: int, now: dt.datetime, *answers: Answer) -> GateDecided:
+        """A round that answers so, and orders nothing."""
+        through = answers[-1].request_seq
+        return GateDecided(
+            org=org,
             gate="g1",
-            through=answers[-1].request_seq,
-            follows=self._fence,
-            state_seq=self.desk.server.ledger.last,
-            now=self.desk.clock.now(),
+            through=through,
+            follows=follows,
+            state_seq=through,
+            now=now,
             contract=REF,
             rules="test",
             answers=answers,
             orders=(),
         )
-        self._fence = self.desk.write(self.last).seq
-        return list(asked)
 
     def _ask(self, request: str, number: int, pool: str, publisher: str) -> int:
         wish = ScaleRequested(

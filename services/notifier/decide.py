@@ -42,7 +42,7 @@ def is_refusal(answer: Answer) -> bool:
 
 def owner_of(took: ContractTookEffect) -> str:
     """The person who is told of the org's refusals from here on."""
-    return terms(took.document).owner.person
+    return took.contract.owner.person
 
 
 def pause_seconds(attempts: int, elapsed_seconds: float) -> float | None:

@@ -5,13 +5,15 @@ Subject: `vs.<org>.<writer>.<kind>.<id>.<noun>.<participle>`, so that one line p
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Protocol, cast
 
 import msgspec
 
 from events.fact import Fact
-from events.registry import BY_TAG, NEWEST, UnknownEventError, decode
+from events.registry import BY_TAG, NEWEST, Kind, Row, UnknownEventError, decode
 from schemas.names import Id
+
+_SOURCE: Final = "/virtscale/"
 
 SUBJECTS: Final = "vs.>"
 """Every event's subject lies under this."""
@@ -33,8 +35,7 @@ class Envelope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     datacontenttype: Literal["application/json"] = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(msgspec.Struct, frozen=True):
     """An event as it stands in the ledger: its place, when the bus stored it, and what happened."""
 
     seq: int
@@ -83,7 +84,7 @@ def address(
     decode(row.tag, data)
     envelope = Envelope(
         id=id,
-        source=f"/virtscale/{writer}",
+        source=f"{_SOURCE}{writer}",
         type=row.tag,
         time=time,
         subject=f"{fact.org}/{row.kind}/{entity}",
@@ -99,18 +100,98 @@ def address(
 _envelopes: Final = msgspec.json.Decoder(Envelope)
 
 
+class _Whole(Protocol):
+    """An envelope decoded together with the fact in it."""
+
+    id: str
+    source: str
+    time: dt.datetime
+    correlationid: str
+    causationid: str | None
+    data: Fact
+
+
+def _in_one_pass(row: Row) -> msgspec.json.Decoder[_Whole]:
+    """A decoder of the envelopes that hold this very version of an event; it refuses whatever `Envelope` does."""
+    own: dict[str, object] = {"type": Literal[row.tag], "data": row.struct}
+    fields = [
+        (field.name, own.get(field.name, field.type))
+        if field.required
+        else (field.name, field.type, field.default)
+        for field in msgspec.structs.fields(Envelope)
+    ]
+    shape = msgspec.defstruct("Whole", fields, frozen=True, forbid_unknown_fields=True)
+    return msgspec.json.Decoder(cast("type[_Whole]", shape))
+
+
+class _Usual(msgspec.Struct, frozen=True):
+    """An event in its newest version, and the parts of the subject that it stands on."""
+
+    tag: str
+    decoder: msgspec.json.Decoder[_Whole]
+    host_writer: str | None
+    """How the writer's name begins of which each host has one; None for a writer that is the only one."""
+    kind: Kind
+    before: str
+    after: str
+
+
+_USUAL: Final = {
+    row.name: _Usual(
+        row.tag,
+        _in_one_pass(row),
+        f"{row.writer}-" if row.per_host else None,
+        row.kind,
+        f".{row.kind}.",
+        f".{row.name}",
+    )
+    for row in NEWEST.values()
+}
+"""By the last two words of a subject. Nearly all that a ledger holds is of the newest version."""
+
+
 def read(seq: int, stored_ns: int, payload: bytes, subject: str | None = None) -> Recorded:
     """The event that the ledger holds at `seq`; `UnknownEventError` when it cannot be understood.
 
     With `subject`, the one it was stored on: the bus permits subjects, not contents, so an event that says it is
     another worker's, or about another thing, than its subject says is not believed.
+
+    What the subject promises is tried in one pass over the bytes, which takes two thirds of the time. When that fails,
+    for whatever reason, the second way decides, and says what is wrong.
     """
+    if subject is not None:
+        usual = _USUAL.get(subject[subject.rfind(".", 0, subject.rfind(".")) + 1 :])
+        if usual is not None:
+            try:
+                whole = usual.decoder.decode(payload)
+            except msgspec.DecodeError:
+                return _read(seq, stored_ns, payload, subject)
+            fact, writer = whole.data, whole.source.removeprefix(_SOURCE)
+            speaker = (
+                writer if usual.host_writer is None else f"{usual.host_writer}{getattr(fact, 'host', '')}"
+            )
+            if subject == f"vs.{fact.org}.{speaker}{usual.before}{getattr(fact, usual.kind)}{usual.after}":
+                return Recorded(
+                    seq,
+                    stored_ns,
+                    whole.id,
+                    writer,
+                    whole.time,
+                    whole.causationid,
+                    whole.correlationid,
+                    usual.tag,
+                    fact,
+                )
+    return _read(seq, stored_ns, payload, subject)
+
+
+def _read(seq: int, stored_ns: int, payload: bytes, subject: str | None) -> Recorded:
     try:
         envelope = _envelopes.decode(payload)
     except msgspec.DecodeError as error:
         raise UnknownEventError(f"Ledger sequence {seq} is not an event: {error}.") from error
     fact = decode(envelope.type, envelope.data)
-    writer = envelope.source.removeprefix("/virtscale/")
+    writer = envelope.source.removeprefix(_SOURCE)
     if subject is not None and subject != subject_of(fact, writer, envelope.type):
         raise UnknownEventError(
             f"Ledger sequence {seq} stands on {subject} and says it is {envelope.type} by {writer} about "

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Protocol, TypeVar
 
 from prometheus_client import Counter
@@ -9,7 +11,8 @@ from prometheus_client import Counter
 from events.bus.port import Bus, Stored, UnansweredError
 from events.envelope import Recorded, read
 
-_FILL = 500  # messages fetched at a time when a tail skipped some
+_FAR = 4_000  # messages behind which it is cheaper to read them than to be told of each
+_MANY = 200  # messages in one group of a tail that make one look how far behind it is
 _RETRY_SECONDS = 0.1
 _MOST_NOISE = 10_000  # subjects with noise that are remembered; the fences and request subjects are far fewer
 
@@ -108,20 +111,47 @@ class Ledger:
         await self.reach(await self._last())
 
     async def follow(self) -> None:
-        """Reads for ever; ends only with an error: `UnknownEventError` for an event nobody understands."""
+        """Reads for ever; ends only with an error: `UnknownEventError` for an event nobody understands.
+
+        What was stored before is read by sequence, which is many times faster than being told of it; then the tail
+        tells, and whenever it has fallen far behind it is given up and the reading catches up first.
+        """
         goal = await self._last()
-        if goal == 0:
-            self.live.set()
-        async for group in self._bus.tail(self.seq):
+        await self._read_to(goal)
+        self.live.set()
+        while True:
+            while (goal := await self._last()) > self.seq + _FAR:
+                await self._read_to(goal)
+            async with aclosing(self._bus.tail(self.seq)) as tail:
+                if await self._listen(tail):
+                    return
+
+    async def _listen(self, tail: AsyncGenerator[list[Stored]]) -> bool:
+        """Folds what the tail brings; True when it ended, False when it has fallen too far behind."""
+        async for group in tail:
             for stored in group:
                 if stored.seq <= self.seq:
                     continue
                 if stored.seq > self.seq + 1:
-                    await self._fill(stored.seq - 1)
+                    await self._read_to(stored.seq - 1)
                 self._take(stored)
-            if self.seq >= goal:
-                self.live.set()
             self._wake()
+            if len(group) >= _MANY and await self._last() > self.seq + _FAR:
+                return False
+        return True
+
+    async def _read_to(self, last: int) -> None:
+        """The folds include everything up to `last`, which the bus holds; others have their turn in between."""
+        while self.seq < last:
+            try:
+                group = await self._bus.read_ahead(self.seq + 1, last)
+            except UnansweredError:
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            for stored in group:
+                self._take(stored)
+            self._wake()
+            await asyncio.sleep(0)
 
     def _wake(self) -> None:
         for bell in self._bells:
@@ -137,16 +167,6 @@ class Ledger:
                 return await self._bus.last()
             except UnansweredError:
                 await asyncio.sleep(_RETRY_SECONDS)
-
-    async def _fill(self, last: int) -> None:
-        while self.seq < last:
-            try:
-                missing = await self._bus.read(self.seq + 1, min(last, self.seq + _FILL))
-            except UnansweredError:
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            for stored in missing:
-                self._take(stored)
 
     def _take(self, stored: Stored) -> None:
         assert stored.seq == self.seq + 1, (stored.seq, self.seq)

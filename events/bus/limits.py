@@ -20,3 +20,6 @@ OVERLOADED: Final = msgspec.json.encode(
 LEAST_BATCH: Final = 2
 MOST_BATCH: Final = 1000
 """The server's own limit for one atomic batch."""
+
+GROUP_MESSAGES: Final = 256
+"""Messages that a far reading gives at a time: folding them takes a few milliseconds, and then others have a turn."""

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 from events.bus import wire
 from events.bus.faults import Faults, NoFaults
-from events.bus.limits import LEAST_BATCH, MOST_BATCH, MOST_SERVED, OVERLOADED, TIMEOUT_SECONDS
+from events.bus.limits import (
+    GROUP_MESSAGES,
+    LEAST_BATCH,
+    MOST_BATCH,
+    MOST_SERVED,
+    OVERLOADED,
+    TIMEOUT_SECONDS,
+)
 from events.bus.memory_tail import MemoryTail
 from events.bus.permissions import (
     CONSUMER_CREATE,
@@ -161,6 +168,14 @@ class MemoryBus:
         """The ledger's messages from `first` to `last`, or to its end."""
         await self._call(DIRECT_GET.format(LEDGER))
         return self._server.ledger.read(first, last)
+
+    async def read_ahead(self, first: int, last: int) -> list[Stored]:
+        """The next messages from `first` on, at most as many as a group of the real reader."""
+        await self._call(DIRECT_GET.format(LEDGER))
+        group = self._server.ledger.read(first, min(last, first + GROUP_MESSAGES - 1))
+        if not group:
+            raise UnansweredError(f"The ledger holds no sequence {first} yet.")
+        return group
 
     async def _send(self, messages: tuple[Outgoing, ...], *, batch: bool) -> Ack:
         for message in messages:

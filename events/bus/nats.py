@@ -11,7 +11,8 @@ from events.bus.limits import LEAST_BATCH, MOST_BATCH, MOST_SERVED, OVERLOADED, 
 from events.bus.link import Link
 from events.bus.outsiders import Tally, quoted
 from events.bus.permissions import DIRECT_GET, LEDGER, MESSAGE_GET, STREAM_INFO, asker, inbox
-from events.bus.port import Ack, BusError, Handler, Outgoing, Stored, UnansweredError
+from events.bus.port import Ack, Handler, Outgoing, Stored, UnansweredError
+from events.bus.reader.ahead import Reader, dialler, hole
 from events.ids import derive
 
 
@@ -32,14 +33,15 @@ async def connect(
     """
     link = Link(url, name, seed, inbox, on_fault)
     await link.open(timeout_seconds)
-    return NatsBus(link, timeout_seconds)
+    return NatsBus(link, Reader(name, inbox, dialler(url, name, seed), timeout_seconds), timeout_seconds)
 
 
 class NatsBus:
     """One worker's connection to nats-server; `events.bus.port.Bus` says what its methods promise."""
 
-    def __init__(self, link: Link, timeout_seconds: float) -> None:
+    def __init__(self, link: Link, reader: Reader, timeout_seconds: float) -> None:
         self._link = link
+        self._reader = reader
         self._timeout_seconds = timeout_seconds
         self._served: set[asyncio.Task[None]] = set()
         self._tally = Tally(link.on_fault)
@@ -99,10 +101,7 @@ class NatsBus:
                 break
             for place, message in enumerate(part, start=after):
                 if message.seq != place:
-                    raise BusError(
-                        f"The ledger holds no sequence {place} and goes on with {message.seq}: its store is "
-                        "damaged. Nothing may be decided on it; restore it."
-                    )
+                    raise hole(place, message.seq)
             found.extend(part)
         return found
 
@@ -120,6 +119,10 @@ class NatsBus:
             for part in parts[:-1]
             if (stored := wire.direct(part.headers or {}, part.data)).seq <= last
         ]
+
+    async def read_ahead(self, first: int, last: int) -> list[Stored]:
+        """The next messages from `first` on, over a connection of their own that ends with `last`."""
+        return await self._reader.read(first, last)
 
     def tail(self, after: int) -> AsyncGenerator[list[Stored]]:
         """Every message after sequence `after`, within 0.3 ms of being stored; ended with `aclose`."""
@@ -167,6 +170,7 @@ class NatsBus:
 
     async def close(self) -> None:
         """The connection is gone, and what was being answered is not answered any more."""
+        self._reader.close()
         served = list(self._served)
         for task in served:
             task.cancel()

@@ -15,9 +15,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """A message of the ledger; `seq` counts from 1 without a gap, `stored_ns` is Unix time in nanoseconds."""
 
     seq: int
@@ -118,6 +119,15 @@ class Bus(Protocol):
 
     async def read(self, first: int, last: int) -> list[Stored]:
         """The ledger's messages from `first` to `last`, inclusive; the caller bounds the range (<= 1,000)."""
+        ...
+
+    async def read_ahead(self, first: int, last: int) -> list[Stored]:
+        """The ledger's messages from `first` on, in order and without a hole: at least one, at most some hundred.
+
+        For reading far: never past `last`, but what follows is on its way while the caller is busy, in bounded
+        amount, and the next call is expected to go on behind the last message of this one. `UnansweredError` when the
+        ledger holds no `first` yet or nobody answers; ask again from the same place. `BusError` for a hole, as `read`.
+        """
         ...
 
     def tail(self, after: int) -> AsyncGenerator[list[Stored]]:

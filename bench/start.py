@@ -1,0 +1,215 @@
+"""How long a gate takes to start over a long ledger, and where the time goes: bytes, decoding, folds.
+
+One ledger, written through the real bus with `sync_interval: always`, is read by nats-py's own fetch loop (a part of
+it) and by the reader of the workers, alone and with what follows it, all in the same run. Prints a table and, as its
+last line, one JSON object.
+"""
+
+import argparse
+import asyncio
+import gc
+import json
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import nats as client
+import uvloop
+from nats.js.api import AckPolicy, ConsumerConfig
+
+from bench import history
+from events import keys
+from events.bus import nats, permissions, streams
+from events.bus.ledger import Fold, Ledger
+from events.bus.nats import NatsBus
+from events.envelope import SUBJECTS, read
+from lab.bus import BusServer, BusUser
+from lab.ports import free_ports
+from projections.activations.fold import Activations
+from projections.fleet.fold import Fleet
+from projections.usage.fold import Usage
+from services.gate.state import Docket
+from services.signal.state import Intake
+
+EVENTS: Final = 1_000_000
+FETCHED: Final = 100_000
+"""Messages that the client's own loop reads: it would need half a minute for all of them."""
+
+FETCH: Final = 500
+GATE: Final[tuple[type[Fold], ...]] = (Docket, Usage, Fleet)
+CREW: Final[tuple[type[Fold], ...]] = (*GATE, Intake, Activations)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way through the ledger."""
+
+    name: str
+    messages: int
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of this process's CPU for each message."""
+        return self.cpu_seconds * 1e6 / self.messages
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What was measured over `events` events; `start` is the whole start of a gate's ledger."""
+
+    events: int
+    rows: tuple[Row, ...]
+    start: Row
+
+    def row(self, name: str) -> Row:
+        """The row of that name."""
+        return next(row for row in self.rows if row.name == name)
+
+    def summary(self) -> dict[str, float]:
+        """The figures by the names under which benches report them."""
+        client_us, reader_us = self.row("nats-py fetch").cpu_us, self.row("reader").cpu_us
+        return {
+            "events": self.events,
+            "start_1m_s": round(self.start.seconds * EVENTS / self.events, 2),
+            "start_cpu_us": round(self.start.cpu_us, 2),
+            "reader_cpu_us": round(reader_us, 2),
+            "decode_cpu_us": round(self.row("reader, decode").cpu_us, 2),
+            "client_cpu_us": round(client_us, 2),
+            "ratio": round(client_us / reader_us, 1),
+        }
+
+
+async def measure(events: int = EVENTS, say: Callable[[str], None] = lambda _: None) -> Figures:
+    """The figures over a ledger of so many events; about a minute and a half for a million."""
+    with tempfile.TemporaryDirectory(prefix="vs-start-") as directory:
+        async with _bus(Path(directory)) as (bus, url, seed):
+            say(f"writing {events} events")
+            await history.write(bus, events)
+            rows = [
+                await _clocked("nats-py fetch", min(events, FETCHED), lambda most: _fetch(url, seed, most)),
+                await _clocked("reader", events, lambda most: _ahead(bus, most)),
+                await _clocked("reader, decode", events, lambda most: _decoded(bus, most, ())),
+                await _clocked(
+                    "reader, decode, gate's folds", events, lambda most: _decoded(bus, most, GATE)
+                ),
+                await _clocked("reader, decode, all folds", events, lambda most: _decoded(bus, most, CREW)),
+            ]
+            start = await _clocked("start of a gate's ledger", events, lambda most: _start(bus, most))
+            return Figures(events, (*rows, start), start)
+
+
+async def _clocked(name: str, messages: int, work: Callable[[int], Awaitable[int]]) -> Row:
+    gc.collect()
+    began, began_cpu = time.perf_counter(), time.process_time()
+    done = await work(messages)
+    row = Row(name, messages, time.perf_counter() - began, time.process_time() - began_cpu)
+    assert done == messages, (name, done, messages)
+    return row
+
+
+async def _fetch(url: str, seed: bytes, most: int) -> int:
+    connection: Any = await client.connect(url, nkeys_seed_str=seed.decode())
+    try:
+        config = ConsumerConfig(ack_policy=AckPolicy.NONE, mem_storage=True)
+        puller = await connection.jetstream().pull_subscribe(
+            SUBJECTS, stream=permissions.LEDGER, config=config
+        )
+        got = 0
+        while got < most:
+            got += len(await puller.fetch(min(FETCH, most - got), timeout=10))
+        return got
+    finally:
+        await connection.close()
+
+
+async def _ahead(bus: NatsBus, last: int) -> int:
+    seq = 0
+    while seq < last:
+        seq = (await bus.read_ahead(seq + 1, last))[-1].seq
+    return seq
+
+
+async def _decoded(bus: NatsBus, last: int, kinds: tuple[type[Fold], ...]) -> int:
+    folds, seq = [kind() for kind in kinds], 0
+    while seq < last:
+        for stored in await bus.read_ahead(seq + 1, last):
+            recorded = read(stored.seq, stored.stored_ns, stored.payload, stored.subject)
+            for fold in folds:
+                fold.apply(recorded)
+            seq = stored.seq
+    return seq
+
+
+async def _start(bus: NatsBus, last: int) -> int:
+    ledger = Ledger(bus)
+    for kind in GATE:
+        ledger.fold(kind)
+    following = asyncio.create_task(ledger.follow())
+    try:
+        await asyncio.wait(
+            {following, asyncio.create_task(ledger.live.wait())}, return_when=asyncio.FIRST_COMPLETED
+        )
+        if following.done():
+            following.result()
+        fleet = ledger.fold(Fleet)
+        assert last < 20_000 or all(vm.since_seq > last - 20_000 for vm in fleet.vms.values())
+        return ledger.seq
+    finally:
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _bus(directory: Path) -> AsyncGenerator[tuple[NatsBus, str, bytes]]:
+    """A bus of its own, and the admin's connection to it: the one user who may write and read everything."""
+    permit = permissions.admin()
+    path = keys.path_of(directory / "keys", permit.name)
+    user = BusUser(permit.name, keys.create(path), permit.publish, permit.subscribe)
+    server = BusServer(directory / "bus", free_ports(1)[0], [user])
+    await server.start()
+    try:
+        seed = keys.read(path)
+        bus = await nats.connect(
+            server.url, permit.name, seed=seed, inbox=permit.inbox, on_fault=_say, timeout_seconds=30.0
+        )
+        try:
+            # The ids of a million events within ten minutes would be remembered all; nothing here needs them.
+            await streams.establish(
+                bus, ledger_bytes=3 * 1024**3, dedup_seconds=streams.SHORTEST_DEDUP_SECONDS
+            )
+            yield bus, server.url, seed
+        finally:
+            await bus.close()
+    finally:
+        await server.stop()
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+
+
+def main() -> None:
+    """Measures, prints the table, and the JSON line last."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=EVENTS)
+    arguments = parser.parse_args()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        figures = runner.run(measure(arguments.events, _say))
+    print(f"{'':<32}{'messages':>12}{'seconds':>10}{'per second':>12}{'CPU us each':>13}")
+    for row in figures.rows:
+        print(
+            f"{row.name:<32}{row.messages:>12}{row.seconds:>10.2f}{row.messages / row.seconds:>12.0f}"
+            f"{row.cpu_us:>13.2f}"
+        )
+    print(json.dumps(figures.summary()))
+
+
+if __name__ == "__main__":
+    main()

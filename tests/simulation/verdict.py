@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from events.envelope import SUBJECTS, Recorded, address
-from events.gate import Answer, GateDecided
+from events.gate import GateDecided
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased, PersonEraseRequested
 from events.quiesce import QuiesceRequested
@@ -22,9 +22,8 @@ from services.announcer.port import backend_name
 from services.gate.decide import decide
 from services.gate.state import Docket
 from tests.simulation.load import WRONG
+from tests.simulation.mails import broken_mail, refusals
 from tests.simulation.world import World
-
-MAILED = frozenset({"CapExceeded", "ContractExpired"})
 
 
 def unrest(world: World) -> Iterator[str]:
@@ -66,14 +65,6 @@ def _of_vm(world: World, vm: Vm) -> Iterator[str]:
         yield f"{vm.org}/{vm.name} is {vm.state} and its waker never said that it runs."
 
 
-def _refusals(world: World) -> Iterator[Answer]:
-    for line in world.truth.lines:
-        if isinstance(line.fact, GateDecided):
-            for answer in line.fact.answers:
-                if answer.outcome in {"refused", "partial"} and answer.code in MAILED:
-                    yield answer
-
-
 def _of_mails(world: World) -> Iterator[str]:
     told = {
         request
@@ -87,9 +78,9 @@ def _of_mails(world: World) -> Iterator[str]:
             yield f"{line.fact.person} was to be erased and is not."
     for person in erased & world.people.addresses.keys():
         yield f"{person} is erased in the ledger and known to the vault."
-    for answer in _refusals(world):
-        if answer.request not in told:
-            yield f"The refusal of {answer.request} is in no mail."
+    for refused in refusals(world):
+        if refused.request not in told:
+            yield f"The refusal of {refused.request} is in no mail."
 
 
 def _of_balancer(world: World) -> Iterator[str]:
@@ -113,7 +104,7 @@ def judge(world: World) -> Iterator[str]:
         return  # whatever else is wrong follows from that, or from having ended there
     yield from _requests(world)
     yield from _receipts(world)
-    yield from _mails(world)
+    yield from broken_mail(world)
     yield from _folds(world)
     yield from _decisions(world)
     yield from _lines(world)
@@ -173,12 +164,6 @@ def _same(verb: str, payload: bytes, line: Recorded) -> Iterator[str]:
         if getattr(asked, name, None) != getattr(line.fact, name, None):
             yield f"#{line.seq} says {line.fact}, and what was accepted for it is {asked}."
             return
-
-
-def _mails(world: World) -> Iterator[str]:
-    for line in world.truth.lines:
-        if isinstance(line.fact, MailAccepted) and line.fact.message_id not in world.relay.taken:
-            yield f"#{line.seq} says that {line.fact.message_id} was accepted, and the relay never saw it."
 
 
 def _folds(world: World) -> Iterator[str]:

@@ -30,6 +30,8 @@ from tests.simulation.truth import Truth
 from tests.simulation.wire import Connection, Trouble, WatchedServer
 
 ORGS: Final = ("acme", "zeta")
+DIGEST_SECONDS: Final = 60
+"""The period of an episode of refusals: a world's storms last through several."""
 SIZES: Final = (
     Size(name="small", vcpu=1, memory_mib=256),
     Size(name="medium", vcpu=2, memory_mib=512),
@@ -211,7 +213,8 @@ class World:
         return Announcer(ledger, bus, clock, life.reach(self.balancer)).work()
 
     def _notifier(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
-        return Notifier(ledger, bus, clock, life.reach(self.relay), life.reach(self.people)).work()
+        relay, people = life.reach(self.relay), life.reach(self.people)
+        return Notifier(ledger, bus, clock, relay, people, digest_seconds=DIGEST_SECONDS).work()
 
     # -------------------------------------------------------------------------------------------------- bad days
 

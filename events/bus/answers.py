@@ -42,7 +42,7 @@ class Answers:
         finally:
             del self._waiting[token]
 
-    async def take(self, message: Msg) -> None:
+    def take(self, message: Msg) -> None:
         """The message reaches whoever waits for it; nobody does when the request was given up."""
         waiting = self._waiting.get(message.subject.rpartition(".")[2])
         if waiting is None or waiting.answer.done():

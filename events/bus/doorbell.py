@@ -154,7 +154,7 @@ class _Consumer:
             CONSUMER_NEXT.format(LEDGER, self._name), body.encode(), f"{self._subject}.{self._requests}"
         )
 
-    async def _on_message(self, message: Msg) -> None:
+    def _on_message(self, message: Msg) -> None:
         self._heard_at = self._loop.time()
         fields = message.headers
         status = fields.get(wire.STATUS) if fields else None

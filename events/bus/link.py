@@ -6,9 +6,9 @@ queue is full, and a fetch in flight while the server restarts waits out its who
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -33,8 +33,9 @@ PING_SECONDS: Final = 5.0
 WATCH_SECONDS: Final = 0.5
 """How often a connection that the client closed for good is looked for, when no callback told of it."""
 
-OnMessage = Callable[[Msg], Awaitable[None]]
+OnMessage = Callable[[Msg], None]
 
+_SPACE: Final = re.compile(r"\s")
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
 
 
@@ -67,7 +68,7 @@ class Link:
         """How often the connection was made; whoever holds state on the server compares it."""
         self._url = url
         self._seed = seed
-        self._client = SteadyClient()
+        self._client = SteadyClient(self._on_failure)
         self._up = asyncio.Event()
         self._ended = asyncio.Event()
         self._closing = False
@@ -125,20 +126,24 @@ class Link:
             await asyncio.gather(self._watcher, return_exceptions=True)
         await self._drop()
 
-    def require(self, subject: str, payload: bytes, fields: dict[str, str]) -> None:
-        """Raise `TooLarge` for what the server would answer by closing the connection."""
-        size, most = wire.size_bytes(payload, fields), self.max_payload_bytes
+    async def send(self, subject: str, payload: bytes, reply: str = "") -> None:
+        """The message is on its way; nobody promises more. Dropped while there is no connection."""
+        command = self._command(subject, reply, payload, {})
+        if self._up.is_set():
+            await self._client.put([command])
+
+    def _command(self, subject: str, reply: str, payload: bytes, fields: dict[str, str]) -> bytes:
+        """What publishes the message; `TooLarge` for what the server would answer by closing the connection."""
+        headers = wire.block(fields)
+        size, most = len(headers) + len(payload), self._client.max_payload
         if size > most:
             raise TooLargeError(
                 f"A message of {size} bytes on {subject} was not sent: the bus takes at most {most}. "
                 "Split it, or say less."
             )
-
-    async def send(self, subject: str, payload: bytes, reply: str = "") -> None:
-        """The message is on its way; nobody promises more. Dropped while there is no connection."""
-        self.require(subject, payload, {})
-        if self._up.is_set():
-            await self._client.publish(subject, payload, reply)
+        if not subject or _SPACE.search(subject) or _SPACE.search(reply):
+            raise UnansweredError(f"{subject!r} with an answer on {reply!r} is no subject; nothing was sent.")
+        return wire.publish(subject, reply, headers, payload)
 
     async def request(self, subject: str, payload: bytes, timeout_seconds: float) -> Msg:
         """The one answer; its status may still be 503, when nobody serves the subject."""
@@ -151,13 +156,17 @@ class Link:
         timeout_seconds: float,
     ) -> list[Msg]:
         """The answers to the last of `messages` until one is `done`; all are sent in one burst."""
-        for subject, payload, fields in messages:
-            self.require(subject, payload, fields)
-        last = messages[-1][0]
+        *before, (last, payload, fields) = messages
+        commands = [self._command(subject, "", payload, fields) for subject, payload, fields in before]
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._ready(last)
-                return await self._exchange(messages, done)
+                with self._answers.expect([subject for subject, _, _ in messages], done) as (token, answer):
+                    commands.append(self._command(last, f"{self._reply}.{token}", payload, fields))
+                    await self._client.put(commands)
+                    return await answer
+        except nats.errors.Error as error:
+            raise UnansweredError(f"{self.name} could not reach the bus on {last}: {error}.") from error
         except TimeoutError as error:
             raise UnansweredError(
                 f"The bus did not answer {self.name} on {last} within {timeout_seconds:g} s."
@@ -170,22 +179,6 @@ class Link:
             await self._up.wait()
         if self._refused.done():
             raise self._refused.result()
-
-    async def _exchange(
-        self, messages: list[tuple[str, bytes, dict[str, str]]], done: Callable[[Msg], bool]
-    ) -> list[Msg]:
-        with self._answers.expect([subject for subject, _, _ in messages], done) as (token, answer):
-            try:
-                # None of these awaits suspends while the client's queue has room: they leave as one write.
-                for subject, payload, fields in messages[:-1]:
-                    await self._client.publish(subject, payload, headers=fields)
-                subject, payload, fields = messages[-1]
-                await self._client.publish(subject, payload, f"{self._reply}.{token}", headers=fields or None)
-                return await answer
-            except nats.errors.Error as error:
-                raise UnansweredError(
-                    f"{self.name} could not reach the bus on {messages[-1][0]}: {error}."
-                ) from error
 
     async def listen(
         self,
@@ -263,8 +256,10 @@ class Link:
         await self._on_return()
 
     async def _attach(self, ear: Ear) -> None:
-        client: Any = self._client  # its subscribe takes a Future of nothing said
-        ear.subscription = await client.subscribe(ear.subject, ear.queue, ear.on_message)
+        ear.subscription = await self._client.hear(ear.subject, ear.queue, ear.on_message)
+
+    def _on_failure(self, error: Exception) -> None:
+        self._tally.add("error", f"{self.name} could not take a message: {quoted(repr(error))}.")
 
     def _pause_seconds(self) -> float:
         """Short, longer each time, and different for each worker: all come back, not all at once."""
@@ -291,7 +286,7 @@ class Link:
             self._up.clear()
             self._answers.break_off("the connection was closed by the bus")
             await asyncio.sleep(self._pause_seconds())
-            self._client = SteadyClient()
+            self._client = SteadyClient(self._on_failure)
             try:
                 await self._dial()
             except Exception as error:  # noqa: BLE001 - what answers on the port may be anything, and may go again

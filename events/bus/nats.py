@@ -131,11 +131,15 @@ class NatsBus:
     async def serve(self, subject: str, queue: str, handler: Handler) -> None:
         """From now on `handler` answers what comes on `subject` of the intake, one member of `queue` each message."""
 
-        async def take(message: Msg) -> None:
-            if len(self._served) >= MOST_SERVED:
-                await self._reply(message, OVERLOADED)
-                return
-            task = asyncio.create_task(self._answer(message, handler), name=f"serve {message.subject}")
+        async def refuse(subject: str, payload: bytes) -> bytes:
+            del subject, payload
+            return OVERLOADED
+
+        def take(message: Msg) -> None:
+            full = len(self._served) >= MOST_SERVED
+            task = asyncio.create_task(
+                self._answer(message, refuse if full else handler), name=f"serve {message.subject}"
+            )
             self._served.add(task)
             task.add_done_callback(self._served.discard)
 

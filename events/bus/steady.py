@@ -5,15 +5,18 @@ parses badly ends the only task that reads the connection, and all others' messa
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.protocol.parser import Parser
 
 _END: Final = b"\r\n"
+_VERSION: Final = "NATS/1.0"
+_STATUS: Final = "Status"
 
 
 class StrictParser(Parser):
@@ -23,9 +26,7 @@ class StrictParser(Parser):
     `in.acme.shop.7<VT>1` would choose the subscription that the message reaches, and so forge an answer.
     """
 
-    def __init__(
-        self, take: Callable[[int, bytes, bytes, bytes, bytes], Awaitable[None]], client: Client
-    ) -> None:
+    def __init__(self, take: Callable[[int, bytes, bytes, bytes, bytes], None], client: Client) -> None:
         cast("Any", super()).__init__(client)
         self._take = take
 
@@ -36,47 +37,76 @@ class StrictParser(Parser):
 
     async def parse(self, data: bytes = b"") -> None:
         """Every message that is whole is with the client; the rest waits for more bytes."""
-        self._read.extend(data)
-        while (end := self._read.find(_END)) >= 0:
-            line = bytes(self._read[:end])
-            if not line.startswith((b"MSG ", b"HMSG ")):
-                del self._read[: end + len(_END)]
-                await super().parse(line + _END)
+        read = self._read
+        read.extend(data)
+        done = 0
+        while (end := read.find(_END, done)) >= 0:
+            if not read.startswith((b"MSG ", b"HMSG "), done):
+                line, done = bytes(read[done : end + 2]), end + 2
+                await super().parse(line)
+                if read is not self._read:  # the line ended the connection, and with it what came behind
+                    return
                 continue
-            fields = line.split(b" ")
+            fields = bytes(read[done:end]).split(b" ")
             header_bytes = int(fields.pop(-2)) if fields[0] == b"HMSG" else 0
-            begin, size_bytes = end + len(_END), int(fields[-1])
-            if len(self._read) < begin + size_bytes + len(_END):
-                return
-            headers = bytes(self._read[begin : begin + header_bytes])
-            payload = bytes(self._read[begin + header_bytes : begin + size_bytes])
-            del self._read[: begin + size_bytes + len(_END)]
+            begin, size_bytes = end + 2, int(fields[-1])
+            if len(read) < begin + size_bytes + 2:
+                break
+            headers = bytes(read[begin : begin + header_bytes])
+            payload = bytes(read[begin + header_bytes : begin + size_bytes])
+            done = begin + size_bytes + 2
             reply = fields[3] if len(fields) > 4 else b""  # noqa: PLR2004 - MSG subject sid [reply] size
-            await self._take(int(fields[2]), fields[1], reply, payload, headers)
+            self._take(int(fields[2]), fields[1], reply, payload, headers)
+        del read[:done]
 
 
 class SteadyClient(Client):
-    """The client with a reader that no message ends; should it end all the same, the connection is made anew."""
+    """The client with a reader that no message ends; should it end all the same, the connection is made anew.
 
-    def __init__(self) -> None:
+    Messages reach their ear as they are read, without the client's queue and task for each subscription.
+    """
+
+    def __init__(self, on_failure: Callable[[Exception], None]) -> None:
         super().__init__()
-        self._ps = StrictParser(self._process_msg, self)
+        self._ps = StrictParser(self._take, self)
+        self._ears: dict[int, Callable[[Msg], None]] = {}
+        self._on_failure = on_failure
 
-    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
-        """The message's headers; none when they are no headers."""
-        try:
-            return await super()._process_headers(headers)  # pyright: ignore[reportUnknownMemberType]
-        except Exception:  # noqa: BLE001 - the bytes are an outsider's, and parsing them fails in any way
-            return None
+    async def hear(self, subject: str, queue: str, on_message: Callable[[Msg], None]) -> Subscription:
+        """Messages on `subject` reach `on_message` in order; what it raises is told to `on_failure`."""
+        sid = self._sid + 1
+        self._ears[sid] = on_message  # before the server knows of it: the first message may be quick
+        client: Any = super()  # its subscribe takes a Future of nothing said
+        subscription: Subscription = await client.subscribe(subject, queue)
+        assert subscription._id == sid, sid  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
+        return subscription
 
-    def _build_message(  # pyright: ignore[reportIncompatibleMethodOverride] - its caller expects None too
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
-    ) -> Msg | None:
-        """The message; none, which drops it, when its subject or reply is no text: nobody could be answered."""
+    async def put(self, commands: Sequence[bytes]) -> None:
+        """The commands are on their way, in order and as one write where there is room for them."""
+        if self.is_closed:
+            raise nats.errors.ConnectionClosedError
+        for command in commands:
+            await self._send_command(command)
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
+
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        super()._remove_sub(sid, max_msgs)
+        self._ears.pop(sid, None)
+
+    def _take(self, sid: int, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
+        """The message is with its ear; dropped when nobody hears it, or when its subject or reply is no text."""
+        on_message = self._ears.get(sid)
+        if on_message is None:
+            return
         try:
-            return super()._build_message(sid, subject, reply, data, headers)
-        except UnicodeDecodeError:
-            return None
+            message = Msg(self, subject.decode(), reply.decode(), payload, read_headers(headers))
+        except UnicodeDecodeError:  # nobody could be answered
+            return
+        try:
+            on_message(message)
+        except Exception as error:  # noqa: BLE001 - one message must not end the connection of all others
+            self._on_failure(error)
 
     async def _read_loop(self) -> None:
         """The connection was read to its end; a reader that ended before it is a connection that broke."""
@@ -84,3 +114,24 @@ class SteadyClient(Client):
         task = asyncio.current_task()
         if self.is_connected and task is not None and not task.cancelling():
             await self._process_op_err(nats.errors.UnexpectedEOF())
+
+
+def read_headers(raw: bytes) -> dict[str, str] | None:
+    """A message's headers, with the status of one that has one; none when the bytes are no headers.
+
+    The last of two with one name counts. Whatever an outsider sends is answered here, in any case without an error.
+    """
+    if not raw:
+        return None
+    lines = raw.decode("utf-8", "replace").split("\r\n")
+    fields: dict[str, str] = {}
+    if not lines[0].startswith(_VERSION):
+        return None
+    status = lines[0][len(_VERSION) :].split(maxsplit=1)
+    if status and status[0].isdecimal():
+        fields[_STATUS] = status[0]
+    for line in lines[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            fields[name.strip()] = value.strip()
+    return fields or None

@@ -111,6 +111,25 @@ def batch_headers(message: Outgoing, batch: str, place: int, size: int) -> dict[
     return fields
 
 
+def block(fields: Mapping[str, str]) -> bytes:
+    """The headers as they go over the wire; nothing when there are none.
+
+    Names and values are ours and hold no line break: ids, sequences and words of the server.
+    """
+    if not fields:
+        return b""
+    return "\r\n".join(["NATS/1.0", *(f"{key}: {value}" for key, value in fields.items()), "", ""]).encode()
+
+
+def publish(subject: str, reply: str, headers: bytes, payload: bytes) -> bytes:
+    """The command that publishes; `headers` as `block` gives them."""
+    to = f"{subject} {reply}" if reply else subject
+    if not headers:
+        return b"PUB %b %d\r\n%b\r\n" % (to.encode(), len(payload), payload)
+    size = len(headers) + len(payload)
+    return b"HPUB %b %d %d\r\n%b%b\r\n" % (to.encode(), len(headers), size, headers, payload)
+
+
 def size_bytes(payload: bytes, fields: Mapping[str, str]) -> int:
     """What the server counts against its limit: headers, their framing, and the payload.
 

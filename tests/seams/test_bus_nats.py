@@ -260,7 +260,7 @@ async def test_a_publisher_cannot_choose_which_subscription_its_message_reaches(
     """The client's own parser takes the vertical tab for a space, and what follows it for the subscription."""
     taken: list[tuple[object, ...]] = []
 
-    async def take(*message: object) -> None:
+    def take(*message: object) -> None:
         taken.append(message)
 
     parser = StrictParser(take, Client())

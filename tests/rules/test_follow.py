@@ -9,12 +9,15 @@ from events.bus.permissions import reader
 from events.bus.port import Ack
 from events.gate import Answer, DrainCancelled, DrainOrdered, GateDecided, Order, WakeOrdered
 from events.ids import derive
+from events.mail import MailAccepted
 from events.scale import ScaleRequested
 from events.vm import VmAnnounced, VmReady, VmResumed
 from schemas.capacity import Size
+from services.notifier.decide import message_id
 from tests.rules.desk import REF, Desk, answer, play
+from tests.simulation.clock import pause
 from virtscale.ask import events_after
-from virtscale.follow import _hear_of_mail, _report, _Trip, _until_left, _until_settled
+from virtscale.follow import _hear_of_mail, _look_for_episode, _report, _Trip, _until_left, _until_settled
 
 REQUEST = derive("request")
 ORDER = derive("order")
@@ -141,6 +144,99 @@ def test_a_refusal_ends_although_no_mail_is_accepted_and_nothing_else_happens(
 
     play(scene)
     assert "not accepted within 30 s" in capsys.readouterr().err
+
+
+def told(desk: Desk, refused_at: dt.datetime, mark: dt.datetime | None = None) -> None:
+    """The relay took a mail about other refusals: the first of an episode, or those of a digest."""
+    others = derive("others")
+    desk.write(
+        MailAccepted(
+            org="acme",
+            person="acme-owner",
+            message_id=message_id("acme", others, None if mark is None else int(mark.timestamp()) * 10**9),
+            requests=(others,),
+            attempts=1,
+            refused_at=refused_at,
+            accepted_at=desk.clock.now(),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("began_seconds", "mark_seconds", "digest"),
+    [
+        (-60, None, "09:29 UTC"),
+        (-890, None, "09:15 UTC"),
+        (-2_000, -5, "09:29 UTC"),
+        (-2_000, -890, "09:15 UTC"),
+    ],
+    ids=["just begun", "about to be told", "a new period", "a period that ends"],
+)
+def test_a_refusal_in_an_episode_ends_at_once_and_says_which_digest_will_name_it(
+    began_seconds: int, mark_seconds: int | None, digest: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.contract()
+        await pause(15 * 60)
+        now = desk.clock.now()
+        mark = None if mark_seconds is None else now + dt.timedelta(seconds=mark_seconds)
+        told(desk, now + dt.timedelta(seconds=began_seconds), mark)
+        assert await refused(desk) == 0
+
+    play(scene)
+    assert f"this one will be named in the digest at {digest}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("began_seconds", "mark_seconds"), [(-901, None), (-3_000, -901)], ids=["one refusal", "a digest"]
+)
+def test_a_refusal_after_an_episode_has_a_mail_of_its_own_which_is_waited_for(
+    began_seconds: int, mark_seconds: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.contract()
+        await pause(3_600)
+        now = desk.clock.now()
+        mark = None if mark_seconds is None else now + dt.timedelta(seconds=mark_seconds)
+        told(desk, now + dt.timedelta(seconds=began_seconds), mark)
+        assert await refused(desk) == pytest.approx(30)
+
+    play(scene)
+    assert "digest at" not in capsys.readouterr().err
+
+
+def test_a_mail_that_comes_while_one_waits_tells_of_the_episode_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        desk.contract()
+        began = desk.clock.now()
+        await pause(2)
+        waiting = asyncio.create_task(refused(desk))
+        await pause(3)
+        told(desk, began)
+        assert await waiting == pytest.approx(3, abs=0.1)
+
+    play(scene)
+    assert "this one will be named in the digest at 09:15 UTC" in capsys.readouterr().err
+
+
+async def refused(desk: Desk) -> float:
+    """The request is refused, followed to its end, and reported; the seconds for which its mail was waited for."""
+    asked = desk.write(wish(desk.clock.now()), id=REQUEST)
+    desk.write(decision(desk, asked, 0, (answer(REQUEST, asked.seq),)))
+    trip = _Trip("acme", REQUEST)
+    bus = desk.connect(reader("eye"))
+    events = events_after(bus, asked.seq - 1)
+    await _until_settled(events, trip, SERVING)
+    began = asyncio.get_running_loop().time()
+    await _look_for_episode(bus, trip)
+    await _hear_of_mail(events, trip)
+    assert _report(trip, "table") == 3
+    return asyncio.get_running_loop().time() - began
 
 
 def test_a_drain_that_demand_cancels_is_not_waited_for() -> None:

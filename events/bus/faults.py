@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 from events.bus.port import Ack, BusError, Outgoing, Stored
 
@@ -25,8 +25,7 @@ class Passage:
     """Until the caller hears that nobody answers; None is the bus's own timeout, 0 a broken connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """A group of messages that reaches the tail `delay_seconds` after its time."""
 
     group: tuple[Stored, ...]

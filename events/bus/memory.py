@@ -79,6 +79,7 @@ class MemoryServer:
         self.buses: list[MemoryBus] = []
         self.services: list[_Service] = []
         self.clock_ns = clock_ns
+        self._stores: dict[str, Store] = {}
 
     def stop(self) -> None:
         """The server is gone without a goodbye; what it stored stays. Requests under way are unanswered."""
@@ -94,10 +95,12 @@ class MemoryServer:
 
     def store_of(self, subject: str) -> Store | None:
         """The stream that takes a subject."""
-        for pattern, store in ((SUBJECTS, self.ledger), (DEAD_LETTERS, self.dead)):
-            if covers(pattern, subject):
-                return store
-        return None
+        known = self._stores.get(subject)
+        if known is None:
+            for pattern, store in ((SUBJECTS, self.ledger), (DEAD_LETTERS, self.dead)):
+                if covers(pattern, subject):
+                    known = self._stores[subject] = store
+        return known
 
     def put(self, messages: Sequence[Outgoing], *, batch: bool) -> Ack:
         """The messages are stored by the rules; raises what the rules refuse."""
@@ -141,6 +144,8 @@ class MemoryBus:
         self._waiting: list[asyncio.Future[Ack | BusError]] = []
         self._tails: list[MemoryTail] = []
         self._asked: list[asyncio.Future[bytes]] = []
+        self._permitted: dict[str, bool] = {}
+        """Whether it may publish on a subject; there are few, and each is asked about all the time."""
         server.buses.append(self)
 
     # --------------------------------------------------------------------------------------------- append, read
@@ -216,16 +221,19 @@ class MemoryBus:
         self, answer: "asyncio.Future[Ack | BusError]", seconds: float, subject: str
     ) -> Ack | BusError:
         self._waiting.append(answer)
+        silence = UnansweredError(f"The bus did not answer {self.name} on {subject} within {seconds:g} s.")
+        patience = asyncio.get_running_loop().call_later(seconds, _settle, answer, silence)
         try:
-            async with asyncio.timeout(seconds):
-                return await answer
-        except TimeoutError:
-            return UnansweredError(f"The bus did not answer {self.name} on {subject} within {seconds:g} s.")
+            return await answer
         finally:
+            patience.cancel()
             self._waiting.remove(answer)
 
     def _require(self, subject: str, size: int) -> None:
-        if not self._permit.may_publish(subject):
+        permitted = self._permitted.get(subject)
+        if permitted is None:
+            permitted = self._permitted[subject] = self._permit.may_publish(subject)
+        if not permitted:
             raise DeniedError(f"The bus does not let {self.name} publish on {subject}; nothing was stored.")
         if size > self._server.max_payload_bytes:
             raise TooLargeError(
@@ -236,6 +244,8 @@ class MemoryBus:
     async def _ready(self, subject: str, seconds: float) -> None:
         if self._closed:
             raise UnansweredError(f"{self.name} left the bus; nothing was sent on {subject}.")
+        if self._server.up.is_set():
+            return
         try:
             async with asyncio.timeout(seconds):
                 await self._server.up.wait()

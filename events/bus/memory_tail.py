@@ -33,13 +33,14 @@ class MemoryTail:
         self._ringing = False
         self._ended = False
         self._heartbeat: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
         self.ring()
 
     def ring(self) -> None:
         """Something was stored: it is sent off in this turn of the loop, together with what else is."""
         if not self._ringing:
             self._ringing = True
-            asyncio.get_running_loop().call_soon(self._send)
+            self._loop.call_soon(self._send)
 
     async def take(self) -> list[Stored]:
         """The next group, when there is one; empty when there will be none any more."""
@@ -78,25 +79,20 @@ class MemoryTail:
         while self._sent < self._ledger.last:
             group = tuple(self._ledger.read(self._sent + 1, self._sent + MOST_MESSAGES))
             self._sent = group[-1].seq
-            for delivery in self._faults.deliver(self._name, group):
-                if not delivery.group:
+            for arriving, delay_seconds in self._faults.deliver(self._name, group):
+                if not arriving:
                     continue
-                if delivery.delay_seconds > 0:
+                if delay_seconds > 0:
                     self._on_the_way += 1
-                    self._scheduled.append(
-                        asyncio.get_running_loop().call_later(
-                            delivery.delay_seconds, self._arrive_later, delivery.group
-                        )
-                    )
+                    self._scheduled.append(self._loop.call_later(delay_seconds, self._arrive_later, arriving))
                 else:
-                    self._arrive(delivery.group)
-
+                    self._arrive(arriving)
         self._watch()
 
     def _watch(self) -> None:
         """Look again in a while as long as something that was sent has not been taken; else let time rest."""
         if self._heartbeat is None and self._taken < self._ledger.last and not self._ended:
-            self._heartbeat = asyncio.get_running_loop().call_later(HEARTBEAT_SECONDS, self._look)
+            self._heartbeat = self._loop.call_later(HEARTBEAT_SECONDS, self._look)
 
     def _look(self) -> None:
         # The heartbeat names the last message that was sent. When it did not arrive, and is not about to,

@@ -6,7 +6,7 @@ A world knows about half of the faults: worlds that have everything go wrong at 
 
 import random
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final, Literal
 
 
 class Chance:
@@ -14,15 +14,19 @@ class Chance:
 
     def __init__(self, seed: int, part: str, weather: "Weather") -> None:
         self.rng = random.Random(f"{seed}/{part}")
+        self._draw = self.rng.random
         self._weather = weather
 
     def strikes(self, rate: float) -> bool:
         """Whether a fault of this rate strikes now; never in a calm world."""
-        return self.rng.random() < rate and not self._weather.calm
+        return self._draw() < rate and not self._weather.calm
 
     def seconds(self, least: float, most: float) -> float:
         """A duration; short ones are likelier than long ones."""
-        return least + (most - least) * self.rng.random() ** 2
+        return least + (most - least) * self._draw() ** 2
+
+
+Length = Literal["short", "long"]
 
 
 @dataclass(slots=True)
@@ -37,10 +41,15 @@ class Plan:
     """What one world is like. Rates are probabilities per opportunity, `_seconds` mean times between strikes."""
 
     seed: int
+    length: Length
     dedup: bool
     hosts: int
     orgs: int
     chaos_seconds: float
+    ask_seconds: tuple[float, ...]
+    """Mean times between two questions of a client; each client has one of them."""
+    quiet_seconds: float
+    """Nothing new and nothing on its way for so long is rest."""
     # the bus
     request_lost: float
     ack_lost: float
@@ -125,8 +134,20 @@ _USUAL = {
 """Each fault's usual rate; a world that knows it has it between a quarter and twice as often."""
 
 
-def plan_of(seed: int) -> Plan:
+SHORTER: Final = 5.0
+"""In a short world what strikes out of the blue strikes so many times as often, and clients ask as often."""
+
+
+def length_of(seed: int) -> Length:
+    """Whether the world with this seed is a short one."""
+    return "long" if seed // 2 % LONG_EVERY == 0 else "short"
+
+
+def plan_of(seed: int, length: Length | None = None) -> Plan:
     """The plan of the world with this seed: even seeds have deduplication, odd ones do without."""
+    if length is None:
+        length = length_of(seed)
+    short = length == "short"
     rng = random.Random(f"{seed}/plan")
     share = rng.choice((0.0, 0.3, 0.5, 0.5, 0.7, 1.0))
     faults: dict[str, Any] = {}
@@ -136,14 +157,22 @@ def plan_of(seed: int) -> Plan:
             continue
         known, times = rng.random() < share, rng.choice((0.25, 0.5, 1.0, 1.0, 2.0))
         if field.name.endswith("_seconds"):
-            faults[field.name] = usual / times if known else 0.0
+            faults[field.name] = usual / times / (SHORTER if short else 1.0) if known else 0.0
         else:
             faults[field.name] = min(0.9, usual * times) if known else 0.0
     return Plan(
         seed=seed,
+        length=length,
         dedup=seed % 2 == 0,
         hosts=rng.choice((1, 2)),
         orgs=rng.choice((1, 1, 2)),
-        chaos_seconds=rng.choice((90.0, 150.0, 240.0)),
+        chaos_seconds=rng.choice(SHORT_CHAOS if short else (90.0, 150.0, 240.0)),
+        ask_seconds=SHORT_ASK if short else (6.0, 12.0, 30.0),
+        quiet_seconds=10.0 if short else 70.0,
         **faults,
     )
+
+
+SHORT_CHAOS = (20.0, 30.0, 40.0)
+SHORT_ASK = (1.5, 3.0, 6.0)
+LONG_EVERY = 5

@@ -6,11 +6,11 @@ world in which nothing can ever happen again says so instead of hanging.
 
 import asyncio
 import datetime as dt
-import heapq
 import itertools
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
+from heapq import heappop, heappush
 from typing import Any, Final
 
 EPOCH: Final = dt.datetime(2026, 11, 22, 9, 0, tzinfo=dt.UTC)
@@ -28,6 +28,24 @@ class SpinError(Exception):
     """Something runs and runs and never waits: time cannot pass."""
 
 
+class Soon(list[Any]):
+    """A callback that will run: `[callback, arguments, context]`; cancelled, its callback is None.
+
+    asyncio makes one for every step of every task and looks at few of them again. A list is made by C code alone, which
+    an object with a constructor is not: this is the most frequent thing that a simulation does.
+    """
+
+    __slots__ = ()
+
+    def cancel(self) -> None:
+        """The callback does not run."""
+        self[0] = None
+
+    def cancelled(self) -> bool:
+        """Whether it was cancelled."""
+        return self[0] is None
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """An asyncio loop without sockets, signals and threads, whose time is virtual and starts at 0.
 
@@ -38,62 +56,82 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._present = 0.0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
-        self._waiting: deque[asyncio.Handle] = deque()
+        self._timers: list[tuple[float, int, Soon]] = []
+        self._waiting: deque[Soon] = deque()
         self._numbers = itertools.count()
         self._turns_at_once = 0
+        self._over = False
         self.turns = 0
 
     def time(self) -> float:
         """Virtual seconds since the loop was made."""
         return self._present
 
-    def call_soon(
+    def call_soon(  # type: ignore[override]
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.Handle:
+    ) -> Soon:
         """The callback runs in the next turn."""
-        handle = asyncio.Handle(callback, args, self, context)
-        self._waiting.append(handle)
-        return handle
+        soon = Soon((callback, args, copy_context() if context is None else context))
+        self._waiting.append(soon)
+        return soon
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> Soon:
         """The callback runs after a delay in virtual seconds."""
-        return self.call_at(self._present + delay, callback, *args, context=context)
+        soon = Soon((callback, args, copy_context() if context is None else context))
+        heappush(self._timers, (self._present + delay, next(self._numbers), soon))
+        return soon
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
-    ) -> asyncio.TimerHandle:
+    ) -> Soon:
         """The callback runs when the loop's time is `when`."""
-        handle = asyncio.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._timers, (when, next(self._numbers), handle))
-        return handle
+        soon = Soon((callback, args, copy_context() if context is None else context))
+        heappush(self._timers, (when, next(self._numbers), soon))
+        return soon
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """It is skipped when its time comes."""
+    def get_debug(self) -> bool:
+        """Never: asyncio asks at every future."""
+        return False
 
     def _run_once(self) -> None:
-        """One turn: when nobody is ready the time jumps to the next timer."""
+        """Turn after turn, until somebody calls `stop`: when nobody is ready the time jumps to the next timer."""
         timers, waiting = self._timers, self._waiting
-        self.turns += 1
-        self._turns_at_once += 1
-        while timers and timers[0][2].cancelled():
-            heapq.heappop(timers)
-        if not waiting:
-            if not timers:
-                raise DeadlockError(f"At {self._present:.6f} s everybody waits and no timer is set.")
-            if timers[0][0] > self._present:
-                self._present = timers[0][0]
-                self._turns_at_once = 0
-        if self._turns_at_once > MOST_TURNS_AT_ONCE:
-            raise SpinError(f"At {self._present:.6f} s something runs without ever waiting for time to pass.")
-        while timers and timers[0][0] <= self._present:
-            waiting.append(heapq.heappop(timers)[2])
-        for _ in range(len(waiting)):
-            handle = waiting.popleft()
-            if not handle.cancelled():
-                handle._run()
+        present, at_once = self._present, self._turns_at_once
+        while True:
+            self.turns += 1
+            at_once += 1
+            while timers and timers[0][2][0] is None:
+                heappop(timers)
+            if not waiting:
+                if not timers:
+                    raise DeadlockError(f"At {present:.6f} s everybody waits and no timer is set.")
+                if timers[0][0] > present:
+                    self._present = present = timers[0][0]
+                    at_once = 0
+            if at_once > MOST_TURNS_AT_ONCE:
+                raise SpinError(f"At {present:.6f} s something runs without ever waiting for time to pass.")
+            while timers and timers[0][0] <= present:
+                waiting.append(heappop(timers)[2])
+            for _ in range(len(waiting)):
+                callback, args, context = waiting.popleft()
+                if callback is None:
+                    continue
+                try:
+                    context.run(callback, *args)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 - as asyncio does it: told to the loop's handler
+                    self.call_exception_handler({"message": f"{callback!r} failed", "exception": error})
+            if self._over:
+                break
+        self._over, self._turns_at_once = False, at_once
+
+    def stop(self) -> None:
+        """The turn that is under way is the last one."""
+        super().stop()
+        self._over = True
 
     def _process_events(self, event_list: list[Any]) -> None:
         assert event_list == []

@@ -96,39 +96,37 @@ class Reach:
         return passed
 
     def _call(self, method: str, target: Callable[..., Awaitable[Any]]) -> Any:
+        gate = self._gate
+
         async def call(*arguments: Any, **named: Any) -> Any:
-            await self._gate(method, "before")
+            gate(method, "before")
             try:
                 answer = await target(*arguments, **named)
             except Exception:  # whatever the port raises is passed on, unless the caller dies hearing it
-                await self._gate(method, "after")
+                gate(method, "after")
                 raise
-            await self._gate(method, "after")
+            gate(method, "after")
             return answer
 
         return call
 
-    async def _gate(self, method: str, when: str) -> None:
+    def _gate(self, method: str, when: str) -> None:
         self._life.strike(method, when)
         if not self._life.alive:
             raise asyncio.CancelledError
 
     def _do(self, method: str, target: Callable[..., Any]) -> Any:
         def do(*arguments: Any, **named: Any) -> Any:
-            self._life.strike(method, "before")
-            if not self._life.alive:
-                raise asyncio.CancelledError
+            self._gate(method, "before")
             answer = target(*arguments, **named)
-            self._life.strike(method, "after")
-            if not self._life.alive:
-                raise asyncio.CancelledError
+            self._gate(method, "after")
             return answer
 
         return do
 
     def _tail(self, target: Any) -> Any:
         async def tail(after: int) -> Any:
-            await self._gate("tail", "before")
+            self._gate("tail", "before")
             async for group in target(after):
                 if not self._life.alive:
                     raise asyncio.CancelledError
@@ -145,10 +143,10 @@ class Reach:
                     raise asyncio.CancelledError
                 # A dead program answers nobody: then this is cancelled, and whoever asked waits in vain.
                 answer = await asyncio.shield(life.program.spawn(life, handler(subject, payload)))
-                await self._gate("reply", "before")
+                self._gate("reply", "before")
                 return answer
 
-            await self._gate("serve", "before")
+            self._gate("serve", "before")
             await target(subject, queue, handle)
 
         return serve

@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-import hashlib
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,11 +10,13 @@ from typing import Any, Final
 
 from events import envelope
 from events.bus import ledger
+from events.bus.port import Stored
 from events.envelope import Recorded
-from tests.simulation.chance import plan_of
+from tests.simulation.chance import Length, plan_of
 from tests.simulation.clock import DeadlockError, SpinError, VirtualLoop, pause
 from tests.simulation.load import Client
 from tests.simulation.programs import make_task
+from tests.simulation.trace import Note, digest, lines
 from tests.simulation.verdict import judge, unrest
 from tests.simulation.world import World
 
@@ -37,17 +38,30 @@ class Run:
     kills: int
     virtual_seconds: float
     turns: int
-    digest: str
-    """Of the trace: two runs of one seed have the same."""
-    trace: tuple[str, ...]
-    ledger: tuple[str, ...]
+    notes: tuple[Note, ...]
+    stored: tuple[Stored, ...]
+
+    @property
+    def trace(self) -> tuple[str, ...]:
+        """What happened, line by line; put into words only for whoever reads it."""
+        return lines(self.notes)
+
+    @property
+    def digest(self) -> str:
+        """Of the trace: two runs of one world have the same."""
+        return digest(self.trace)
+
+    @property
+    def ledger(self) -> tuple[str, ...]:
+        """The ledger, line by line."""
+        return tuple(f"{one.seq} {one.subject} {one.payload.decode()}" for one in self.stored)
 
 
-def run(seed: int) -> Run:
+def run(seed: int, length: Length | None = None) -> Run:
     """The world of this seed lived, and was judged."""
     loop = VirtualLoop()
     loop.set_task_factory(make_task)
-    world = World(plan_of(seed), loop)
+    world = World(plan_of(seed, length), loop)
     faults: list[str] = []
     with _silence(), _quick():
         try:
@@ -60,7 +74,6 @@ def run(seed: int) -> Run:
             lived = loop.time()
             loop.run_until_complete(_end(world))
             loop.end()
-    digest = hashlib.sha256("\n".join(world.trace).encode()).hexdigest()[:16]
     return Run(
         seed=seed,
         faults=tuple(dict.fromkeys(faults)),
@@ -68,9 +81,8 @@ def run(seed: int) -> Run:
         kills=sum(program.lives - 1 for program in world.programs),
         virtual_seconds=lived,
         turns=loop.turns,
-        digest=digest,
-        trace=tuple(world.trace),
-        ledger=tuple(f"{one.seq} {one.subject} {one.payload.decode()}" for one in world.truth.stored),
+        notes=tuple(world.notes),
+        stored=tuple(world.truth.stored),
     )
 
 
@@ -89,7 +101,7 @@ async def _story(world: World, faults: list[str]) -> None:
         if len(world.truth.stored) != length:
             grown_at, length = loop.time(), len(world.truth.stored)
         left = list(unrest(world))
-        if not left and loop.time() - grown_at >= QUIET_SECONDS:
+        if not left and loop.time() - grown_at >= world.plan.quiet_seconds:
             break
         if loop.time() - began > MOST_CALM_SECONDS:
             faults.extend(left or ["The ledger grows and grows."])
@@ -120,7 +132,7 @@ async def _ask(world: World, client: Client) -> None:
     await pause(1.0)
     if client.publisher == "operator":
         await client.stock_up(client.chance.rng.randrange(2, 5))
-    await client.keep_asking(world.plan.chaos_seconds, client.chance.rng.choice((6.0, 12.0, 30.0)))
+    await client.keep_asking(world.plan.chaos_seconds, client.chance.rng.choice(world.plan.ask_seconds))
 
 
 def _calm(world: World) -> None:

@@ -43,7 +43,7 @@ class Truth:
     whoever happens to be running.
     """
 
-    note: Callable[[str], None]
+    note: Callable[[str | Recorded], None]
     now: Callable[[], dt.datetime]
     hosts: dict[str, Host] = field(default_factory=dict)
     lines: list[Recorded] = field(default_factory=list)
@@ -86,7 +86,7 @@ class Truth:
         self.lines.append(line)
         for fold in (self.usage, self.fleet, self.docket):
             fold.apply(line)
-        self.note(f"#{line.seq} {line.type} {_short(line)}")
+        self.note(line)
         match line.fact:
             case ContractTookEffect(org=org):
                 self.tolerated[org] = self._admitted(org)
@@ -210,18 +210,3 @@ class Truth:
     def _is_stray(self, machine: Machine) -> bool:
         holding = self.usage.holdings.get((machine.org, machine.vm))
         return holding.stray if holding is not None else machine.stray
-
-
-def _short(line: Recorded) -> str:
-    fact = line.fact
-    if isinstance(fact, GateDecided):
-        answers = ", ".join(f"{one.outcome} {one.code} {one.granted}/{one.asked}" for one in fact.answers)
-        orders = ", ".join(f"{type(order).__name__} {order.vm}" for order in fact.orders)
-        return f"{fact.org} by {fact.gate} through {fact.through} at {fact.state_seq}: [{answers}] [{orders}]"
-    named = (
-        f"{name}={getattr(fact, name)}"
-        for name in ("vm", "host", "pool", "code", "found", "cause")
-        if hasattr(fact, name)
-    )
-    held = getattr(fact, "reservation", None)
-    return f"{fact.org} {' '.join(named)} {f'under {held[:8]}' if held else ''}"

@@ -40,17 +40,18 @@ class Trouble:
     def deliver(self, name: str, group: tuple[Stored, ...]) -> Sequence[Delivery]:
         """A group's way to one reader."""
         plan, chance = self._plan, self._chance
-        messages = list(group)
         if chance.strikes(plan.tail_dropped):
             return ()
-        if len(messages) > 1 and chance.strikes(plan.tail_reordered):
+        if len(group) > 1 and chance.strikes(plan.tail_reordered):
+            messages = list(group)
             chance.rng.shuffle(messages)
+            group = tuple(messages)
         delay = chance.seconds(0.0002, 0.002)
         if chance.strikes(plan.tail_delayed):
             delay = chance.seconds(0.0, 3.0)
-        deliveries = [Delivery(tuple(messages), delay)]
+        deliveries = [Delivery(group, delay)]
         if chance.strikes(plan.tail_duplicated):
-            deliveries.append(Delivery(tuple(messages), chance.seconds(0.0, 3.0)))
+            deliveries.append(Delivery(group, chance.seconds(0.0, 3.0)))
         return deliveries
 
 

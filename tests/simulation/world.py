@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from events.bus import permissions
 from events.bus.ledger import Ledger
 from events.bus.permissions import Permit
+from events.envelope import Recorded
 from schemas.capacity import Capacity, Size
 from schemas.contract import Contract, Person
 from schemas.house import HostPlace
@@ -45,7 +46,7 @@ class World:
     def __init__(self, plan: Plan, loop: asyncio.AbstractEventLoop) -> None:
         self.plan = plan
         self.weather = Weather()
-        self.trace: list[str] = []
+        self.notes: list[tuple[float, str | Recorded]] = []
         self._loop = loop
         self.truth = Truth(self.note, VirtualClock(loop).now)
         chance = self.chance("setting")
@@ -78,9 +79,9 @@ class World:
         """A part's own stream of chance."""
         return Chance(self.plan.seed, part, self.weather)
 
-    def note(self, text: str) -> None:
-        """One line of the trace, with the virtual time."""
-        self.trace.append(f"{self._loop.time():11.4f} {text}")
+    def note(self, what: str | Recorded) -> None:
+        """One line of the trace, with the virtual time; an event becomes words when somebody reads the trace."""
+        self.notes.append((self._loop.time(), what))
 
     # ------------------------------------------------------------------------------------------------- the setting
 

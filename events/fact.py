@@ -1,15 +1,8 @@
 """What every event is: something that happened, in an org, to one lasting thing."""
 
-import datetime as dt
-from typing import Annotated
-
-import msgspec
-
+from schemas.moment import Moment
 from schemas.names import Name
 from schemas.struct import Value
-
-Moment = Annotated[dt.datetime, msgspec.Meta(tz=True)]
-"""An instant in UTC; a naive datetime is refused."""
 
 
 class Fact(Value, frozen=True):
@@ -20,3 +13,6 @@ class Fact(Value, frozen=True):
     """
 
     org: Name
+
+
+__all__ = ["Fact", "Moment"]

@@ -5,6 +5,7 @@ from typing import Annotated
 import msgspec
 
 from events.fact import Fact, Moment
+from schemas.intake import Change, Key, Reason
 from schemas.names import Count, Name, Word
 
 
@@ -21,3 +22,55 @@ class HostRegistered(Fact, frozen=True):
     vcpu: Annotated[int, msgspec.Meta(ge=1)]
     memory_mib: Count
     observed_at: Moment
+
+
+class HostChangeRequested(Fact, frozen=True):
+    """A host shall carry no new VMs, carry them again, be declared dead, or be forgotten. Its org is `platform`."""
+
+    host: Name
+    change: Change
+    publisher: Name
+    key: Key
+    actor: Name
+    reason: Reason
+    received_at: Moment
+
+
+class HostCordoned(Fact, frozen=True):
+    """No VM starts or wakes on the host from now on; those awake there stay until they are quiesced."""
+
+    host: Name
+    actor: Name
+    reason: Reason
+    cordoned_at: Moment
+
+
+class HostAdmitted(Fact, frozen=True):
+    """The host may carry VMs again, after it was cordoned or fenced."""
+
+    host: Name
+    actor: Name
+    reason: Reason
+    admitted_at: Moment
+
+
+class HostFenced(Fact, frozen=True):
+    """Somebody answers for it that the host is dead: nothing runs on it, and its VMs count no more.
+
+    An order that starts a VM on it is void while it is fenced. If it lived after all, its waker reports each domain as
+    found awake, which counts at once.
+    """
+
+    host: Name
+    actor: Name
+    reason: Reason
+    fenced_at: Moment
+
+
+class HostRemoved(Fact, frozen=True):
+    """The host is no longer part of the platform; no VM was awake there. Orders on it are void."""
+
+    host: Name
+    actor: Name
+    reason: Reason
+    removed_at: Moment

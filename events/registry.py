@@ -11,10 +11,20 @@ from typing import Final, Literal
 
 import msgspec
 
-from events.contract import ContractTookEffect
+from events import contract, pool, v1
+from events.contract import ContractAccepted, ContractSubmitted, ContractTookEffect, ContractVoided
 from events.fact import Fact
+from events.freeze import FreezeRequested, ScalingFrozen, ScalingThawed, ThawRequested
 from events.gate import GateDecided
-from events.host import HostRegistered
+from events.host import (
+    HostAdmitted,
+    HostChangeRequested,
+    HostCordoned,
+    HostFenced,
+    HostRegistered,
+    HostRemoved,
+)
+from events.key import KeyRegistered, KeyRegisterRequested, KeyRevoked, KeyRevokeRequested
 from events.mail import MailAccepted, MailFailed
 from events.order import OrderOverdue
 from events.person import PersonErased, PersonEraseRequested
@@ -77,8 +87,26 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("quiesce.requested", 1, QuiesceRequested, "signal", "pool"),
     Row("stock.requested", 1, StockRequested, "signal", "pool"),
     Row("person.erase-requested", 1, PersonEraseRequested, "signal", "person"),
-    Row("contract.took-effect", 1, ContractTookEffect, "gate", "org"),
-    Row("pool.defined", 1, PoolDefined, "gate", "pool"),
+    Row("contract.submitted", 1, ContractSubmitted, "signal", "org"),
+    Row("key.register-requested", 1, KeyRegisterRequested, "signal", "org"),
+    Row("key.revoke-requested", 1, KeyRevokeRequested, "signal", "org"),
+    Row("freeze.requested", 1, FreezeRequested, "signal", "org"),
+    Row("thaw.requested", 1, ThawRequested, "signal", "org"),
+    Row("host.change-requested", 1, HostChangeRequested, "signal", "host"),
+    Row("contract.accepted", 1, ContractAccepted, "gate", "org"),
+    Row("contract.took-effect", 1, v1.ContractTookEffect, "gate", "org", contract.from_v1),
+    Row("contract.took-effect", 2, ContractTookEffect, "gate", "org"),
+    Row("contract.voided", 1, ContractVoided, "gate", "org"),
+    Row("key.registered", 1, KeyRegistered, "gate", "org"),
+    Row("key.revoked", 1, KeyRevoked, "gate", "org"),
+    Row("scaling.frozen", 1, ScalingFrozen, "gate", "org"),
+    Row("scaling.thawed", 1, ScalingThawed, "gate", "org"),
+    Row("host.cordoned", 1, HostCordoned, "gate", "host"),
+    Row("host.admitted", 1, HostAdmitted, "gate", "host"),
+    Row("host.fenced", 1, HostFenced, "gate", "host"),
+    Row("host.removed", 1, HostRemoved, "gate", "host"),
+    Row("pool.defined", 1, v1.PoolDefined, "gate", "pool", pool.from_v1),
+    Row("pool.defined", 2, PoolDefined, "gate", "pool"),
     Row("gate.decided", 1, GateDecided, "gate", "org"),
     Row("order.overdue", 1, OrderOverdue, "gate", "vm"),
     Row("host.registered", 1, HostRegistered, "waker", "host"),

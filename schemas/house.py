@@ -36,6 +36,8 @@ class House(Value, frozen=True):
     bus_url: str
     keys: str
     """Directory with one nkey seed file per worker, `<name>.nk`, mode 0600."""
+    signing_keys: str
+    """Directory with the signing keys that this machine has, `<org>.ed25519`, mode 0600; the provider's is `platform`."""
     contracts: str
     """Directory with contract files, `<org>.toml`."""
     pools: str

@@ -4,11 +4,14 @@ Subject `in.<org>.<publisher>.<verb>`; the key of a request makes it idempotent:
 """
 
 import datetime as dt
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
+from schemas.contract.document import PublicKey, SignatureValue, Signed
 from schemas.names import Count, Id, Name
+from schemas.pool import PoolName
+from schemas.problem import Problem
 from schemas.struct import Value
 
 MOST_VMS: Final = 10_000
@@ -56,9 +59,93 @@ class Erase(Value, frozen=True):
     key: Key
 
 
-Request = Scale | Quiesce | Stock | Erase
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+"""Why, in a few words that name nobody: they stay in the ledger for ever."""
 
-VERBS: Final[dict[str, type[Request]]] = {"scale": Scale, "quiesce": Quiesce, "stock": Stock, "erase": Erase}
+FreezeSeconds = Annotated[int, msgspec.Meta(ge=1, le=30 * 86_400)]
+"""How long a freeze lasts: up to 30 days, and never without an end."""
+
+Change = Literal["drain", "admit", "fence", "remove"]
+"""What may be done to a host: no new VMs, new VMs again, declare it dead, forget it."""
+
+
+class Submit(Value, frozen=True):
+    """`in.<org>.operator.contract`: a document that both sides signed shall be the authority over the org's capacity."""
+
+    key: Key
+    document: Signed
+    wait: bool = False
+
+
+class RegisterKey(Value, frozen=True):
+    """`in.<org>.operator.register-key`: the org signs by this key from now on; `platform` is the provider's org.
+
+    A key that takes another's place names it and carries its signature over the succession.
+    """
+
+    key: Key
+    public_key: PublicKey
+    former: PublicKey | None = None
+    endorsement: SignatureValue | None = None
+    wait: bool = False
+
+
+class RevokeKey(Value, frozen=True):
+    """`in.<org>.operator.revoke-key`: the key is trusted no more."""
+
+    key: Key
+    public_key: PublicKey
+    actor: Name
+    reason: Reason
+    wait: bool = False
+
+
+class Freeze(Value, frozen=True):
+    """`in.<org>.operator.freeze`: the pool, or without one every pool of the org, stands still for so long."""
+
+    key: Key
+    actor: Name
+    reason: Reason
+    seconds: FreezeSeconds
+    pool: PoolName | None = None
+    wait: bool = False
+
+
+class Thaw(Value, frozen=True):
+    """`in.<org>.operator.thaw`: a freeze ends before its time."""
+
+    key: Key
+    actor: Name
+    reason: Reason
+    pool: PoolName | None = None
+    wait: bool = False
+
+
+class ChangeHost(Value, frozen=True):
+    """`in.platform.operator.host`: a host carries no new VMs, or again, or is declared dead, or forgotten."""
+
+    key: Key
+    host: Name
+    change: Change
+    actor: Name
+    reason: Reason
+    wait: bool = False
+
+
+Request = Scale | Quiesce | Stock | Erase | Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost
+
+VERBS: Final[dict[str, type[Request]]] = {
+    "scale": Scale,
+    "quiesce": Quiesce,
+    "stock": Stock,
+    "erase": Erase,
+    "contract": Submit,
+    "register-key": RegisterKey,
+    "revoke-key": RevokeKey,
+    "freeze": Freeze,
+    "thaw": Thaw,
+    "host": ChangeHost,
+}
 
 
 class Receipt(Value, frozen=True):
@@ -72,6 +159,8 @@ class Receipt(Value, frozen=True):
     code: str | None = None
     granted: int | None = None
     text: str | None = None
+    problem: Problem | None = None
+    """What HTTP says of a refusal: status 429 where the cap, the hosts or the time are the reason."""
 
 
 class Rejection(Value, frozen=True):

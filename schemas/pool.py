@@ -1,7 +1,7 @@
 """A pool: VMs of one size and template that scale together."""
 
 import tomllib
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -13,6 +13,10 @@ PoolName = Annotated[Name, msgspec.Meta(max_length=32)]
 """Shorter than other names, because a VM's name is its pool's with a number behind, and must be a name itself."""
 
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=86_400)]
+
+
+Placement = Literal["fill", "spread"]
+"""Where new VMs go: onto the fullest host that has room, so that others stay empty, or onto the emptiest."""
 
 
 class Trigger(Value, frozen=True):
@@ -44,6 +48,7 @@ class Pool(Value, frozen=True):
     boot_seconds: Seconds = 180
     """How long a cold boot may take until its probe answers."""
     trigger: Trigger | None = None
+    placement: Placement = "fill"
 
 
 class PoolError(ValueError):

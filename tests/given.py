@@ -9,50 +9,29 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from events.contract import ContractTookEffect
 from events.envelope import Recorded
 from events.fact import Fact
 from events.gate import Answer, BootOrdered, GateDecided, Order, WakeOrdered
 from events.host import HostRegistered
 from events.ids import derive
+from events.key import KeyRegistered
 from events.pool import PoolDefined
 from events.quiesce import QuiesceRequested
 from events.registry import NEWEST
 from events.scale import Sample, ScaleRequested
 from events.stock import StockRequested
 from events.vm import VmAnnounced, VmDefined, VmQuiesced, VmReady, VmResumed, VmStopped
-from projections.fleet.fold import Fleet
-from projections.usage.fold import Usage
-from schemas.capacity import Capacity, Size
-from schemas.contract import Contract, Person, fingerprint
+from schemas.capacity import Size
+from schemas.names import PLATFORM
 from schemas.pool import Pool
 from services.gate.decide import decide
-from services.gate.state import Docket
+from services.gate.draft import Decision
+from services.gate.state import State
+from tests import papers
+from tests.papers import NOW
 
-NOW = dt.datetime(2026, 11, 22, 9, 0, tzinfo=dt.UTC)
 ORG = "acme"
 SMALL = Size(name="small", vcpu=2, memory_mib=512)
-
-
-def contract(org: str = ORG, vcpu: int = 10, memory_mib: int = 1 << 20, **terms: Any) -> Contract:
-    """A contract with this quota and 10 % allowance, valid for the day."""
-    return replace(
-        Contract(
-            format=1,
-            id=f"{org}-2026",
-            version=1,
-            org=org,
-            quota=Capacity(vcpu=vcpu, memory_mib=memory_mib),
-            allowance_bp=1000,
-            warm_reserve_bp=500,
-            price_eur_cents_month=0,
-            owner=Person(person=f"{org}-owner", commitment="0" * 64),
-            technical=(),
-            valid_from=NOW - dt.timedelta(hours=12),
-            valid_until=NOW + dt.timedelta(hours=12),
-        ),
-        **terms,
-    )
 
 
 class Past:
@@ -62,9 +41,8 @@ class Past:
         self.org = org
         self.seq = 0
         self.now = NOW
-        self.docket = Docket()
-        self.usage = Usage()
-        self.fleet = Fleet()
+        self.state = State()
+        self.docket, self.usage, self.fleet = self.state.docket, self.state.usage, self.state.fleet
         self.lines: list[Recorded] = []
 
     def happened(self, fact: Fact, id: str | None = None) -> Recorded:
@@ -74,8 +52,7 @@ class Past:
         event = id or derive("given", self.seq)
         recorded = Recorded(self.seq, self.seq, event, row.writer, self.now, None, event, row.tag, fact)
         self.lines.append(recorded)
-        for fold in (self.docket, self.usage, self.fleet):
-            fold.apply(recorded)
+        self.state.apply(recorded)
         return recorded
 
     def decided(self, *orders: Order, through: int | None = None, answers: tuple[Answer, ...] = ()) -> None:
@@ -99,11 +76,16 @@ class Past:
 
     def contract(self, vcpu: int = 10, memory_mib: int = 1 << 20, **terms: Any) -> "Past":
         """This contract took effect."""
-        signed = contract(self.org, vcpu, memory_mib, **terms)
-        fact = ContractTookEffect(
-            org=self.org, contract=signed, fingerprint=fingerprint(signed), took_effect_at=self.now
-        )
-        self.happened(fact)
+        self.happened(papers.took_effect(papers.terms(self.org, vcpu, memory_mib, **terms), self.now))
+        return self
+
+    def keys(self) -> "Past":
+        """Both sides have registered their keys."""
+        for org in (PLATFORM, self.org):
+            fact = KeyRegistered(
+                org=org, public_key=papers.public_key(org), former=None, registered_at=self.now
+            )
+            self.happened(fact)
         return self
 
     def pool(self, name: str = "web", size: Size = SMALL, **terms: Any) -> "Past":
@@ -341,18 +323,22 @@ class Past:
 
     # -------------------------------------------------------------------------------------------------------- then
 
-    def decide(self) -> GateDecided | None:
+    def decide(self) -> Decision | None:
         """What the gate would say now."""
-        return decide(
-            self.org, self.docket, self.usage, self.fleet, now=self.now, gate="g1", state_seq=self.seq
-        )
+        return decide(self.org, self.state, now=self.now, gate="g1", state_seq=self.seq)
 
     def round(self) -> GateDecided:
-        """What the gate says now; it is in the ledger."""
-        decided = self.decide()
-        assert decided is not None, "the gate has nothing to say"
-        self.happened(decided)
-        return decided
+        """What the gate says now; it is in the ledger, with the facts that belong to it."""
+        decision = self.decide()
+        assert decision is not None, "the gate has nothing to say"
+        return self.stored(decision)
+
+    def stored(self, decision: Decision) -> GateDecided:
+        """The decision is in the ledger, behind the facts that belong to it."""
+        for fact in decision.facts:
+            self.happened(fact)
+        self.happened(decision.decided)
+        return decision.decided
 
     def answer(self) -> tuple[Answer, tuple[Order, ...]]:
         """The gate's answer to the one request that waits, and its orders; they are in the ledger."""

@@ -11,7 +11,7 @@ from events.bus.entrance import connect_as
 from events.bus.port import Bus
 from events.envelope import Recorded, read
 from schemas.house import House
-from schemas.intake import Erase, Quiesce, Receipt, Rejection, Request, Scale, Stock
+from schemas.intake import VERBS, Receipt, Rejection, Request
 from virtscale.exits import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE
 from virtscale.show import say
 
@@ -26,7 +26,7 @@ _EXITS: Final = {
 
 _ANSWER_SECONDS: Final = 10.0
 
-_VERBS: Final[dict[type[Request], str]] = {Scale: "scale", Quiesce: "quiesce", Stock: "stock", Erase: "erase"}
+_VERBS: Final[dict[type[Request], str]] = {request: verb for verb, request in VERBS.items()}
 
 
 class TurnedAwayError(Exception):

@@ -6,6 +6,7 @@ the dead letters. An operation `send` is a worker that writes, `receive` is what
 
 import inspect
 import re
+from collections.abc import Mapping
 from typing import Final, cast
 
 import msgspec
@@ -36,7 +37,9 @@ Document = dict[str, object]
 def document() -> Document:
     """The whole document, in the order in which a person reads it."""
     values = (Envelope, *(row.struct for row in ROWS), *VERBS.values(), Receipt, Rejection, DeadLetter)
-    _, schemas = msgspec.json.schema_components(values, ref_template=_SCHEMAS + "{name}")
+    refs, schemas = msgspec.json.schema_components(values, ref_template=_SCHEMAS + "{name}")
+    # Two versions of an event have one class name; msgspec says which is which in the reference.
+    named = dict(zip(values, refs, strict=True))
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -51,7 +54,7 @@ def document() -> Document:
         "defaultContentType": JSON,
         "channels": _channels(),
         "operations": _operations(),
-        "components": {"messages": _messages(), "schemas": tidy(schemas)},
+        "components": {"messages": _messages(named), "schemas": tidy(schemas)},
     }
 
 
@@ -126,8 +129,8 @@ def _operations() -> Document:
     return operations
 
 
-def _messages() -> Document:
-    messages: Document = {row.tag: _event(row) for row in ROWS}
+def _messages(refs: Mapping[type, object]) -> Document:
+    messages: Document = {row.tag: _event(row, refs) for row in ROWS}
     plain = {
         **{f"request.{verb}": request for verb, request in VERBS.items()},
         "reply.receipt": Receipt,
@@ -139,12 +142,12 @@ def _messages() -> Document:
             "name": name,
             "summary": _first_line(value),
             "contentType": JSON,
-            "payload": {"$ref": _SCHEMAS + value.__name__},
+            "payload": refs[value],
         }
     return messages
 
 
-def _event(row: Row) -> Document:
+def _event(row: Row, refs: Mapping[type, object]) -> Document:
     return {
         "name": row.tag,
         "summary": _first_line(row.struct),
@@ -155,12 +158,12 @@ def _event(row: Row) -> Document:
         },
         "payload": {
             "allOf": [
-                {"$ref": _SCHEMAS + "Envelope"},
+                refs[Envelope],
                 {
                     "type": "object",
                     "properties": {
                         "type": {"const": row.tag},
-                        "data": {"$ref": _SCHEMAS + row.struct.__name__},
+                        "data": refs[row.struct],
                     },
                 },
             ]

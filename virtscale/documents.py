@@ -19,9 +19,11 @@ import schemas
 from events.bus import permissions
 from events.envelope import Envelope
 from events.registry import ROWS
-from schemas.contract import Contract
+from schemas.contract.document import Signed
+from schemas.contract.terms import Contract
 from schemas.intake import VERBS, DeadLetter, Receipt, Rejection
 from schemas.pool import Pool
+from schemas.problem import Problem
 from virtscale.asyncapi import document, tidy
 
 DIRECTORY: Final = Path(next(iter(schemas.__path__))) / "generated"
@@ -44,7 +46,8 @@ def rendered() -> dict[str, str]:
     values: dict[str, type] = {row.tag: row.struct for row in ROWS}
     values |= {f"intake.{verb}": request for verb, request in VERBS.items()}
     values |= {"intake.receipt": Receipt, "intake.rejection": Rejection, "intake.dead-letter": DeadLetter}
-    values |= {"envelope": Envelope, "contract": Contract, "pool": Pool}
+    values |= {"envelope": Envelope, "contract": Contract, "contract.signed": Signed, "pool": Pool}
+    values |= {"problem": Problem}
     documents: dict[str, object] = {f"{name}.json": _schema(name, value) for name, value in values.items()}
     documents["asyncapi.json"] = document()
     documents["permissions.json"] = _permissions()

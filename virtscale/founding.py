@@ -1,12 +1,25 @@
 """What a new house begins with: the org `acme`, its contract, its pool `web`, and its people in the vault."""
 
 import datetime as dt
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from events.vault import Vault
-from schemas.house import House
+from nacl.signing import SigningKey
 
+from events.bus.port import Bus
+from events.vault import Vault
+from projections.contracts.fold import Contracts
+from schemas.contract.document import Role, read, write
+from schemas.contract.signing import sign
+from schemas.contract.terms import fingerprint
+from schemas.house import House
+from schemas.intake import RegisterKey, Submit
+from schemas.names import PLATFORM
+from virtscale import signers
+from virtscale.ask import publish
+
+ORG: Final = "acme"
 OWNER: Final = "acme-owner"
 TECHNICAL: Final = "acme-ops"
 
@@ -14,7 +27,7 @@ _PEOPLE: Final = {OWNER: "owner@acme.example", TECHNICAL: "ops@acme.example"}
 
 # The example envelope of the platform: 100 vCPU and 480 GiB, +10 %, signed on 2025-11-02.
 _CONTRACT: Final = """\
-format = 1
+format = 2
 id = "acme-2025"
 version = 1
 org = "acme"
@@ -65,24 +78,48 @@ def found(house: House, now: dt.datetime) -> None:
     contracts, pools = Path(house.contracts), Path(house.pools)
     for directory in (contracts, pools):
         directory.mkdir(parents=True, exist_ok=True)
-    contract, pool = contracts / "acme.toml", pools / "acme.web.toml"
+    contract, pool = contracts / f"{ORG}.toml", pools / f"{ORG}.web.toml"
     if not contract.exists():
         vault = Vault(Path(house.vault))
         commitments = {person: vault.put(person, {"mail": mail}) for person, mail in _PEOPLE.items()}
-        _write(
-            contract,
-            _CONTRACT.format(
-                valid_until=now.replace(
-                    year=now.year + 2, month=1, day=1, hour=0, minute=0, second=0
-                ).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                owner=OWNER,
-                owner_commitment=commitments[OWNER],
-                technical=TECHNICAL,
-                technical_commitment=commitments[TECHNICAL],
+        text = _CONTRACT.format(
+            valid_until=now.replace(year=now.year + 2, month=1, day=1, hour=0, minute=0, second=0).strftime(
+                "%Y-%m-%dT%H:%M:%SZ"
             ),
+            owner=OWNER,
+            owner_commitment=commitments[OWNER],
+            technical=TECHNICAL,
+            technical_commitment=commitments[TECHNICAL],
         )
+        signed = read(text.encode())
+        sides: tuple[tuple[Role, str], ...] = (("provider", PLATFORM), ("org", ORG))
+        for role, org in sides:
+            signed = sign(signed, role, _signer(house, org), now)
+        _write(contract, write(signed, text))
     if not pool.exists():
         _write(pool, _POOL)
+
+
+async def enact(house: House, bus: Bus, contracts: Contracts, say: Callable[[str], None]) -> None:
+    """What the house was founded with is in force: both sides' keys, and the contract that they signed.
+
+    Asked for like anything else, through the intake, and only what is missing. Safe to repeat: the same file asks once.
+    """
+    for org in (PLATFORM, ORG):
+        if contracts.keys(org).current is None:
+            key = signers.public(_signer(house, org))
+            await publish(bus, org, RegisterKey(key=f"founding-{key[:16]}", public_key=key, wait=True))
+    if contracts.in_force(ORG) is None:
+        document = read((Path(house.contracts) / f"{ORG}.toml").read_bytes())
+        request = Submit(key=f"founding-{fingerprint(document.text)[:16]}", document=document, wait=True)
+        receipt = await publish(bus, ORG, request)
+        say(f"contract of {ORG}: {receipt.text}")
+
+
+def _signer(house: House, org: str) -> SigningKey:
+    """The org's signing key, made where there is none."""
+    path = signers.path_of(house.signing_keys, org)
+    return signers.read(path) if path.exists() else signers.create(path)
 
 
 def _write(path: Path, text: str) -> None:

@@ -5,7 +5,8 @@ from typing import Final
 
 from events import keys
 from events.bus.permissions import Permit, publisher
-from schemas.contract import read as read_contract
+from schemas.contract.document import read as read_contract
+from schemas.contract.document import terms
 from schemas.house import House
 from schemas.names import OPERATOR, TRIGGER, is_name
 from schemas.pool import read as read_pool
@@ -54,7 +55,7 @@ def add(house: House, org: str, name: str) -> Path:
 
 
 def _orgs(house: House) -> set[str]:
-    contracts = (read_contract(path.read_text()).org for path in Path(house.contracts).glob("*.toml"))
+    contracts = (terms(read_contract(path.read_bytes())).org for path in Path(house.contracts).glob("*.toml"))
     pools = (read_pool(path.read_text()).org for path in Path(house.pools).glob("*.toml"))
     return {*contracts, *pools}
 

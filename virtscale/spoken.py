@@ -8,11 +8,12 @@ from events.lock import TakenError
 from events.registry import UnknownEventError
 from events.vault import VaultError
 from lab.errors import LabError
-from schemas.contract import ContractError
+from schemas.contract.document import ContractError
 from schemas.house import HouseError
 from schemas.pool import PoolError
 from virtscale.ask import TurnedAwayError
 from virtscale.publishers import PublisherError
+from virtscale.signers import SignerError
 
 SPOKEN: Final[tuple[type[Exception], ...]] = (
     BusError,
@@ -22,6 +23,7 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     LabError,
     PoolError,
     PublisherError,
+    SignerError,
     TakenError,
     TurnedAwayError,
     UnknownEventError,

@@ -163,6 +163,7 @@ class World:
             directory=str(here),
             bus_url=f"nats://{LOOPBACK}:{ports.bus}",
             keys=str(here / "keys"),
+            signing_keys=str(here / "signing"),
             contracts=str(here / "contracts"),
             pools=str(here / "pools"),
             templates=str(private / "templates"),

@@ -3,8 +3,9 @@
 import datetime as dt
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Literal
 
+from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
@@ -19,7 +20,7 @@ from events.gate import (
     SuspendOrdered,
     WakeOrdered,
 )
-from events.host import HostRegistered
+from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
 from events.order import OrderOverdue
 from events.pool import PoolDefined
 from events.vm import (
@@ -37,7 +38,7 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
-from projections.fleet.life import NEXT, STAYING, UNDER_ORDER, State
+from projections.fleet.life import ASLEEP, EVERY, INDEXED, NEXT, STAYING, UNDER_ORDER, State
 from schemas.capacity import Size
 from schemas.pool import Pool
 
@@ -75,6 +76,10 @@ class Vm:
     since_seq: int = 0
 
 
+HostState = Literal["ready", "cordoned", "fenced", "removed"]
+"""Whether VMs may start on a host. On a cordoned one those that are awake go on; on the last two none is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Host:
     """One hypervisor, and the memory in MiB that it lends to guests."""
@@ -83,6 +88,7 @@ class Host:
     uri: str
     substrate: str
     memory_mib: int
+    state: HostState = "ready"
 
 
 class Fleet:
@@ -95,8 +101,11 @@ class Fleet:
         self._members: dict[tuple[str, str], dict[State, dict[str, None]]] = {}
         self._attention: dict[str, dict[str, None]] = {}
         self._highest: dict[tuple[str, str], int] = {}
+        self._on_host: dict[tuple[str, str, State], dict[str, dict[str, None]]] = {}
+        self._awake: dict[str, int] = {}
         self._lent_mib: dict[str, int] = {}
         self._fences = Fences()
+        self._dead = DeadHosts()
         self._stock: dict[tuple[str, str], int] = {}
         self._under_order: dict[tuple[str, str], None] = {}
         self._told: set[str] = set()
@@ -108,6 +117,15 @@ class Fleet:
     def members(self, org: str, pool: str, state: State) -> dict[str, None]:
         """The pool's VMs in a state, in the order they came into it."""
         return self._members.get((org, pool), {}).get(state, {})
+
+    def by_host(self, org: str, pool: str, state: State) -> dict[str, dict[str, None]]:
+        """The same, apart for each host that has any; only for the states in `INDEXED`."""
+        assert state in INDEXED, state
+        return self._on_host.get((org, pool, state), {})
+
+    def awake(self, host: str) -> int:
+        """VMs that are awake on the host, or about to be; a host without any may idle."""
+        return self._awake.get(host, 0)
 
     def count(self, org: str, pool: str, states: frozenset[State]) -> int:
         """How many VMs of the pool are in one of the states."""
@@ -142,8 +160,9 @@ class Fleet:
         """The fleet now includes the event."""
         seq = recorded.seq
         match recorded.fact:
-            case HostRegistered(host=host, uri=uri, substrate=substrate, memory_mib=memory_mib):
-                self.hosts[host] = Host(host, uri, substrate, memory_mib)
+            case HostRegistered() | HostCordoned() | HostAdmitted() | HostFenced() | HostRemoved() as fact:
+                self._dead.apply(fact)
+                self._change(fact, seq)
             case PoolDefined(org=org, pool=pool, definition=definition):
                 self.pools[org, pool] = definition
             case GateDecided(org=org, orders=orders, now=now) as decided:
@@ -158,6 +177,34 @@ class Fleet:
                 self._stray(stray, seq)
             case fact:
                 self._live(fact, seq)
+
+    def _change(
+        self, fact: HostRegistered | HostCordoned | HostAdmitted | HostFenced | HostRemoved, seq: int
+    ) -> None:
+        """What became of a host, and of the VMs on one that is dead: they are off, and count no more."""
+        known = self.hosts.get(fact.host)
+        match fact:
+            case HostRegistered():
+                state = "ready" if known is None or known.state == "removed" else known.state
+                self.hosts[fact.host] = Host(fact.host, fact.uri, fact.substrate, fact.memory_mib, state)
+            case HostCordoned() if known is not None:
+                self.hosts[fact.host] = replace(known, state="cordoned")
+            case HostAdmitted() if known is not None:
+                self.hosts[fact.host] = replace(known, state="ready")
+            case HostFenced() if known is not None:
+                self.hosts[fact.host] = replace(known, state="fenced")
+                self._bury(fact.host, seq)
+            case HostRemoved() if known is not None:
+                self.hosts[fact.host] = replace(known, state="removed")
+                self._bury(fact.host, seq, ASLEEP)
+            case _:
+                pass
+
+    def _bury(self, host: str, seq: int, states: frozenset[State] = EVERY) -> None:
+        """Its VMs in these states are off for good. Seldom, so that looking through all VMs is cheap enough."""
+        for vm in [one for one in self.vms.values() if one.host == host and one.state in states]:
+            off = replace(vm, state="stopped", reservation=None, proven=False, order=None, purpose="serve")
+            self._put(replace(off, since_seq=seq))
 
     def _live(self, fact: Fact, seq: int) -> None:
         """One event of a VM's life; an outcome of another reservation, or of another order, changes nothing."""
@@ -211,6 +258,8 @@ class Fleet:
     def _order(self, org: str, order: Order, now: dt.datetime, seq: int) -> None:
         known = self.vms.get((org, order.vm))
         match order:
+            case WakeOrdered() | BootOrdered() if order.host in self._dead:
+                pass  # void: given before its gate had read that the host is dead
             case WakeOrdered() | BootOrdered():
                 if known is None:
                     known = Vm(org, order.vm, order.pool, order.host, order.size, "stopped")
@@ -292,6 +341,8 @@ class Fleet:
             if former is not None:
                 del states[former.state][vm.name]
             states.setdefault(vm.state, {})[vm.name] = None
+        if former is None or (former.state, former.host) != (vm.state, vm.host):
+            self._index(former, vm)
         self._highest[vm.org, vm.pool] = max(_number(vm.name), self.highest(vm.org, vm.pool))
         self._charge(former, -1)
         self._charge(vm, +1)
@@ -309,9 +360,21 @@ class Fleet:
         if not waiting:
             del self._attention[vm.org]
 
+    def _index(self, former: Vm | None, vm: Vm) -> None:
+        if former is not None and former.state in INDEXED:
+            names = self._on_host[vm.org, vm.pool, former.state]
+            del names[former.host][vm.name]
+            if not names[former.host]:
+                del names[former.host]
+        if vm.state in INDEXED:
+            names = self._on_host.setdefault((vm.org, vm.pool, vm.state), {})
+            names.setdefault(vm.host, {})[vm.name] = None
+
     def _charge(self, vm: Vm | None, sign: int) -> None:
         if vm is None or vm.state in _HOLDS_NO_MEMORY:
             return
+        if vm.state not in ASLEEP:
+            self._awake[vm.host] = self._awake.get(vm.host, 0) + sign
         self._lent_mib[vm.host] = self._lent_mib.get(vm.host, 0) + sign * vm.size.memory_mib
 
 

@@ -7,7 +7,7 @@ not run: `vm.quiesced`, `vm.stopped` and `vm.wake-failed`.
 """
 
 from collections.abc import Mapping
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 State = Literal[
     "booting",
@@ -25,11 +25,17 @@ State = Literal[
     "stray",
 ]
 
+EVERY: Final[frozenset[State]] = frozenset(get_args(State))
+"""All states there are."""
+
 ASLEEP: Final[frozenset[State]] = frozenset({"quiesced", "stopped"})
 """States in which a VM counts no compute."""
 
 STAYING: Final[frozenset[State]] = frozenset({"booting", "waking", "warm", "serving"})
 """States of a VM that is there for its pool's demand, or soon will be."""
+
+INDEXED: Final[frozenset[State]] = frozenset({"quiesced", "serving"})
+"""States whose VMs are also known by host: those that may be woken, and those that may be drained."""
 
 UNDER_ORDER: Final[frozenset[State]] = frozenset(
     {"booting", "waking", "warm", "draining", "suspending", "stopping"}

@@ -1,19 +1,22 @@
 """Usage is a set: which VM holds which size under which reservation. It is never a counter that drifts.
 
 Only a decision of the gate, or a VM found awake that nobody ordered, adds to it; only proof that a domain does
-not run, naming the same reservation, takes from it. Everything else folds to nothing, so that duplicates, late
+not run, naming the same reservation, or that its host is dead, takes from it. Everything else folds to nothing, so that duplicates, late
 outcomes and outcomes of somebody else's reservation change nothing.
 """
 
 from dataclasses import dataclass, replace
 
 from events.contract import ContractTookEffect
+from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.vm import VmBooted, VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
 from schemas.capacity import NOTHING, Capacity, Size
-from schemas.contract import Contract
+from schemas.contract.document import terms
+from schemas.contract.terms import Contract
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class Holding:
     """One VM counts `size` under `reservation`; `proven` once its waker said that it runs."""
 
     pool: str
+    host: str
     size: Size
     reservation: str
     proven: bool
@@ -34,6 +38,7 @@ class Usage:
         self.contracts: dict[str, Contract] = {}
         self.holdings: dict[tuple[str, str], Holding] = {}
         self._fences = Fences()
+        self._dead = DeadHosts()
         self._proven: dict[str, Capacity] = {}
         self._reserved: dict[str, Capacity] = {}
         self._strays: dict[str, int] = {}
@@ -55,15 +60,19 @@ class Usage:
     def apply(self, recorded: Recorded) -> None:
         """Usage now includes the event."""
         match recorded.fact:
-            case ContractTookEffect(org=org, contract=contract):
-                present = self.contracts.get(org)
-                if present is None or contract.version > present.version:
-                    self.contracts[org] = contract
+            case ContractTookEffect(org=org, document=document):
+                self.contracts[org] = terms(document)
+            case HostRegistered() | HostAdmitted() | HostRemoved() as fact:
+                self._dead.apply(fact)
+            case HostFenced(host=host) as fact:
+                self._dead.apply(fact)
+                self._release_all(host)
             case GateDecided(org=org, orders=orders) as decided:
                 starts = [order for order in orders if isinstance(order, WakeOrdered | BootOrdered)]
-                if self._fences.pass_on(recorded, decided):
-                    for order in starts:
-                        self._hold(org, order.vm, Holding(order.pool, order.size, order.id, proven=False))
+                for order in starts if self._fences.pass_on(recorded, decided) else ():
+                    if order.host not in self._dead:
+                        holding = Holding(order.pool, order.host, order.size, order.id, proven=False)
+                        self._hold(org, order.vm, holding)
             case VmResumed(org=org, vm=vm, reservation=reservation):
                 self._prove(org, vm, reservation)
             case VmBooted(org=org, vm=vm, reservation=reservation):
@@ -74,9 +83,9 @@ class Usage:
                 self._release(org, vm, reservation)
             case VmStopped(org=org, vm=vm, reservation=reservation):
                 self._release(org, vm, reservation)
-            case VmFoundAwake(org=org, vm=vm, pool=pool, size=size, reservation=reservation):
+            case VmFoundAwake(org=org, vm=vm, pool=pool, host=host, size=size, reservation=reservation):
                 if (org, vm) not in self.holdings and reservation not in self._told:
-                    self._hold(org, vm, Holding(pool, size, reservation, proven=True, stray=True))
+                    self._hold(org, vm, Holding(pool, host, size, reservation, proven=True, stray=True))
                 self._told.add(reservation)
             case _:
                 pass
@@ -98,6 +107,12 @@ class Usage:
         if holding is not None and holding.reservation == reservation:
             del self.holdings[org, vm]
             self._subtract(org, holding)
+
+    def _release_all(self, host: str) -> None:
+        """Nothing runs on the host; it happens so seldom that looking through all holdings is cheap enough."""
+        for (org, vm), holding in list(self.holdings.items()):
+            if holding.host == host:
+                self._release(org, vm, holding.reservation)
 
     def _add(self, org: str, holding: Holding) -> None:
         totals = self._proven if holding.proven else self._reserved

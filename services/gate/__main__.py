@@ -8,23 +8,19 @@ from events.bus.alone import run_alone
 from events.bus.ledger import Ledger
 from events.bus.port import Bus
 from events.clock import Clock
-from schemas.contract import read as read_contract
 from schemas.house import House
-from schemas.pool import read as read_pool
+from schemas.pool import Pool, read
 from services.gate.worker import Gate
 
 
 async def work(house: House, ledger: Ledger, bus: Bus, clock: Clock) -> None:
-    """The contracts and pools of the house take effect, and the gate answers for ever."""
+    """The pools of the house are defined, and the gate answers for ever."""
     gate = Gate(ledger, bus, clock, f"{socket.gethostname()}-{os.getpid()}")
-    await gate.work(
-        [read_contract(text) for text in _texts(house.contracts)],
-        [read_pool(text) for text in _texts(house.pools)],
-    )
+    await gate.work(_pools(house))
 
 
-def _texts(directory: str) -> list[str]:
-    return [path.read_text() for path in sorted(Path(directory).glob("*.toml"))]
+def _pools(house: House) -> list[Pool]:
+    return [read(path.read_text()) for path in sorted(Path(house.pools).glob("*.toml"))]
 
 
 if __name__ == "__main__":

@@ -1,96 +1,120 @@
 """The rules of the gate: what is admitted, what is refused, and what is ordered.
 
 Pure: the same folds, requests and time give the same decision, which is what makes a replay an answer.
-A request to grow meets, in this order: the contract, strays of the org, the pool's cooldown, the envelope, the pool's
-own maximum, the size of a decision, and the memory of the hosts. All or nothing, unless it says `up_to`.
+A request to grow meets, in this order: a freeze, the contract, strays of the org, the age of its signal, the pool's cooldown,
+the envelope, the pool's own maximum, the size of a decision, and the memory of the hosts. All or nothing, unless it says
+`up_to`. Requests that change what is decided by (documents, keys, freezes, hosts) are answered in `rulings.py`.
 """
 
 import datetime as dt
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from events.contract import ContractTookEffect
-from events.fact import Fact
-from events.gate import Evidence, GateDecided, Order, Purpose
+from events.gate import Evidence, Order, Purpose
 from events.pool import PoolDefined
 from events.quiesce import QuiesceRequested
-from events.scale import ScaleRequested
+from events.scale import Origin, Sample, ScaleRequested
 from events.stock import StockRequested
-from projections.fleet.fold import Fleet
-from projections.usage.fold import Usage
 from schemas.capacity import NOTHING
 from schemas.codes import Code
-from schemas.contract import Contract, fingerprint
+from schemas.contract.terms import Contract
 from schemas.pool import Pool
 from services.gate import orders as order
-from services.gate.draft import Draft, fits, room_for
-from services.gate.state import Docket, Pending
+from services.gate.draft import Decision, Draft, fits, room_for
+from services.gate.rulings import ripen, rule
+from services.gate.state import Pending, Scaling, State
 
-RULES: Final = "2026-11-22"
+RULES: Final = "2026-11-22.2"
 """The version of these rules; every decision carries it."""
+
+AUTOMATIC: Final[frozenset[Origin]] = frozenset({"trigger", "forecast"})
+"""Who may only shrink a pool that has stood still for its cooldown: no person, and no program that knows why."""
 
 MOST_MOVES: Final = 64
 """VMs that one request may move: half a decision of 48 KB, at some 330 bytes for each order."""
 
 
-def decide(
-    org: str, docket: Docket, usage: Usage, fleet: Fleet, *, now: dt.datetime, gate: str, state_seq: int
-) -> GateDecided | None:
+def decide(org: str, state: State, *, now: dt.datetime, gate: str, state_seq: int) -> Decision | None:
     """One round for one org: each waiting request answered in ledger order, and each VM's next step ordered.
 
-    None when there is nothing to say. `through` covers exactly the requests that were answered.
+    None when there is nothing to say. `through` covers exactly the requests that were answered. An addendum whose day
+    has come takes effect in a round of its own, before anything else is decided.
     """
-    draft = Draft(org, usage, fleet, now)
-    through = docket.through(org)
-    for pending in docket.pending(org):
-        if draft.full():
+    draft = Draft(org, state, now)
+    through = draft.docket.through(org)
+    ripen(draft)
+    for pending in draft.docket.pending(org):
+        if draft.full() or _better_later(draft, pending):
             break
-        _answer(draft, docket, pending)
+        _answer(draft, pending)
         through = pending.seq
-    _order_next_steps(draft)
-    if not draft.answers and not draft.orders:
+    if not draft.facts:
+        _order_next_steps(draft)
+    if not (draft.facts or draft.answers or draft.orders):
         return None
-    return draft.decided(
-        gate=gate, through=through, follows=docket.fence_seq(org), state_seq=state_seq, rules=RULES
-    )
+    return draft.decided(gate=gate, through=through, state_seq=state_seq, rules=RULES)
 
 
-def take_effect(
-    contract: Contract, pools: list[Pool], usage: Usage, fleet: Fleet, now: dt.datetime
-) -> list[Fact]:
-    """What must be appended, under the fence, so that this contract and these pools are the ones in force."""
-    facts: list[Fact] = []
-    present = usage.contracts.get(contract.org)
-    if present is None or contract.version > present.version:
-        facts.append(
-            ContractTookEffect(
-                org=contract.org, contract=contract, fingerprint=fingerprint(contract), took_effect_at=now
-            )
-        )
-    facts.extend(
-        PoolDefined(org=pool.org, pool=pool.name, definition=pool)
+def define(  # noqa: PLR0917 - what a decision is made from
+    org: str, pools: Iterable[Pool], state: State, now: dt.datetime, gate: str, state_seq: int
+) -> Decision | None:
+    """A round that defines the org's pools as they are given here; None when they are."""
+    draft = Draft(org, state, now)
+    draft.facts.extend(
+        PoolDefined(org=org, pool=pool.name, definition=pool)
         for pool in pools
-        if fleet.pools.get((pool.org, pool.name)) != pool
+        if state.fleet.pools.get((org, pool.name)) != pool
     )
-    return facts
+    if not draft.facts:
+        return None
+    return draft.decided(gate=gate, through=state.docket.through(org), state_seq=state_seq, rules=RULES)
 
 
-def _answer(draft: Draft, docket: Docket, pending: Pending) -> None:
-    pool = draft.fleet.pools.get((draft.org, pending.wish.pool))
-    if pool is None:
-        draft.decline(pending, "PoolUnknown", 1)
+def _better_later(draft: Draft, pending: Pending) -> bool:
+    """Whether the request belongs into the next round.
+
+    What changes the rules has a round of its own, or an answer by the old ones would count under the new. And VMs that
+    this round sends away can come back in the next one.
+    """
+    wish = pending.wish
+    if not isinstance(wish, Scaling):
+        return bool(draft.answers)
+    return isinstance(wish, ScaleRequested) and draft.is_draining(wish.pool)
+
+
+def _answer(draft: Draft, pending: Pending) -> None:
+    wish = pending.wish
+    if not isinstance(wish, Scaling):
+        rule(draft, pending, wish)
         return
-    match pending.wish:
-        case ScaleRequested() as wish:
-            _grow(draft, docket, pending, pool, wish)
-        case QuiesceRequested() as wish:
+    pool = draft.pool(wish.pool)
+    if pool is None:
+        draft.decline(pending, "PoolUnknown", _asked(wish))
+        return
+    freeze = draft.frozen(pool.name)
+    if freeze is not None:
+        draft.decline(pending, "Frozen", _asked(wish), retry_at=freeze.until)
+        return
+    match wish:
+        case ScaleRequested():
+            _grow(draft, pending, pool, wish)
+        case QuiesceRequested():
             _shrink(draft, pending, pool, wish)
-        case StockRequested() as wish:
+        case StockRequested():
             _stock(draft, pending, pool, wish)
 
 
-def _grow(draft: Draft, docket: Docket, pending: Pending, pool: Pool, wish: ScaleRequested) -> None:
+def _asked(wish: Scaling) -> int:
+    match wish:
+        case ScaleRequested(add=add, want=want):
+            return add if add is not None else want or 0
+        case QuiesceRequested(count=vms) | StockRequested(vms=vms):
+            return vms
+
+
+def _grow(draft: Draft, pending: Pending, pool: Pool, wish: ScaleRequested) -> None:
     """VMs that are on their way out come back first, since they still count; then sleepers, then new ones."""
     asked = wish.add if wish.add is not None else max(0, (wish.want or 0) - draft.staying(pool.name))
     if asked == 0:
@@ -100,12 +124,18 @@ def _grow(draft: Draft, docket: Docket, pending: Pending, pool: Pool, wish: Scal
     if not isinstance(contract, Contract):
         draft.decline(pending, contract, asked)
         return
-    cooled_at = _cooled_at(draft, docket, pool) if wish.origin == "trigger" else None
+    if _stale(draft, pool, wish.sample):
+        draft.decline(pending, "SignalStale", asked)
+        return
+    cooled_at = _cooled_at(draft, pool) if wish.origin == "trigger" else None
     if cooled_at is not None:
         draft.decline(pending, "Cooldown", asked, retry_at=cooled_at)
         return
     leaving = list(islice(draft.vms(pool.name, "drained", "draining"), asked))
     bound = _bound(draft, contract, pool, asked, back=len(leaving))
+    if bound.code == "AlreadyAtMax":
+        draft.leave(pending, bound.code, asked, evidence=bound.evidence)
+        return
     if bound.code != "Granted" and not wish.up_to:
         draft.decline(pending, bound.code, asked, evidence=bound.evidence)
         return
@@ -121,9 +151,19 @@ def _grow(draft: Draft, docket: Docket, pending: Pending, pool: Pool, wish: Scal
 
 
 def _shrink(draft: Draft, pending: Pending, pool: Pool, wish: QuiesceRequested) -> None:
-    """The last to have come goes first; never below the pool's minimum."""
+    """The last to have come goes first, from the host that is to be emptied; never below the pool's minimum."""
+    if wish.origin != "person" and draft.docket.growing(draft.org, pool.name):
+        draft.decline(pending, "AnticipatedFlapping", wish.count)
+        return
+    if _stale(draft, pool, wish.sample):
+        draft.decline(pending, "SignalStale", wish.count)
+        return
+    settled_at = _settled_at(draft, pool) if wish.origin in AUTOMATIC else None
+    if settled_at is not None:
+        draft.decline(pending, "Cooldown", wish.count, retry_at=settled_at)
+        return
     spare = max(0, draft.staying(pool.name) - pool.min_vms)
-    serving = list(islice(draft.newest(pool.name, "serving"), MOST_MOVES + 1))
+    serving = list(islice(draft.leavers(pool), MOST_MOVES + 1))
     leaving = serving[: min(wish.count, spare, MOST_MOVES)]
     code = _why_fewer(wish.count, len(leaving), len(serving), spare)
     if not leaving:
@@ -172,21 +212,39 @@ def _order_next_steps(draft: Draft) -> None:
 
 def _authority(draft: Draft) -> Contract | Code:
     """The contract that lets the org grow now, or why nothing does."""
-    contract = draft.contract
-    if contract is None:
+    contract, document = draft.contract, draft.contracts.in_force(draft.org)
+    if contract is None or document is None:
         return "ContractMissing"
+    if not document.signed.signatures:
+        return "ContractUnsigned"
     if not contract.valid_from <= draft.now < contract.valid_until:
         return "ContractExpired"
     return "StrayAwake" if draft.usage.strays(draft.org) else contract
 
 
-def _cooled_at(draft: Draft, docket: Docket, pool: Pool) -> dt.datetime | None:
+def _stale(draft: Draft, pool: Pool, sample: Sample | None) -> bool:
+    """Whether a measurement is too old to say anything about now: older than the pool looks ahead."""
+    return sample is not None and draft.now - sample.observed_at > dt.timedelta(seconds=pool.horizon_seconds)
+
+
+def _cooled_at(draft: Draft, pool: Pool) -> dt.datetime | None:
     """When the pool's cooldown is over, if it is not. Only triggers ask: never a person, a program or a forecast."""
-    cooldown = dt.timedelta(seconds=pool.cooldown_seconds)
     if draft.scaled(pool.name):
-        return draft.now + cooldown
-    scaled_at = docket.scaled_at(draft.org, pool.name)
-    return scaled_at + cooldown if scaled_at is not None and draft.now < scaled_at + cooldown else None
+        return _over(draft, pool, draft.now)
+    return _over(draft, pool, draft.docket.scaled_at(draft.org, pool.name))
+
+
+def _settled_at(draft: Draft, pool: Pool) -> dt.datetime | None:
+    """When the pool has stood still for its cooldown, if it has not: what came may go only then."""
+    return _over(draft, pool, draft.docket.moved_at(draft.org, pool.name))
+
+
+def _over(draft: Draft, pool: Pool, began_at: dt.datetime | None) -> dt.datetime | None:
+    """The end of the cooldown that began then; None when there is none, or it is over."""
+    if began_at is None:
+        return None
+    ends_at = began_at + dt.timedelta(seconds=pool.cooldown_seconds)
+    return ends_at if draft.now < ends_at else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +266,8 @@ def _bound(draft: Draft, contract: Contract, pool: Pool, asked: int, *, back: in
         room = max(0, room_for(draft.evidence(contract, NOTHING), pool.size))
         return _Bound("CapExceeded", min(back + room, MOST_MOVES), evidence)
     line = draft.pool_evidence(pool, asked)
+    if line.used >= line.limit:
+        return _Bound("AlreadyAtMax", 0, (*evidence, line))
     if line.projected > line.limit:
         most = min(max(0, line.limit - line.used), MOST_MOVES)
         return _Bound("PoolFull", most, (*evidence, line))
@@ -234,7 +294,7 @@ def _starts(draft: Draft, pool: Pool, pending: Pending, count: int, purpose: Pur
     room, now, memory_mib = draft.room(), draft.now, pool.size.memory_mib
     orders: list[Order] = []
     if purpose == "serve":
-        sleepers = (vm for vm in draft.vms(pool.name, "quiesced") if vm.size == pool.size)
+        sleepers = (vm for vm in draft.sleepers(pool) if vm.size == pool.size)
         orders += [order.wake(vm, pool, pending, now) for vm in islice(sleepers, count)]
     stopped = (vm for vm in draft.vms(pool.name, "stopped") if vm.size == pool.size)
     placed = (vm for vm in stopped if room.take_on(vm.host, memory_mib))
@@ -242,6 +302,6 @@ def _starts(draft: Draft, pool: Pool, pending: Pending, count: int, purpose: Pur
         order.boot(vm.name, vm.host, pool, pending, purpose, now)
         for vm in islice(placed, count - len(orders))
     ]
-    while len(orders) < count and (host := room.take(memory_mib)) is not None:
+    while len(orders) < count and (host := room.take(pool.placement, memory_mib)) is not None:
         orders.append(order.boot(draft.next_name(pool.name), host, pool, pending, purpose, now))
     return orders

@@ -1,12 +1,14 @@
 """A decision in the making: what this round has already promised, on top of what the ledger says."""
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
 import msgspec
 
+from events.fact import Fact
+from events.freeze import FreezeRequested, ThawRequested
 from events.gate import (
     MOST_ANSWERS,
     MOST_BYTES,
@@ -22,14 +24,31 @@ from events.gate import (
     SuspendOrdered,
     WakeOrdered,
 )
+from events.quiesce import QuiesceRequested
+from events.scale import ScaleRequested
+from events.stock import StockRequested
+from projections.contracts.fold import Contracts
+from projections.fleet import life
 from projections.fleet.fold import Fleet, Vm
-from projections.fleet.life import State
+from projections.freezes.fold import Freeze
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, NOTHING, Capacity, Size
 from schemas.codes import Code, Outcome
-from schemas.contract import Contract
+from schemas.contract.terms import Contract
 from schemas.pool import Pool
-from services.gate.state import Pending
+from services.gate import placement
+from services.gate.state import Docket, Pending, State
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What one round says: the decision, and facts that are stored with it or not at all.
+
+    Facts change what later decisions are made from. A round that has any orders nothing.
+    """
+
+    facts: tuple[Fact, ...]
+    decided: GateDecided
 
 
 @dataclass(slots=True)
@@ -41,9 +60,9 @@ class Draft:
     """
 
     org: str
-    usage: Usage
-    fleet: Fleet
+    state: State
     now: dt.datetime
+    facts: list[Fact] = field(default_factory=list[Fact])
     answers: list[Answer] = field(default_factory=list[Answer])
     orders: list[Order] = field(default_factory=list[Order])
     _bytes: int = 0
@@ -53,29 +72,89 @@ class Draft:
     _numbered: dict[str, int] = field(default_factory=dict[str, int])
     _lent_mib: dict[str, int] = field(default_factory=dict[str, int])
     _scaled: set[str] = field(default_factory=set[str])
+    _draining: set[str] = field(default_factory=set[str])
+
+    @property
+    def docket(self) -> Docket:
+        """Requests and fences, without this round."""
+        return self.state.docket
+
+    @property
+    def usage(self) -> Usage:
+        """What counts against the contract, without this round."""
+        return self.state.usage
+
+    @property
+    def fleet(self) -> Fleet:
+        """Pools, VMs and hosts, without this round."""
+        return self.state.fleet
+
+    @property
+    def contracts(self) -> Contracts:
+        """Documents and keys, without this round."""
+        return self.state.contracts
 
     @property
     def contract(self) -> Contract | None:
         """The org's contract in force, whether valid at this time or not."""
         return self.usage.contracts.get(self.org)
 
+    def pool(self, name: str) -> Pool | None:
+        """The pool as it is defined, with the numbers that the contract sets for it."""
+        pool, contract = self.fleet.pools.get((self.org, name)), self.contract
+        return contract.pool(pool) if pool is not None and contract is not None else pool
+
+    def frozen(self, pool: str) -> Freeze | None:
+        """What holds the pool still at this time."""
+        return self.state.freezes.over(self.org, pool, self.now)
+
     def full(self) -> bool:
-        """Whether the round should end here and leave the rest to the next."""
-        return len(self.answers) >= MOST_ANSWERS or self._bytes > MOST_BYTES // 2
+        """Whether the round should end here and leave the rest to the next, which sees what this one changes."""
+        return bool(self.facts) or len(self.answers) >= MOST_ANSWERS or self._bytes > MOST_BYTES // 2
+
+    def is_draining(self, pool: str) -> bool:
+        """Whether this round sends VMs of the pool away, which the next one could have back."""
+        return pool in self._draining
 
     def staying(self, pool: str) -> int:
         """VMs that serve the pool or soon will, with this round's changes."""
         return self.fleet.staying(self.org, pool) + self._moved.get(pool, 0)
 
-    def vms(self, pool: str, *states: State) -> Iterator[Vm]:
+    def vms(self, pool: str, *states: life.State) -> Iterator[Vm]:
         """The pool's VMs in these states that this round has not given an order yet, the longest there first."""
         members = chain.from_iterable(self.fleet.members(self.org, pool, state) for state in states)
         return (self.fleet.vms[self.org, name] for name in members if name not in self._taken)
 
-    def newest(self, pool: str, state: State) -> Iterator[Vm]:
-        """The same, the last to have come first."""
-        members = reversed(self.fleet.members(self.org, pool, state))
-        return (self.fleet.vms[self.org, name] for name in members if name not in self._taken)
+    def sleepers(self, pool: Pool) -> Iterator[Vm]:
+        """The pool's paused VMs on hosts that may wake them, in the order in which they should be woken."""
+        by_host = self.fleet.by_host(self.org, pool.name, "quiesced")
+        hosts = placement.to_wake(pool.placement, self._loads(by_host))
+        found = chain.from_iterable(self._on(by_host[host]) for host in hosts)
+        return (
+            found
+            if pool.placement == "fill"
+            else placement.alternate([self._on(by_host[host]) for host in hosts])
+        )
+
+    def leavers(self, pool: Pool) -> Iterator[Vm]:
+        """The pool's serving VMs in the order in which they should leave: from a host that is to be emptied first."""
+        by_host = self.fleet.by_host(self.org, pool.name, "serving")
+        hosts = placement.to_empty(self._loads(by_host))
+        return chain.from_iterable(self._on(reversed(by_host[host])) for host in hosts)
+
+    def _on(self, names: Iterable[str]) -> Iterator[Vm]:
+        return (self.fleet.vms[self.org, name] for name in names if name not in self._taken)
+
+    def _loads(self, hosts: Iterable[str]) -> list[placement.Load]:
+        return [
+            placement.Load(
+                host=host,
+                ready=host in self.fleet.hosts and self.fleet.hosts[host].state == "ready",
+                awake=self.fleet.awake(host),
+                free_mib=self._free_mib(host) if host in self.fleet.hosts else 0,
+            )
+            for host in hosts
+        ]
 
     def evidence(self, contract: Contract, requested: Capacity) -> tuple[Evidence, ...]:
         """The arithmetic in each enforced dimension if `requested` were granted now."""
@@ -117,9 +196,10 @@ class Draft:
         )
 
     def host_evidence(self, memory_mib: int) -> Evidence:
-        """The memory that all hosts lend, if `memory_mib` more were taken; it may be free and lie scattered."""
-        lends = sum(host.memory_mib for host in self.fleet.hosts.values())
-        used = lends - sum(self._free_mib(host) for host in self.fleet.hosts)
+        """The memory that the ready hosts lend, if `memory_mib` more were taken; it may be free and lie scattered."""
+        ready = [host for host in self.fleet.hosts.values() if host.state == "ready"]
+        lends = sum(host.memory_mib for host in ready)
+        used = max(0, lends - sum(self._free_mib(host.name) for host in ready))
         return Evidence(
             dimension="host_memory_mib",
             used=used,
@@ -130,9 +210,9 @@ class Draft:
             limit=lends,
         )
 
-    def room(self) -> "Room":
-        """The memory that each host still lends, to plan with; only orders that are given take it."""
-        return Room({host: self._free_mib(host) for host in self.fleet.hosts})
+    def room(self) -> placement.Room:
+        """The memory that each ready host still lends, to plan with; only orders that are given take it."""
+        return placement.Room([load for load in self._loads(self.fleet.hosts) if load.ready])
 
     def next_name(self, pool: str) -> str:
         """A VM name that the pool never used."""
@@ -167,9 +247,16 @@ class Draft:
         """The request is refused; nothing follows from it."""
         self._answer(pending, "refused", code, asked, 0, evidence=evidence, retry_at=retry_at)
 
-    def leave(self, pending: Pending, code: Code, asked: int) -> None:
+    def leave(self, pending: Pending, code: Code, asked: int, *, evidence: tuple[Evidence, ...] = ()) -> None:
         """There is nothing to do for the request."""
-        self._answer(pending, "unchanged", code, asked, 0)
+        self._answer(pending, "unchanged", code, asked, 0, evidence=evidence)
+
+    def rule(
+        self, pending: Pending, code: Code, facts: Sequence[Fact], *, evidence: tuple[Evidence, ...] = ()
+    ) -> None:
+        """The request is granted by facts that hold from here on; the round ends with it."""
+        self._answer(pending, "admitted", code, 0, 0, evidence=evidence)
+        self.facts.extend(facts)
 
     def order(self, order: Order) -> None:
         """The order is part of the round, and the round's own view includes it."""
@@ -186,6 +273,7 @@ class Draft:
             case DrainCancelled():
                 self._moved[order.pool] = self._moved.get(order.pool, 0) + 1
             case DrainOrdered():
+                self._draining.add(order.pool)
                 self._moved[order.pool] = self._moved.get(order.pool, 0) - 1
             case SuspendOrdered() | StopOrdered():
                 pass
@@ -194,14 +282,14 @@ class Draft:
         """Whether this round already gave the VM an order."""
         return vm in self._taken
 
-    def decided(self, *, gate: str, through: int, follows: int, state_seq: int, rules: str) -> GateDecided:
-        """The round as the event that is appended on the fence."""
+    def decided(self, *, gate: str, through: int, state_seq: int, rules: str) -> Decision:
+        """The round as what is appended on the fence."""
         contract = self.contract
-        return GateDecided(
+        decided = GateDecided(
             org=self.org,
             gate=gate,
             through=through,
-            follows=follows,
+            follows=self.docket.fence_seq(self.org),
             state_seq=state_seq,
             now=self.now,
             contract=ContractRef(contract.id, contract.version, contract.allowance_bp) if contract else None,
@@ -209,6 +297,7 @@ class Draft:
             answers=tuple(self.answers),
             orders=tuple(self.orders),
         )
+        return Decision(tuple(self.facts), decided)
 
     def _answer(
         self,
@@ -224,7 +313,7 @@ class Draft:
         answer = Answer(
             request=pending.id,
             request_seq=pending.seq,
-            pool=pending.wish.pool,
+            pool=_pool_of(pending),
             outcome=outcome,
             code=code,
             asked=asked,
@@ -239,27 +328,15 @@ class Draft:
         return self.fleet.free_mib(host) - self._lent_mib.get(host, 0)
 
 
-@dataclass(slots=True)
-class Room:
-    """Memory in MiB that hosts still lend, while orders are planned."""
-
-    free_mib: dict[str, int]
-
-    def take_on(self, host: str, memory_mib: int) -> bool:
-        """Whether the host had room, which is then taken."""
-        if self.free_mib.get(host, 0) < memory_mib:
-            return False
-        self.free_mib[host] -= memory_mib
-        return True
-
-    def take(self, memory_mib: int) -> str | None:
-        """The fullest host that had room, which is then taken, so that others can stay empty."""
-        fitting = [(free, host) for host, free in self.free_mib.items() if free >= memory_mib]
-        if not fitting:
+def _pool_of(pending: Pending) -> str | None:
+    """The pool that the request is about; None where it is about a whole org or a host."""
+    match pending.wish:
+        case ScaleRequested(pool=pool) | QuiesceRequested(pool=pool) | StockRequested(pool=pool):
+            return pool
+        case FreezeRequested(pool=pool) | ThawRequested(pool=pool):
+            return pool
+        case _:
             return None
-        _, host = min(fitting)
-        self.free_mib[host] -= memory_mib
-        return host
 
 
 def fits(evidence: tuple[Evidence, ...]) -> bool:

@@ -1,19 +1,53 @@
-"""What the gate must know besides usage and fleet: which requests await an answer, and where the fence stands."""
+"""What the gate must know: which requests await an answer, where each fence stands, and the views that it decides by."""
 
 import datetime as dt
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
+from typing import Protocol, TypeVar
 
+from events.contract import ContractSubmitted
 from events.envelope import Recorded
 from events.fences import Fences
+from events.freeze import FreezeRequested, ThawRequested
 from events.gate import GateDecided
+from events.host import HostChangeRequested
+from events.key import KeyRegisterRequested, KeyRevokeRequested
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
+from projections.contracts.fold import Contracts
+from projections.fleet.fold import Fleet
+from projections.freezes.fold import Freezes
+from projections.usage.fold import Usage
 
-Wish = ScaleRequested | QuiesceRequested | StockRequested
+Scaling = ScaleRequested | QuiesceRequested | StockRequested
+"""Requests to have more or fewer VMs awake."""
+
+Ruling = (
+    ContractSubmitted
+    | KeyRegisterRequested
+    | KeyRevokeRequested
+    | FreezeRequested
+    | ThawRequested
+    | HostChangeRequested
+)
+"""Requests to change what the gate decides by."""
+
+Wish = Scaling | Ruling
 """The requests that the gate answers."""
+
+
+class Fold(Protocol):
+    """A state that grows by one event at a time."""
+
+    def apply(self, recorded: Recorded) -> None:
+        """The state now includes the event."""
+        ...
+
+
+F = TypeVar("F", bound=Fold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +65,9 @@ class _Desk:
 
     pending: dict[int, Pending] = field(default_factory=dict[int, Pending])
     through: int = 0
+    growing: Counter[str] = field(default_factory=Counter[str])
     scaled_at: dict[str, dt.datetime] = field(default_factory=dict[str, dt.datetime])
+    moved_at: dict[str, dt.datetime] = field(default_factory=dict[str, dt.datetime])
 
 
 class Docket:
@@ -65,14 +101,26 @@ class Docket:
         desk = self._desks.get(org)
         return desk.scaled_at.get(pool) if desk else None
 
+    def moved_at(self, org: str, pool: str) -> dt.datetime | None:
+        """When the pool last grew or shrank, whoever asked for it, by the clock of the gate that decided it."""
+        desk = self._desks.get(org)
+        return desk.moved_at.get(pool) if desk else None
+
+    def growing(self, org: str, pool: str) -> bool:
+        """Whether a request to have more of the pool awake waits for its answer."""
+        desk = self._desks.get(org)
+        return desk is not None and desk.growing[pool] > 0
+
     def apply(self, recorded: Recorded) -> None:
         """The docket now includes the event."""
         match recorded.fact:
-            case ScaleRequested() | QuiesceRequested() | StockRequested() as wish:
+            case wish if isinstance(wish, Wish):
                 desk = self._desk(wish.org)
                 if recorded.seq > desk.through:
                     desk.pending[recorded.seq] = Pending(recorded.seq, recorded.id, wish)
                     self._waiting[wish.org] = None
+                    if isinstance(wish, ScaleRequested):
+                        desk.growing[wish.pool] += 1
             case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._close(self._desk(decided.org), decided)
             case _:
@@ -86,10 +134,54 @@ class Docket:
             pending = desk.pending.get(answer.request_seq)
             if pending is None or answer.granted == 0:
                 continue
-            if isinstance(pending.wish, ScaleRequested) and pending.wish.origin == "trigger":
-                desk.scaled_at[pending.wish.pool] = decided.now
+            match pending.wish:
+                case ScaleRequested(pool=pool, origin=origin):
+                    desk.moved_at[pool] = decided.now
+                    if origin == "trigger":
+                        desk.scaled_at[pool] = decided.now
+                case QuiesceRequested(pool=pool):
+                    desk.moved_at[pool] = decided.now
+                case _:
+                    pass
         desk.through = max(desk.through, decided.through)
         for answered in list(takewhile(lambda at: at <= desk.through, desk.pending)):
-            del desk.pending[answered]
+            wish = desk.pending.pop(answered).wish
+            if isinstance(wish, ScaleRequested):
+                desk.growing[wish.pool] -= 1
         if not desk.pending:
             self._waiting.pop(decided.org, None)
+
+
+class FoldsOfReader(Protocol):
+    """Where the folds of one reader are kept: each kind once."""
+
+    def fold(self, kind: type[F]) -> F:
+        """The one fold of this kind."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a decision is made from: five folds over the same events, to the same sequence."""
+
+    docket: Docket = field(default_factory=Docket)
+    usage: Usage = field(default_factory=Usage)
+    fleet: Fleet = field(default_factory=Fleet)
+    contracts: Contracts = field(default_factory=Contracts)
+    freezes: Freezes = field(default_factory=Freezes)
+
+    @classmethod
+    def of(cls, reader: FoldsOfReader) -> "State":
+        """The folds that a reader keeps up to date."""
+        return cls(
+            reader.fold(Docket),
+            reader.fold(Usage),
+            reader.fold(Fleet),
+            reader.fold(Contracts),
+            reader.fold(Freezes),
+        )
+
+    def apply(self, recorded: Recorded) -> None:
+        """All five include the event; for who has no reader, such as a replay."""
+        for fold in (self.docket, self.usage, self.fleet, self.contracts, self.freezes):
+            fold.apply(recorded)

@@ -2,25 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from events.bus.ledger import Ledger
 from events.bus.pen import Pen
 from events.bus.port import Bus, FullError, KnownError, StaleError, UnansweredError
 from events.clock import Clock
-from events.envelope import Addressed, fence
-from events.gate import GateDecided
+from events.envelope import fence
 from events.ids import derive
 from events.order import OrderOverdue
-from projections.fleet.fold import Fleet, Vm
-from projections.usage.fold import Usage
-from schemas.contract import Contract
+from projections.fleet.fold import Vm
 from schemas.pool import Pool
-from services.gate.decide import RULES, decide, take_effect
-from services.gate.state import Docket
+from services.gate.decide import decide, define
+from services.gate.draft import Decision
+from services.gate.state import State
 
-_LOOK_SECONDS: Final = 1.0  # how often overdue orders are looked for
+_LOOK_SECONDS: Final = 1.0  # how often overdue orders are looked for, and addenda whose day has come
 _PAUSE_SECONDS: Final = 0.1
 
 log = logging.getLogger("virtscale.gate")
@@ -34,109 +32,72 @@ class Gate:
         self._clock = clock
         self._name = name
         self._pen = Pen(bus, "gate", clock)
-        self._docket = ledger.fold(Docket)
-        self._usage = ledger.fold(Usage)
-        self._fleet = ledger.fold(Fleet)
+        self._state = State.of(ledger)
         self._bell = ledger.bell()
         self._attempts = 0
         self._settling: set[str] = set()
 
-    async def work(self, contracts: Sequence[Contract], pools: Sequence[Pool]) -> None:
-        """The contracts and pools take effect; then every request is answered, for ever."""
+    async def work(self, pools: Sequence[Pool]) -> None:
+        """The pools are defined; then every request is answered, for ever."""
         await self._ledger.live.wait()
-        known = {contract.org for contract in contracts}
-        for pool in pools:
-            if pool.org not in known:
-                log.error("pool %s/%s has no contract file and is not defined", pool.org, pool.name)
-        for contract in contracts:
-            self._compare(contract)
-            own = [pool for pool in pools if pool.org == contract.org]
-            while not await self._adopt(contract, own):
+        for org in dict.fromkeys(pool.org for pool in pools):
+            while not await self._define(org, [pool for pool in pools if pool.org == org]):
                 pass
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._raise_alarms(), name="gate: alarms")
             while True:
-                for org in dict.fromkeys([*self._docket.waiting(), *self._fleet.needing()]):
+                for org in self._needing():
                     if org not in self._settling:
                         self._settling.add(org)
                         tasks.create_task(self._settle(org), name=f"gate: {org}")
-                await self._bell.wait()
+                await self._bell.wait(_LOOK_SECONDS)
+
+    def _needing(self) -> Iterable[str]:
+        """Orgs with a request to answer, a VM whose next step is to be ordered, or an addendum whose day has come."""
+        state = self._state
+        ripe = state.contracts.ripe(self._clock.now())
+        return dict.fromkeys([*state.docket.waiting(), *state.fleet.needing(), *ripe])
 
     async def _settle(self, org: str) -> None:
         """Rounds for one org until there is nothing left to say; each sees the one before it."""
-        while (decided := self._decide(org)) is not None:
-            await self._append([], decided)
+        while (decision := self._decide(org)) is not None:
+            await self._append(decision)
         # No await since the last look: whatever is folded from here on finds the org at rest.
         self._settling.remove(org)
 
-    def _decide(self, org: str) -> GateDecided | None:
-        return decide(
-            org,
-            self._docket,
-            self._usage,
-            self._fleet,
-            now=self._clock.now(),
-            gate=self._name,
-            state_seq=self._ledger.seq,
-        )
+    def _decide(self, org: str) -> Decision | None:
+        now = self._clock.now()
+        return decide(org, self._state, now=now, gate=self._name, state_seq=self._ledger.seq)
 
-    def _compare(self, contract: Contract) -> None:
-        present = self._usage.contracts.get(contract.org)
-        if present is not None and present != contract and contract.version <= present.version:
-            log.error(
-                "the contract file of %s has version %s and differs from version %s in force: it does not take effect",
-                contract.org,
-                contract.version,
-                present.version,
-            )
-
-    async def _adopt(self, contract: Contract, pools: list[Pool]) -> bool:
-        """One attempt to put a contract and its pools in force; True once they are, as read from the ledger."""
-        org, now = contract.org, self._clock.now()
-        facts = take_effect(contract, pools, self._usage, self._fleet, now)
-        if not facts:
+    async def _define(self, org: str, pools: list[Pool]) -> bool:
+        """One attempt to have the org's pools defined as its files say; True once they are, as read from the ledger."""
+        decision = define(org, pools, self._state, self._clock.now(), self._name, self._ledger.seq)
+        if decision is None:
             return True
-        decided = GateDecided(
-            org=org,
-            gate=self._name,
-            through=self._docket.through(org),
-            follows=self._docket.fence_seq(org),
-            state_seq=self._ledger.seq,
-            now=now,
-            contract=None,
-            rules=RULES,
-            answers=(),
-            orders=(),
-        )
-        cause = derive(
-            contract.id, contract.version, self._docket.fence_seq(org), self._name, now.isoformat()
-        )
-        events = [
-            self._pen.event(fact, id=derive(cause, number, fact.org), cause=None, correlation=cause)
-            for number, fact in enumerate(facts)
-        ]
-        await self._append(events, decided)
+        await self._append(decision)
         return False
 
-    async def _append(self, before: list[Addressed], decided: GateDecided) -> None:
-        """The decision is in the ledger and folded, or the fence moved first and that is folded instead.
+    async def _append(self, decision: Decision) -> None:
+        """The decision is in the ledger with its facts and folded, or the fence moved first and that is folded instead.
 
         Nothing is concluded from an error: whatever happened is read back, and the next round decides on it.
         """
+        decided = decision.decided
         org = decided.org
         fence_seq = max(decided.follows, self._ledger.noise_on(fence(org)))
         self._attempts += 1
         correlation = decided.answers[0].request if decided.answers else derive("round", org, fence_seq)
-        event = self._pen.event(
-            decided,
-            id=derive("gate.decided", org, fence_seq, self._name, self._attempts, decided.now.isoformat()),
-            cause=correlation if decided.answers else None,
-            correlation=correlation,
-        )
+        name = derive("gate.decided", org, fence_seq, self._name, self._attempts, decided.now.isoformat())
+        cause = correlation if decided.answers else None
+        facts = [
+            (self._pen.event(fact, id=derive(name, place), cause=cause, correlation=correlation), None)
+            for place, fact in enumerate(decision.facts)
+        ]
+        event = self._pen.event(decided, id=name, cause=cause, correlation=correlation)
         assert event.subject == fence(org), event.subject
         try:
-            if before:
-                ack = await self._pen.append_batch([*((fact, None) for fact in before), (event, fence_seq)])
+            if facts:
+                ack = await self._pen.append_batch([*facts, (event, fence_seq)])
             else:
                 ack = await self._pen.append(event, expect=fence_seq)
             await self._ledger.reach(ack.seq)
@@ -151,7 +112,7 @@ class Gate:
     async def _raise_alarms(self) -> None:
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
-            while (vm := next(self._fleet.overdue(self._clock.now()), None)) is not None:
+            while (vm := next(self._state.fleet.overdue(self._clock.now()), None)) is not None:
                 await self._alarm(vm)
 
     async def _alarm(self, vm: Vm) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 from events.contract import ContractTookEffect
 from events.gate import Answer
 from events.mail import MailAccepted
+from schemas.contract.document import terms
 
 TOLD: Final = frozenset({"CapExceeded", "ContractExpired"})
 """Refusals that the contract is the reason for: only its owner can do something about them."""
@@ -42,7 +43,7 @@ def is_refusal(answer: Answer) -> bool:
 
 def owner_of(took: ContractTookEffect) -> str:
     """The person who is told of the org's refusals from here on."""
-    return took.contract.owner.person
+    return terms(took.document).owner.person
 
 
 def pause_seconds(attempts: int, elapsed_seconds: float) -> float | None:

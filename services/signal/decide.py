@@ -11,19 +11,51 @@ from typing import Final
 
 import msgspec
 
+from events.contract import ContractSubmitted
+from events.freeze import FreezeRequested, ThawRequested
+from events.host import HostChangeRequested
 from events.ids import derive
+from events.key import KeyRegisterRequested, KeyRevokeRequested
 from events.person import PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.scale import Origin, Sample, ScaleRequested
 from events.stock import StockRequested
-from projections.fleet.fold import Fleet
-from projections.usage.fold import Usage
-from schemas.intake import VERBS, Erase, Quiesce, Rejection, Request, Scale, Stock
+from schemas.intake import (
+    VERBS,
+    ChangeHost,
+    Erase,
+    Freeze,
+    Quiesce,
+    RegisterKey,
+    Rejection,
+    Request,
+    RevokeKey,
+    Scale,
+    Stock,
+    Submit,
+    Thaw,
+)
 from schemas.names import OPERATOR, PLATFORM, TRIGGER, is_name
 from schemas.pool import Pool, Trigger
+from services.signal import rulings
+from services.signal.known import Known
 
-RequestFact = ScaleRequested | QuiesceRequested | StockRequested | PersonEraseRequested
+RequestFact = (
+    ScaleRequested
+    | QuiesceRequested
+    | StockRequested
+    | PersonEraseRequested
+    | ContractSubmitted
+    | KeyRegisterRequested
+    | KeyRevokeRequested
+    | FreezeRequested
+    | ThawRequested
+    | HostChangeRequested
+)
 """The events that this worker writes."""
+
+Rule = Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost
+"""Requests that change what the gate decides by: only people of the platform may make them."""
 
 MOST_BYTES: Final = 16 * 1024
 """A longer request is no request: the longest honest one has some 300 bytes."""
@@ -90,18 +122,32 @@ def read(subject: str, payload: bytes) -> Asked | Rejection:
     return Asked(org, publisher, verb, request)
 
 
-def judge(asked: Asked, usage: Usage, fleet: Fleet, received_at: dt.datetime) -> RequestFact | Rejection:
+def judge(asked: Asked, known: Known, received_at: dt.datetime) -> RequestFact | Rejection:
     """The event that the request becomes, or why it is refused at the door."""
-    org, publisher, request = asked.org, asked.publisher, asked.request
-    if publisher == TRIGGER:
+    request = asked.request
+    if asked.publisher == TRIGGER:
         return Rejection(
             "PublisherReserved", f"Only triggers ask as {TRIGGER}: take another name. Nothing was stored."
         )
     if isinstance(request, Erase):
-        return _judge_erase(asked, request, usage, fleet, received_at)
-    if not _known(org, usage, fleet):
+        return _judge_erase(asked, request, known, received_at)
+    if isinstance(request, Rule):
+        if asked.publisher != OPERATOR:
+            return Rejection(
+                "OperatorOnly",
+                f"Only an operator may ask for {asked.verb}; {asked.publisher} is none. Nothing was stored.",
+            )
+        return rulings.judge(asked.org, asked.publisher, request, known, received_at)
+    return _judge_scaling(asked, request, known, received_at)
+
+
+def _judge_scaling(
+    asked: Asked, request: Scale | Quiesce | Stock, known: Known, received_at: dt.datetime
+) -> RequestFact | Rejection:
+    org, publisher = asked.org, asked.publisher
+    if not known.has(org):
         return _org_unknown(org)
-    if (org, request.pool) not in fleet.pools:
+    if (org, request.pool) not in known.fleet.pools:
         return Rejection("PoolUnknown", f"The org {org} has no pool {request.pool}. Nothing was stored.")
     match request:
         case Scale():
@@ -223,7 +269,7 @@ def triggered(
 
 
 def _judge_erase(
-    asked: Asked, request: Erase, usage: Usage, fleet: Fleet, received_at: dt.datetime
+    asked: Asked, request: Erase, known: Known, received_at: dt.datetime
 ) -> RequestFact | Rejection:
     """Erasing cannot be undone, so a key that may scale a pool may not do it."""
     if asked.publisher != OPERATOR:
@@ -232,7 +278,7 @@ def _judge_erase(
             f"Only an operator may have a person erased; {asked.publisher} is none. Use `virtscale person erase`. "
             "Nothing was stored.",
         )
-    if asked.org != PLATFORM and not _known(asked.org, usage, fleet):
+    if asked.org != PLATFORM and not known.has(asked.org):
         return _org_unknown(asked.org)
     return PersonEraseRequested(
         org=asked.org,
@@ -241,10 +287,6 @@ def _judge_erase(
         key=request.key,
         received_at=received_at,
     )
-
-
-def _known(org: str, usage: Usage, fleet: Fleet) -> bool:
-    return org in usage.contracts or any(owner == org for owner, _ in fleet.pools)
 
 
 def _org_unknown(org: str) -> Rejection:

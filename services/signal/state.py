@@ -8,11 +8,8 @@ from typing import Final
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import Answer, ContractRef, GateDecided
-from events.person import PersonEraseRequested
-from events.quiesce import QuiesceRequested
 from events.registry import NEWEST
 from events.scale import ScaleRequested
-from events.stock import StockRequested
 from services.signal.decide import RequestFact, content
 
 MOST_REQUESTS: Final = 20_000
@@ -39,6 +36,7 @@ class Settled:
 
     answer: Answer
     contract: ContractRef | None
+    decided_at: dt.datetime
 
 
 class Intake:
@@ -79,11 +77,11 @@ class Intake:
                 if fact.origin == "trigger":
                     self._triggered_at[fact.org, fact.pool] = fact.received_at
                 self._store(recorded, fact)
-            case QuiesceRequested() | StockRequested() | PersonEraseRequested() as fact:
+            case fact if isinstance(fact, RequestFact):
                 self._store(recorded, fact)
             case GateDecided() as decided:
                 for answer in decided.answers if self._fences.pass_on(recorded, decided) else ():
-                    self._answers.setdefault(answer.request, Settled(answer, decided.contract))
+                    self._answers.setdefault(answer.request, Settled(answer, decided.contract, decided.now))
                 while len(self._answers) > MOST_ANSWERS:
                     self._answers.popitem(last=False)
             case _:

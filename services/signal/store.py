@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+from collections import deque
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from events.bus.ledger import Ledger
@@ -29,7 +31,10 @@ MOST_TOGETHER: Final = 64
 """Requests in one append."""
 
 FEW: Final = 5
-"""So many go faster one by one: an atomic batch costs four fsyncs, whatever its size."""
+"""So many go faster side by side: an atomic batch costs four fsyncs, whatever its size."""
+
+MOST_FLIGHTS: Final = 6
+"""Appends under way at the same time."""
 
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _LONGEST_PAUSE_SECONDS: Final = 1.0
@@ -55,11 +60,12 @@ class _Entry:
 
 
 class Store:
-    """Takes requests in the order they come and puts each into the ledger exactly once.
+    """Takes the requests of each subject in the order they come and puts each into the ledger exactly once.
 
     No deduplication of the bus is needed. Each append expects the last sequence of its own subject as it was
     read from the ledger, and this worker alone writes that subject. So when an answer stays out, either the
-    message is found by reading back, or the next attempt makes it impossible that it still lands.
+    message is found by reading back, or the next attempt makes it impossible that it still lands. For that, a
+    subject has one append under way at a time; different subjects go side by side, or together when they are many.
     """
 
     def __init__(self, ledger: Ledger, bus: Bus, pen: Pen) -> None:
@@ -67,15 +73,20 @@ class Store:
         self._bus = bus
         self._pen = pen
         self._intake = ledger.fold(Intake)
-        self._waiting: asyncio.Queue[_Entry] = asyncio.Queue(MOST_WAITING)
+        self._waiting = 0
+        self._queues: dict[str, deque[_Entry]] = {}
+        """Requests that wait, by subject."""
+        self._ready: dict[str, None] = {}
+        """Subjects with waiting requests and no append under way, the longest waiting first."""
+        self._busy: set[str] = set()
+        self._again: dict[str, list[_Entry]] = {}
+        """For each id on its way here: those that came with the same id since. They are looked up when it has landed."""
+        self._news = asyncio.Event()
 
     def offer(self, fact: RequestFact, id: str) -> "asyncio.Future[Receipt | Rejection]":
         """The request waits for its turn; at once `Overloaded` when too many do."""
-        event = self._pen.event(fact, id=id, cause=None, correlation=id)
-        entry = _Entry(fact, event, content(fact))
-        try:
-            self._waiting.put_nowait(entry)
-        except asyncio.QueueFull:
+        entry = _Entry(fact, self._pen.event(fact, id=id, cause=None, correlation=id), content(fact))
+        if self._waiting >= MOST_WAITING:
             entry.end(
                 Rejection(
                     "Overloaded",
@@ -83,21 +94,78 @@ class Store:
                     "second. Nothing was stored.",
                 )
             )
+            return entry.receipt
+        self._waiting += 1
+        if id in self._again:
+            self._again[id].append(entry)
+        else:
+            self._again[id] = []
+            self._queue(entry)
         return entry.receipt
 
     async def work(self) -> None:
         """Everything that is offered is stored or refused, for ever."""
-        while True:
-            group = [await self._waiting.get()]
-            while len(group) < MOST_TOGETHER and not self._waiting.empty():
-                group.append(self._waiting.get_nowait())
-            while group:
-                # The same id twice in one group: the second is looked up when the first is in the ledger.
-                firsts: dict[str, _Entry] = {}
-                for entry in group:
-                    firsts.setdefault(entry.event.id, entry)
-                group = [entry for entry in group if firsts[entry.event.id] is not entry]
-                await self._settle([e for e in firsts.values() if not self._look_up(e, repeated=True)])
+        slots = asyncio.Semaphore(MOST_FLIGHTS)
+
+        async def fly(entries: list[_Entry]) -> None:
+            try:
+                await self._settle([entry for entry in entries if not self._look_up(entry, repeated=True)])
+            finally:
+                self._land(entries)
+                slots.release()
+
+        async with asyncio.TaskGroup() as flights:
+            while True:
+                await self._news.wait()
+                await slots.acquire()
+                if self._ready:
+                    entries = self._next()
+                    flights.create_task(fly(entries), name=f"signal: {len(entries)} requests")
+                else:
+                    self._news.clear()
+                    slots.release()
+
+    def _queue(self, entry: _Entry) -> None:
+        subject = entry.event.subject
+        self._queues.setdefault(subject, deque()).append(entry)
+        if subject not in self._busy:
+            self._ready[subject] = None
+            self._news.set()
+
+    def _next(self) -> list[_Entry]:
+        """What goes together now: one request while few wait, else as many as one append takes. Their subjects are busy."""
+        ready = sum(len(self._queues[subject]) for subject in islice(self._ready, FEW + 1))
+        most = 1 if ready <= FEW else MOST_TOGETHER
+        entries: list[_Entry] = []
+        while self._ready and len(entries) < most:
+            subject = next(iter(self._ready))
+            del self._ready[subject]
+            self._busy.add(subject)
+            queue = self._queues[subject]
+            while queue and len(entries) < most:
+                entries.append(queue.popleft())
+        return entries
+
+    def _land(self, entries: list[_Entry]) -> None:
+        """The subjects are free again, and who came with an id of these is looked up."""
+        self._waiting -= len(entries)
+        for entry in entries:
+            subject = entry.event.subject
+            if subject in self._busy:
+                self._busy.remove(subject)
+                if self._queues[subject]:
+                    self._ready[subject] = None
+                    self._news.set()
+                else:
+                    del self._queues[subject]
+        for entry in entries:
+            again = self._again.pop(entry.event.id)
+            while again and self._look_up(again[0], repeated=True):
+                self._waiting -= 1
+                again.pop(0)
+            if again:
+                self._again[entry.event.id] = again[1:]
+                self._queue(again[0])
 
     async def _settle(self, entries: list[_Entry]) -> None:
         """Every entry has its receipt, and the folds include all that was stored for them."""

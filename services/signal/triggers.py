@@ -8,6 +8,7 @@ from typing import Final
 from events.bus.ledger import Ledger
 from events.clock import Clock
 from projections.fleet.fold import Fleet
+from projections.usage.fold import Usage
 from schemas.intake import Rejection
 from schemas.names import TRIGGER
 from schemas.pool import Pool, Trigger
@@ -35,6 +36,7 @@ class Triggers:
         self._store = store
         self._limits = limits
         self._fleet = ledger.fold(Fleet)
+        self._usage = ledger.fold(Usage)
         self._intake = ledger.fold(Intake)
         self._streaks: dict[tuple[str, str, Trigger], Streak] = {}
         self._silent: set[tuple[str, str]] = set()
@@ -43,7 +45,9 @@ class Triggers:
     async def work(self) -> None:
         """Triggers ask, for ever."""
         while True:
-            pools = [(pool, pool.trigger) for pool in self._fleet.pools.values() if pool.trigger is not None]
+            pools = [
+                (self._agreed(pool), pool.trigger) for pool in self._fleet.pools.values() if pool.trigger
+            ]
             # A redefined trigger begins anew, and a dropped one is forgotten.
             keys = {(pool.org, pool.name, trigger) for pool, trigger in pools}
             self._streaks = {key: streak for key, streak in self._streaks.items() if key in keys}
@@ -51,6 +55,10 @@ class Triggers:
                 for pool, trigger in pools:
                     queries.create_task(self._look(pool, trigger))
             await asyncio.sleep(POLL_SECONDS)
+
+    def _agreed(self, pool: Pool) -> Pool:
+        contract = self._usage.contracts.get(pool.org)
+        return pool if contract is None else contract.pool(pool)
 
     async def _look(self, pool: Pool, trigger: Trigger) -> None:
         async with self._slots:

@@ -14,12 +14,15 @@ from events.bus.permissions import INTAKE
 from events.bus.port import Bus, BusError, DeniedError, Outgoing, UnansweredError
 from events.clock import Clock
 from events.ids import derive
+from events.problems import problem
 from events.sentences import sentence
+from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
 from schemas.intake import DeadLetter, Receipt, Rejection
 from schemas.names import is_name
 from services.signal.decide import MOST_BYTES, Asked, judge, read
+from services.signal.known import Known
 from services.signal.limits import Limits
 from services.signal.metrics import REJECTED
 from services.signal.port import Metrics
@@ -49,8 +52,7 @@ class Signal:
         self._ledger = ledger
         self._bus = bus
         self._clock = clock
-        self._usage = ledger.fold(Usage)
-        self._fleet = ledger.fold(Fleet)
+        self._known = Known(ledger.fold(Usage), ledger.fold(Fleet), ledger.fold(Contracts))
         self._intake = ledger.fold(Intake)
         self._bell = ledger.bell()
         self._store = Store(ledger, bus, Pen(bus, "signal", clock))
@@ -90,7 +92,7 @@ class Signal:
         asked = read(subject, payload)
         if isinstance(asked, Rejection):
             return await self._reject(subject, payload, asked)
-        fact = judge(asked, self._usage, self._fleet, self._clock.now())
+        fact = judge(asked, self._known, self._clock.now())
         if isinstance(fact, Rejection):
             return await self._reject(subject, payload, fact)
         receipt = await self._store.offer(fact, asked.id)
@@ -122,6 +124,7 @@ class Signal:
             code=found.answer.code,
             granted=found.answer.granted,
             text=sentence(asked.org, found.answer, found.contract),
+            problem=problem(asked.org, found.answer, found.contract, found.decided_at),
         )
 
     async def _tell(self) -> None:

@@ -83,15 +83,16 @@ class Cap(RuleBasedStateMachine):
 
     @rule()
     def decide(self) -> None:
-        decided = self.past.decide()
-        if decided is None:
+        decision = self.past.decide()
+        if decision is None:
             return
+        decided = decision.decided
         before = self.past.docket.through(ORG)
         assert [answer.request_seq for answer in decided.answers] == sorted(
             pending.seq for pending in self.past.docket.pending(ORG) if pending.seq <= decided.through
         )
         assert decided.through >= before
-        self.past.happened(decided)
+        self.past.stored(decision)
         for order in decided.orders:
             if isinstance(order, WakeOrdered | BootOrdered):
                 assert order.vm not in self.running, "a VM that runs is ordered awake"
@@ -279,10 +280,10 @@ class Cap(RuleBasedStateMachine):
     def teardown(self) -> None:
         """The rest of what the gate has to say ends, and every prefix then its rest is the whole."""
         for _ in range(20):
-            decided = self.past.decide()
-            if decided is None:
+            decision = self.past.decide()
+            if decision is None:
                 break
-            self.past.happened(decided)
+            self.past.stored(decision)
         assert self.past.decide() is None
         assert not list(self.past.docket.pending(ORG))
         answered = [

@@ -11,7 +11,6 @@ from events.bus.ledger import Ledger
 from events.bus.memory import MemoryBus, MemoryServer
 from events.bus.permissions import Permit, publisher, reader, worker
 from events.bus.port import Ack, Outgoing, Stored
-from events.contract import ContractTookEffect
 from events.envelope import Recorded, address, read
 from events.fact import Fact
 from events.gate import Answer, ContractRef, Evidence, GateDecided
@@ -20,13 +19,14 @@ from events.pool import PoolDefined
 from events.registry import NEWEST
 from schemas.capacity import Capacity, Size
 from schemas.codes import Code, Outcome
-from schemas.contract import Contract, Person, fingerprint
+from schemas.contract.terms import Contract, Person
 from schemas.pool import Pool, Trigger
+from tests import papers
 from tests.simulation.clock import EPOCH, VirtualClock, VirtualLoop
 
 SHOP = publisher("acme", "shop")
 CONTRACT = Contract(
-    format=1,
+    format=2,
     id="acme-2026",
     version=1,
     org="acme",
@@ -79,14 +79,7 @@ class Desk:
         return self.server.put([Outgoing(event.subject, event.id, event.payload)], batch=False)
 
     def contract(self, contract: Contract = CONTRACT, *pools: Pool) -> None:
-        self.write(
-            ContractTookEffect(
-                org=contract.org,
-                contract=contract,
-                fingerprint=fingerprint(contract),
-                took_effect_at=self.clock.now(),
-            )
-        )
+        self.write(papers.took_effect(contract, self.clock.now()))
         for definition in pools or (pool(),):
             self.write(PoolDefined(org=definition.org, pool=definition.name, definition=definition))
 

@@ -10,8 +10,9 @@ from events.gate import MOST_BYTES, GateDecided, WakeOrdered
 from events.pool import PoolDefined
 from events.registry import UnknownEventError
 from events.vm import VmStopped, VmWakeFailed
-from schemas.contract import MOST_QUOTA, ContractError
-from schemas.contract import read as read_contract
+from schemas.contract.document import ContractError
+from schemas.contract.document import read as read_contract
+from schemas.contract.terms import MOST_QUOTA
 from schemas.pool import Pool, PoolError, Trigger
 from schemas.pool import read as read_pool
 from tests.given import ORG, SMALL, Past
@@ -116,7 +117,7 @@ def test_a_pool_file_with_an_endless_threshold_is_refused() -> None:
 
 def test_a_quota_that_readers_could_not_count_exactly_is_refused() -> None:
     contract = f"""
-format = 1
+format = 2
 id = "acme-1"
 version = 1
 org = "acme"
@@ -134,4 +135,4 @@ person = "owner"
 commitment = "{"0" * 64}"
 """
     with pytest.raises(ContractError, match=str(MOST_QUOTA + 1)):
-        read_contract(contract)
+        read_contract(contract.encode())

@@ -335,9 +335,8 @@ def test_a_round_stays_below_its_bytes_however_long_the_names(length: int) -> No
         past.scale(pool, add=64)
         past.stock(pool, 1000)
     rounds = []
-    while (decided := past.decide()) is not None:
-        past.happened(decided)
-        rounds.append(decided)
+    while (decision := past.decide()) is not None:
+        rounds.append(past.stored(decision))
     assert sum(len(decided.answers) for decided in rounds) == 10
     assert max(len(msgspec.json.encode(decided)) for decided in rounds) < MOST_BYTES
 

@@ -9,7 +9,7 @@ from events.envelope import Recorded
 from events.gate import Answer, Evidence
 from events.ids import derive
 from events.scale import Sample, ScaleRequested
-from schemas.contract import Person
+from schemas.contract.terms import Person
 from services.notifier.decide import Episode
 from services.notifier.digest import MOST_NAMED, Digest
 from services.notifier.port import Mail

@@ -7,7 +7,7 @@ import pytest
 
 from events.ids import derive
 from events.person import PersonErased, PersonEraseRequested
-from schemas.contract import Person
+from schemas.contract.terms import Person
 from services.notifier.port import Mail, RelayError
 from tests.rules.desk import CONTRACT, Desk, answer, play
 from tests.rules.notifier_relay import FINAL, TEMPORARY, Gate, People, Relay, accepted, failed, notifier

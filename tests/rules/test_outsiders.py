@@ -22,6 +22,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
         directory=str(tmp_path),
         bus_url="nats://127.0.0.1:1",
         keys=str(tmp_path / "keys"),
+        signing_keys=str(tmp_path / "signing"),
         contracts=str(tmp_path / "contracts"),
         pools=str(tmp_path / "pools"),
         templates=str(tmp_path / "templates"),

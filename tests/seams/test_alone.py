@@ -28,6 +28,7 @@ def house_at(here: Path, url: str) -> House:
         directory=str(here),
         bus_url=url,
         keys=str(here / "keys"),
+        signing_keys=str(here / "signing"),
         contracts=str(here / "contracts"),
         pools=str(here / "pools"),
         templates=str(here / "templates"),

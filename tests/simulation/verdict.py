@@ -11,6 +11,7 @@ from events.envelope import SUBJECTS, Recorded, address
 from events.gate import GateDecided
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased, PersonEraseRequested
+from events.pool import PoolDefined
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
@@ -20,7 +21,7 @@ from projections.usage.fold import Usage
 from schemas.intake import VERBS, Receipt
 from services.announcer.port import backend_name
 from services.gate.decide import decide
-from services.gate.state import Docket
+from services.gate.state import Docket, State
 from tests.simulation.load import WRONG
 from tests.simulation.mails import broken_mail, refusals
 from tests.simulation.world import World
@@ -195,7 +196,7 @@ def _folds(world: World) -> Iterator[str]:
 def _decisions(world: World) -> Iterator[str]:
     """Each decision follows the one before, and is made again from the ledger up to what it had folded."""
     for org in world.orgs:
-        usage, fleet, docket, seq = Usage(), Fleet(), Docket(), 0
+        state, seq = State(), 0
         last = 0
         for line in world.truth.lines:
             fact = line.fact
@@ -205,15 +206,18 @@ def _decisions(world: World) -> Iterator[str]:
                 yield f"Decision #{line.seq} about {org} follows #{fact.follows}, and the one before is #{last}."
                 return
             last = line.seq
-            if not fact.answers and not fact.orders:
-                continue
+            if isinstance(world.truth.lines[line.seq - 2].fact, PoolDefined):
+                continue  # what the gate found in its files, which are not in the ledger
             for past in world.truth.lines[seq : fact.state_seq]:
-                for fold in (usage, fleet, docket):
-                    fold.apply(past)
+                state.apply(past)
             seq = fact.state_seq
-            again = decide(org, docket, usage, fleet, now=fact.now, gate=fact.gate, state_seq=seq)
-            if again != fact:
+            again = decide(org, state, now=fact.now, gate=fact.gate, state_seq=seq)
+            if again is None or again.decided != fact:
                 yield f"Decision #{line.seq} is not what the rules say at #{seq}: {fact} is not {again}."
+                return
+            facts = [one.fact for one in world.truth.lines[line.seq - 1 - len(again.facts) : line.seq - 1]]
+            if facts != list(again.facts):
+                yield f"Decision #{line.seq} stands behind {facts}, and the rules say {again.facts}."
                 return
 
 

@@ -5,14 +5,15 @@ import datetime as dt
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from msgspec.structs import replace
-
 from events.bus import permissions
 from events.bus.ledger import Ledger
 from events.bus.permissions import Permit
-from events.envelope import Recorded
+from events.bus.port import Outgoing
+from events.envelope import Recorded, address
+from events.fact import Fact
+from events.ids import derive
+from events.registry import NEWEST
 from schemas.capacity import Capacity, Size
-from schemas.contract import Contract, Person
 from schemas.house import HostPlace
 from schemas.pool import Pool, Trigger
 from services.announcer.worker import Announcer
@@ -21,6 +22,7 @@ from services.notifier.worker import Notifier
 from services.prober.worker import Prober
 from services.signal.worker import Signal
 from services.waker.worker import Waker
+from tests import papers
 from tests.simulation.chance import Chance, Plan, Weather
 from tests.simulation.clock import EPOCH, VirtualClock, pause
 from tests.simulation.hypervisor import Host, Machine
@@ -30,6 +32,7 @@ from tests.simulation.programs import Grim, Life, Program
 from tests.simulation.truth import Truth
 from tests.simulation.wire import Connection, Trouble, WatchedServer
 
+DAY: Final = dt.timedelta(days=1)
 ORGS: Final = ("acme", "zeta")
 DIGEST_SECONDS: Final = 60
 """The period of an episode of refusals: a world's storms last through several."""
@@ -58,8 +61,8 @@ class World:
         self.server.stored = self.truth.append
         self.orgs = ORGS[: plan.orgs]
         self.pools = [self._pool(org, name, chance) for org in self.orgs for name in self._pool_names()]
-        self.contracts = [self._contract(org, chance) for org in self.orgs]
-        self.amended = [self._amend(contract, chance) for contract in self.contracts]
+        for org in self.orgs:
+            self._sign(org, chance)
         self.hosts = [self._host(number, chance) for number in range(1, plan.hosts + 1)]
         self.memory_mib = chance.rng.choice((3072, 8192, 65536))
         self.balancer = Balancer(plan, self.chance("balancer"))
@@ -106,30 +109,30 @@ class World:
             trigger=trigger,
         )
 
-    def _contract(self, org: str, chance: Chance) -> Contract:
-        # Some contracts run out while the world is at work.
-        ends = chance.rng.choice((86_400.0, 86_400.0, 86_400.0, self.plan.chaos_seconds / 2))
-        return Contract(
-            format=1,
-            id=f"{org}-2026",
-            version=1,
-            org=org,
-            quota=Capacity(vcpu=chance.rng.choice((4, 6, 9)), memory_mib=1 << 16),
+    def _sign(self, org: str, chance: Chance) -> None:
+        """The org's contract is in force; in some worlds an addendum has its day while the world is at work."""
+        middle = dt.timedelta(seconds=self.plan.chaos_seconds // 2)
+        ends = chance.rng.choice((DAY, DAY, DAY, middle))
+        quota = Capacity(vcpu=chance.rng.choice((4, 6, 9)), memory_mib=1 << 16)
+        contract = papers.terms(
+            org,
+            quota=quota,
             allowance_bp=chance.rng.choice((500, 1000, 2000)),
-            warm_reserve_bp=500,
-            price_eur_cents_month=0,
-            owner=Person(person=f"{org}-owner", commitment="0" * 64),
-            technical=(),
-            valid_from=EPOCH - dt.timedelta(days=1),
-            valid_until=EPOCH + dt.timedelta(seconds=ends),
+            valid_from=EPOCH - DAY,
+            valid_until=EPOCH + ends,
         )
-
-    def _amend(self, contract: Contract, chance: Chance) -> Contract:
-        """What the gates find in their files after half of the time; the old one in most worlds."""
         vcpu = chance.rng.choice((None, None, None, 2, 5, 12))
-        if vcpu is None:
-            return contract
-        return replace(contract, version=2, quota=Capacity(vcpu=vcpu, memory_mib=1 << 16))
+        changed = None
+        if vcpu is not None:
+            quota = Capacity(vcpu=vcpu, memory_mib=1 << 16)
+            changed = papers.addendum(contract, EPOCH + middle, quota=quota, valid_until=EPOCH + DAY)
+        for place, fact in enumerate(papers.past(contract, changed, EPOCH)):
+            self._write(fact, derive("past", org, place))
+
+    def _write(self, fact: Fact, name: str) -> None:
+        writer = NEWEST[type(fact)].writer
+        event = address(fact, writer=writer, id=name, time=EPOCH, cause=None, correlation=name)
+        self.server.put([Outgoing(event.subject, event.id, event.payload)], batch=False)
 
     def _host(self, number: int, chance: Chance) -> Host:
         name = f"h{number}"
@@ -189,9 +192,7 @@ class World:
         return Signal(ledger, bus, clock, life.reach(self.gauges)).work()
 
     def _gate(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
-        amended = self._loop.time() > self.plan.chaos_seconds / 2
-        contracts = self.amended if amended else self.contracts
-        return Gate(ledger, bus, clock, f"{life.program.name}-{life.number}").work(contracts, self.pools)
+        return Gate(ledger, bus, clock, f"{life.program.name}-{life.number}").work(self.pools)
 
     def _waker(
         self, host: Host, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock

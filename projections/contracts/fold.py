@@ -1,0 +1,92 @@
+"""Documents and keys, folded from the ledger: what a new document is judged by, and which one's day has come."""
+
+import datetime as dt
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from events.contract import ContractAccepted, ContractTookEffect, ContractVoided
+from events.envelope import Recorded
+from events.key import KeyRegistered, KeyRevoked
+from schemas.contract.acceptance import Accepted, Keys, Standing, void
+from schemas.contract.document import terms
+from schemas.names import PLATFORM
+
+
+@dataclass(slots=True)
+class _File:
+    """One org's documents in the order in which they build on each other: the one in force first, then those to come."""
+
+    in_force: Accepted | None = None
+    to_come: list[Accepted] = field(default_factory=list[Accepted])
+
+
+class Contracts:
+    """Every org's documents and keys; the provider's keys are those of the org `platform`."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, _File] = {}
+        self._keys: dict[str, Keys] = {}
+        self._coming: dict[str, None] = {}
+
+    def keys(self, org: str) -> Keys:
+        """The keys by which the org signs or signed."""
+        return self._keys.get(org, Keys())
+
+    def in_force(self, org: str) -> Accepted | None:
+        """The document that is the authority over the org's capacity, whether valid at this time or not."""
+        return self._files[org].in_force if org in self._files else None
+
+    def to_come(self, org: str) -> tuple[Accepted, ...]:
+        """Accepted addenda that have not taken effect, in order."""
+        return tuple(self._files[org].to_come) if org in self._files else ()
+
+    def standing(self, org: str) -> Standing:
+        """What a new document of the org is judged by."""
+        coming, present = self.to_come(org), self.in_force(org)
+        return Standing(org, self.keys(PLATFORM), self.keys(org), coming[-1] if coming else present)
+
+    def ripe(self, now: dt.datetime) -> Iterator[str]:
+        """Orgs with an addendum whose day has come, or that will never come because a key was revoked."""
+        return (org for org in self._coming if self.due(org, now) is not None or self.lost(org))
+
+    def due(self, org: str, now: dt.datetime) -> Accepted | None:
+        """The next addendum of the org, if its day has come."""
+        coming = self._files[org].to_come if org in self._files else []
+        return coming[0] if coming and coming[0].effective_at <= now else None
+
+    def lost(self, org: str) -> tuple[Accepted, ...]:
+        """Addenda to come that a revoked key signed, and those that build on them."""
+        coming, standing = self.to_come(org), self.standing(org)
+        first = next((place for place, one in enumerate(coming) if void(one.signed, standing)), len(coming))
+        return coming[first:]
+
+    def apply(self, recorded: Recorded) -> None:
+        """The contracts now include the event."""
+        match recorded.fact:
+            case KeyRegistered(org=org, public_key=key, former=former):
+                present = self.keys(org)
+                replaced = present.replaced | {former} if former is not None else present.replaced
+                self._keys[org] = replace(present, current=key, replaced=replaced)
+            case KeyRevoked(org=org, public_key=key):
+                present = self.keys(org)
+                current = None if present.current == key else present.current
+                self._keys[org] = replace(present, current=current, revoked=present.revoked | {key})
+            case ContractAccepted(org=org, document=document, fingerprint=name, effective_at=effective_at):
+                file = self._files.setdefault(org, _File())
+                file.to_come.append(Accepted(document, terms(document), name, effective_at))
+                self._coming[org] = None
+            case ContractTookEffect(org=org, document=document, fingerprint=name, took_effect_at=at):
+                file = self._files.setdefault(org, _File())
+                file.in_force = Accepted(document, terms(document), name, at)
+                self._drop(org, name)
+            case ContractVoided(org=org, fingerprint=name):
+                self._drop(org, name)
+            case _:
+                pass
+
+    def _drop(self, org: str, name: str) -> None:
+        """The document is not to come any more."""
+        file = self._files.setdefault(org, _File())
+        file.to_come = [one for one in file.to_come if one.fingerprint != name]
+        if not file.to_come:
+            self._coming.pop(org, None)

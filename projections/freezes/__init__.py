@@ -1,0 +1,1 @@
+"""Freezes: which pools stand still, until when, and who said so."""

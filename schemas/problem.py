@@ -1,0 +1,64 @@
+"""A refusal as HTTP says it: a problem document (RFC 9457), the same wherever it is given."""
+
+from typing import Annotated, Final
+
+import msgspec
+
+from schemas.capacity import BasisPoints
+from schemas.moment import Moment
+from schemas.names import Count, Id, Name, Text, Word
+from schemas.struct import Value
+
+CONTENT_TYPE: Final = "application/problem+json"
+TYPE: Final = "urn:virtscale:problem:{}"
+"""By code: `urn:virtscale:problem:CapExceeded`."""
+
+TOO_MANY: Final = 429
+CONFLICT: Final = 409
+NOT_FOUND: Final = 404
+
+STATUS: Final[dict[str, int]] = {
+    "PoolUnknown": NOT_FOUND,
+    "HostUnknown": NOT_FOUND,
+    "HostInUse": CONFLICT,
+    "ContractInForce": CONFLICT,
+    "AddendumOutdated": CONFLICT,
+}
+"""Where a refusal is not about too much of something; every other one is 429, as the platform promises."""
+
+
+class Line(Value, frozen=True):
+    """One dimension of the arithmetic: used + reserved + requested = projected, against a limit."""
+
+    dimension: Word
+    used: Count
+    reserved: Count
+    requested: Count
+    projected: Count
+    quota: Count | None
+    limit: Count
+
+
+class Problem(Value, frozen=True):
+    """A problem document: the five members of RFC 9457 and, as extensions, the numbers that decided.
+
+    `retry_after_seconds` is what a `Retry-After` header says, where time alone can change the answer.
+    """
+
+    type: Annotated[str, msgspec.Meta(max_length=200)]
+    title: Text
+    status: Annotated[int, msgspec.Meta(ge=400, le=599)]
+    detail: Text
+    instance: Annotated[str, msgspec.Meta(max_length=200)]
+    code: Word
+    request: Id
+    org: Name
+    pool: Name | None
+    asked: Count
+    granted: Count
+    contract: Name | None
+    contract_version: Count | None
+    allowance_bp: BasisPoints | None
+    lines: tuple[Line, ...]
+    decided_at: Moment
+    retry_after_seconds: Count | None

@@ -1,0 +1,77 @@
+"""Where VMs go: a pure rule over what hosts carry. An idle host draws least, so VMs gather and hosts empty.
+
+`fill` wakes and starts where most is awake already; `spread` where least is, so that one host's death takes as few as may be.
+Whoever leaves, leaves the host that is to be emptied: one that is cordoned, else the one with the fewest awake.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from schemas.pool import Placement
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What one host carries: VMs awake, and memory in MiB that it still lends; a paused guest holds its own."""
+
+    host: str
+    ready: bool
+    awake: int
+    free_mib: int
+
+
+def to_wake(policy: Placement, loads: Iterable[Load]) -> list[str]:
+    """Hosts whose sleepers may be woken, the best first."""
+    sign = -1 if policy == "fill" else 1
+    return [load.host for load in sorted(loads, key=lambda one: (sign * one.awake, one.host)) if load.ready]
+
+
+def to_empty(loads: Iterable[Load]) -> list[str]:
+    """Hosts in the order in which their VMs should leave."""
+    return [load.host for load in sorted(loads, key=lambda one: (one.ready, one.awake, one.host))]
+
+
+def alternate(lines: Sequence[Iterator[T]]) -> Iterator[T]:
+    """One from each line in turn, until all are at their end."""
+    waiting = list(lines)
+    while waiting:
+        left: list[Iterator[T]] = []
+        for line in waiting:
+            for one in line:
+                yield one
+                left.append(line)
+                break
+        waiting = left
+
+
+class Room:
+    """Hosts that still lend memory, while orders are planned; what is taken here counts for the next one."""
+
+    def __init__(self, loads: Iterable[Load]) -> None:
+        self._loads = {load.host: load for load in loads}
+
+    def take_on(self, host: str, memory_mib: int) -> bool:
+        """Whether this very host had room, which is then taken."""
+        load = self._loads.get(host)
+        if load is None or load.free_mib < memory_mib:
+            return False
+        self._loads[host] = replace(load, free_mib=load.free_mib - memory_mib, awake=load.awake + 1)
+        return True
+
+    def take(self, policy: Placement, memory_mib: int) -> str | None:
+        """The best host that had room, which is then taken; None when there is none.
+
+        To fill: one that is awake already, and of those the one with the least room left.
+        """
+        fitting = [load for load in self._loads.values() if load.free_mib >= memory_mib]
+        if not fitting:
+            return None
+        if policy == "fill":
+            best = min(fitting, key=lambda load: (load.awake == 0, load.free_mib, load.host))
+        else:
+            best = min(fitting, key=lambda load: (load.awake, -load.free_mib, load.host))
+        self.take_on(best.host, memory_mib)
+        return best.host

@@ -35,6 +35,7 @@ MAIL = Mail(
     "<r1@virtscale.acme>", "owner@acme.test", "Virtscale refused 500 VMs for acme/web", "Größe: 596 vCPU\n"
 )
 REQUEST = derive("request", 1)
+DIGEST_SECONDS = 2
 UNTRUSTED = Path(__file__).with_name("untrusted.pem")
 """A key and the certificate that it gave to itself, for nobody.test, until 2126."""
 
@@ -149,7 +150,10 @@ class Desk:
         self.server = MemoryServer(lambda: int(self.clock.now().timestamp() * 1e9))
         bus = MemoryBus(self.server, worker("notifier"))
         self.ledger = Ledger(bus)
-        self.notifier = Notifier(self.ledger, bus, self.clock, Smtp(LOOPBACK, sink.port), vault)
+        self.notifier = Notifier(
+            self.ledger, bus, self.clock, Smtp(LOOPBACK, sink.port), vault, digest_seconds=DIGEST_SECONDS
+        )
+        self.fence = 0
 
     def write(self, fact: Fact) -> None:
         event = address(
@@ -183,21 +187,29 @@ class Desk:
                 org="acme", contract=contract, fingerprint=fingerprint(contract), took_effect_at=now
             )
         )
+        self.decide(REQUEST)
+
+    def decide(self, *requests: str) -> None:
+        """The gate refused these requests."""
         evidence = (Evidence("vcpu", 90, 6, 500, 596, 100, 110),)
         self.write(
             GateDecided(
                 org="acme",
                 gate="g1",
                 through=1,
-                follows=0,
+                follows=self.fence,
                 state_seq=1,
-                now=now,
+                now=self.clock.now(),
                 contract=ContractRef("acme-2026", 1, 1000),
                 rules="test",
-                answers=(Answer(REQUEST, 1, "web", "refused", "CapExceeded", 500, 0, evidence, None),),
+                answers=tuple(
+                    Answer(request, 1, "web", "refused", "CapExceeded", 500, 0, evidence, None)
+                    for request in requests
+                ),
                 orders=(),
             )
         )
+        self.fence = self.server.ledger.last
 
     def facts(self) -> list[Fact]:
         return [read(one.seq, one.stored_ns, one.payload).fact for one in self.server.ledger.messages]
@@ -234,3 +246,34 @@ async def test_a_refusal_whose_mail_is_rejected_becomes_an_alarm_without_an_addr
     told = await eventually(lambda: [fact for fact in desk.facts() if isinstance(fact, MailFailed)])
     assert told[0].code == "relay-refused"
     assert all(b"owner@acme.test" not in one.payload for one in desk.server.ledger.messages)
+
+
+async def test_a_storm_arrives_as_one_mail_at_once_and_digests_that_name_every_request(
+    sink: MailSink, desk: Desk
+) -> None:
+    await sink.wait_for(1, deadline_seconds=2)
+    requests = [derive("storm", number) for number in range(1_200)]
+    for start in range(0, len(requests), 60):
+        desk.decide(*requests[start : start + 60])
+    sink.greylist(1)
+    first, *digests = await sink.wait_for(3, deadline_seconds=15)
+    assert first.message_id == f"<{REQUEST}@virtscale.acme>"
+    assert [mail.subject[-11:] for mail in sorted(digests, key=lambda mail: mail.subject)] == [
+        "part 1 of 2",
+        "part 2 of 2",
+    ]
+    told = await eventually(
+        lambda: (
+            mails
+            if len(mails := [fact for fact in desk.facts() if isinstance(fact, MailAccepted)]) == 3
+            else []
+        )
+    )
+    written = {mail.message_id.strip(): mail for mail in digests}  # a long header begins on a line of its own
+    for fact in told[1:]:
+        file = written[fact.message_id].file
+        body = message_from_bytes(file.read_bytes(), policy=policy.default).get_body()
+        assert body is not None
+        assert all(request in body.get_content() for request in fact.requests)
+        assert file.stat().st_size < 200_000
+    assert sorted(request for fact in told for request in fact.requests) == sorted([REQUEST, *requests])

@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from events.contract import ContractAccepted, ContractTookEffect, ContractVoided
 from events.envelope import Recorded
@@ -27,6 +28,9 @@ class Contracts:
         self._files: dict[str, _File] = {}
         self._keys: dict[str, Keys] = {}
         self._coming: dict[str, None] = {}
+        self._earliest: dt.datetime | None = None
+        self._doubtful: dict[str, None] = {}
+        """Orgs with an addendum to come and a key that was revoked since: to be looked at, whatever the time."""
 
     def keys(self, org: str) -> Keys:
         """The keys by which the org signs or signed."""
@@ -46,8 +50,14 @@ class Contracts:
         return Standing(org, self.keys(PLATFORM), self.keys(org), coming[-1] if coming else present)
 
     def ripe(self, now: dt.datetime) -> Iterator[str]:
-        """Orgs with an addendum whose day has come, or that will never come because a key was revoked."""
-        return (org for org in self._coming if self.due(org, now) is not None or self.lost(org))
+        """Orgs with an addendum whose day has come, or that will never come because a key was revoked.
+
+        Asked at each turn of the gate, so that it looks at all orgs only when there is something to find.
+        """
+        lost = (org for org in self._doubtful if self.lost(org))
+        if self._earliest is None or now < self._earliest:
+            return lost
+        return chain(lost, (org for org in self._coming if self.due(org, now) is not None))
 
     def due(self, org: str, now: dt.datetime) -> Accepted | None:
         """The next addendum of the org, if its day has come."""
@@ -71,10 +81,13 @@ class Contracts:
                 present = self.keys(org)
                 current = None if present.current == key else present.current
                 self._keys[org] = replace(present, current=current, revoked=present.revoked | {key})
+                touched = self._coming if org == PLATFORM else [org]
+                self._doubtful.update(dict.fromkeys(one for one in touched if one in self._coming))
             case ContractAccepted(org=org, document=document, fingerprint=name, effective_at=effective_at):
                 file = self._files.setdefault(org, _File())
                 file.to_come.append(Accepted(document, terms(document), name, effective_at))
                 self._coming[org] = None
+                self._earliest = min(self._earliest or effective_at, effective_at)
             case ContractTookEffect(org=org, document=document, fingerprint=name, took_effect_at=at):
                 file = self._files.setdefault(org, _File())
                 file.in_force = Accepted(document, terms(document), name, at)
@@ -87,6 +100,11 @@ class Contracts:
     def _drop(self, org: str, name: str) -> None:
         """The document is not to come any more."""
         file = self._files.setdefault(org, _File())
+        dropped = [one for one in file.to_come if one.fingerprint == name]
         file.to_come = [one for one in file.to_come if one.fingerprint != name]
         if not file.to_come:
             self._coming.pop(org, None)
+            self._doubtful.pop(org, None)
+        if any(one.effective_at == self._earliest for one in dropped):
+            instants = (self._files[one].to_come[0].effective_at for one in self._coming)
+            self._earliest = min(instants, default=None)

@@ -33,7 +33,8 @@ async def connect(
     """
     link = Link(url, name, seed, inbox, on_fault)
     await link.open(timeout_seconds)
-    return NatsBus(link, Reader(name, inbox, dialler(url, name, seed), timeout_seconds), timeout_seconds)
+    reader = Reader(name, inbox, dialler(url, name, seed), on_fault, timeout_seconds)
+    return NatsBus(link, reader, timeout_seconds)
 
 
 class NatsBus:

@@ -37,10 +37,13 @@ class Reader:
     connection, the next question begins behind the last message that was given.
     """
 
-    def __init__(self, name: str, inbox: str, dial_bus: Dial, timeout_seconds: float) -> None:
+    def __init__(
+        self, name: str, inbox: str, dial_bus: Dial, on_fault: Callable[[str], None], timeout_seconds: float
+    ) -> None:
         self._name = name
         self._inbox = inbox
         self._dial = dial_bus
+        self._on_fault = on_fault
         self._timeout_seconds = timeout_seconds
         self._alone = asyncio.Lock()
         self._closed = False
@@ -51,6 +54,7 @@ class Reader:
         self._under_way = False
         self._fault: BusError | None = None
         """What is wrong behind the messages that wait."""
+        self._said = ""
 
     async def read(self, first: int, last: int) -> list[Stored]:
         """The messages from `first` on, at least one, at most a group, none past `last`; see `Bus.read_ahead`."""
@@ -83,9 +87,12 @@ class Reader:
                 raise fault
             try:
                 await self._receive(last, deadline)
-            except UnansweredError:
+            except UnansweredError as error:
                 self._hang_up()
-                if self._closed or loop.time() + pause >= deadline:
+                if self._closed:
+                    raise
+                if loop.time() + pause >= deadline:
+                    self._tell(error)
                     raise
                 if not self._waiting:
                     await asyncio.sleep(pause)
@@ -93,6 +100,13 @@ class Reader:
             except BaseException:
                 self._hang_up()
                 raise
+
+    def _tell(self, error: BusError) -> None:
+        """Once for each thing that is wrong: the caller asks again, for ever perhaps, and says nothing."""
+        sentence = f"{self._name} cannot read the ledger from {self._next} on: {error}"
+        if sentence != self._said:
+            self._said = sentence
+            self._on_fault(sentence)
 
     async def _receive(self, last: int, deadline: float) -> None:
         """Something more has come: messages, an end, or an error."""

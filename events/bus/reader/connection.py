@@ -122,7 +122,8 @@ class Connection(asyncio.Protocol):
         except msgspec.DecodeError as error:
             raise FrameError(f"The bus greeted {self._name} with what is no greeting: {error}.") from error
         if info.tls_required:
-            raise FrameError(f"The bus wants TLS, which the fast reader of {self._name} does not speak.")
+            self._break(BusError(f"The bus wants TLS, which the reader of {self._name} does not speak."))
+            return
         options: dict[str, object] = {
             "verbose": False,
             "pedantic": False,

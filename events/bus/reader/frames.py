@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from events.bus.permissions import LEDGER
-from events.bus.port import BusError, Stored
+from events.bus.port import Stored, UnansweredError
 from events.bus.wire import MSG_ID
 
 MOST_FRAME_BYTES: Final = 1 << 20
@@ -45,8 +45,8 @@ _PENDING: Final = re.compile(rb"\r\nNats-Num-Pending: ([0-9]+)\r\n")
 _BEHIND: Final = re.compile(rb"\r\nNats-Last-Sequence: ([0-9]+)\r\n")
 
 
-class FrameError(BusError):
-    """The connection carries what no nats-server says; it must be given up."""
+class FrameError(UnansweredError):
+    """The connection carries what no nats-server says; it must be given up, and another may do better."""
 
     code = "BusGarbled"
 

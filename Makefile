@@ -31,6 +31,10 @@ test-long: bootstrap ## the tests that need more than a few minutes
 simulate: bootstrap ## run the simulation: SEEDS=100000 many seeds, or SEED=17 one
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS)) $(ARGS)
 
+.PHONY: model
+model: bootstrap ## walk through every interleaving of the small worlds (ARGS="--quick", ARGS="--only stock")
+	@$(BIN)/python -m tests.model $(ARGS)
+
 # bench-activation runs bench/activation.py, bench-cold-start runs bench/cold_start.py.
 bench-%: bootstrap ## run bench/NAME.py (make bench-activation)
 	@$(BIN)/python bench/$(subst -,_,$*).py $(ARGS)

@@ -1,0 +1,187 @@
+"""The small worlds: a past, three requests, and how much may go wrong. Each is explored to its end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from events.contract import ContractSubmitted
+from events.fact import Fact
+from events.freeze import FreezeRequested
+from events.gate import GateDecided
+from events.quiesce import QuiesceRequested
+from events.scale import ScaleRequested
+from events.stock import StockRequested
+from schemas.capacity import Size
+from schemas.contract.terms import fingerprint
+from services.gate.state import State
+from tests import papers
+from tests.given import NOW, ORG, Past
+from tests.model.tidings import Ending
+
+ONE = Size(name="one", vcpu=1, memory_mib=64)
+BIG = Size(name="big", vcpu=2, memory_mib=64)
+
+
+def _as_the_gate(decided: GateDecided) -> int | None:
+    return decided.follows
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """The parts that are tried: the project's own, or in a test one that is broken on purpose."""
+
+    state: Callable[[], State] = State
+    """The folds that a gate decides by."""
+    expects: Callable[[GateDecided], int | None] = _as_the_gate
+    """What a decision expects to be the last on its fence; None appends without a look."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """One configuration. `vcpu` is the envelope, reckoned by hand; memory is never what binds, but for hosts."""
+
+    name: str
+    past: Callable[[], Past]
+    requests: tuple[Fact, ...]
+    vcpu: int
+    memory_mib: int = 1 << 20
+    endings: tuple[Ending, ...] = ("up", "failed")
+    crashes: int = 1
+    unanswered: int = 0
+    """Appends whose sender is told that nobody knows, besides those of a gate that crashed."""
+    late: int = 1
+    """Outcomes that are told a second time, at any later moment."""
+    protocol: Protocol = field(default_factory=Protocol)
+
+
+def scale(
+    key: str, pool: str = "web", add: int | None = 1, *, want: int | None = None, up_to: bool = False
+) -> Fact:
+    """A program wants more VMs."""
+    return ScaleRequested(
+        org=ORG,
+        pool=pool,
+        publisher="shop",
+        key=key,
+        origin="program",
+        add=add if want is None else None,
+        want=want,
+        up_to=up_to,
+        received_at=NOW,
+        sample=None,
+    )
+
+
+def quiesce(key: str, pool: str = "web", count: int = 1) -> Fact:
+    """A program wants fewer."""
+    return QuiesceRequested(
+        org=ORG,
+        pool=pool,
+        publisher="shop",
+        key=key,
+        origin="program",
+        count=count,
+        received_at=NOW,
+        sample=None,
+    )
+
+
+def stock(key: str, pool: str = "web", vms: int = 1) -> Fact:
+    """A program wants VMs that sleep."""
+    return StockRequested(org=ORG, pool=pool, publisher="shop", key=key, vms=vms, received_at=NOW)
+
+
+def freeze(key: str) -> Fact:
+    """An operator wants all pools of the org to stand still."""
+    return FreezeRequested(
+        org=ORG,
+        pool=None,
+        publisher="operator",
+        key=key,
+        actor="ann",
+        reason="audit",
+        seconds=3600,
+        received_at=NOW,
+    )
+
+
+def submit(key: str, vcpu: int) -> Fact:
+    """An operator hands in a contract that both sides signed."""
+    document = papers.signed(papers.terms(ORG, vcpu))
+    return ContractSubmitted(
+        org=ORG,
+        publisher="operator",
+        key=key,
+        document=document,
+        fingerprint=fingerprint(document.text),
+        received_at=NOW,
+    )
+
+
+def two_fit() -> Past:
+    """One pool of one vCPU each, and an envelope of two."""
+    return Past().contract(vcpu=2).host().pool("web", ONE)
+
+
+def one_fits() -> Past:
+    """The same with an envelope of one."""
+    return Past().contract(vcpu=1).host().pool("web", ONE)
+
+
+def unsigned() -> Past:
+    """One pool and nobody's contract, but the keys to sign one."""
+    return Past().keys().host().pool("web", ONE)
+
+
+def sleepers() -> Past:
+    """An envelope of two, and three VMs that sleep."""
+    return two_fit().asleep("web", 3)
+
+
+def one_serves() -> Past:
+    """An envelope of two; one VM serves and one sleeps."""
+    return two_fit().asleep("web", 2).serving("web", 1)
+
+
+def two_pools() -> Past:
+    """An envelope of two for a pool of small VMs and one of VMs that take all of it."""
+    return Past().contract(vcpu=2).host().pool("web", ONE).pool("jobs", BIG)
+
+
+def two_hosts() -> Past:
+    """Two hosts with room for one VM each, and an envelope of two."""
+    return Past().contract(vcpu=2).host("h1", 100).host("h2", 100).pool("web", ONE)
+
+
+A, B, C = scale("a"), scale("b"), scale("c")
+EAGER = scale("eager", add=2, up_to=True)
+
+QUICK = (
+    World(
+        "two want one, one fits; starts may be mute", one_fits, (A, B), 1, endings=("up", "failed", "unready")
+    ),
+    World("three want one, two fit", two_fit, (A, B, C), 2),
+    World("two pools, the larger takes all", two_pools, (A, scale("j", "jobs")), 2),
+    World("one serves; one more, one fewer", one_serves, (A, quiesce("q")), 2, unanswered=1),
+    World("one more, and stock for one", one_fits, (A, stock("s")), 1, unanswered=1),
+    World("a contract comes while two want one", unsigned, (submit("doc", 1), A, B), 1, endings=("up",)),
+    World("a freeze comes while two want one", two_fit, (freeze("f"), A, B), 2, endings=("up",)),
+)
+"""Small enough for every run of the tests."""
+
+ALL = (
+    *(replace(world, unanswered=1) for world in QUICK),
+    World("three wake one, three sleep", sleepers, (A, B, C), 2, unanswered=1),
+    World("three want one on two hosts", two_hosts, (A, B, C), 2, unanswered=1),
+    World("two pools, three requests", two_pools, (A, B, scale("j", "jobs")), 2, unanswered=1),
+    World("one serves; two more, one fewer", one_serves, (A, B, quiesce("q")), 2),
+    World("two more, and stock for one", two_fit, (A, B, stock("s")), 2, endings=("up",)),
+    World("two want one, one wants what fits of two", two_fit, (A, B, EAGER), 2, endings=("failed",)),
+    World("the same, and no outcome is told again", two_fit, (A, B, EAGER), 2, late=0, unanswered=1),
+)
+"""The worlds of `make model`: 2 gates, up to 3 requests, a crash, an append that nobody answers, a late outcome."""
+
+LITERAL = (
+    World("two want one, one fits", one_fits, (A, B), 1),
+    World("the same, and an append is not answered", one_fits, (A, B), 1, unanswered=1, late=0),
+)
+"""The worlds whose steps are also taken one by one."""

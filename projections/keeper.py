@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,11 +12,13 @@ from prometheus_client import Gauge
 from events.bus.ledger import Ledger
 from events.envelope import Recorded
 from projections.activations.table import TABLES as ACTIVATIONS
+from projections.contracts.table import TABLES as CONTRACTS
 from projections.fleet.table import TABLES as FLEET
-from projections.table import Key, Table
+from projections.freezes.table import TABLES as FREEZES
+from projections.table import ALL, Cell, Key, Table
 from projections.usage.table import TABLES as USAGE
 
-TABLES: Final[tuple[Table[Any], ...]] = (*FLEET, *USAGE, *ACTIVATIONS)
+TABLES: Final[tuple[Table[Any], ...]] = (*FLEET, *USAGE, *ACTIVATIONS, *CONTRACTS, *FREEZES)
 """Every table of every view."""
 
 _GATHER_SECONDS: Final = 0.05  # events that come within this are one commit: dashboards look slower than that
@@ -77,17 +80,40 @@ class Keeper:
 
     async def _commit(self, base: aiosqlite.Connection) -> None:
         seq = self._ledger.seq
-        batches = [(table, self._rows(table)) for table in TABLES]
-        for table, rows in batches:
-            if rows:
-                await base.executemany(table.upsert, rows)
+        changes = [(table, self._change(table)) for table in TABLES]
+        for table, change in changes:
+            for columns, keys in change.gone.items():
+                await base.executemany(table.delete(columns), keys)
+            if change.rows:
+                await base.executemany(table.upsert, change.rows)
         await base.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (seq,))
         await base.commit()
         _seq.set(seq)
         _lag.set(self._ledger.seq - seq)
 
-    def _rows(self, table: Table[Any]) -> list[tuple[object, ...]]:
-        keys, self._touched.keys[table.name] = self._touched.keys[table.name], {}
-        fold = self._folds[table.name]
-        rows = (table.row(fold, key) for key in keys)
-        return [row for row in rows if row is not None]
+    def _change(self, table: Table[Any]) -> "_Change":
+        touched, self._touched.keys[table.name] = self._touched.keys[table.name], {}
+        fold, change = self._folds[table.name], _Change()
+        if ALL in touched:
+            touched = {ALL: None}
+        for key in touched:
+            if len(key) < table.key_columns:
+                change.gone.setdefault(len(key), []).append(key)
+            for whole in table.listed(fold, key):
+                row = table.row(fold, whole)
+                if row is not None:
+                    change.rows.append(row)
+                elif whole == key:
+                    change.gone.setdefault(len(key), []).append(key)
+        return change
+
+
+@dataclass(slots=True)
+class _Change:
+    """What one commit does to a table: rows that go, by how many of the key's columns name them, then rows that come.
+
+    A row that goes and comes is written anew; a key that is touched alone and under a shorter one comes twice, the same.
+    """
+
+    gone: dict[int, list[Key]] = field(default_factory=dict[int, list[Key]])
+    rows: list[tuple[Cell, ...]] = field(default_factory=list[tuple[Cell, ...]])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from events.bus.ledger import Fold
 from events.envelope import Recorded
@@ -12,13 +12,19 @@ F = TypeVar("F", bound=Fold)
 Key = tuple[str, ...]
 Cell = str | int | float | None
 
+ALL: Final[Key] = ()
+"""Every row of a table."""
+
 
 @dataclass(frozen=True, slots=True)
 class Table(Generic[F]):
     """One table of one view. `columns` begin with the key's; times are ISO 8601 in UTC.
 
     `touched` names the rows that an event may have changed, from the event alone, so that the fold needs no
-    memory of what is written; `row` gives the row as the fold has it now, or None when there is none.
+    memory of what is written; `row` gives the row as the fold has it now, or None when there is none any more.
+
+    A key that is shorter than the key's columns names all rows that begin with it, and `ALL` every row: for the few
+    events that change rows they do not name. Such rows are written anew from `keys`, which lists those there are.
     """
 
     name: str
@@ -27,6 +33,7 @@ class Table(Generic[F]):
     key_columns: int
     touched: Callable[[Recorded], Iterable[Key]]
     row: Callable[[F, Key], tuple[Cell, ...] | None]
+    keys: Callable[[F, Key], Iterable[Key]] | None = None
 
     @property
     def create(self) -> str:
@@ -39,6 +46,18 @@ class Table(Generic[F]):
         """The statement that writes a row over its former self."""
         marks = ", ".join("?" * len(self.columns))
         return f'INSERT OR REPLACE INTO "{self.name}" ({self._names}) VALUES ({marks})'  # noqa: S608 - our own names
+
+    def delete(self, columns: int) -> str:
+        """The statement that removes the rows whose first key columns, so many of them, have given values."""
+        where = " AND ".join(f'"{name}" = ?' for name in self.columns[:columns])
+        return f'DELETE FROM "{self.name}"' + (f" WHERE {where}" if where else "")  # noqa: S608 - our own names
+
+    def listed(self, fold: F, key: Key) -> Iterable[Key]:
+        """The whole keys that a touched one stands for."""
+        if len(key) == self.key_columns:
+            return (key,)
+        assert self.keys is not None, f"{self.name} is touched by {key}, and cannot list its rows"
+        return self.keys(fold, key)
 
     @property
     def _names(self) -> str:

@@ -103,6 +103,7 @@ class Fleet:
         self._highest: dict[tuple[str, str], int] = {}
         self._on_host: dict[tuple[str, str, State], dict[str, dict[str, None]]] = {}
         self._awake: dict[str, int] = {}
+        self._paused: dict[str, int] = {}
         self._lent_mib: dict[str, int] = {}
         self._fences = Fences()
         self._dead = DeadHosts()
@@ -126,6 +127,10 @@ class Fleet:
     def awake(self, host: str) -> int:
         """VMs that are awake on the host, or about to be; a host without any may idle."""
         return self._awake.get(host, 0)
+
+    def paused(self, host: str) -> int:
+        """VMs that are asleep in the host's memory, and can be woken there and nowhere else."""
+        return self._paused.get(host, 0)
 
     def count(self, org: str, pool: str, states: frozenset[State]) -> int:
         """How many VMs of the pool are in one of the states."""
@@ -373,8 +378,8 @@ class Fleet:
     def _charge(self, vm: Vm | None, sign: int) -> None:
         if vm is None or vm.state in _HOLDS_NO_MEMORY:
             return
-        if vm.state not in ASLEEP:
-            self._awake[vm.host] = self._awake.get(vm.host, 0) + sign
+        counts = self._paused if vm.state in ASLEEP else self._awake
+        counts[vm.host] = counts.get(vm.host, 0) + sign
         self._lent_mib[vm.host] = self._lent_mib.get(vm.host, 0) + sign * vm.size.memory_mib
 
 

@@ -4,20 +4,47 @@ from collections.abc import Iterable
 
 from events.envelope import Recorded
 from events.gate import GateDecided
-from events.host import HostRegistered
+from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
 from events.pool import PoolDefined
+from events.vm import VmFoundAwake, VmQuiesced, VmStopped, VmWakeFailed
 from projections.fleet.fold import Fleet
-from projections.table import Cell, Key, Table
+from projections.table import ALL, Cell, Key, Table
+
+_HOST_CHANGES = (HostRegistered, HostCordoned, HostAdmitted, HostFenced, HostRemoved)
+_BURIALS = (HostFenced, HostRemoved)
+"""What changes VMs that the event does not name."""
 
 
 def _hosts_touched(recorded: Recorded) -> Iterable[Key]:
-    if isinstance(recorded.fact, HostRegistered):
-        yield (recorded.fact.host,)
+    """There are few hosts, so that all are written again wherever what they lend may have changed."""
+    fact = recorded.fact
+    if isinstance(fact, GateDecided):
+        return (ALL,) if fact.orders else ()
+    return (
+        (ALL,)
+        if isinstance(fact, (*_HOST_CHANGES, VmFoundAwake, VmQuiesced, VmStopped, VmWakeFailed))
+        else ()
+    )
+
+
+def _hosts(fleet: Fleet, _: Key) -> Iterable[Key]:
+    return [(host,) for host in fleet.hosts]
 
 
 def _host(fleet: Fleet, key: Key) -> tuple[Cell, ...] | None:
     host = fleet.hosts.get(key[0])
-    return (host.name, host.uri, host.substrate, host.memory_mib) if host else None
+    if host is None or host.state == "removed":
+        return None
+    return (
+        host.name,
+        host.uri,
+        host.substrate,
+        host.memory_mib,
+        host.state,
+        fleet.awake(host.name),
+        fleet.paused(host.name),
+        fleet.free_mib(host.name),
+    )
 
 
 def _pools_touched(recorded: Recorded) -> Iterable[Key]:
@@ -48,8 +75,14 @@ def _vms_touched(recorded: Recorded) -> Iterable[Key]:
     fact = recorded.fact
     if isinstance(fact, GateDecided):
         return ((fact.org, order.vm) for order in fact.orders)
+    if isinstance(fact, _BURIALS):
+        return (ALL,)
     vm = getattr(fact, "vm", None)
     return ((fact.org, vm),) if isinstance(vm, str) else ()
+
+
+def _vms(fleet: Fleet, prefix: Key) -> Iterable[Key]:
+    return [key for key in fleet.vms if key[: len(prefix)] == prefix]
 
 
 def _vm(fleet: Fleet, key: Key) -> tuple[Cell, ...] | None:
@@ -76,7 +109,15 @@ def _vm(fleet: Fleet, key: Key) -> tuple[Cell, ...] | None:
 
 
 TABLES = (
-    Table("hosts", Fleet, ("host", "uri", "substrate", "memory_mib"), 1, _hosts_touched, _host),
+    Table(
+        "hosts",
+        Fleet,
+        ("host", "uri", "substrate", "memory_mib", "state", "awake", "asleep", "free_mib"),
+        1,
+        _hosts_touched,
+        _host,
+        _hosts,
+    ),
     Table(
         "pools",
         Fleet,
@@ -118,6 +159,7 @@ TABLES = (
         2,
         _vms_touched,
         _vm,
+        _vms,
     ),
 )
 """Hosts, pools and VMs; a pool's counts are a query over its VMs."""

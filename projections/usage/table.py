@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from events.contract import ContractTookEffect
 from events.envelope import Recorded
 from events.gate import GateDecided
+from events.host import HostFenced
 from events.vm import VmBooted, VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
-from projections.table import Cell, Key, Table
+from projections.table import ALL, Cell, Key, Table
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, Dimension
 
@@ -23,8 +24,15 @@ _CHANGES = (
 
 
 def _touched(recorded: Recorded) -> Iterable[Key]:
+    if isinstance(recorded.fact, HostFenced):
+        yield ALL  # what its VMs counted is released, in orgs that the event does not name
     if isinstance(recorded.fact, _CHANGES):
         yield from ((recorded.fact.org, dimension) for dimension in ENFORCED)
+
+
+def _rows(usage: Usage, prefix: Key) -> Iterable[Key]:
+    keys = ((org, dimension) for org in usage.contracts for dimension in ENFORCED)
+    return [key for key in keys if key[: len(prefix)] == prefix]
 
 
 def _row(usage: Usage, key: Key) -> tuple[Cell, ...] | None:
@@ -69,6 +77,7 @@ TABLES = (
         2,
         _touched,
         _row,
+        _rows,
     ),
 )
 """One row per org and enforced dimension."""

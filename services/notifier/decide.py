@@ -33,7 +33,7 @@ SETTLE_SECONDS: Final = 2.0
 stored, and what was stored just before the mark is on its way. What comes later still has a digest of its own."""
 
 _NS: Final = 1_000_000_000
-_DIGEST: Final = re.compile(r"\.(\d{1,16})\.digest@")
+_DIGEST: Final = re.compile(r"\.(\d{1,13})\.digest@")
 
 
 def is_refusal(answer: Answer) -> bool:

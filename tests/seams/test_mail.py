@@ -14,7 +14,6 @@ from events.bus.memory import MemoryBus, MemoryServer
 from events.bus.permissions import worker
 from events.bus.port import Outgoing
 from events.clock import SystemClock
-from events.contract import ContractTookEffect
 from events.envelope import address, read
 from events.fact import Fact
 from events.gate import Answer, ContractRef, Evidence, GateDecided
@@ -24,11 +23,11 @@ from events.registry import NEWEST
 from events.vault import Vault
 from lab.mail import MailSink
 from lab.ports import LOOPBACK
-from schemas.capacity import Capacity
-from schemas.contract import Contract, Person, fingerprint
+from schemas.contract.terms import Person
 from services.notifier.port import Mail, RelayError
 from services.notifier.smtp import Smtp
 from services.notifier.worker import Notifier
+from tests import papers
 from tests.support import eventually, free_port
 
 MAIL = Mail(
@@ -168,25 +167,10 @@ class Desk:
 
     def refuse(self, commitment: str) -> None:
         now = self.clock.now()
-        contract = Contract(
-            format=1,
-            id="acme-2026",
-            version=1,
-            org="acme",
-            quota=Capacity(vcpu=100, memory_mib=100_000),
-            allowance_bp=1000,
-            warm_reserve_bp=1000,
-            price_eur_cents_month=100_000,
-            owner=Person("acme-owner", commitment),
-            technical=(),
-            valid_from=now - dt.timedelta(days=1),
-            valid_until=now + dt.timedelta(days=1),
+        contract = papers.terms(
+            "acme", 100, owner=Person("acme-owner", commitment), valid_until=now + dt.timedelta(days=1)
         )
-        self.write(
-            ContractTookEffect(
-                org="acme", contract=contract, fingerprint=fingerprint(contract), took_effect_at=now
-            )
-        )
+        self.write(papers.took_effect(contract, now))
         self.decide(REQUEST)
 
     def decide(self, *requests: str) -> None:

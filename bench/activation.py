@@ -31,6 +31,7 @@ from events.scale import ScaleRequested
 from events.vm import VmAnnounced, VmReady, VmResumed
 from lab.balancer import ask as tell_balancer
 from projections.activations.fold import Activation, Activations
+from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
 from schemas.intake import Quiesce, Receipt, Request, Scale, Stock
 from services.announcer.port import backend_name
@@ -267,6 +268,7 @@ async def working(world: World):  # noqa: ANN201 - an async context manager of a
     await asyncio.wait({team, live}, return_when=asyncio.FIRST_COMPLETED)
     if team.done():
         await team
+    await world.enact(live.result().fold(Contracts))
     bus = await world.connect("operator")
     try:
         yield Client(bus, live.result())

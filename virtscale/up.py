@@ -17,7 +17,7 @@ from projections.fleet.fold import Fleet
 from projections.fleet.life import STAYING, State
 from projections.usage.fold import Usage
 from schemas.intake import Stock
-from virtscale import crew, founding
+from virtscale import crew
 from virtscale.ask import publish
 from virtscale.world import Ports, Substrate, World
 
@@ -117,7 +117,7 @@ async def _live(directory: Path, ports: Ports, substrate: Substrate, stock: int,
                 parts.create_task(crew.run(world.house, ledgers.set_result), name="crew")
                 parts.create_task(world.watch_publishers(), name="publishers")
                 ledger = await ledgers
-                await _enact(world, ledger, screen)
+                await world.enact(ledger.fold(Contracts))
                 screen.say(f"{len(crew.WORKERS)} workers at work, ledger read to sequence {ledger.seq}")
                 if substrate == "test":
                     screen.say(
@@ -129,14 +129,6 @@ async def _live(directory: Path, ports: Ports, substrate: Substrate, stock: int,
                 await _show_status(ledger, screen)
         finally:
             exporter.shutdown()
-
-
-async def _enact(world: World, ledger: Ledger, screen: Screen) -> None:
-    bus = await world.connect("operator")
-    try:
-        await founding.enact(world.house, bus, ledger.fold(Contracts), screen.say)
-    finally:
-        await bus.close()
 
 
 async def _stock(world: World, ledger: Ledger, vms: int, screen: Screen) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from events import keys
 from events.bus.entrance import connect_as
 from events.bus.permissions import Permit, admin, operator, reader, workers
-from events.bus.port import Bus
+from events.bus.port import Bus, UnansweredError
 from events.bus.streams import establish
 from events.lock import hold
 from lab import accelerator, doctor, guest, template
@@ -27,6 +27,7 @@ from lab.hypervisor import Hypervisor, own, short_directory
 from lab.mail import Mail, MailSink
 from lab.metrics import Metrics, Target
 from lab.ports import LOOPBACK, free_ports, require_free
+from projections.contracts.fold import Contracts
 from schemas.house import FILE, HostPlace, House
 from schemas.pool import read as read_pool
 from virtscale import founding, publishers
@@ -41,6 +42,8 @@ MOST_SHIFT: Final = 40_000
 """The highest of the usual ports stays a port, with room for the guests above it."""
 
 _AGAIN_SECONDS: Final = 5.0
+_OPEN_SECONDS: Final = 30.0  # how long the intake may take to open
+_OPEN_PAUSE_SECONDS: Final = 0.1
 _PUBLISHERS_SECONDS: Final = 0.25  # how often new publishers are looked for
 
 log = logging.getLogger("virtscale.world")
@@ -117,6 +120,20 @@ class World:
     async def connect(self, name: str) -> Bus:
         """A connection to the bus as one of its users."""
         return await connect_as(self.house, name, log.warning)
+
+    async def enact(self, contracts: Contracts) -> None:
+        """What the house was founded with is in force, once the intake is open and a gate answers. Safe to repeat."""
+        bus = await self.connect("operator")
+        try:
+            async with asyncio.timeout(_OPEN_SECONDS):
+                while True:
+                    try:
+                        await founding.enact(self.house, bus, contracts, self._say)
+                        return
+                    except UnansweredError:
+                        await asyncio.sleep(_OPEN_PAUSE_SECONDS)
+        finally:
+            await bus.close()
 
     async def watch_publishers(self) -> None:
         """Publishers that are added while we run may publish a moment later."""

@@ -11,6 +11,7 @@ from events.bus.port import Bus, UnansweredError
 from events.envelope import Recorded
 from events.fact import Fact
 from projections.activations.fold import Activation, Activations
+from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
 from schemas.intake import Receipt, Rejection, Request, Scale, Stock
@@ -55,6 +56,7 @@ class Client:
         self.fleet = ledger.fold(Fleet)
         self.usage = ledger.fold(Usage)
         self.trips = ledger.fold(Activations)
+        self.contracts = ledger.fold(Contracts)
         self.history = ledger.fold(History)
         self._bell = ledger.bell()
         self._following = asyncio.create_task(ledger.follow(), name="client")

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import datetime as dt
 import os
 import re
 import shutil
@@ -24,10 +25,16 @@ from events.vault import Vault
 from lab.hypervisor import short_directory
 from lab.ports import LOOPBACK
 from projections.keeper import Keeper
-from schemas.intake import DeadLetter, Quiesce
+from schemas.contract.document import Signed
+from schemas.contract.signing import sign
+from schemas.contract.terms import Person, canonical
+from schemas.intake import DeadLetter, Quiesce, RegisterKey, Submit
+from schemas.names import PLATFORM
+from tests.papers import terms
 from tests.seams.client import ORG, POOL, Client
 from tests.seams.crew import ROOT, Crew
 from tests.support import eventually, free_port
+from virtscale import signers
 from virtscale.ask import new_key
 from virtscale.crew import VIEWS, WORKERS
 from virtscale.views import Views
@@ -40,27 +47,6 @@ COMMAND_SECONDS: Final = 45.0
 TENANT: Final = "globex"
 """A second org, with a contract and a pool of its own and no VM: for what cannot be undone."""
 TENANT_OWNER: Final = "globex-owner"
-
-_CONTRACT: Final = """\
-format = 1
-id = "globex-2025"
-version = 1
-org = "globex"
-allowance_bp = 500
-warm_reserve_bp = 500
-price_eur_cents_month = 0
-valid_from = 2025-11-02T00:00:00Z
-valid_until = 2099-01-01T00:00:00Z
-technical = []
-
-[quota]
-vcpu = 2
-memory_mib = 4096
-
-[owner]
-person = "globex-owner"
-commitment = "{commitment}"
-"""
 
 _POOL: Final = """\
 org = "globex"
@@ -246,6 +232,8 @@ async def a_house() -> AsyncGenerator[House]:
                 20.0,
                 "nobody founds the house",
             )
+            await world.enact(client.contracts)
+            await _second_contract(world, client)
             await client.stock(VMS)
             await client.until(house.asleep, BOOT_SECONDS, "the pool is not stocked")
         except BaseException as error:
@@ -289,9 +277,36 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 def _second_org(world: World) -> None:
     """After the world's start, so that no port is taken for a pool that never serves."""
-    commitment = Vault(Path(world.house.vault)).put(TENANT_OWNER, {"mail": "owner@globex.example"})
-    Path(world.house.contracts, f"{TENANT}.toml").write_text(_CONTRACT.format(commitment=commitment))
     Path(world.house.pools, f"{TENANT}.api.toml").write_text(_POOL)
+
+
+async def _second_contract(world: World, client: Client) -> None:
+    """The second org signed a contract for two vCPU, and it is in force."""
+    signing, now = Path(world.house.signing_keys), dt.datetime.now(dt.UTC).replace(microsecond=0)
+    mine = signers.create(signers.path_of(signing, TENANT))
+    commitment = Vault(Path(world.house.vault)).put(TENANT_OWNER, {"mail": "owner@globex.example"})
+    contract = terms(
+        TENANT,
+        vcpu=2,
+        memory_mib=4096,
+        allowance_bp=500,
+        owner=Person(person=TENANT_OWNER, commitment=commitment),
+        valid_from=now - dt.timedelta(days=1),
+        valid_until=now + dt.timedelta(days=365),
+    )
+    document = sign(
+        Signed(canonical(contract), ()),
+        "provider",
+        signers.read(signers.path_of(signing, PLATFORM)),
+        now,
+    )
+    document = sign(document, "org", mine, now)
+    key = RegisterKey(key="globex-key", public_key=signers.public(mine), wait=True)
+    await client.ask("register-key", key, org=TENANT)
+    receipt = await client.ask(
+        "contract", Submit(key="globex-contract", document=document, wait=True), org=TENANT
+    )
+    assert receipt.outcome == "admitted", receipt
 
 
 def _running(uri: str) -> set[str]:

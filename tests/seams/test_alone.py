@@ -13,6 +13,7 @@ import pytest
 from events import keys
 from events.bus import nats, permissions, streams
 from events.bus.permissions import Permit
+from events.bus.port import BusError
 from lab.bus import BusServer, BusUser
 from lab.ports import LOOPBACK
 from schemas.house import FILE, House
@@ -106,7 +107,7 @@ async def test_a_worker_alone_serves_until_it_is_told_to_end(site: Site) -> None
     async def answered() -> bytes | None:
         try:
             return await shop.ask("in.acme.shop.scale", b'{"pool":"web","key":"k","add":1}', 2.0)
-        except nats.BusError:
+        except BusError:
             return None
 
     reply = await eventually(answered, 20, why="the intake answers")

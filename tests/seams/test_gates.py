@@ -49,6 +49,7 @@ async def at_work(stack: AsyncExitStack, world: World, *names: str, keep: bool =
     client = await stack.enter_async_context(a_client(world))
     try:
         await client.until(lambda: (ORG, "web") in client.fleet.pools, 10.0, "no gate works")
+        await world.enact(client.contracts)
     except AssertionError as error:
         error.add_note(crew.last_words())
         raise
@@ -78,16 +79,17 @@ async def test_two_gates_answer_every_request_once_and_keep_the_cap(
     crew, client = await at_work(stack, bare, "signal", "gate", "gate-2")
     await a_roomy_host(stack, bare)
     await client.until(lambda: bool(client.fleet.hosts), 5.0, "no host")
+    began = client.ledger.seq
 
     wishes = [Scale(pool="web", key=f"wish-{number}", add=EACH) for number in range(REQUESTS)]
     asked = [asyncio.create_task(client.ask("scale", wish)) for wish in wishes]
-    await client.until(lambda: bool(client.history.facts(0, GateDecided)), 10.0, "nothing is decided")
+    await client.until(lambda: bool(client.history.facts(began, GateDecided)), 10.0, "nothing is decided")
     await crew.kill("gate")
     receipts = {receipt.id for receipt in await asyncio.gather(*asked)}
     assert len(receipts) == REQUESTS
 
     def answers() -> Counter[str]:
-        rounds = client.history.facts(0, GateDecided)
+        rounds = client.history.facts(began, GateDecided)
         return Counter(answer.request for one in rounds for answer in one.answers)
 
     await client.until(lambda: set(answers()) == receipts, 10.0, "not every request is answered")
@@ -97,7 +99,7 @@ async def test_two_gates_answer_every_request_once_and_keep_the_cap(
     outcomes = Counter(request.answer.outcome for request in known if request.answer)
     assert outcomes == {"admitted": CAP // EACH, "refused": REQUESTS - CAP // EACH}
     assert (client.usage.used(ORG) + client.usage.reserved(ORG)).vcpu == CAP
-    through = [one.through for one in client.history.facts(0, GateDecided)]
+    through = [one.through for one in client.history.facts(began, GateDecided)]
     assert through == sorted(through)
 
 

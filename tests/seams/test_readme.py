@@ -16,6 +16,8 @@ MASKS = (
     (r"\b[0-9a-f]{32}\b", "ID"),
     (r"^ +\d+  [\d:.]+  (\S+) +(\S+) .*", r"event \1 \2"),  # of the ledger's lines: who, and what
     (r"\S*keys/", "KEYS/"),
+    # The first refusal of an episode is mailed at once, one that follows it in a digest.
+    (r"^(mail to \S+ accepted|the org's owner was mailed about an earlier refusal).*", "the owner is told"),
     (r"\d+(\.\d+)?", "N"),
     (r" +", " "),
 )

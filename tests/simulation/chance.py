@@ -19,7 +19,10 @@ class Chance:
 
     def strikes(self, rate: float) -> bool:
         """Whether a fault of this rate strikes now; never in a calm world."""
-        return self._draw() < rate and not self._weather.calm
+        if self._draw() >= rate or self._weather.calm:
+            return False
+        self._weather.strikes += 1
+        return True
 
     def seconds(self, least: float, most: float) -> float:
         """A duration; short ones are likelier than long ones."""
@@ -31,9 +34,10 @@ Length = Literal["short", "long"]
 
 @dataclass(slots=True)
 class Weather:
-    """Shared by all parts: whether faults strike at all."""
+    """Shared by all parts: whether faults strike at all, and how many have."""
 
     calm: bool = False
+    strikes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +45,24 @@ class Plan:
     """What one world is like. Rates are probabilities per opportunity, `_seconds` mean times between strikes."""
 
     seed: int
-    length: Length
     dedup: bool
     hosts: int
     orgs: int
+    pools: tuple[str, ...]
+    """Of each org."""
+    crews: int
+    """Programs over which the workers are spread at most; 0 when each worker has one of its own."""
     chaos_seconds: float
-    ask_seconds: tuple[float, ...]
-    """Mean times between two questions of a client; each client has one of them."""
     quiet_seconds: float
-    """Nothing new and nothing on its way for so long is rest."""
+    """Nothing new and nothing on its way for so long is rest; the waker compares everything each 60 s."""
+    # what is drawn from, once for each client or pool
+    ask_seconds: tuple[float, ...]
+    """Mean times between two questions of a client."""
+    stock_vms: tuple[int, ...]
+    drain_seconds: tuple[int, ...]
+    readiness_seconds: tuple[int, ...]
+    order_seconds: tuple[int, ...]
+    boot_seconds: tuple[int, ...]
     # the bus
     request_lost: float
     ack_lost: float
@@ -134,20 +147,24 @@ _USUAL = {
 """Each fault's usual rate; a world that knows it has it between a quarter and twice as often."""
 
 
+LONG_EVERY: Final = 16
+"""Of so many pairs of seeds one is a long world."""
+
 SHORTER: Final = 5.0
-"""In a short world what strikes out of the blue strikes so many times as often, and clients ask as often."""
+"""In a short world what strikes out of the blue strikes so many times as often."""
 
 
 def length_of(seed: int) -> Length:
-    """Whether the world with this seed is a short one."""
+    """How long the world with this seed is, unless somebody wants it otherwise.
+
+    Many short worlds find more in the same time than few long ones; what needs minutes to go wrong needs those.
+    """
     return "long" if seed // 2 % LONG_EVERY == 0 else "short"
 
 
 def plan_of(seed: int, length: Length | None = None) -> Plan:
     """The plan of the world with this seed: even seeds have deduplication, odd ones do without."""
-    if length is None:
-        length = length_of(seed)
-    short = length == "short"
+    short = (length or length_of(seed)) == "short"
     rng = random.Random(f"{seed}/plan")
     share = rng.choice((0.0, 0.3, 0.5, 0.5, 0.7, 1.0))
     faults: dict[str, Any] = {}
@@ -156,23 +173,45 @@ def plan_of(seed: int, length: Length | None = None) -> Plan:
         if usual is None:
             continue
         known, times = rng.random() < share, rng.choice((0.25, 0.5, 1.0, 1.0, 2.0))
-        if field.name.endswith("_seconds"):
-            faults[field.name] = usual / times / (SHORTER if short else 1.0) if known else 0.0
+        if not known:
+            faults[field.name] = 0.0
+        elif field.name.endswith("_seconds"):
+            faults[field.name] = usual / times / (SHORTER if short else 1.0)
         else:
-            faults[field.name] = min(0.9, usual * times) if known else 0.0
+            faults[field.name] = min(0.9, usual * times)
+    hosts, orgs = rng.choice((1, 2)), rng.choice((1, 1, 2))
+    if short:
+        return Plan(
+            seed=seed,
+            dedup=seed % 2 == 0,
+            hosts=hosts,
+            orgs=orgs,
+            pools=("web",),
+            crews=rng.choice((0, 2, 2, 3, 4)),
+            chaos_seconds=rng.choice((12.0, 18.0, 25.0)),
+            quiet_seconds=10.0,
+            ask_seconds=(2.0, 4.0, 8.0),
+            stock_vms=(1, 2, 3),
+            drain_seconds=(1, 2, 6),
+            readiness_seconds=(4, 12),
+            order_seconds=(2, 5, 15),
+            boot_seconds=(8, 20),
+            **faults,
+        )
     return Plan(
         seed=seed,
-        length=length,
         dedup=seed % 2 == 0,
-        hosts=rng.choice((1, 2)),
-        orgs=rng.choice((1, 1, 2)),
-        chaos_seconds=rng.choice(SHORT_CHAOS if short else (90.0, 150.0, 240.0)),
-        ask_seconds=SHORT_ASK if short else (6.0, 12.0, 30.0),
-        quiet_seconds=10.0 if short else 70.0,
+        hosts=hosts,
+        orgs=orgs,
+        pools=("web", "jobs") if orgs == 1 else ("web",),
+        crews=0,
+        chaos_seconds=rng.choice((90.0, 150.0, 240.0)),
+        quiet_seconds=70.0,
+        ask_seconds=(6.0, 12.0, 30.0),
+        stock_vms=(2, 3, 4),
+        drain_seconds=(1, 5, 20),
+        readiness_seconds=(5, 20),
+        order_seconds=(5, 20, 60),
+        boot_seconds=(20, 60),
         **faults,
     )
-
-
-SHORT_CHAOS = (20.0, 30.0, 40.0)
-SHORT_ASK = (1.5, 3.0, 6.0)
-LONG_EVERY = 5

@@ -105,6 +105,10 @@ class Host:
         self._links.append(link)
         return link
 
+    def busy(self) -> bool:
+        """Whether something that was asked of a domain has not taken effect yet."""
+        return any(self._jobs.values())
+
     def leave(self, link: "Link") -> None:
         """The program behind the link is gone."""
         self._links.remove(link)

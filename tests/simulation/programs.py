@@ -16,7 +16,7 @@ from tests.simulation.chance import Chance, Plan, Weather
 _present: ContextVar["Life | None"] = ContextVar("life", default=None)
 
 LOOKS: Final = frozenset(
-    {"servers", "probe", "query", "domains", "state", "last", "last_on", "read", "contact"}
+    {"servers", "probe", "query", "domains", "state", "last", "last_on", "read", "read_ahead", "contact"}
 )
 """Calls that only look, and do so all the time: kills strike them less often."""
 

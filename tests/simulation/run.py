@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,9 +20,6 @@ from tests.simulation.trace import Note, digest, lines
 from tests.simulation.verdict import judge, unrest
 from tests.simulation.world import World
 
-QUIET_SECONDS: Final = 70.0
-"""Nothing new for this long is rest: the waker compares everything each 60 s."""
-
 MOST_CALM_SECONDS: Final = 1_500.0
 """A world that has not come to rest by then never will."""
 
@@ -36,6 +33,8 @@ class Run:
     """Laws that were broken, one sentence each; empty is good."""
     events: int
     kills: int
+    strikes: int
+    """How often a fault struck."""
     virtual_seconds: float
     turns: int
     notes: tuple[Note, ...]
@@ -58,7 +57,7 @@ class Run:
 
 
 def run(seed: int, length: Length | None = None) -> Run:
-    """The world of this seed lived, and was judged."""
+    """The world of this seed lived, and was judged; it is as long as its seed says unless `length` says it."""
     loop = VirtualLoop()
     loop.set_task_factory(make_task)
     world = World(plan_of(seed, length), loop)
@@ -79,6 +78,7 @@ def run(seed: int, length: Length | None = None) -> Run:
         faults=tuple(dict.fromkeys(faults)),
         events=len(world.truth.stored),
         kills=sum(program.lives - 1 for program in world.programs),
+        strikes=world.weather.strikes,
         virtual_seconds=lived,
         turns=loop.turns,
         notes=tuple(world.notes),
@@ -100,7 +100,7 @@ async def _story(world: World, faults: list[str]) -> None:
     while not await _until_over(world, 5.0):
         if len(world.truth.stored) != length:
             grown_at, length = loop.time(), len(world.truth.stored)
-        left = list(unrest(world))
+        left = [*unrest(world), *_on_the_way(world)]
         if not left and loop.time() - grown_at >= world.plan.quiet_seconds:
             break
         if loop.time() - began > MOST_CALM_SECONDS:
@@ -108,6 +108,15 @@ async def _story(world: World, faults: list[str]) -> None:
             break
     for task in (torment, *asking):
         task.cancel()
+
+
+def _on_the_way(world: World) -> Iterator[str]:
+    """What was sent or asked before the calm and has not arrived yet, one sentence each."""
+    if asyncio.get_running_loop().time() < world.trouble.lands_at:
+        yield "A message is on its way to the bus that nobody waits for any more."
+    for host in world.hosts:
+        if host.busy():
+            yield f"Host {host.name} has not done yet what was asked of it."
 
 
 async def _until_over(world: World, seconds: float) -> bool:
@@ -131,7 +140,7 @@ async def _end(world: World) -> None:
 async def _ask(world: World, client: Client) -> None:
     await pause(1.0)
     if client.publisher == "operator":
-        await client.stock_up(client.chance.rng.randrange(2, 5))
+        await client.stock_up(client.chance.rng.choice(world.plan.stock_vms))
     await client.keep_asking(world.plan.chaos_seconds, client.chance.rng.choice(world.plan.ask_seconds))
 
 

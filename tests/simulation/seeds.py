@@ -10,6 +10,7 @@ KEPT: Final[dict[int, str]] = {
 }
 """Each was a bug, of the workers or of the simulation itself, and is none any more.
 
+All are of the time when every world was a long one, and are run as such: `make simulate SEED=13 ARGS="--length long"`.
 A change elsewhere may turn a seed into another story; the rules test beside the bug is what holds the bug away.
 """
 

@@ -1,5 +1,6 @@
 """The bus of a world: appends that are lost, doubled or stored when nobody expects it, tails in disorder."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ class Trouble:
     def __init__(self, plan: Plan, chance: Chance) -> None:
         self._plan = plan
         self._chance = chance
+        self.lands_at = 0.0
+        """The loop's time when the last message is stored that somebody sent and heard nothing of."""
 
     def before(self, name: str, messages: Sequence[Outgoing]) -> Passage:
         """An append's fate."""
@@ -29,6 +32,7 @@ class Trouble:
             return Passage("ack-lost", request_seconds=there, patience_seconds=patience)
         if chance.strikes(plan.stored_late):
             late = chance.seconds(0.0, 45.0)
+            self.lands_at = max(self.lands_at, asyncio.get_running_loop().time() + late)
             return Passage("stored-late", late_seconds=late, patience_seconds=patience)
         if chance.strikes(plan.append_slow):
             there, back = chance.seconds(0.0, 4.0), chance.seconds(0.0, 4.0)
@@ -94,6 +98,11 @@ class Connection(MemoryBus):
         """Messages by sequence."""
         self._trouble()
         return await super().read(first, last)
+
+    async def read_ahead(self, first: int, last: int) -> list[Stored]:
+        """Messages by sequence, as many as come at once."""
+        self._trouble()
+        return await super().read_ahead(first, last)
 
     def _trouble(self) -> None:
         if self._chance.strikes(self._plan.read_fails):

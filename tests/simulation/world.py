@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from events.bus import permissions
@@ -33,6 +33,9 @@ from tests.simulation.truth import Truth
 from tests.simulation.wire import Connection, Trouble, WatchedServer
 
 DAY: Final = dt.timedelta(days=1)
+Work = Callable[[Life, Ledger, Any, VirtualClock], Awaitable[None]]
+"""A worker, given what its process has."""
+
 ORGS: Final = ("acme", "zeta")
 DIGEST_SECONDS: Final = 60
 """The period of an episode of refusals: a world's storms last through several."""
@@ -53,14 +56,15 @@ class World:
         self._loop = loop
         self.truth = Truth(self.note, VirtualClock(loop).now)
         chance = self.chance("setting")
+        self.trouble = Trouble(plan, self.chance("wire"))
         self.server = WatchedServer(
             VirtualClock(loop).now_ns,
             dedup_seconds=600.0 if plan.dedup else 0.0,
-            faults=Trouble(plan, self.chance("wire")),
+            faults=self.trouble,
         )
         self.server.stored = self.truth.append
         self.orgs = ORGS[: plan.orgs]
-        self.pools = [self._pool(org, name, chance) for org in self.orgs for name in self._pool_names()]
+        self.pools = [self._pool(org, name, chance) for org in self.orgs for name in plan.pools]
         for org in self.orgs:
             self._sign(org, chance)
         self.hosts = [self._host(number, chance) for number in range(1, plan.hosts + 1)]
@@ -88,9 +92,6 @@ class World:
 
     # ------------------------------------------------------------------------------------------------- the setting
 
-    def _pool_names(self) -> tuple[str, ...]:
-        return ("web", "jobs") if self.plan.orgs == 1 else ("web",)
-
     def _pool(self, org: str, name: str, chance: Chance) -> Pool:
         rng = chance.rng
         trigger = Trigger(query="load", above=0.8, samples=2, add=1) if rng.random() < 0.3 else None
@@ -102,10 +103,10 @@ class World:
             min_vms=rng.choice((0, 0, 1)),
             max_vms=rng.choice((4, 6, 100)),
             cooldown_seconds=30,
-            drain_seconds=rng.choice((1, 5, 20)),
-            readiness_seconds=rng.choice((5, 20)),
-            order_seconds=rng.choice((5, 20, 60)),
-            boot_seconds=rng.choice((20, 60)),
+            drain_seconds=rng.choice(self.plan.drain_seconds),
+            readiness_seconds=rng.choice(self.plan.readiness_seconds),
+            order_seconds=rng.choice(self.plan.order_seconds),
+            boot_seconds=rng.choice(self.plan.boot_seconds),
             trigger=trigger,
         )
 
@@ -149,39 +150,60 @@ class World:
 
     # ------------------------------------------------------------------------------------------------ the programs
 
-    def _mains(self) -> dict[str, Callable[[Life], Awaitable[None]]]:
+    def _workers(self) -> dict[str, tuple[Permit, Work]]:
+        """Every worker by name: what the bus permits it, and what it does."""
         return {
-            "signal": lambda life: self._live(life, permissions.worker("signal"), self._signal),
-            "gate-1": lambda life: self._live(life, permissions.worker("gate"), self._gate),
-            "gate-2": lambda life: self._live(life, permissions.worker("gate"), self._gate),
+            "signal": (permissions.worker("signal"), self._signal),
+            "gate-1": (permissions.worker("gate"), lambda *parts: self._gate("gate-1", *parts)),
+            "gate-2": (permissions.worker("gate"), lambda *parts: self._gate("gate-2", *parts)),
             **{
-                f"waker-{host.name}": lambda life, host=host: self._live(
-                    life, permissions.worker("waker", host.name), lambda *parts: self._waker(host, *parts)
+                f"waker-{host.name}": (
+                    permissions.worker("waker", host.name),
+                    lambda *parts, host=host: self._waker(host, *parts),
                 )
                 for host in self.hosts
             },
-            "prober": lambda life: self._live(life, permissions.worker("prober"), self._prober),
-            "announcer": lambda life: self._live(life, permissions.worker("announcer"), self._announcer),
-            "notifier": lambda life: self._live(life, permissions.worker("notifier"), self._notifier),
+            "prober": (permissions.worker("prober"), self._prober),
+            "announcer": (permissions.worker("announcer"), self._announcer),
+            "notifier": (permissions.worker("notifier"), self._notifier),
         }
 
-    async def _live(
-        self,
-        life: Life,
-        permit: Permit,
-        work: Callable[[Life, Ledger, Any, VirtualClock], Awaitable[None]],
-    ) -> None:
-        """A process as `events.bus.alone` runs it: the worker makes its folds, then the reading begins."""
+    def _mains(self) -> dict[str, Callable[[Life], Awaitable[None]]]:
+        """What each program runs: one worker, or a crew of several, as the plan says."""
+        workers = self._workers()
+        if not self.plan.crews:
+            return {
+                name: lambda life, name=name, one=one: self._live(life, {name: one})
+                for name, one in workers.items()
+            }
+        crews = spread(tuple(workers), self.plan.crews, self.chance("crews"))
+        return {
+            f"crew-{number}": lambda life, crew=crew: self._live(life, {name: workers[name] for name in crew})
+            for number, crew in enumerate(crews, 1)
+        }
+
+    async def _live(self, life: Life, workers: dict[str, tuple[Permit, Work]]) -> None:
+        """A process as `events.bus.alone` or `virtscale.crew` runs it: the folds are made, then the reading begins.
+
+        A worker alone reads over its own connection; a crew has one reader for all, and a connection for each.
+        """
         name = life.program.name
+        off = self.chance(f"{name} clock").rng.uniform(-2.0, 2.0) if self.plan.clocks_off else 0.0
+        clock = VirtualClock(self._loop, off_seconds=off)
+        buses = {worker: self._connect(life, worker, permit) for worker, (permit, _) in workers.items()}
+        reader = buses.get(name) or self._connect(life, name, permissions.reader("reader"))
+        ledger = self.ledgers[name] = Ledger(reader)
+        working = [work(life, ledger, buses[worker], clock) for worker, (_, work) in workers.items()]
+        async with asyncio.TaskGroup() as parts:
+            for one in working:
+                parts.create_task(_endless(one))
+            parts.create_task(ledger.follow())
+
+    def _connect(self, life: Life, name: str, permit: Permit) -> Any:
+        """The life's access to the bus, in one worker's name."""
         bus = Connection(self.server, permit, self.plan, self.chance(name), on_fault=self._on_fault)
         life.ends.append(bus.cut)
-        off = self.chance(f"{name} clock").rng.uniform(-2.0, 2.0) if self.plan.clocks_off else 0.0
-        reach = life.reach(bus)
-        ledger = self.ledgers[name] = Ledger(reach)
-        working = work(life, ledger, reach, VirtualClock(self._loop, off_seconds=off))
-        async with asyncio.TaskGroup() as parts:
-            parts.create_task(_endless(working))
-            parts.create_task(ledger.follow())
+        return life.reach(bus)
 
     def _on_fault(self, text: str) -> None:
         self.note(text)
@@ -191,8 +213,8 @@ class World:
     def _signal(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         return Signal(ledger, bus, clock, life.reach(self.gauges)).work()
 
-    def _gate(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
-        return Gate(ledger, bus, clock, f"{life.program.name}-{life.number}").work(self.pools)
+    def _gate(self, name: str, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        return Gate(ledger, bus, clock, f"{name}-{life.number}").work(self.pools)
 
     def _waker(
         self, host: Host, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock
@@ -252,6 +274,7 @@ class World:
         while True:
             await pause(chance.rng.expovariate(1 / mean_seconds))
             if not self.weather.calm:
+                self.weather.strikes += 1
                 await strike(chance)
 
     async def _kill(self, chance: Chance) -> None:
@@ -307,6 +330,20 @@ class World:
 
     async def _load_changes(self, chance: Chance) -> None:
         self.gauges.load = chance.rng.random()
+
+
+def spread(workers: Sequence[str], crews: int, chance: Chance) -> list[list[str]]:
+    """The workers in so many crews at most, by lot; the two gates are never in one."""
+    placed: list[list[str]] = [[] for _ in range(crews)]
+    first = 0
+    for worker in workers:
+        place = chance.rng.randrange(crews)
+        if worker == "gate-1":
+            first = place
+        elif worker == "gate-2" and place == first:
+            place = (first + chance.rng.randrange(1, crews)) % crews
+        placed[place].append(worker)
+    return [crew for crew in placed if crew]
 
 
 async def _endless(working: Awaitable[None]) -> None:

@@ -16,6 +16,7 @@ from projections.fleet.fold import Vm
 from schemas.pool import Pool
 from services.gate.decide import decide, define
 from services.gate.draft import Decision
+from services.gate.rounds import Rounds
 from services.gate.state import State
 
 _LOOK_SECONDS: Final = 1.0  # how often overdue orders are looked for, and addenda whose day has come
@@ -32,6 +33,7 @@ class Gate:
         self._clock = clock
         self._name = name
         self._pen = Pen(bus, "gate", clock)
+        self._rounds = Rounds(self._pen)
         self._state = State.of(ledger)
         self._bell = ledger.bell()
         self._attempts = 0
@@ -99,7 +101,7 @@ class Gate:
             if facts:
                 ack = await self._pen.append_batch([*facts, (event, fence_seq)])
             else:
-                ack = await self._pen.append(event, expect=fence_seq)
+                ack = await self._rounds.append(event, expect=fence_seq)
             await self._ledger.reach(ack.seq)
         except (UnansweredError, StaleError, KnownError) as error:
             log.info("the decision about %s is uncertain (%s): reading back", org, error.code)

@@ -22,7 +22,7 @@ from events.registry import NEWEST
 from services.gate.decide import decide
 from services.gate.draft import Decision
 from services.gate.state import State as GateState
-from tests.given import NOW, ORG
+from tests.given import NOW
 from tests.model.fork import fork
 from tests.model.tidings import outcomes
 from tests.model.truth import Broken, Truth
@@ -37,9 +37,9 @@ Key = tuple[str, int, int]
 """What is appended: ("asked", request, 0), ("told", order, ending), ("again", outcome, 0), ("decided", draft, 0)."""
 
 
-def decision_of(state: GateState, seq: int) -> Decision | None:
+def decision_of(org: str, state: GateState, seq: int) -> Decision | None:
     """The gate's own rules, asked after a prefix; None when there is nothing to say."""
-    return decide(ORG, state, now=NOW, gate="gate", state_seq=seq)
+    return decide(org, state, now=NOW, gate="gate", state_seq=seq)
 
 
 @dataclass(slots=True)
@@ -53,10 +53,10 @@ class Page:
     folds: GateState
     truth: Truth
     broken: tuple[Broken, ...] = ()
-    draft: int | None = None
-    """What a gate that has read up to here would append."""
-    since: tuple[int, ...] = ()
-    """The pages from the last decision up to this one: where a gate may stand whose append is not stale."""
+    drafts: tuple[int | None, ...] = ()
+    """What a gate that has read up to here would append, for each org."""
+    since: tuple[tuple[int, ...], ...] = ()
+    """For each org the pages from its last decision up to this one: what a gate may have read whose append counts."""
     next: dict[Key, int] = field(default_factory=dict[Key, int])
     stale: dict[int, bool] = field(default_factory=dict[int, bool])
     endings: tuple[int, ...] = ()
@@ -157,7 +157,11 @@ class Book:
             else:
                 truth = truth.ruled(line.fact)
         after = self._page(page, store, folds, truth, broken)
-        after.since = (after.number,)
+        decided = self.drafts[number].decided
+        after.since = tuple(
+            (after.number,) if org == decided.org else (*since, after.number)
+            for org, since in zip(self.world.orgs, former.since, strict=True)
+        )
         former.next[key] = after.number
         return after.number
 
@@ -179,7 +183,7 @@ class Book:
                 if at == len(facts) - 1:
                     truth = truth.ended(order)
             after = self._page(page, store, folds, truth, [])
-            after.since = (*former.since, after.number)
+            after.since = tuple((*since, after.number) for since in former.since)
             page = after.number
         self.pages[first].next[key] = page
         return page
@@ -198,9 +202,9 @@ class Book:
         if seq > MOST_EVENTS:
             broken.append(Broken("endless", f"the ledger goes on growing past #{seq}"))
         page = Page(len(self.pages), before, _read(store, seq), store, folds, truth, tuple(broken))
-        page.since = (page.number,)
-        draft = decision_of(folds, seq)
-        page.draft = self._number(draft) if draft is not None else None
+        page.since = tuple((page.number,) for _ in self.world.orgs)
+        decisions = (decision_of(org, folds, seq) for org in self.world.orgs)
+        page.drafts = tuple(self._number(one) if one is not None else None for one in decisions)
         page.endings = tuple(len(outcomes(order, self.world.endings)) for order in truth.open)
         self.pages.append(page)
         return page

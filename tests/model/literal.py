@@ -42,6 +42,7 @@ class LiteralSteps:
     """The steps of a world as they are taken, over a book that may be shared with `SmallSteps`."""
 
     def __init__(self, book: Book) -> None:
+        assert len(book.world.orgs) == 1, "one org, so that a gate has one append under way"
         self.book = book
         self._outside = Outside(book)
 
@@ -61,7 +62,7 @@ class LiteralSteps:
             if gate.read != state.page:
                 read = self._next(gate.read, state.page)
                 yield self._with(state, gate._replace(read=read), other), 1
-            draft = self.book.pages[gate.read].draft
+            draft = self.book.pages[gate.read].drafts[0]
             match gate.doing:
                 case 0 if draft is not None:
                     yield self._with(state, Gate(gate.read, SENT, draft), other), 1

@@ -7,7 +7,6 @@ none of the rules asks for one. `tests.model.literal` takes all of these apart, 
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import chain
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -15,6 +14,10 @@ from msgspec.structs import replace
 from tests.model.book import Book
 
 AT_REST: Final = -1
+
+
+Sent = tuple[int, ...]
+"""For each org the draft that a gate has sent and has no answer to, or `AT_REST`."""
 
 
 class Outside:
@@ -53,8 +56,8 @@ class State(NamedTuple):
     """A world between two steps; small, so that millions of them can be told apart."""
 
     page: int
-    gates: tuple[int, int]
-    """What each gate has sent and has no answer to, or `AT_REST`; in order, for they have no names."""
+    gates: tuple[Sent, Sent]
+    """What each gate has sent, org by org; in order, for they have no names."""
     adrift: tuple[int, ...]
     """Appends that nobody waits for any more, and that may still land."""
     unasked: tuple[int, ...]
@@ -74,8 +77,9 @@ class SmallSteps:
         """Nothing was asked, and the gates are at rest."""
         world = self.book.world
         unasked = tuple(range(len(world.requests)))
+        at_rest = (AT_REST,) * len(world.orgs)
         return State(
-            self.book.root, (AT_REST, AT_REST), (), unasked, world.crashes, world.unanswered, world.late
+            self.book.root, (at_rest, at_rest), (), unasked, world.crashes, world.unanswered, world.late
         )
 
     def forward(self, state: State) -> Iterator[tuple[State, int]]:
@@ -84,23 +88,27 @@ class SmallSteps:
             yield state._replace(page=page, unasked=rest), alike
         for page in self._outside.outcomes(state.page):
             yield state._replace(page=page), 1
-        for sent, other in (state.gates, state.gates[::-1]):
-            if sent == AT_REST:
-                for draft in self._drafts(state.page):
-                    yield state._replace(gates=_pair(draft, other)), 1
-            else:
-                yield self._landed(state, sent, (AT_REST, other), state.adrift), 1
+        for gate, other in (state.gates, state.gates[::-1]):
+            for org, sent in enumerate(gate):
+                if sent == AT_REST:
+                    for draft in self._drafts(state.page, org):
+                        yield state._replace(gates=_pair(_with(gate, org, draft), other)), 1
+                else:
+                    yield self._landed(state, sent, (_with(gate, org, AT_REST), other), state.adrift), 1
 
     def mishaps(self, state: State) -> Iterator[tuple[State, int]]:
         """A gate dies or hears that nobody knows, a lost append lands, an outcome is told again."""
-        for sent, other in (state.gates, state.gates[::-1]):
-            if sent != AT_REST:
-                adrift = tuple(sorted({*state.adrift, sent}))
-                lost = state._replace(gates=_pair(AT_REST, other), adrift=adrift)
-                if state.crashes:
-                    yield lost._replace(crashes=state.crashes - 1), 1
-                if state.unanswered:
-                    yield lost._replace(unanswered=state.unanswered - 1), 1
+        for gate, other in (state.gates, state.gates[::-1]):
+            under_way = [sent for sent in gate if sent != AT_REST]
+            if state.crashes and under_way:
+                adrift = tuple(sorted({*state.adrift, *under_way}))
+                dead = state._replace(adrift=adrift, crashes=state.crashes - 1)
+                yield dead._replace(gates=_pair((AT_REST,) * len(gate), other)), 1
+            for org, sent in enumerate(gate):
+                if state.unanswered and sent != AT_REST:
+                    adrift = tuple(sorted({*state.adrift, sent}))
+                    lost = state._replace(adrift=adrift, unanswered=state.unanswered - 1)
+                    yield lost._replace(gates=_pair(_with(gate, org, AT_REST), other)), 1
         for sent in state.adrift:
             rest = tuple(one for one in state.adrift if one != sent)
             yield self._landed(state, sent, state.gates, rest), 1
@@ -108,23 +116,30 @@ class SmallSteps:
             for page in self._outside.echoes(state.page):
                 yield state._replace(page=page, late=state.late - 1), 1
 
-    def _drafts(self, page: int) -> Iterator[int]:
+    def _drafts(self, page: int, org: int) -> Iterator[int]:
         """What a gate may come to send, for each prefix that it may have read."""
         pages = self.book.pages
-        for read in pages[page].since:
-            draft = pages[read].draft
+        for read in pages[page].since[org]:
+            draft = pages[read].drafts[org]
             if draft is not None and not self.book.is_stale(page, draft):
                 yield draft
 
-    def _landed(self, state: State, draft: int, gates: tuple[int, int], adrift: tuple[int, ...]) -> State:
+    def _landed(self, state: State, draft: int, gates: tuple[Sent, Sent], adrift: tuple[int, ...]) -> State:
         """The append is in the ledger; whatever else was sent and is stale from now on has had that answer."""
         page = self.book.decided(state.page, draft)
         assert page is not None, "what is stale is not under way"
-        stale = {sent for sent in chain(gates, adrift) if sent != AT_REST and self.book.is_stale(page, sent)}
-        one, other = (AT_REST if sent in stale else sent for sent in gates)
-        rest = tuple(sent for sent in adrift if sent not in stale)
+        is_stale = self.book.is_stale
+        one, other = (
+            tuple(AT_REST if sent == AT_REST or is_stale(page, sent) else sent for sent in gate)
+            for gate in gates
+        )
+        rest = tuple(sent for sent in adrift if not is_stale(page, sent))
         return state._replace(page=page, gates=_pair(one, other), adrift=rest)
 
 
-def _pair(one: int, other: int) -> tuple[int, int]:
+def _with(gate: Sent, org: int, draft: int) -> Sent:
+    return (*gate[:org], draft, *gate[org + 1 :])
+
+
+def _pair(one: Sent, other: Sent) -> tuple[Sent, Sent]:
     return (one, other) if one <= other else (other, one)

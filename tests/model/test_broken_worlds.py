@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from msgspec import structs
 
+from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import GateDecided
@@ -17,7 +18,7 @@ from tests.model.explore import Explorer
 from tests.model.steps import SmallSteps
 from tests.model.told import story
 from tests.model.truth import Law
-from tests.model.worlds import ONE, Protocol, World, scale, two_fit
+from tests.model.worlds import BOTH, DEATH, ONE, Protocol, World, scale, two_fit, two_hosts
 
 
 def one_of_two_sleepers() -> Past:
@@ -111,3 +112,13 @@ def test_capacity_that_counted_only_once_proven_would_overrun_the_envelope() -> 
 def test_without_through_a_request_is_answered_twice() -> None:
     world = replace(AWAKE, protocol=Protocol(state=lambda: State(docket=NoThrough())))
     assert "second answer" in broken(world, "once")
+
+
+def test_an_order_on_a_host_that_was_declared_dead_would_count_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The org's decision and the platform's stand on two fences, and cross: whoever folds must void the order."""
+    world = World("", two_hosts, DEATH[:2], 2, orgs=BOTH)
+    assert broken(world, "counted") == ""
+    monkeypatch.setattr(DeadHosts, "__contains__", lambda _, __: False)
+    assert "and {} run" in broken(world, "counted").replace("set()", "{}")

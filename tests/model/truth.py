@@ -12,6 +12,7 @@ from events.contract import ContractTookEffect
 from events.fact import Fact
 from events.freeze import ScalingFrozen, ScalingThawed
 from events.gate import BootOrdered, DrainOrdered, GateDecided, Order, WakeOrdered
+from events.host import HostAdmitted, HostFenced
 from events.vm import VmQuiesced, VmStopped, VmWakeFailed
 from tests.model.tidings import TOLD_AGAIN
 
@@ -33,6 +34,7 @@ class Domain:
     """A VM that runs, or may: since which order, and how much it takes."""
 
     vm: str
+    host: str
     reservation: str
     vcpu: int
     memory_mib: int
@@ -52,6 +54,8 @@ class Truth:
     in_force: bool = False
     """There is a contract; without one nothing may run."""
     frozen: bool = False
+    dead: frozenset[str] = frozenset()
+    """Hosts that somebody declared dead: nothing runs there, and no order starts anything there."""
 
     def ruled(self, fact: Fact) -> "Truth":
         """The fact took effect together with a decision."""
@@ -62,6 +66,11 @@ class Truth:
                 return replace(self, frozen=True)
             case ScalingThawed():
                 return replace(self, frozen=False)
+            case HostFenced(host=host):
+                running = tuple(one for one in self.running if one.host != host)
+                return replace(self, running=running, dead=self.dead | {host})
+            case HostAdmitted(host=host):
+                return replace(self, dead=self.dead - {host})
             case _:
                 return self
 
@@ -73,17 +82,21 @@ class Truth:
             if answer.request_seq in answered:
                 broken.append(Broken("once", f"request #{answer.request_seq} has a second answer at #{seq}"))
             answered.add(answer.request_seq)
-        for order in decided.orders:
+        void = [
+            order
+            for order in decided.orders
+            if isinstance(order, WakeOrdered | BootOrdered) and order.host in self.dead
+        ]
+        orders = tuple(order for order in decided.orders if order not in void)
+        for order in orders:
             if self.frozen and isinstance(order, WakeOrdered | BootOrdered | DrainOrdered):
                 broken.append(Broken("still", f"{order.vm} is moved at #{seq}, and scaling is frozen"))
             if isinstance(order, WakeOrdered | BootOrdered):
                 if any(one.vm == order.vm for one in running):
                     broken.append(Broken("asleep", f"{order.vm} runs and is ordered awake at #{seq}"))
-                domain = Domain(order.vm, order.id, order.size.vcpu, order.size.memory_mib)
+                domain = Domain(order.vm, order.host, order.id, order.size.vcpu, order.size.memory_mib)
                 running = (*(one for one in running if one.vm != order.vm), domain)
-        after = replace(
-            self, running=running, answered=frozenset(answered), open=(*self.open, *decided.orders)
-        )
+        after = replace(self, running=running, answered=frozenset(answered), open=(*self.open, *orders))
         return after, broken
 
     def told_first(self, fact: Fact) -> "Truth":

@@ -7,11 +7,14 @@ from events.contract import ContractSubmitted
 from events.fact import Fact
 from events.freeze import FreezeRequested
 from events.gate import GateDecided
+from events.host import HostChangeRequested
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
 from schemas.capacity import Size
 from schemas.contract.terms import fingerprint
+from schemas.intake import Change
+from schemas.names import PLATFORM
 from services.gate.state import State
 from tests import papers
 from tests.given import NOW, ORG, Past
@@ -48,6 +51,8 @@ class World:
     crashes: int = 1
     unanswered: int = 0
     """Appends whose sender is told that nobody knows, besides those of a gate that crashed."""
+    orgs: tuple[str, ...] = (ORG,)
+    """Whose fences there are: the org's, and the platform's where hosts change."""
     late: int = 1
     """Outcomes that are told a second time, at any later moment."""
     protocol: Protocol = field(default_factory=Protocol)
@@ -104,6 +109,20 @@ def freeze(key: str) -> Fact:
     )
 
 
+def change(key: str, host: str, what: Change) -> Fact:
+    """An operator wants a host to be declared dead, or to carry VMs again."""
+    return HostChangeRequested(
+        org=PLATFORM,
+        host=host,
+        change=what,
+        publisher="operator",
+        key=key,
+        actor="ann",
+        reason="smoke",
+        received_at=NOW,
+    )
+
+
 def submit(key: str, vcpu: int) -> Fact:
     """An operator hands in a contract that both sides signed."""
     document = papers.signed(papers.terms(ORG, vcpu))
@@ -138,7 +157,7 @@ def sleepers() -> Past:
 
 
 def one_serves() -> Past:
-    """An envelope of two; one VM serves and one sleeps."""
+    """An envelope of two; one VM serves and two sleep."""
     return two_fit().asleep("web", 2).serving("web", 1)
 
 
@@ -154,6 +173,8 @@ def two_hosts() -> Past:
 
 A, B, C = scale("a"), scale("b"), scale("c")
 EAGER = scale("eager", add=2, up_to=True)
+BOTH = (ORG, PLATFORM)
+DEATH = (change("dead", "h1", "fence"), A, B)
 
 QUICK = (
     World(
@@ -165,6 +186,7 @@ QUICK = (
     World("one more, and stock for one", one_fits, (A, stock("s")), 1, unanswered=1),
     World("a contract comes while two want one", unsigned, (submit("doc", 1), A, B), 1, endings=("up",)),
     World("a freeze comes while two want one", two_fit, (freeze("f"), A, B), 2, endings=("up",)),
+    World("a host is declared dead, one wants one", two_hosts, DEATH[:2], 2, orgs=BOTH),
 )
 """Small enough for every run of the tests."""
 
@@ -176,12 +198,30 @@ ALL = (
     World("one serves; two more, one fewer", one_serves, (A, B, quiesce("q")), 2),
     World("two more, and stock for one", two_fit, (A, B, stock("s")), 2, endings=("up",)),
     World("two want one, one wants what fits of two", two_fit, (A, B, EAGER), 2, endings=("failed",)),
-    World("the same, and no outcome is told again", two_fit, (A, B, EAGER), 2, late=0, unanswered=1),
+    World(
+        "the same, an append is not answered, no late outcome",
+        two_fit,
+        (A, B, EAGER),
+        2,
+        late=0,
+        unanswered=1,
+    ),
+    World("a host is declared dead, two want one", two_hosts, DEATH, 2, orgs=BOTH),
+    World(
+        "a host is declared dead and is back, one wants one",
+        two_hosts,
+        (*DEATH[:2], change("back", "h1", "admit")),
+        2,
+        orgs=BOTH,
+        endings=("up",),
+    ),
 )
 """The worlds of `make model`: 2 gates, up to 3 requests, a crash, an append that nobody answers, a late outcome."""
 
 LITERAL = (
     World("two want one, one fits", one_fits, (A, B), 1),
-    World("the same, and an append is not answered", one_fits, (A, B), 1, unanswered=1, late=0),
+    World("two want one, an append is not answered", one_fits, (A, B), 1, unanswered=1, late=0),
+    World("three want one, a gate dies", two_fit, (A, B, C), 2, late=0, endings=("up",)),
+    World("three want one, an outcome is told again", two_fit, (A, B, C), 2, crashes=0, endings=("up",)),
 )
-"""The worlds whose steps are also taken one by one."""
+"""The worlds whose steps are also taken one by one: millions of states for a few hundred ledgers."""

@@ -32,6 +32,7 @@ from lab.bus import BusServer, BusUser
 from lab.ports import free_ports
 from projections.activations.fold import Activations
 from projections.fleet.fold import Fleet
+from projections.keeper import Keeper
 from projections.usage.fold import Usage
 from services.gate.state import Docket
 from services.signal.state import Intake
@@ -78,6 +79,7 @@ class Figures:
         return {
             "events": self.events,
             "start_1m_s": round(self.start.seconds * EVENTS / self.events, 2),
+            "views_1m_s": round(self.row("start of the views").seconds * EVENTS / self.events, 2),
             "start_cpu_us": round(self.start.cpu_us, 2),
             "reader_cpu_us": round(reader_us, 2),
             "decode_cpu_us": round(self.row("reader, decode").cpu_us, 2),
@@ -101,6 +103,8 @@ async def measure(events: int = EVENTS, say: Callable[[str], None] = lambda _: N
                 ),
                 await _clocked("reader, decode, all folds", events, lambda most: _decoded(bus, most, CREW)),
             ]
+            views = Path(directory) / "views.db"
+            rows.append(await _clocked("start of the views", events, lambda most: _keep(bus, views, most)))
             start = await _clocked("start of a gate's ledger", events, lambda most: _start(bus, most))
             return Figures(events, (*rows, start), start)
 
@@ -164,6 +168,24 @@ async def _start(bus: NatsBus, last: int) -> int:
     finally:
         following.cancel()
         await asyncio.gather(following, return_exceptions=True)
+
+
+async def _keep(bus: NatsBus, path: Path, last: int) -> int:
+    ledger = Ledger(bus)
+    keeper = Keeper(ledger, path)
+    work = [asyncio.create_task(keeper.work()), asyncio.create_task(ledger.follow())]
+    try:
+        # The file is there once it includes the whole ledger.
+        while not await asyncio.to_thread(path.exists):
+            done, _ = await asyncio.wait(work, timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        assert ledger.seq == last
+        return ledger.seq
+    finally:
+        for task in work:
+            task.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 import asyncio
 import os
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (*FLEET, *USAGE, *ACTIVATIONS, *CONTRACT
 
 _GATHER_SECONDS: Final = 0.05  # events that come within this are one commit: dashboards look slower than that
 
+_MOST_ROWS: Final = 1000  # rows of a table made at a time: some milliseconds
 _seq = Gauge("virtscale_views_seq", "Ledger sequence that the committed views include")
 _lag = Gauge("virtscale_views_lag_events", "Events folded and not yet committed to the views")
 
@@ -32,13 +34,23 @@ class Touched:
 
     def __init__(self) -> None:
         self.keys: dict[str, dict[Key, None]] = {table.name: {} for table in TABLES}
+        self._asked = [(table.touched, self.keys[table.name]) for table in TABLES]
 
     def apply(self, recorded: Recorded) -> None:
         """The rows that this event may have changed are remembered."""
-        for table in TABLES:
-            keys = self.keys[table.name]
-            for key in table.touched(recorded):
+        for touched, keys in self._asked:
+            for key in touched(recorded):
                 keys[key] = None
+
+    def take(self, table: str, most: int | None = None) -> list[Key]:
+        """The rows of a table that were touched, or the first of them, are remembered no more."""
+        keys = self.keys[table]
+        taken = list(islice(keys, most))
+        if len(taken) == len(keys):
+            keys.clear()
+        for key in taken if keys else ():
+            del keys[key]
+        return taken
 
 
 class Keeper:
@@ -79,23 +91,30 @@ class Keeper:
                 await self._commit(base)
 
     async def _commit(self, base: aiosqlite.Connection) -> None:
+        # After a long reading there are hundreds of thousands of rows: they are written in parts, between which the
+        # loop has its turn. What changes meanwhile is touched again, and so among the last part, which is of one moment.
+        for table in TABLES:
+            for _ in range(len(self._touched.keys[table.name]) // _MOST_ROWS):
+                await self._write(base, table, self._change(table, _MOST_ROWS))
         seq = self._ledger.seq
-        changes = [(table, self._change(table)) for table in TABLES]
-        for table, change in changes:
-            for columns, keys in change.gone.items():
-                await base.executemany(table.delete(columns), keys)
-            if change.rows:
-                await base.executemany(table.upsert, change.rows)
+        for table, change in [(table, self._change(table)) for table in TABLES]:
+            await self._write(base, table, change)
         await base.execute("INSERT OR REPLACE INTO progress VALUES (1, ?)", (seq,))
         await base.commit()
         _seq.set(seq)
         _lag.set(self._ledger.seq - seq)
 
-    def _change(self, table: Table[Any]) -> "_Change":
-        touched, self._touched.keys[table.name] = self._touched.keys[table.name], {}
+    async def _write(self, base: aiosqlite.Connection, table: Table[Any], change: "_Change") -> None:
+        for columns, keys in change.gone.items():
+            await base.executemany(table.delete(columns), keys)
+        if change.rows:
+            await base.executemany(table.upsert, change.rows)
+
+    def _change(self, table: Table[Any], most: int | None = None) -> "_Change":
+        touched = self._touched.take(table.name, most)
         fold, change = self._folds[table.name], _Change()
         if ALL in touched:
-            touched = {ALL: None}
+            touched = [ALL]
         for key in touched:
             if len(key) < table.key_columns:
                 change.gone.setdefault(len(key), []).append(key)

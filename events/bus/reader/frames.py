@@ -27,7 +27,7 @@ _CRLF: Final = b"\r\n"
 _STREAM: Final = b"Nats-Stream: " + LEDGER.encode()
 _FIELDS: Final = (
     _STREAM + rb"\r\n"
-    rb"Nats-Subject: ([!-~]+)\r\n"
+    rb"Nats-Subject: ([!-~]++)\r\n"
     rb"Nats-Sequence: ([0-9]+)\r\n"
     rb"Nats-Time-Stamp: ([0-9T:-]{19})\.?([0-9]{0,9})Z\r\n"
     rb"Nats-Num-Pending: [0-9]+\r\n"
@@ -37,7 +37,7 @@ _FIELDS: Final = (
 # A message as a pen stores it: its id first, then perhaps what it expected or which batch it was part of. Only visible
 # characters, so that there is one reading of it.
 _USUAL: Final = re.compile(
-    rb"([0-9]+) ([0-9]+)\r\nNATS/1\.0\r\nNats-Msg-Id: ([!-~]+)\r\n(?:Nats-[EB][!-~]+ [!-~]+\r\n)*" + _FIELDS
+    rb"([0-9]+) ([0-9]+)\r\nNATS/1\.0\r\nNats-Msg-Id: ([!-~]++)\r\n(?:Nats-[EB][!-~]++ [!-~]++\r\n)*+" + _FIELDS
 )
 _LAST: Final = re.compile(_FIELDS)
 _STATUS: Final = re.compile(rb"NATS/1\.0 ([0-9]{3})")

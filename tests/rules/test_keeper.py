@@ -1,0 +1,89 @@
+"""The tables of the views, written in parts and told of one moment."""
+
+import asyncio
+import datetime as dt
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from events.bus.ledger import Ledger
+from events.bus.memory import MemoryBus, MemoryServer
+from events.bus.permissions import reader
+from events.bus.port import Outgoing
+from events.envelope import address
+from events.ids import derive
+from events.scale import ScaleRequested
+from projections.keeper import Keeper
+from tests.support import eventually
+
+AT = dt.datetime(2026, 11, 22, 9, 0, tzinfo=dt.UTC)
+
+
+def ask(server: MemoryServer, first: int, requests: int) -> None:
+    """So many requests are in the ledger."""
+    for number in range(first, first + requests):
+        fact = ScaleRequested(
+            org="acme",
+            pool="web",
+            publisher="shop",
+            key=f"k{number}",
+            origin="program",
+            add=1,
+            want=None,
+            up_to=False,
+            received_at=AT,
+            sample=None,
+        )
+        id_ = derive("keeper", number)
+        event = address(fact, writer="signal", id=id_, time=AT, cause=None, correlation=id_)
+        server.put([Outgoing(event.subject, event.id, event.payload)], batch=False)
+
+
+def kept(path: Path) -> tuple[int, int, int]:
+    """The rows of requests, the last sequence among them, and the sequence that the file says it includes."""
+    if not path.exists():
+        return (0, 0, 0)
+    base = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        rows, last = base.execute("SELECT count(*), max(seq) FROM requests").fetchone()
+        (seq,) = base.execute("SELECT seq FROM progress").fetchone()
+        return rows, last, seq
+    finally:
+        base.close()
+
+
+async def test_thousands_of_rows_are_written_while_more_of_them_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = MemoryServer(lambda: 1)
+    ask(server, 0, 3500)
+    ledger = Ledger(MemoryBus(server, reader("view")))
+    path = tmp_path / "views.db"
+    keeper = Keeper(ledger, path)
+    parts: list[int] = []
+    write = Keeper._write
+
+    async def busy(self: Keeper, base: object, table: object, change: object) -> None:
+        # Whenever a part is written there is more to read.
+        parts.append(len(change.rows))  # pyright: ignore[reportAttributeAccessIssue]
+        if len(parts) <= 3:
+            ask(server, 3500 + 10 * len(parts), 10)
+            await ledger.reach(server.ledger.last)
+        await write(self, base, table, change)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(Keeper, "_write", busy)
+    tasks = [asyncio.create_task(keeper.work()), asyncio.create_task(ledger.follow())]
+    try:
+        await eventually(lambda: kept(path) != (0, 0, 0))
+        # A file is never seen with rows behind its own sequence, or without rows up to it.
+        assert kept(path) == (3530, 3530, 3530)
+        assert max(parts) == 1000
+        monkeypatch.undo()
+        ask(server, 9000, 2200)
+        await eventually(lambda: kept(path)[0] == 5730)
+        assert kept(path) == (5730, 5730, 5730)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -55,6 +55,10 @@ class Plan:
     chaos_seconds: float
     quiet_seconds: float
     """Nothing new and nothing on its way for so long is rest; the waker compares everything each 60 s."""
+    pace: float
+    """What takes seconds (a boot, a message that is late, a program that is dead) takes so many times as long."""
+    digest_seconds: int
+    """The period of an episode of refusals: a world's storms last through several."""
     # what is drawn from, once for each client or pool
     ask_seconds: tuple[float, ...]
     """Mean times between two questions of a client."""
@@ -190,6 +194,8 @@ def plan_of(seed: int, length: Length | None = None) -> Plan:
             crews=rng.choice((0, 2, 2, 3, 4)),
             chaos_seconds=rng.choice((12.0, 18.0, 25.0)),
             quiet_seconds=10.0,
+            pace=0.3,
+            digest_seconds=12,
             ask_seconds=(2.0, 4.0, 8.0),
             stock_vms=(1, 2, 3),
             drain_seconds=(1, 2, 6),
@@ -207,6 +213,8 @@ def plan_of(seed: int, length: Length | None = None) -> Plan:
         crews=0,
         chaos_seconds=rng.choice((90.0, 150.0, 240.0)),
         quiet_seconds=70.0,
+        pace=1.0,
+        digest_seconds=60,
         ask_seconds=(6.0, 12.0, 30.0),
         stock_vms=(2, 3, 4),
         drain_seconds=(1, 5, 20),

@@ -9,10 +9,9 @@ from events.gate import GateDecided
 from events.mail import MailAccepted
 from services.notifier.decide import PROMISE_SECONDS, is_refusal, owner_of
 from tests.simulation.chance import Plan
-from tests.simulation.world import DIGEST_SECONDS, World
+from tests.simulation.world import World
 
 _NS: Final = 1_000_000_000
-_PERIOD_NS: Final = DIGEST_SECONDS * _NS
 
 _ROUNDING_NS: Final = _NS // 100
 
@@ -43,6 +42,7 @@ class Refused:
 
 def refusals(world: World) -> Iterator[Refused]:
     """Every refusal of the ledger with its place in an episode, found in another way than the notifier's."""
+    period_ns = world.plan.digest_seconds * _NS
     owners: dict[str, str] = {}
     began: dict[tuple[str, str], int] = {}
     told: dict[tuple[str, str], int] = {}
@@ -53,9 +53,9 @@ def refusals(world: World) -> Iterator[Refused]:
             case GateDecided() as decided:
                 for answer in filter(is_refusal, decided.answers):
                     owner, at_ns = (decided.org, owners[decided.org]), line.stored_ns
-                    if owner in told and at_ns - told[owner] < _PERIOD_NS:
-                        passed = (at_ns - began[owner]) // _PERIOD_NS
-                        told[owner] = began[owner] + (passed + 1) * _PERIOD_NS
+                    if owner in told and at_ns - told[owner] < period_ns:
+                        passed = (at_ns - began[owner]) // period_ns
+                        told[owner] = began[owner] + (passed + 1) * period_ns
                         yield Refused(answer.request, owner[1], at_ns, told[owner])
                     else:
                         began[owner] = told[owner] = at_ns

@@ -1,9 +1,12 @@
 """What must be so once the faults have stopped and everything has come to rest, and what must be so of the past."""
 
 import copy
+import datetime as dt
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import is_dataclass
+from types import NoneType
+from typing import Any, Final
 
 import msgspec
 
@@ -170,26 +173,26 @@ def _same(verb: str, payload: bytes, line: Recorded) -> Iterator[str]:
 def _folds(world: World) -> Iterator[str]:
     """A fold's copy in the middle, gone on with, is the whole; so is the one of every program that lives."""
     lines = world.truth.lines
-    whole: dict[Any, Any] = {Usage: world.truth.usage, Fleet: world.truth.fleet, Docket: world.truth.docket}
     cut = len(lines) // 2
-    for kind, expected in whole.items():
+    whole: dict[Any, Any] = {}
+    for kind, fold in ((Usage, world.truth.usage), (Fleet, world.truth.fleet), (Docket, world.truth.docket)):
         prefix = kind()
         for line in lines[:cut]:
             prefix.apply(line)
         rest = copy.deepcopy(prefix)
         for line in lines[cut:]:
             rest.apply(line)
-        if _state(rest) != _state(expected):
+        whole[kind] = _state(fold)
+        if _state(rest) != whole[kind]:
             yield f"{kind.__name__}: a prefix and the rest are not the whole."
     for name, ledger in world.ledgers.items():
         for kind, fold in ledger._folds.items():
-            fresh = whole.get(kind)
-            if fresh is None:
-                fresh = kind()
+            if kind not in whole:
+                fresh: Any = kind()
                 for line in lines:
                     fresh.apply(line)
-                whole[kind] = fresh
-            if _state(fold) != _state(fresh):
+                whole[kind] = _state(fresh)
+            if _state(fold) != whole[kind]:
                 yield f"{name}: its live {kind.__name__} is not the one that its ledger gives."
 
 
@@ -221,13 +224,24 @@ def _decisions(world: World) -> Iterator[str]:
                 return
 
 
+def _is_frozen(kind: Any) -> bool:
+    """Whether the dataclass is a value, and as such equal to another with the same content."""
+    return kind.__dataclass_params__.frozen and kind.__dataclass_params__.eq
+
+
+_PLAIN: Final = frozenset({str, int, bool, float, NoneType, dt.datetime})
+
+
 def _state(value: Any) -> Any:
-    """A fold as plain values that can be compared."""
+    """A fold as plain values that can be compared; what is frozen compares itself."""
+    kind = type(value)
+    if kind in _PLAIN or issubclass(kind, msgspec.Struct):
+        return value
     if isinstance(value, dict):
         return {key: _state(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_state(one) for one in value]
-    if isinstance(value, msgspec.Struct | str | int | float | None):
+    if is_dataclass(kind) and _is_frozen(kind):
         return value
     if hasattr(value, "__dict__"):
         return {name: _state(one) for name, one in vars(value).items()}

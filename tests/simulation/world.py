@@ -37,8 +37,6 @@ Work = Callable[[Life, Ledger, Any, VirtualClock], Awaitable[None]]
 """A worker, given what its process has."""
 
 ORGS: Final = ("acme", "zeta")
-DIGEST_SECONDS: Final = 60
-"""The period of an episode of refusals: a world's storms last through several."""
 SIZES: Final = (
     Size(name="small", vcpu=1, memory_mib=256),
     Size(name="medium", vcpu=2, memory_mib=512),
@@ -238,7 +236,7 @@ class World:
 
     def _notifier(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         relay, people = life.reach(self.relay), life.reach(self.people)
-        return Notifier(ledger, bus, clock, relay, people, digest_seconds=DIGEST_SECONDS).work()
+        return Notifier(ledger, bus, clock, relay, people, digest_seconds=self.plan.digest_seconds).work()
 
     # -------------------------------------------------------------------------------------------------- bad days
 
@@ -283,7 +281,7 @@ class World:
     async def _bus_outage(self, chance: Chance) -> None:
         self.note("the bus is down")
         self.server.stop()
-        await pause(chance.seconds(0.5, 15.0))
+        await pause(self.plan.pace * chance.seconds(0.5, 15.0))
         self.server.start()
         self.note("the bus is up")
 
@@ -291,7 +289,7 @@ class World:
         host = chance.rng.choice(self.hosts)
         self.note(f"libvirtd of {host.name} is killed")
         host.stop_libvirtd()
-        await pause(chance.seconds(0.5, 20.0))
+        await pause(self.plan.pace * chance.seconds(0.5, 20.0))
         host.start_libvirtd()
         self.note(f"libvirtd of {host.name} is there again")
 
@@ -318,13 +316,13 @@ class World:
         for machine in list(host.machines.values()):
             if machine.state in {"running", "paused"}:
                 host.change(machine, "off", "fault", "destroyed")
-        await pause(chance.seconds(5.0, 30.0))
+        await pause(self.plan.pace * chance.seconds(5.0, 30.0))
         host.start_libvirtd()
 
     async def _balancer_restart(self, chance: Chance) -> None:
         self.note("the load balancer is killed")
         self.balancer.up = False
-        await pause(chance.seconds(0.1, 10.0))
+        await pause(self.plan.pace * chance.seconds(0.1, 10.0))
         self.balancer.restart()
         self.balancer.up = True
 

@@ -7,12 +7,12 @@ the envelope, the pool's own maximum, the size of a decision, and the memory of 
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from events.gate import Evidence, Order, Purpose
+from events.gate import BootOrdered, Evidence, Order, Purpose, WakeOrdered
 from events.pool import PoolDefined
 from events.quiesce import QuiesceRequested
 from events.scale import Origin, Sample, ScaleRequested
@@ -182,8 +182,7 @@ def _why_fewer(asked: int, leaving: int, serving: int, spare: int) -> Code:
 
 def _stock(draft: Draft, pending: Pending, pool: Pool, wish: StockRequested) -> None:
     """Missing VMs are booted, count while they are awake, and sleep as soon as they have answered once."""
-    kept = draft.fleet.total(draft.org, pool.name) - len(draft.fleet.members(draft.org, pool.name, "stopped"))
-    missing = wish.vms - kept
+    missing = wish.vms - draft.kept(pool.name)
     if missing <= 0:
         draft.leave(pending, "AlreadyAtDesired", 0)
         return
@@ -236,6 +235,8 @@ def _cooled_at(draft: Draft, pool: Pool) -> dt.datetime | None:
 
 def _settled_at(draft: Draft, pool: Pool) -> dt.datetime | None:
     """When the pool has stood still for its cooldown, if it has not: what came may go only then."""
+    if draft.moved(pool.name):
+        return _over(draft, pool, draft.now)
     return _over(draft, pool, draft.docket.moved_at(draft.org, pool.name))
 
 
@@ -262,21 +263,22 @@ def _bound(draft: Draft, contract: Contract, pool: Pool, asked: int, *, back: in
     The cap speaks before the pool's own maximum: who is past both is told of the contract.
     """
     evidence = draft.evidence(contract, pool.size.compute * (asked - back))
-    if not fits(evidence):
-        room = max(0, room_for(draft.evidence(contract, NOTHING), pool.size))
-        return _Bound("CapExceeded", min(back + room, MOST_MOVES), evidence)
     line = draft.pool_evidence(pool, asked)
-    if line.used >= line.limit:
+    places = max(0, line.limit - line.used)
+    if not fits(evidence):
+        # Whoever is past the limit already, by an addendum below its use, has no one back either: use is to fall.
+        room = room_for(draft.evidence(contract, NOTHING), pool.size)
+        return _Bound("CapExceeded", min(back + room, places, MOST_MOVES) if room >= 0 else 0, evidence)
+    if places == 0:
         return _Bound("AlreadyAtMax", 0, (*evidence, line))
     if line.projected > line.limit:
-        most = min(max(0, line.limit - line.used), MOST_MOVES)
-        return _Bound("PoolFull", most, (*evidence, line))
+        return _Bound("PoolFull", min(places, MOST_MOVES), (*evidence, line))
     if asked > MOST_MOVES:
         return _Bound("BatchTooLarge", MOST_MOVES, evidence)
     return _Bound("Granted", asked, evidence)
 
 
-def _met_by(bound: _Bound, orders: list[Order], draft: Draft, pool: Pool) -> _Bound:
+def _met_by(bound: _Bound, orders: Sequence[Order], draft: Draft, pool: Pool) -> _Bound:
     """The bound, or the hosts' where they had no room for all that it let through."""
     lacking = bound.most - len(orders)
     if bound.code != "Granted" or lacking == 0:
@@ -285,17 +287,21 @@ def _met_by(bound: _Bound, orders: list[Order], draft: Draft, pool: Pool) -> _Bo
     return _Bound("HostsFull", len(orders), (*bound.evidence, line))
 
 
-def _starts(draft: Draft, pool: Pool, pending: Pending, count: int, purpose: Purpose) -> list[Order]:
+def _starts(
+    draft: Draft, pool: Pool, pending: Pending, count: int, purpose: Purpose
+) -> list[WakeOrdered | BootOrdered]:
     """Up to `count` orders that get a VM awake; fewer when the hosts have no room for more.
 
     Each is of the pool's size, which is what the envelope was asked about: a VM that was made before the pool was
     redefined with another one is passed over.
     """
     room, now, memory_mib = draft.room(), draft.now, pool.size.memory_mib
-    orders: list[Order] = []
+    orders: list[WakeOrdered | BootOrdered] = []
     if purpose == "serve":
         sleepers = (vm for vm in draft.sleepers(pool) if vm.size == pool.size)
         orders += [order.wake(vm, pool, pending, now) for vm in islice(sleepers, count)]
+        for woken in orders:
+            room.wake(woken.host)
     stopped = (vm for vm in draft.vms(pool.name, "stopped") if vm.size == pool.size)
     placed = (vm for vm in stopped if room.take_on(vm.host, memory_mib))
     orders += [

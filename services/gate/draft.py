@@ -71,6 +71,9 @@ class Draft:
     _moved: dict[str, int] = field(default_factory=dict[str, int])
     _numbered: dict[str, int] = field(default_factory=dict[str, int])
     _lent_mib: dict[str, int] = field(default_factory=dict[str, int])
+    _begun: dict[str, int] = field(default_factory=dict[str, int])
+    _booted: dict[str, int] = field(default_factory=dict[str, int])
+    _changed: set[str] = field(default_factory=set[str])
     _scaled: set[str] = field(default_factory=set[str])
     _draining: set[str] = field(default_factory=set[str])
 
@@ -120,6 +123,11 @@ class Draft:
         """VMs that serve the pool or soon will, with this round's changes."""
         return self.fleet.staying(self.org, pool) + self._moved.get(pool, 0)
 
+    def kept(self, pool: str) -> int:
+        """VMs that the pool has, asleep or awake, with those that this round boots; one that is off must be booted first."""
+        off = len(self.fleet.members(self.org, pool, "stopped"))
+        return self.fleet.total(self.org, pool) - off + self._booted.get(pool, 0)
+
     def vms(self, pool: str, *states: life.State) -> Iterator[Vm]:
         """The pool's VMs in these states that this round has not given an order yet, the longest there first."""
         members = chain.from_iterable(self.fleet.members(self.org, pool, state) for state in states)
@@ -128,13 +136,10 @@ class Draft:
     def sleepers(self, pool: Pool) -> Iterator[Vm]:
         """The pool's paused VMs on hosts that may wake them, in the order in which they should be woken."""
         by_host = self.fleet.by_host(self.org, pool.name, "quiesced")
-        hosts = placement.to_wake(pool.placement, self._loads(by_host))
-        found = chain.from_iterable(self._on(by_host[host]) for host in hosts)
-        return (
-            found
-            if pool.placement == "fill"
-            else placement.alternate([self._on(by_host[host]) for host in hosts])
-        )
+        loads = placement.to_wake(pool.placement, self._loads(by_host))
+        if pool.placement == "fill":
+            return chain.from_iterable(self._on(by_host[load.host]) for load in loads)
+        return placement.level([(load.awake, self._on(by_host[load.host])) for load in loads])
 
     def leavers(self, pool: Pool) -> Iterator[Vm]:
         """The pool's serving VMs in the order in which they should leave: from a host that is to be emptied first."""
@@ -150,7 +155,7 @@ class Draft:
             placement.Load(
                 host=host,
                 ready=host in self.fleet.hosts and self.fleet.hosts[host].state == "ready",
-                awake=self.fleet.awake(host),
+                awake=self.fleet.awake(host) + self._begun.get(host, 0),
                 free_mib=self._free_mib(host) if host in self.fleet.hosts else 0,
             )
             for host in hosts
@@ -173,6 +178,10 @@ class Draft:
             )
             for dimension in ENFORCED
         )
+
+    def moved(self, pool: str) -> bool:
+        """Whether this very round already made the pool grow or shrink, whoever asked."""
+        return pool in self._changed
 
     def scaled(self, pool: str) -> bool:
         """Whether a trigger already made this pool grow in this very round."""
@@ -234,6 +243,8 @@ class Draft:
         self._answer(pending, outcome, code, asked, len(orders), evidence=evidence)
         for order in orders:
             self.order(order)
+            if isinstance(pending.wish, ScaleRequested | QuiesceRequested):
+                self._changed.add(order.pool)
 
     def decline(
         self,
@@ -266,7 +277,9 @@ class Draft:
         match order:
             case WakeOrdered() | BootOrdered():
                 self._promised += order.size.compute
+                self._begun[order.host] = self._begun.get(order.host, 0) + 1
                 if isinstance(order, BootOrdered):
+                    self._booted[order.pool] = self._booted.get(order.pool, 0) + 1
                     self._lent_mib[order.host] = self._lent_mib.get(order.host, 0) + order.size.memory_mib
                 if order.purpose == "serve":
                     self._moved[order.pool] = self._moved.get(order.pool, 0) + 1

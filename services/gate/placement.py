@@ -6,6 +6,7 @@ Whoever leaves, leaves the host that is to be emptied: one that is cordoned, els
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from heapq import heapify, heappop, heapreplace
 from typing import TypeVar
 
 from schemas.pool import Placement
@@ -23,10 +24,10 @@ class Load:
     free_mib: int
 
 
-def to_wake(policy: Placement, loads: Iterable[Load]) -> list[str]:
+def to_wake(policy: Placement, loads: Iterable[Load]) -> list[Load]:
     """Hosts whose sleepers may be woken, the best first."""
     sign = -1 if policy == "fill" else 1
-    return [load.host for load in sorted(loads, key=lambda one: (sign * one.awake, one.host)) if load.ready]
+    return sorted((load for load in loads if load.ready), key=lambda load: (sign * load.awake, load.host))
 
 
 def to_empty(loads: Iterable[Load]) -> list[str]:
@@ -34,17 +35,18 @@ def to_empty(loads: Iterable[Load]) -> list[str]:
     return [load.host for load in sorted(loads, key=lambda one: (one.ready, one.awake, one.host))]
 
 
-def alternate(lines: Sequence[Iterator[T]]) -> Iterator[T]:
-    """One from each line in turn, until all are at their end."""
-    waiting = list(lines)
-    while waiting:
-        left: list[Iterator[T]] = []
-        for line in waiting:
-            for one in line:
-                yield one
-                left.append(line)
-                break
-        waiting = left
+def level(lines: Sequence[tuple[int, Iterator[T]]]) -> Iterator[T]:
+    """Each from the line that stands lowest, which then stands one higher; until all are at their end."""
+    heights = [(height, place) for place, (height, _) in enumerate(lines)]
+    heapify(heights)
+    while heights:
+        height, place = heights[0]
+        for one in lines[place][1]:
+            heapreplace(heights, (height + 1, place))
+            yield one
+            break
+        else:
+            heappop(heights)
 
 
 class Room:
@@ -52,6 +54,10 @@ class Room:
 
     def __init__(self, loads: Iterable[Load]) -> None:
         self._loads = {load.host: load for load in loads}
+
+    def wake(self, host: str) -> None:
+        """A guest of the host wakes: it holds its memory already, and the host idles no more."""
+        self._loads[host] = replace(self._loads[host], awake=self._loads[host].awake + 1)
 
     def take_on(self, host: str, memory_mib: int) -> bool:
         """Whether this very host had room, which is then taken."""

@@ -8,7 +8,7 @@ from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 
 @dataclass(slots=True)
 class DeadHosts:
-    """Which hosts are fenced or removed at this place of the ledger.
+    """Which hosts are fenced or removed at this place of the ledger; the last word about a host is the one that holds.
 
     An order and the word that its host is dead can cross: the fences of two orgs do not know of each other. Their order
     in the ledger is the same for every reader, so whoever folds one after the other comes to the same end.
@@ -20,19 +20,17 @@ class DeadHosts:
     def __contains__(self, host: str) -> bool:
         return host in self._fenced or host in self._removed
 
-    def fenced(self, host: str) -> bool:
-        """Whether somebody answers for it that nothing runs there."""
-        return host in self._fenced
-
     def apply(self, fact: Fact) -> None:
-        """The event is taken into account; most say nothing about it."""
+        """The event is taken into account; most say nothing about it. Only a removed host comes back by registering."""
         match fact:
             case HostFenced(host=host):
                 self._fenced.add(host)
+                self._removed.discard(host)
             case HostAdmitted(host=host):
                 self._fenced.discard(host)
             case HostRemoved(host=host):
                 self._removed.add(host)
+                self._fenced.discard(host)
             case HostRegistered(host=host):
                 self._removed.discard(host)
             case _:

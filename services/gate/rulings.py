@@ -16,7 +16,7 @@ from schemas.capacity import NOTHING
 from schemas.codes import Code
 from schemas.contract import acceptance, signing
 from schemas.contract.document import ContractError, examine
-from schemas.contract.terms import Contract
+from schemas.contract.terms import Contract, fingerprint
 from schemas.names import PLATFORM
 from services.gate.draft import Draft, fits
 from services.gate.state import Pending, Ruling
@@ -99,10 +99,11 @@ def _judge_document(draft: Draft, pending: Pending, wish: ContractSubmitted) -> 
         draft.decline(pending, _OBJECTIONS[objection.code], 0)
         return
     at = draft.now if contract.amends is None else contract.amends.effective_from
+    name = fingerprint(wish.document.text)
     accepted = ContractAccepted(
         org=draft.org,
         document=wish.document,
-        fingerprint=wish.fingerprint,
+        fingerprint=name,
         contract=contract.id,
         version=contract.version,
         accepted_at=draft.now,
@@ -111,7 +112,7 @@ def _judge_document(draft: Draft, pending: Pending, wish: ContractSubmitted) -> 
     code, evidence = _fit(draft, contract)
     if contract.amends is None:
         effect = ContractTookEffect(
-            org=draft.org, document=wish.document, fingerprint=wish.fingerprint, took_effect_at=at
+            org=draft.org, document=wish.document, fingerprint=name, took_effect_at=at
         )
         draft.rule(pending, code, (accepted, effect), evidence=evidence)
     else:
@@ -202,12 +203,18 @@ def _thaw(draft: Draft, pending: Pending, wish: ThawRequested) -> None:
 def _change_host(draft: Draft, pending: Pending, wish: HostChangeRequested) -> None:
     """Declaring a host dead releases what its VMs count; forgetting one is only for a host where none is awake."""
     host, now = draft.fleet.hosts.get(wish.host), draft.now
-    gone = host is None or (host.state == "removed" and wish.change != "remove")
+    busy = draft.fleet.awake(wish.host) > 0
+    # An order can cross the word that its host was removed: what it started there still counts until it is fenced.
+    gone = host is None or (
+        host.state == "removed" and not (wish.change == "remove" or (wish.change == "fence" and busy))
+    )
     if host is None or gone or draft.org != PLATFORM:
         draft.decline(pending, "HostUnknown", 0)
         return
     who = {"org": draft.org, "host": wish.host, "actor": wish.actor, "reason": wish.reason}
     match wish.change, host.state:
+        case "fence", _ if busy:
+            draft.rule(pending, "Done", (HostFenced(**who, fenced_at=now),))
         case ("drain", "cordoned") | ("admit", "ready") | ("fence", "fenced") | ("remove", "removed"):
             draft.leave(pending, "AlreadyDone", 0)
         case ("drain", "fenced"):
@@ -218,7 +225,7 @@ def _change_host(draft: Draft, pending: Pending, wish: HostChangeRequested) -> N
             draft.rule(pending, "Done", (HostAdmitted(**who, admitted_at=now),))
         case "fence", _:
             draft.rule(pending, "Done", (HostFenced(**who, fenced_at=now),))
-        case "remove", _ if draft.fleet.awake(wish.host) > 0:
+        case "remove", _ if busy:
             draft.decline(pending, "HostInUse", 0)
         case "remove", _:
             draft.rule(pending, "Done", (HostRemoved(**who, removed_at=now),))

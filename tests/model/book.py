@@ -24,7 +24,6 @@ from services.gate.draft import Decision
 from services.gate.state import State as GateState
 from tests.given import NOW
 from tests.model.fork import fork
-from tests.model.tidings import outcomes
 from tests.model.truth import Broken, Truth
 from tests.model.worlds import World
 
@@ -34,7 +33,7 @@ MOST_EVENTS: Final = 60
 _NOW_NS: Final = int(NOW.timestamp()) * 1_000_000_000
 
 Key = tuple[str, int, int]
-"""What is appended: ("asked", request, 0), ("told", order, ending), ("again", outcome, 0), ("decided", draft, 0)."""
+"""What is appended: ("asked", request, 0), ("told", place, way), ("again", outcome, 0), ("decided", draft, 0)."""
 
 
 def decision_of(org: str, state: GateState, seq: int) -> Decision | None:
@@ -97,11 +96,14 @@ class Book:
         fact = self.world.requests[request]
         return self._append(page, ("asked", request, 0), (fact,), derive("request", request))
 
-    def told(self, page: int, order: int, ending: int) -> int:
-        """The order that is open at this place ended in this way."""
-        of = self.pages[page].truth.open[order]
-        facts = outcomes(of, self.world.endings)[ending]
-        return self._append(page, ("told", order, ending), facts, derive("told", of.id, ending))
+    def told(self, page: int, place: int, way: int) -> int:
+        """The order that is open in this place went on in this way."""
+        opened = self.pages[page].truth.open[place]
+        facts = opened.ways(self.world.endings)[way]
+        told = derive("told", opened.order.id, way, len(facts))
+        if self.world.bit_by_bit:
+            return self._append(page, ("told", place, way), facts[:1], told, rest=facts[1:])
+        return self._append(page, ("told", place, way), facts, told)
 
     def again(self, page: int, outcome: int) -> int:
         """The outcome is told a second time."""
@@ -165,23 +167,23 @@ class Book:
         former.next[key] = after.number
         return after.number
 
-    def _append(self, page: int, key: Key, facts: Sequence[Fact], id: str) -> int:
+    def _append(
+        self, page: int, key: Key, facts: Sequence[Fact], id: str, rest: tuple[Fact, ...] = ()
+    ) -> int:
         known = self.pages[page].next.get(key)
         if known is not None:
             return known
-        first, order = page, None
-        if key[0] == "told":
-            order = self.pages[page].truth.open[key[1]]
+        first = page
         for at, fact in enumerate(facts):
             former = self.pages[page]
             store, folds = fork(former.store), _fork(former.folds)
             store.append(_outgoing(_event(fact, derive(id, at))), _NOW_NS)
             folds.apply(_read(store, store.last))
             truth = former.truth
-            if order is not None:
+            if key[0] == "told":
                 truth = truth.told_first(fact)
                 if at == len(facts) - 1:
-                    truth = truth.ended(order)
+                    truth = truth.went_on(key[1], rest)
             after = self._page(page, store, folds, truth, [])
             after.since = tuple((*since, after.number) for since in former.since)
             page = after.number
@@ -205,7 +207,7 @@ class Book:
         page.since = tuple((page.number,) for _ in self.world.orgs)
         decisions = (decision_of(org, folds, seq) for org in self.world.orgs)
         page.drafts = tuple(self._number(one) if one is not None else None for one in decisions)
-        page.endings = tuple(len(outcomes(order, self.world.endings)) for order in truth.open)
+        page.endings = tuple(len(one.ways(self.world.endings)) for one in truth.open)
         self.pages.append(page)
         return page
 

@@ -13,6 +13,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from tests.model.book import Book
 from tests.model.truth import Broken, Law
+from tests.model.worlds import World
 
 _TELL_EVERY: Final = 100_000  # states
 _MOST_STEPS: Final = 10_000
@@ -56,6 +57,10 @@ class Found:
     """What an exploration came to."""
 
     name: str
+    mishaps: str
+    """Crashes, appends without an answer, and late outcomes that the world has."""
+    endings: str
+    """How its starts may end."""
     states: int = 0
     transitions: int = 0
     interleavings: int = 0
@@ -66,6 +71,10 @@ class Found:
     seconds: float = 0.0
     broken: dict[Law, tuple[Broken, int]] = field(default_factory=dict[Law, tuple[Broken, int]])
     """The first time that each law was broken, and the page."""
+
+
+def _nothing_yet(world: World) -> Found:
+    return Found(world.name, f"{world.crashes} {world.unanswered} {world.late}", " ".join(world.endings))
 
 
 class _EnoughError(Exception):
@@ -85,7 +94,7 @@ class Explorer(Generic[S]):
         self._ways: dict[S, int] = {}
         self._ends: set[int] = set()
         self._began = 0.0
-        self.found = Found(steps.book.world.name)
+        self.found = _nothing_yet(steps.book.world)
 
     def run(self) -> Found:
         """Every state was seen, or one in which the law does not hold."""

@@ -14,7 +14,7 @@ from events.freeze import ScalingFrozen, ScalingThawed
 from events.gate import BootOrdered, DrainOrdered, GateDecided, Order, WakeOrdered
 from events.host import HostAdmitted, HostFenced
 from events.vm import VmQuiesced, VmStopped, VmWakeFailed
-from tests.model.tidings import TOLD_AGAIN
+from tests.model.tidings import TOLD_AGAIN, Ending, outcomes
 
 Law = Literal["cap", "once", "counted", "asleep", "still", "endless"]
 """No more runs than the envelope; each request has one answer; usage counts what runs and nothing else; who runs is
@@ -41,14 +41,25 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True)
+class Open:
+    """An order whose outcome is still to come, or the part of it that was not told yet."""
+
+    order: Order
+    rest: tuple[Fact, ...] = ()
+
+    def ways(self, endings: tuple[Ending, ...]) -> list[tuple[Fact, ...]]:
+        """Each way in which it can go on from here."""
+        return [self.rest] if self.rest else outcomes(self.order, endings)
+
+
+@dataclass(frozen=True, slots=True)
 class Truth:
     """The world as it is after a prefix of the ledger."""
 
     running: tuple[Domain, ...] = ()
     answered: frozenset[int] = frozenset()
     """Sequences of requests that have their answer."""
-    open: tuple[Order, ...] = ()
-    """Orders whose outcome is still to come."""
+    open: tuple[Open, ...] = ()
     told: tuple[Fact, ...] = ()
     """Outcomes that may be told a second time."""
     in_force: bool = False
@@ -87,7 +98,7 @@ class Truth:
             for order in decided.orders
             if isinstance(order, WakeOrdered | BootOrdered) and order.host in self.dead
         ]
-        orders = tuple(order for order in decided.orders if order not in void)
+        orders = [order for order in decided.orders if order not in void]
         for order in orders:
             if self.frozen and isinstance(order, WakeOrdered | BootOrdered | DrainOrdered):
                 broken.append(Broken("still", f"{order.vm} is moved at #{seq}, and scaling is frozen"))
@@ -96,7 +107,9 @@ class Truth:
                     broken.append(Broken("asleep", f"{order.vm} runs and is ordered awake at #{seq}"))
                 domain = Domain(order.vm, order.host, order.id, order.size.vcpu, order.size.memory_mib)
                 running = (*(one for one in running if one.vm != order.vm), domain)
-        after = replace(self, running=running, answered=frozenset(answered), open=(*self.open, *orders))
+        after = replace(
+            self, running=running, answered=frozenset(answered), open=(*self.open, *map(Open, orders))
+        )
         return after, broken
 
     def told_first(self, fact: Fact) -> "Truth":
@@ -109,10 +122,10 @@ class Truth:
         told = (*self.told, fact) if isinstance(fact, TOLD_AGAIN) else self.told
         return replace(self, running=running, told=told)
 
-    def ended(self, order: Order) -> "Truth":
-        """The order has had its outcome."""
-        at = self.open.index(order)
-        return replace(self, open=self.open[:at] + self.open[at + 1 :])
+    def went_on(self, at: int, rest: tuple[Fact, ...]) -> "Truth":
+        """The open order in this place has had its outcome, but for the rest."""
+        left = (Open(self.open[at].order, rest),) if rest else ()
+        return replace(self, open=(*self.open[:at], *left, *self.open[at + 1 :]))
 
     def holdings(self) -> set[tuple[str, str, int, int]]:
         """What usage must count, VM by VM."""

@@ -48,6 +48,8 @@ class World:
     vcpu: int
     memory_mib: int = 1 << 20
     endings: tuple[Ending, ...] = ("up", "failed")
+    bit_by_bit: bool = False
+    """That a VM runs, that it answers and that it is announced are told apart, and other things happen in between."""
     crashes: int = 1
     unanswered: int = 0
     """Appends whose sender is told that nobody knows, besides those of a gate that crashed."""
@@ -196,6 +198,30 @@ ALL = (
     World("three want one on two hosts", two_hosts, (A, B, C), 2, unanswered=1),
     World("two pools, three requests", two_pools, (A, B, scale("j", "jobs")), 2, unanswered=1),
     World("one serves; two more, one fewer", one_serves, (A, B, quiesce("q")), 2),
+    World(
+        "one serves; one more, one fewer; told bit by bit",
+        one_serves,
+        (A, quiesce("q")),
+        2,
+        unanswered=1,
+        bit_by_bit=True,
+    ),
+    World(
+        "one more, and stock for one; told bit by bit",
+        one_fits,
+        (A, stock("s")),
+        1,
+        unanswered=1,
+        bit_by_bit=True,
+    ),
+    World(
+        "three want one, two fit; told bit by bit",
+        two_fit,
+        (A, B, C),
+        2,
+        late=0,
+        bit_by_bit=True,
+    ),
     World("two more, and stock for one", two_fit, (A, B, stock("s")), 2, endings=("up",)),
     World("two want one, one wants what fits of two", two_fit, (A, B, EAGER), 2, endings=("failed",)),
     World(

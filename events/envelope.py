@@ -4,6 +4,7 @@ Subject: `vs.<org>.<writer>.<kind>.<id>.<noun>.<participle>`, so that one line p
 """
 
 import datetime as dt
+import re
 from dataclasses import dataclass
 from typing import Annotated, Final, Literal, Protocol, cast
 
@@ -14,6 +15,7 @@ from events.registry import BY_TAG, NEWEST, Kind, Row, UnknownEventError, decode
 from schemas.names import Id
 
 _SOURCE: Final = "/virtscale/"
+_ID_DIGITS: Final = 32
 
 SUBJECTS: Final = "vs.>"
 """Every event's subject lies under this."""
@@ -112,16 +114,39 @@ class _Whole(Protocol):
 
 
 def _in_one_pass(row: Row) -> msgspec.json.Decoder[_Whole]:
-    """A decoder of the envelopes that hold this very version of an event; it refuses whatever `Envelope` does."""
-    own: dict[str, object] = {"type": Literal[row.tag], "data": row.struct}
+    """A decoder of the envelopes that hold this very version of an event; it refuses what `Envelope` does, but for ids.
+
+    Those are left to `_are_ids`, since one look at all three takes a quarter of the time of three.
+    """
+    own: dict[str, object] = {
+        "type": Literal[row.tag],
+        "data": row.struct,
+        "id": str,
+        "correlationid": str,
+        "causationid": str | None,
+    }
     fields = [
         (field.name, own.get(field.name, field.type))
         if field.required
-        else (field.name, field.type, field.default)
+        else (field.name, own.get(field.name, field.type), field.default)
         for field in msgspec.structs.fields(Envelope)
     ]
     shape = msgspec.defstruct("Whole", fields, frozen=True, forbid_unknown_fields=True)
     return msgspec.json.Decoder(cast("type[_Whole]", shape))
+
+
+_HEXADECIMAL: Final = re.compile("[0-9a-f]*").fullmatch
+
+
+def _are_ids(whole: _Whole) -> bool:
+    """Whether all three ids are what `Id` allows: 32 hexadecimal digits."""
+    cause = whole.causationid
+    digits = whole.id + whole.correlationid + (cause or "")
+    return (
+        len(whole.id) == len(whole.correlationid) == _ID_DIGITS
+        and (cause is None or len(cause) == _ID_DIGITS)
+        and _HEXADECIMAL(digits) is not None
+    )
 
 
 class _Usual(msgspec.Struct, frozen=True):
@@ -170,7 +195,11 @@ def read(seq: int, stored_ns: int, payload: bytes, subject: str | None = None) -
             speaker = (
                 writer if usual.host_writer is None else f"{usual.host_writer}{getattr(fact, 'host', '')}"
             )
-            if subject == f"vs.{fact.org}.{speaker}{usual.before}{getattr(fact, usual.kind)}{usual.after}":
+            if (
+                _are_ids(whole)
+                and subject
+                == f"vs.{fact.org}.{speaker}{usual.before}{getattr(fact, usual.kind)}{usual.after}"
+            ):
                 return Recorded(
                     seq,
                     stored_ns,

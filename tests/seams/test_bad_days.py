@@ -78,12 +78,18 @@ async def test_a_worker_killed_at_any_moment_of_a_request_leaves_it_whole(world:
 
 
 async def test_a_refusal_is_mailed_although_the_notifier_was_killed_with_it(world: House) -> None:
-    client, began = world.client, world.client.ledger.seq
+    client, began, mails = world.client, world.client.ledger.seq, len(world.world.sink.mails)
+    # A house is shared, and one refusal in it may have begun the episode before: then this one waits for a digest.
+    waits = any(fact.org == ORG for fact in client.history.facts(0, MailAccepted))
     world.crew.freeze("notifier")
     receipt = await client.scale(500)
     assert await client.ended(receipt) == []
     await world.crew.kill("notifier")
 
+    if waits:
+        assert client.awake() == set()
+        assert len(world.world.sink.mails) == mails
+        return
     await client.until(
         lambda: bool(client.history.facts(began, MailAccepted)), MAIL_SECONDS, "the refusal is not mailed"
     )

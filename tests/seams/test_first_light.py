@@ -96,6 +96,7 @@ async def test_the_five_steps_stand_beside_their_budget_and_are_kept(world: Hous
 
 async def test_a_request_past_the_envelope_is_refused_with_its_numbers_and_mailed(world: House) -> None:
     client, began, mails = world.client, world.client.ledger.seq, len(world.world.sink.mails)
+    earlier = [fact for fact in client.history.facts(0, MailAccepted) if fact.org == ORG]
 
     done = await world.command("scale", "acme/web", "+500")
 
@@ -105,18 +106,25 @@ async def test_a_request_past_the_envelope_is_refused_with_its_numbers_and_maile
         "(quota 100 + 10 %, contract acme-2025 version 1). Nothing was started." in done.err
     )
     [request] = re.findall(r"request ([0-9a-f]{32}) stored", done.err)
-    mail = (await world.world.sink.wait_for(mails + 1, MAIL_SECONDS))[-1]
+    if earlier:
+        # A house is shared: the refusal of a test before this one began the episode, and was mailed at once.
+        assert re.search(r"this one will be named in the digest at \d\d:\d\d UTC", done.err)
+        assert len(world.world.sink.mails) == mails
+        told = earlier[0].requests[0]
+    else:
+        assert re.search(r"mail to acme-owner accepted \d+ ms after the refusal", done.err)
+        await client.until(
+            lambda: bool(client.history.facts(began, MailAccepted)), 5.0, "the mail is not recorded"
+        )
+        told = request
+    [mail] = [one for one in await world.world.sink.wait_for(1, MAIL_SECONDS) if told in one.message_id]
     assert mail.recipients == ("owner@acme.example",)
-    assert mail.message_id.strip("<>").startswith(request)
+    assert mail.message_id.strip("<>").startswith(told)
     text = mail.file.read_text()
-    assert request in text
+    assert told in text
     assert "110" in text
-    assert re.search(r"mail to acme-owner accepted \d+ ms after the refusal", done.err)
-    await client.until(
-        lambda: bool(client.history.facts(began, MailAccepted)), 5.0, "the mail is not recorded"
-    )
-    [accepted] = client.history.facts(began, MailAccepted)
-    assert accepted.requests == (request,)
+    [accepted] = [one for one in client.history.facts(0, MailAccepted) if told in one.requests]
+    assert accepted.requests == (told,)
     assert (accepted.accepted_at - accepted.refused_at).total_seconds() < MAIL_SECONDS
     assert refusals(world, began) == [request]
 

@@ -6,16 +6,16 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by the gate, 5 no such or
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import cyclopts
 import uvloop
 from cyclopts import App, Parameter
 
-from schemas.house import USUAL, VARIABLE, House, load
 from schemas.names import is_name
+from virtscale import contract_commands, freeze_commands, key_commands
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from virtscale.invocation import Deadline, Output, UsageError, here, present_house
 from virtscale.show import Format, say, show
 
 app = App(
@@ -28,23 +28,9 @@ publisher = App(name="publisher", help="Outsiders who may publish requests.")
 person = App(name="person", help="People in the vault.")
 for _part in (ledger, publisher, person):
     app.command(_part)
-
-Output = Annotated[Format, Parameter(name=["-o", "--output"], help="table for people, json for programs")]
-Deadline = Annotated[
-    float, Parameter(help="seconds until the command gives up following; the request goes on")
-]
-
-
-class UsageError(Exception):
-    """The command was called wrongly; the sentence says what to call instead."""
-
-
-def _directory() -> Path:
-    return Path(os.environ.get(VARIABLE, USUAL)).resolve()
-
-
-def _house() -> House:
-    return load(_directory())
+app.command(contract_commands.app)
+app.command(key_commands.app)
+freeze_commands.register(app)
 
 
 def _split(name: str) -> tuple[str, str]:
@@ -80,19 +66,22 @@ def up(
     shift_ports: Annotated[
         int, Parameter(help="added to every port, so that a second house can stand beside the first")
     ] = 0,
+    hosts: Annotated[int, Parameter(help="private hypervisors, each with its own libvirt and guests")] = 1,
 ) -> int:
     """Start everything on this machine, in the foreground; Ctrl-C ends it."""
     from virtscale.up import up as run
-    from virtscale.world import MOST_SHIFT, Ports
+    from virtscale.world import MOST_HOSTS, MOST_SHIFT, Ports
 
     if substrate not in {"qemu", "test"}:
         raise UsageError(f"{substrate!r} is no substrate: choose qemu or test.")
     if not 0 <= shift_ports <= MOST_SHIFT:
         raise UsageError(f"The ports cannot be shifted by {shift_ports}: choose 0 to {MOST_SHIFT}.")
+    if not 1 <= hosts <= MOST_HOSTS:
+        raise UsageError(f"{hosts} hosts cannot be started on one machine: choose 1 to {MOST_HOSTS}.")
     vms = _count(stock)
     chosen = "test" if substrate == "test" else "qemu"
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(_directory(), Ports.usual(shift_ports), chosen, vms))
+        runner.run(run(here(), Ports.usual(shift_ports), chosen, vms, hosts))
     return 0
 
 
@@ -113,7 +102,7 @@ def scale(
     org, name = _split(pool)
     add, want = _more(amount)
     request = Scale(pool=name, key=key or ask.new_key(), add=add, want=want, up_to=up_to)
-    return asyncio.run(follow.scale(_house(), org, request, output, deadline))
+    return asyncio.run(follow.scale(present_house(), org, request, output, deadline))
 
 
 @app.command
@@ -124,7 +113,7 @@ def stock(pool: str, vms: int, *, deadline: Deadline = 600.0, output: Output = "
 
     org, name = _split(pool)
     request = Stock(pool=name, key=ask.new_key(), vms=_count(vms))
-    return asyncio.run(follow.scale(_house(), org, request, output, deadline))
+    return asyncio.run(follow.scale(present_house(), org, request, output, deadline))
 
 
 @app.command
@@ -135,7 +124,7 @@ def quiesce(pool: str, vms: int, *, deadline: Deadline = 240.0, output: Output =
 
     org, name = _split(pool)
     request = Quiesce(pool=name, key=ask.new_key(), count=_count(vms))
-    return asyncio.run(follow.quiesce(_house(), org, request, output, deadline))
+    return asyncio.run(follow.quiesce(present_house(), org, request, output, deadline))
 
 
 def _count(vms: int) -> int:
@@ -148,10 +137,10 @@ def _count(vms: int) -> int:
 
 @app.command
 def pools(*, output: Output = "table") -> int:
-    """Pools, with their VMs by state."""
-    from virtscale import views
+    """Pools, with their VMs by state, and until when they are frozen."""
+    from virtscale.freezes import show_pools
 
-    return _show_view(views.POOLS, output)
+    return show_pools(here(), output)
 
 
 @app.command
@@ -166,7 +155,7 @@ def vms(*, output: Output = "table") -> int:
 
 @app.command
 def hosts(*, output: Output = "table") -> int:
-    """Hosts, with substrate and the memory they lend."""
+    """Hosts, with their state, VMs, and the memory they lend."""
     from virtscale import views
 
     return _show_view(views.HOSTS, output)
@@ -183,13 +172,10 @@ def usage(*, output: Output = "table") -> int:
 
 
 def _show_view(query: str, output: Format, columns: list[str] | None = None) -> int:
-    from virtscale.views import Views
+    from virtscale.views import opened
 
-    base = Views(_directory())
-    try:
+    with opened(here()) as base:
         show(base.rows(query), output, columns=columns)
-    finally:
-        base.close()
     return 0
 
 
@@ -198,7 +184,7 @@ def activation(id: str, *, output: Output = "table") -> int:
     """One request, or one VM's trip from asleep to serving, in its five steps; the first digits of an id do."""
     from virtscale.trips import show_trip
 
-    return show_trip(_directory(), id, output)
+    return show_trip(here(), id, output)
 
 
 @app.command
@@ -206,7 +192,7 @@ def activations(*, output: Output = "table") -> int:
     """How long VMs took from asleep to serving, step by step, beside the budget."""
     from virtscale.trips import show_budget
 
-    return show_budget(_directory(), output)
+    return show_budget(here(), output)
 
 
 @ledger.command
@@ -221,7 +207,7 @@ def tail(
     """The ledger's newest events."""
     from virtscale.tail import tail as run
 
-    return asyncio.run(run(_house(), last, output, follow=follow))
+    return asyncio.run(run(present_house(), last, output, follow=follow))
 
 
 @publisher.command
@@ -230,7 +216,7 @@ def add(org: str, name: str, *, output: Output = "table") -> int:
     from events.bus.permissions import publisher as permit
     from virtscale import publishers
 
-    path = publishers.add(_house(), org, name)
+    path = publishers.add(present_house(), org, name)
     show(
         [
             {
@@ -253,7 +239,7 @@ def erase(id: str, *, org: str = "acme") -> int:
     from virtscale import ask, follow
 
     request = Erase(person=_person(id), key=ask.new_key())
-    return asyncio.run(follow.erase(_house(), org, request))
+    return asyncio.run(follow.erase(present_house(), org, request))
 
 
 @person.command(name="show")
@@ -262,7 +248,7 @@ def show_person(id: str, *, output: Output = "table") -> int:
     from events.vault import Vault
 
     known = _person(id)
-    show([{"person": id, "mail": Vault(_house().vault).shown(known)}], output)
+    show([{"person": id, "mail": Vault(present_house().vault).shown(known)}], output)
     return 0
 
 
@@ -286,10 +272,16 @@ def main() -> None:
     except* (cyclopts.CycloptsError, UsageError) as errors:
         code = EXIT_USAGE
         for error in leaves(errors):
-            say(f"virtscale: {error}")
+            say(f"virtscale: {_sentence(error)}")
     except* SPOKEN as errors:
         code = EXIT_FAILED
         for error in leaves(errors):
-            say(f"virtscale: {error}")
+            say(f"virtscale: {_sentence(error)}")
             code = getattr(error, "exit_code", EXIT_FAILED)
     sys.exit(code)
+
+
+def _sentence(error: BaseException) -> str:
+    """The error's sentence with its stable code behind it, where it has one."""
+    code = getattr(error, "code", None)
+    return f"{error} [{code}]" if isinstance(code, str) else str(error)

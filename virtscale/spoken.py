@@ -12,7 +12,10 @@ from schemas.contract.document import ContractError
 from schemas.house import HouseError
 from schemas.pool import PoolError
 from virtscale.ask import TurnedAwayError
+from virtscale.contracts import PaperError
 from virtscale.publishers import PublisherError
+from virtscale.ruled import UndecidedError
+from virtscale.shelf import NothingSignedError
 from virtscale.signers import SignerError
 
 SPOKEN: Final[tuple[type[Exception], ...]] = (
@@ -21,11 +24,14 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     HouseError,
     KeyFileError,
     LabError,
+    NothingSignedError,
+    PaperError,
     PoolError,
     PublisherError,
     SignerError,
     TakenError,
     TurnedAwayError,
+    UndecidedError,
     UnknownEventError,
     VaultError,
 )

@@ -1,7 +1,8 @@
 """Reading the views: each command asks the projections' file and nothing else."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,10 @@ SELECT pools.org, pools.pool, pools.size,
        sum(CASE WHEN vms.state IN ('waking', 'booting', 'warm') THEN 1 ELSE 0 END) AS coming,
        sum(CASE WHEN vms.state IN ('draining', 'drained', 'suspending') THEN 1 ELSE 0 END) AS leaving,
        sum(CASE WHEN vms.state IN ('stopped', 'stopping', 'unready', 'unannounced', 'stray') THEN 1 ELSE 0 END)
-         AS other
+         AS other,
+       (SELECT max(until) FROM freezes
+        WHERE freezes.org = pools.org AND freezes.pool IN (pools.pool, '')
+          AND until > strftime('%Y-%m-%dT%H:%M:%f', 'now')) AS frozen_until
 FROM pools LEFT JOIN vms ON vms.org = pools.org AND vms.pool = pools.pool
 GROUP BY pools.org, pools.pool ORDER BY pools.org, pools.pool
 """
@@ -33,7 +37,24 @@ SELECT org, dimension, used, reserved, quota, "limit", allowance_bp, contract, v
 FROM usage ORDER BY org, dimension DESC
 """
 
-HOSTS: Final = "SELECT host, substrate, memory_mib, uri FROM hosts ORDER BY host"
+HOSTS: Final = """
+SELECT host, state, awake, asleep, free_mib, memory_mib, substrate, uri FROM hosts ORDER BY host
+"""
+
+FREEZES: Final = """
+SELECT org, pool, until, actor, reason, frozen_at FROM freezes WHERE until > ? ORDER BY org, pool
+"""
+
+CONTRACTS: Final = """
+SELECT org, id, version, state, fingerprint, accepted_at, effective_at, valid_from, valid_until, signed_by, voided_at,
+       code, text, signatures
+FROM contracts ORDER BY org, valid_from, version, effective_at
+"""
+
+SIGNING_KEYS: Final = """
+SELECT org, key, state, registered_at, former, ended_at, actor, reason FROM signing_keys
+ORDER BY org, registered_at, key
+"""
 
 REQUEST: Final = "SELECT * FROM requests WHERE id LIKE ? || '%' LIMIT 2"
 
@@ -46,6 +67,16 @@ STEPS: Final = """
 SELECT l1_ms AS L1, l2_ms AS L2, l3_ms AS L3, l4_ms AS L4, l5_ms AS L5, total_ms AS total
 FROM activations WHERE stage = 'serving' AND way = 'resume'
 """
+
+
+@contextmanager
+def opened(directory: Path) -> Generator["Views"]:
+    """The views of the house, until the block ends."""
+    views = Views(directory)
+    try:
+        yield views
+    finally:
+        views.close()
 
 
 class Views:

@@ -1,7 +1,7 @@
 """How long a gate takes to start over a long ledger, and where the time goes: bytes, decoding, folds.
 
-One ledger, written through the real bus with `sync_interval: always`, is read by nats-py's own fetch loop (a part of
-it) and by the reader of the workers, alone and with what follows it, all in the same run. Prints a table and, as its
+One ledger, written through the real bus with `sync_interval: always`, is read by nats-py's own fetch loop and by the
+reader of the workers, alone and with what follows it, each a part of it; then a gate's ledger starts over all of it. Prints a table and, as its
 last line, one JSON object.
 """
 
@@ -27,6 +27,9 @@ from events import keys
 from events.bus import nats, permissions, streams
 from events.bus.ledger import Fold, Ledger
 from events.bus.nats import NatsBus
+from events.bus.reader.ahead import BATCH_BYTES, BATCH_MESSAGES
+from events.bus.reader.connection import dial
+from events.bus.reader.frames import Frames
 from events.envelope import SUBJECTS, read
 from lab.bus import BusServer, BusUser
 from lab.ports import free_ports
@@ -40,6 +43,9 @@ from services.signal.state import Intake
 EVENTS: Final = 1_000_000
 FETCHED: Final = 100_000
 """Messages that the client's own loop reads: it would need half a minute for all of them."""
+
+PART: Final = 200_000
+"""Messages of the readings that show where the time goes; the starts are over all."""
 
 FETCH: Final = 500
 GATE: Final[tuple[type[Fold], ...]] = (Docket, Usage, Fleet)
@@ -76,37 +82,74 @@ class Figures:
     def summary(self) -> dict[str, float]:
         """The figures by the names under which benches report them."""
         client_us, reader_us = self.row("nats-py fetch").cpu_us, self.row("reader").cpu_us
+        parse_us = self.row("parser alone").cpu_us
         return {
             "events": self.events,
             "start_1m_s": round(self.start.seconds * EVENTS / self.events, 2),
-            "views_1m_s": round(self.row("start of the views").seconds * EVENTS / self.events, 2),
             "start_cpu_us": round(self.start.cpu_us, 2),
+            "parse_cpu_us": round(parse_us, 2),
             "reader_cpu_us": round(reader_us, 2),
             "decode_cpu_us": round(self.row("reader, decode").cpu_us, 2),
             "client_cpu_us": round(client_us, 2),
             "ratio": round(client_us / reader_us, 1),
+            "parse_ratio": round(client_us / parse_us, 1),
         }
 
 
-async def measure(events: int = EVENTS, say: Callable[[str], None] = lambda _: None) -> Figures:
-    """The figures over a ledger of so many events; about a minute and a half for a million."""
+async def measure(
+    events: int = EVENTS, say: Callable[[str], None] = lambda _: None, *, views: bool = False
+) -> Figures:
+    """The figures over a ledger of so many events, a minute or two for a million; with `views` their start too."""
     with tempfile.TemporaryDirectory(prefix="vs-start-") as directory:
         async with _bus(Path(directory)) as (bus, url, seed):
             say(f"writing {events} events")
             await history.write(bus, events)
+            part = min(events, PART)
             rows = [
                 await _clocked("nats-py fetch", min(events, FETCHED), lambda most: _fetch(url, seed, most)),
-                await _clocked("reader", events, lambda most: _ahead(bus, most)),
-                await _clocked("reader, decode", events, lambda most: _decoded(bus, most, ())),
-                await _clocked(
-                    "reader, decode, gate's folds", events, lambda most: _decoded(bus, most, GATE)
-                ),
-                await _clocked("reader, decode, all folds", events, lambda most: _decoded(bus, most, CREW)),
+                await _parsed(url, seed, part),
+                await _clocked("reader", part, lambda most: _ahead(bus, most)),
+                await _clocked("reader, decode", part, lambda most: _decoded(bus, most, ())),
+                await _clocked("reader, decode, gate's folds", part, lambda most: _decoded(bus, most, GATE)),
+                await _clocked("reader, decode, all folds", part, lambda most: _decoded(bus, most, CREW)),
             ]
-            views = Path(directory) / "views.db"
-            rows.append(await _clocked("start of the views", events, lambda most: _keep(bus, views, most)))
             start = await _clocked("start of a gate's ledger", events, lambda most: _start(bus, most))
-            return Figures(events, (*rows, start), start)
+            rows.append(start)
+            if views:
+                path = Path(directory) / "views.db"
+                rows.append(await _clocked("start of the views", events, lambda most: _keep(bus, path, most)))
+            return Figures(events, tuple(rows), start)
+
+
+async def _parsed(url: str, seed: bytes, messages: int) -> Row:
+    """The parser alone, over the bytes of so many messages as they came."""
+    subject = f"{permissions.admin().inbox}.reader.bench"
+    connection = await dial(url, "admin", seed, subject, 5.0)
+    inner, tape = connection._frames, list[bytes]()  # noqa: SLF001 - the bytes as they came, and nothing else, are wanted
+    feed = inner.feed
+
+    def record(data: bytes) -> None:
+        tape.append(data)
+        feed(data)
+
+    inner.feed = record
+    seq = 0
+    while seq < messages:
+        connection.ask(seq + 1, min(BATCH_MESSAGES, messages - seq), BATCH_BYTES)
+        ended = None
+        while ended is None:
+            await asyncio.wait_for(connection.news.wait(), 30.0)
+            stored, ended = connection.take()
+            seq = stored[-1].seq if stored else seq
+    connection.close()
+    frames = Frames(subject)
+
+    async def parse(_: int) -> int:
+        for data in tape:
+            frames.feed(data)
+        return len(frames.stored)
+
+    return await _clocked("parser alone", messages, parse)
 
 
 async def _clocked(name: str, messages: int, work: Callable[[int], Awaitable[int]]) -> Row:
@@ -221,9 +264,10 @@ def main() -> None:
     """Measures, prints the table, and the JSON line last."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=EVENTS)
+    parser.add_argument("--views", action="store_true", help="the start of the views as well")
     arguments = parser.parse_args()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        figures = runner.run(measure(arguments.events, _say))
+        figures = runner.run(measure(arguments.events, _say, views=arguments.views))
     print(f"{'':<32}{'messages':>12}{'seconds':>10}{'per second':>12}{'CPU us each':>13}")
     for row in figures.rows:
         print(

@@ -16,8 +16,8 @@ help: ## print this list
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: up
-up: bootstrap ## start everything on this machine, in the foreground; Ctrl-C ends it
-	@$(BIN)/virtscale up $(ARGS)
+up: bootstrap ## start everything on this machine, in the foreground; Ctrl-C ends it (HOSTS=2 for two hypervisors)
+	@$(BIN)/virtscale up $(if $(HOSTS),--hosts $(HOSTS)) $(ARGS)
 
 .PHONY: test
 test: bootstrap checks ## check and test everything (ARGS="-k words" goes to pytest)

@@ -86,6 +86,7 @@ class Hypervisor:
         self,
         directory: Path,
         *,
+        name: str = "libvirtd",
         keep: bool = False,
         guests_stay: bool = False,
         on_change: OnChange | None = None,
@@ -98,7 +99,7 @@ class Hypervisor:
         self.socket = directory / "run" / "libvirt" / "libvirt-sock"
         self._part = Part(
             Plan(
-                name="libvirtd",
+                name=name,
                 argv=("libvirtd",),
                 directory=directory / "log",
                 ready=self._answers,

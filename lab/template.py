@@ -26,13 +26,13 @@ FEATURES = {
 
 @dataclass(frozen=True)
 class Template:
-    """A written template: `domain_xml` is a text for `str.format` with name, uuid, vcpu, memory_mib and port."""
+    """A written template: `domain_xml` is a text for `str.format` with name, uuid, vcpu, memory_mib, address and port."""
 
     directory: Path
 
     @property
     def domain_xml(self) -> Path:
-        """The domain's description; everything but the five placeholders is fixed in it."""
+        """The domain's description; everything but the six placeholders is fixed in it."""
         return self.directory / "domain.xml"
 
 
@@ -84,7 +84,7 @@ def _domain(kernel: Path, initrd: Path, accelerator: Accelerator, consoles: Path
   </devices>
   <qemu:commandline>
     <qemu:arg value='-netdev'/>
-    <qemu:arg value='user,id=n0,hostfwd=tcp:127.0.0.1:{{port}}-:{HTTP_PORT}'/>
+    <qemu:arg value='user,id=n0,hostfwd=tcp:{{address}}:{{port}}-:{HTTP_PORT}'/>
     <qemu:arg value='-device'/>
     <qemu:arg value='virtio-net-pci,netdev=n0,addr=0x10,romfile='/>
   </qemu:commandline>

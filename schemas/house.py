@@ -26,7 +26,11 @@ class HostPlace(Value, frozen=True):
     substrate: str
     memory_mib: int
     first_port: int
-    """Guests of this host answer on loopback ports from here on."""
+    """Guests of this host answer on ports from here on."""
+    ports: int = 4096
+    """As many ports are its guests': the ranges of two hosts with one address must not meet."""
+    address: str = "127.0.0.1"
+    """Where its guests' ports are reached from prober and load balancer: loopback on one machine, else the host's own."""
 
 
 class House(Value, frozen=True):

@@ -3,8 +3,9 @@
 import asyncio
 import importlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import AsyncExitStack
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +17,10 @@ from events.bus.ledger import Fold, Ledger
 from events.bus.port import Bus
 from events.clock import SystemClock
 from projections.keeper import Keeper
-from schemas.house import House
+from schemas.house import HostPlace, House
 
-WORKERS: Final = ("signal", "gate", "waker", "prober", "announcer", "notifier")
+WAKER: Final = "waker"
+WORKERS: Final = ("signal", "gate", WAKER, "prober", "announcer", "notifier")
 """Every worker there is, in the order of a request's way through them."""
 
 VIEWS: Final = "views.db"
@@ -36,15 +38,17 @@ def work_of(name: str) -> Work:
 async def run(
     house: House,
     on_live: Callable[[Ledger], None],
-    workers: Iterable[str] = WORKERS,
+    workers: Collection[str] = WORKERS,
     *,
     views: bool = True,
     folds: Iterable[type[Fold]] = (),
+    arrivals: asyncio.Queue[HostPlace] | None = None,
 ) -> None:
     """The workers work until one of them fails; that failure is raised, for half a crew is none.
 
     `on_live` is given the ledger once it was read to its end: from then on requests are answered. `folds` are
-    further ones that the caller wants to find there.
+    further ones that the caller wants to find there. `arrivals` are hosts that come later: each gets its waker. The
+    trap: its folds must exist by then, so the house needs one host to begin with.
     """
     async with AsyncExitStack() as stack:
 
@@ -57,24 +61,40 @@ async def run(
         for kind in folds:
             ledger.fold(kind)
         clock = SystemClock()
-        hands: list[tuple[str, Work, House, Bus]] = []
-        for name in workers:
-            if name == "waker":
-                for host in house.hosts:
-                    alone = msgspec.structs.replace(house, hosts=(host,))
-                    hands.append((name, work_of(name), alone, await connected(f"{name}-{host.name}")))
-            else:
-                hands.append((name, work_of(name), house, await connected(name)))
+
+        async def wake_on(place: HostPlace, bus: Bus) -> None:
+            """Ends when the host was removed, and the crew goes on without it."""
+            await work_of(WAKER)(msgspec.structs.replace(house, hosts=(place,)), ledger, bus, clock)
+            log.info("host %s was removed: its waker has ended", place.name)
+
+        buses = {
+            name: await connected(name)
+            for name in chain(
+                (name for name in workers if name != WAKER),
+                (_waker(host) for host in house.hosts if WAKER in workers),
+            )
+        }
         async with asyncio.TaskGroup() as crew:
             # Workers before the reader: their folds must exist before the first event is read.
-            for name, work, part, bus in hands:
-                crew.create_task(_never_ends(name, work(part, ledger, bus, clock)), name=name)
+            for name in workers:
+                if name != WAKER:
+                    work = work_of(name)(house, ledger, buses[name], clock)
+                    crew.create_task(_never_ends(name, work), name=name)
+            for host in house.hosts if WAKER in workers else ():
+                crew.create_task(wake_on(host, buses[_waker(host)]), name=_waker(host))
             if views:
                 keeper = Keeper(ledger, Path(house.directory) / VIEWS)
                 crew.create_task(keeper.work(), name="views")
             crew.create_task(ledger.follow(), name="ledger")
             await ledger.live.wait()
             on_live(ledger)
+            while arrivals is not None:
+                host = await arrivals.get()
+                crew.create_task(wake_on(host, await connected(_waker(host))), name=_waker(host))
+
+
+def _waker(host: HostPlace) -> str:
+    return f"{WAKER}-{host.name}"
 
 
 async def _never_ends(name: str, work: Awaitable[None]) -> None:

@@ -76,7 +76,7 @@ class Screen:
         sys.stdout.flush()
 
 
-async def up(directory: Path, ports: Ports, substrate: Substrate, stock: int) -> None:
+async def up(directory: Path, ports: Ports, substrate: Substrate, stock: int, hosts: int = 1) -> None:
     """The installation runs until SIGINT or SIGTERM; then everything that was started is gone."""
     screen = Screen()
     logging.basicConfig(
@@ -87,7 +87,9 @@ async def up(directory: Path, ports: Ports, substrate: Substrate, stock: int) ->
     asked_to_end = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_end.set)
-    life = asyncio.create_task(_live(directory, ports, substrate, stock, screen))
+    life = asyncio.create_task(
+        _live(World(directory, ports, substrate, screen.say, own_hosts=hosts), ports, stock, screen)
+    )
     asked = asyncio.create_task(asked_to_end.wait())
     await asyncio.wait({life, asked}, return_when=asyncio.FIRST_COMPLETED)
     asked.cancel()
@@ -108,18 +110,20 @@ def _log_file(directory: Path) -> Path:
     return directory / "virtscale.log"
 
 
-async def _live(directory: Path, ports: Ports, substrate: Substrate, stock: int, screen: Screen) -> None:
-    async with World(directory, ports, substrate, screen.say) as world:
+async def _live(house: World, ports: Ports, stock: int, screen: Screen) -> None:
+    async with house as world:
         exporter, _ = prometheus_client.start_http_server(ports.metrics, addr="127.0.0.1")
         try:
             async with asyncio.TaskGroup() as parts:
                 ledgers: asyncio.Future[Ledger] = asyncio.get_running_loop().create_future()
-                parts.create_task(crew.run(world.house, ledgers.set_result), name="crew")
-                parts.create_task(world.watch_publishers(), name="publishers")
+                parts.create_task(
+                    crew.run(world.house, ledgers.set_result, arrivals=world.arrivals), name="crew"
+                )
+                parts.create_task(world.watch(), name="newcomers")
                 ledger = await ledgers
                 await world.enact(ledger.fold(Contracts))
                 screen.say(f"{len(crew.WORKERS)} workers at work, ledger read to sequence {ledger.seq}")
-                if substrate == "test":
+                if not world.hypervisors:
                     screen.say(
                         "substrate test: libvirt's test driver has domains, but no guest runs in them and none serves"
                     )
@@ -143,10 +147,17 @@ async def _stock(world: World, ledger: Ledger, vms: int, screen: Screen) -> None
         return ("acme", "web") in fleet.pools and bool(fleet.hosts)
 
     def looked_at() -> bool:
-        return all(vm.state == "stopped" or vm.since_seq > began for vm in fleet.vms.values())
+        here = [vm for vm in fleet.vms.values() if vm.host in world.hypervisors]
+        return all(vm.state == "stopped" or vm.since_seq > began for vm in here)
 
     if not await _until(lambda: known() and looked_at(), ledger, _LOOK_SECONDS):
         screen.say("the gate or the waker is slow; see virtscale.log")
+    present = {place.name for place in world.house.hosts}
+    for host in fleet.hosts.values():
+        if host.name not in present and host.state != "removed":
+            screen.say(
+                f"host {host.name} is in the ledger and not in this house: its VMs count until `virtscale host fence {host.name}`"
+            )
     bus = await world.connect("operator")
     try:
         request = Stock(pool="web", key=f"up-{time.time_ns()}", vms=vms, wait=True)

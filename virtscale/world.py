@@ -4,8 +4,7 @@ import asyncio
 import datetime as dt
 import logging
 import os
-import shutil
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +18,19 @@ from events.bus.permissions import Permit, admin, operator, reader, workers
 from events.bus.port import Bus, UnansweredError
 from events.bus.streams import establish
 from events.lock import hold
-from lab import accelerator, doctor, guest, template
+from lab import doctor
 from lab.balancer import Balancer, Frontend
 from lab.bus import BusServer, BusUser
 from lab.errors import LabError
-from lab.hypervisor import Hypervisor, own, short_directory
+from lab.hypervisor import Hypervisor, short_directory
 from lab.mail import Mail, MailSink
 from lab.metrics import Metrics, Target
 from lab.ports import LOOPBACK, free_ports, require_free
 from projections.contracts.fold import Contracts
 from schemas.house import FILE, HostPlace, House
 from schemas.pool import read as read_pool
-from virtscale import founding, publishers
+from virtscale import founding, hosts, publishers
+from virtscale.hypervisors import Hypervisors
 
 Substrate = Literal["qemu", "test"]
 
@@ -41,10 +41,17 @@ half is left to everything else."""
 MOST_SHIFT: Final = 40_000
 """The highest of the usual ports stays a port, with room for the guests above it."""
 
+MOST_HOSTS: Final = 8
+"""Private libvirt instances on one machine: their port ranges fit above the highest shift."""
+
+PORTS_PER_HOST: Final = 500
+"""A machine of 24 GiB holds some 130 guests of 96 MiB (docs/performance.md)."""
+
 _AGAIN_SECONDS: Final = 5.0
 _OPEN_SECONDS: Final = 30.0  # how long the intake may take to open
 _OPEN_PAUSE_SECONDS: Final = 0.1
-_PUBLISHERS_SECONDS: Final = 0.25  # how often new publishers are looked for
+_WATCH_SECONDS: Final = 0.25  # how often new publishers and hosts are looked for
+MOST_ARRIVALS: Final = 64
 
 log = logging.getLogger("virtscale.world")
 
@@ -88,17 +95,30 @@ class World:
     """The parts of one installation, running, and the description by which the workers find them."""
 
     def __init__(
-        self, directory: Path, ports: Ports, substrate: Substrate, say: Callable[[str], None]
+        self,
+        directory: Path,
+        ports: Ports,
+        substrate: Substrate,
+        say: Callable[[str], None],
+        *,
+        own_hosts: int = 1,
+        memory_mib: int | None = None,
     ) -> None:
+        """`own_hosts` private hypervisors, each lending `memory_mib` to guests: without it, their share of what is free."""
         self.directory = directory.resolve()
+        self._own_hosts = tuple(f"h{number + 1}" for number in range(own_hosts))
+        self._memory_mib = memory_mib
         self._ports = ports
         self._substrate: Substrate = substrate
         self._say = say
         self._stack = AsyncExitStack()
-        self._users: tuple[BusUser, ...] = ()
         self._publishers: tuple[Permit, ...] = ()
+        self._added: tuple[HostPlace, ...] = ()
         self.sink = MailSink(self.directory / "mail", ports.smtp, self._on_mail)
-        self.hypervisor: Hypervisor | None = None
+        self._private = short_directory(self.directory)
+        self._hypervisors = Hypervisors(self._private, self._own_hosts, say)
+        self.arrivals: asyncio.Queue[HostPlace] = asyncio.Queue(MOST_ARRIVALS)
+        """Hosts that were added while we run and that the bus knows: each wants a waker."""
         self.bus: BusServer
         self.balancer: Balancer
         self.metrics: Metrics
@@ -116,6 +136,16 @@ class World:
     async def __aexit__(self, *_: object) -> None:
         """Everything that was started is gone, guests first; the ledger and the views stay."""
         await self._stack.aclose()
+
+    @property
+    def hypervisors(self) -> dict[str, Hypervisor]:
+        """The private hypervisors that run, by host; none with the test substrate."""
+        return self._hypervisors.running
+
+    @property
+    def hypervisor(self) -> Hypervisor | None:
+        """The first host's."""
+        return self.hypervisors.get(self._own_hosts[0])
 
     async def connect(self, name: str) -> Bus:
         """A connection to the bus as one of its users."""
@@ -135,33 +165,51 @@ class World:
         finally:
             await bus.close()
 
-    async def watch_publishers(self) -> None:
-        """Publishers that are added while we run may publish a moment later."""
+    async def watch(self) -> None:
+        """Publishers and hosts that are added while we run are known to the bus a moment later, removed ones no more."""
         while True:
-            await asyncio.sleep(_PUBLISHERS_SECONDS)
-            present = publishers.all_of(self.directory)
-            if present == self._publishers:
+            await asyncio.sleep(_WATCH_SECONDS)
+            outsiders = publishers.all_of(self.directory)
+            added = hosts.all_of(self.directory)
+            if (outsiders, added) == (self._publishers, self._added):
                 continue
+            places = (*self.house.hosts[: len(self._own_hosts)], *added)
             try:
-                await self.bus.reload((*self._users, *(_user(self.house.keys, permit) for permit in present)))
+                await self.bus.reload(self._users(places, outsiders))
             except LabError as error:  # the bus is restarting, perhaps: it is asked again
-                self._say(f"the bus does not know all publishers yet: {error}")
+                self._say(f"the bus does not know all publishers and hosts yet: {error}")
                 await asyncio.sleep(_AGAIN_SECONDS)
                 continue
-            self._publishers = present
-            self._say(f"the bus knows {len(present)} publishers")
+            if outsiders != self._publishers:
+                self._say(f"the bus knows {len(outsiders)} publishers")
+            await self._welcome(places)
+            self._publishers, self._added = outsiders, added
+
+    async def _welcome(self, places: tuple[HostPlace, ...]) -> None:
+        """The house has these hosts, and those that are new to it want a waker."""
+        former = set(self.house.hosts)
+        if places == self.house.hosts:
+            return
+        self.house = msgspec.structs.replace(self.house, hosts=places)
+        self._write_house()
+        for place in places:
+            if place not in former:
+                self._say(f"host {place.name} was added: {place.uri}")
+                await self.arrivals.put(place)
+        for place in former - set(places):
+            self._say(f"host {place.name} was taken out of the house")
 
     async def _start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
         # Before anything else: two installations on one ledger would each acknowledge what the other overwrites.
         self._stack.enter_context(hold(self.directory / "up.lock", f"The house {self.directory} is up"))
         self._check()
-        private = short_directory(self.directory)
-        self.house = self._house(private)
+        self._added = hosts.all_of(self.directory)
+        self.house = self._house()
         founding.found(self.house, dt.datetime.now(dt.UTC))
         await self._start_bus()
         if self._substrate == "qemu":
-            await self._start_hypervisor(private)
+            await self._start_hypervisors()
         await self._start_balancer()
         await self._start_metrics()
         await self.sink.start()
@@ -173,9 +221,8 @@ class World:
         self._ports.require_free()
         require_machine(self.directory, self._substrate)
 
-    def _house(self, private: Path) -> House:
+    def _house(self) -> House:
         here, ports = self.directory, self._ports
-        uri = "test:///default" if self._substrate == "test" else Hypervisor(private).uri
         return House(
             directory=str(here),
             bus_url=f"nats://{LOOPBACK}:{ports.bus}",
@@ -183,17 +230,9 @@ class World:
             signing_keys=str(here / "signing"),
             contracts=str(here / "contracts"),
             pools=str(here / "pools"),
-            templates=str(private / "templates"),
+            templates=str(self._private / "templates"),
             vault=str(here / "vault"),
-            hosts=(
-                HostPlace(
-                    name="h1",
-                    uri=uri,
-                    substrate="test" if self._substrate == "test" else "tcg",
-                    memory_mib=int(_available_mib() * _MEMORY_SHARE),
-                    first_port=ports.guests,
-                ),
-            ),
+            hosts=(*self._own_places(), *self._added),
             balancer_socket=str(here / "haproxy" / "haproxy.sock"),
             balancer_config=str(here / "haproxy" / "haproxy.cfg"),
             balancer_base=str(here / "haproxy" / "base.cfg"),
@@ -203,20 +242,37 @@ class World:
             metrics_port=ports.metrics,
         )
 
+    def _own_places(self) -> Iterator[HostPlace]:
+        share = int(_available_mib() * _MEMORY_SHARE) // len(self._own_hosts)
+        for number, name in enumerate(self._own_hosts):
+            yield HostPlace(
+                name=name,
+                uri=self._test_uri(name) if self._substrate == "test" else self._hypervisors.uri(name),
+                substrate="test" if self._substrate == "test" else "tcg",
+                memory_mib=self._memory_mib or share,
+                first_port=self._ports.guests + number * PORTS_PER_HOST,
+                ports=PORTS_PER_HOST,
+            )
+
+    def _test_uri(self, name: str) -> str:
+        """`test:///default` is one host for the whole process; a description of its own makes another one."""
+        if name == self._own_hosts[0]:
+            return "test:///default"
+        path = self.directory / f"{name}.test.xml"
+        path.write_text("<node/>\n")
+        return f"test://{path}"
+
     def _write_house(self) -> None:
         draft = self.directory / "house.draft"
         draft.write_bytes(msgspec.json.format(msgspec.json.encode(self.house)))
         draft.replace(self.directory / FILE)
 
     async def _start_bus(self) -> None:
-        permits = (*workers([host.name for host in self.house.hosts]), reader("reader"), operator(), admin())
-        self._users = tuple(_user(self.house.keys, permit) for permit in permits)
         self._publishers = publishers.all_of(self.directory)
-        outsiders = tuple(_user(self.house.keys, permit) for permit in self._publishers)
         self.bus = BusServer(
             self.directory / "bus",
             self._ports.bus,
-            (*self._users, *outsiders),
+            self._users(self.house.hosts, self._publishers),
             keep=True,
             on_change=self._changed,
         )
@@ -229,31 +285,16 @@ class World:
         finally:
             await bus.close()
 
-    async def _start_hypervisor(self, private: Path) -> None:
-        self._say("guest image: building it once, then it is kept")
-        image = await guest.build(guest.cache_directory())
-        verdict = await accelerator.probe(image)
-        self._say(f"guests run on {verdict.accelerator}: {verdict.reason}")
-        host = msgspec.structs.replace(self.house.hosts[0], substrate=verdict.accelerator)
-        self.house = msgspec.structs.replace(self.house, hosts=(host,))
-        self.hypervisor = Hypervisor(private, keep=True, on_change=self._changed)
-        await self.hypervisor.start()
-        self._stack.push_async_callback(self._stop_hypervisor)
-        consoles = private / "console"
-        template.write(Path(self.house.templates) / "tiny", image, verdict.accelerator, own(consoles))
-        self._say(f"libvirt of our own at {self.hypervisor.uri}")
+    def _users(self, places: Iterable[HostPlace], outsiders: Iterable[Permit]) -> tuple[BusUser, ...]:
+        own = (*workers([host.name for host in places]), reader("reader"), operator(), admin())
+        return tuple(_user(self.house.keys, permit) for permit in (*own, *outsiders))
 
-    async def _stop_hypervisor(self) -> None:
-        """Guests, libvirtd and the private directory are gone; the directory lies in memory where root runs us."""
-        assert self.hypervisor is not None
-        try:
-            gone = await self.hypervisor.destroy_domains()
-            self._say(f"{len(gone)} guests are gone")
-        finally:
-            try:
-                await self.hypervisor.stop()
-            finally:
-                await asyncio.to_thread(shutil.rmtree, self.hypervisor.directory)
+    async def _start_hypervisors(self) -> None:
+        self._stack.push_async_callback(self._hypervisors.stop)
+        runs_on = await self._hypervisors.start(Path(self.house.templates), self._changed)
+        own = len(self._own_hosts)
+        places = [msgspec.structs.replace(place, substrate=runs_on) for place in self.house.hosts[:own]]
+        self.house = msgspec.structs.replace(self.house, hosts=(*places, *self.house.hosts[own:]))
 
     async def _start_balancer(self) -> None:
         frontends = self._frontends()

@@ -4,7 +4,7 @@ import datetime as dt
 from typing import Literal
 
 from events.gate import BootOrdered, WakeOrdered
-from projections.fleet.fold import Vm
+from projections.fleet.fold import Fleet, Vm
 from services.waker.port import DomainState, HypervisorError
 
 Step = Literal["rise", "suspend", "stop", "confirm"]
@@ -14,7 +14,7 @@ Finding = Literal["awake", "stray", "paused", "stopped", "gone"]
 """What the ledger must be told: `awake` proves a reservation, `stray` runs and sleeps in the ledger, `paused` and
 `stopped` end a reservation, `gone` is a sleeper that lost its domain or its RAM."""
 
-FailureCode = Literal["order-expired", "wake-refused", "template-missing", "domain-lost"]
+FailureCode = Literal["order-expired", "wake-refused", "template-missing", "domain-lost", "host-full"]
 
 
 def ordered(vm: Vm | None) -> Step | None:
@@ -61,10 +61,35 @@ def too_late(begin_by: dt.datetime, now: dt.datetime) -> bool:
     return now > begin_by
 
 
+def lacking_mib(fleet: Fleet, vm: Vm) -> int:
+    """How much memory the VM's host lacks for its boot; 0 where there is room.
+
+    The gates of two orgs do not know of each other: each may have given the same memory away. What stands first in the
+    ledger has it. So boots of which nobody has said yet that they run are gone through in the order of their orders: each
+    that fits into what the others hold and what those before it took has its memory, and each that does not is passed
+    over. It does not matter when a waker asks: who was passed over takes nothing from those behind it.
+    """
+    host = fleet.hosts.get(vm.host)
+    if host is None or fleet.free_mib(vm.host) >= 0:
+        return 0
+    coming = [
+        one for one in fleet.vms.values() if one.host == vm.host and one.state == "booting" and not one.proven
+    ]
+    free_mib = fleet.free_mib(vm.host) + sum(one.size.memory_mib for one in coming)
+    for one in sorted(coming, key=lambda one: (one.since_seq, one.org, one.name)):
+        if one.size.memory_mib <= free_mib:
+            free_mib -= one.size.memory_mib
+        elif (one.org, one.name) == (vm.org, vm.name):
+            return one.size.memory_mib - free_mib
+    return 0
+
+
 def failure(
-    order: WakeOrdered | BootOrdered, error: HypervisorError | None, found: DomainState
+    order: WakeOrdered | BootOrdered, error: HypervisorError | None, found: DomainState, *, full: bool = False
 ) -> FailureCode:
     """Why a wake failed, as the ledger names it; without an error nothing was tried."""
+    if full:
+        return "host-full"
     if error is None:
         return "order-expired"
     if error.code == "TemplateMissing":

@@ -16,7 +16,7 @@ from events.clock import Clock
 from events.gate import BootOrdered, WakeOrdered
 from events.vm import Sleep
 from projections.fleet.fold import Fleet, Vm
-from services.waker.decide import failure, finding, ordered, stop_cause, too_late
+from services.waker.decide import failure, finding, lacking_mib, ordered, stop_cause, too_late
 from services.waker.metrics import EFFECT_SECONDS
 from services.waker.outcomes import Outcomes, Rising
 from services.waker.port import Definition, Domain, DomainState, Hypervisor, HypervisorError, domain_name
@@ -46,6 +46,8 @@ class Tries:
     ran: bool = False
     """The hypervisor said, after the first attempt, that the domain runs: an order awakens once."""
     given_up: bool = False
+    lacking_mib: int = 0
+    """What the host lacked for the boot: then nothing was tried."""
     detail: str = ""
     """The hypervisor's last word for why the domain does not run."""
 
@@ -53,7 +55,7 @@ class Tries:
         """The count is this order's own."""
         if self.order != order:
             self.order, self.attempts, self.error = order, 0, None
-            self.ran, self.given_up, self.detail = False, False, ""
+            self.ran, self.given_up, self.detail, self.lacking_mib = False, False, "", 0
 
     def hear(self, state: DomainState, detail: str) -> None:
         """The hypervisor said this of the domain while the order was tried."""
@@ -84,6 +86,9 @@ class Effects:
         async with self._slots:
             # Waiting for a slot takes time: the deadline is looked at after it, right before the effect.
             hopeless = tries.error is not None and tries.error.final
+            if tries.attempts == 0 and not tries.given_up and isinstance(order, BootOrdered):
+                tries.lacking_mib = lacking_mib(self._fleet, vm)
+                hopeless = tries.lacking_mib > 0
             if tries.given_up or hopeless or too_late(order.begin_by, self._clock.now()):
                 found = await self._hold_down(vm, tries)
                 rising = self._inspected(order, tries) if found == "running" else None
@@ -96,7 +101,8 @@ class Effects:
             await self._outcomes.risen(vm, rising)
         elif found != "running" and tries.given_up:
             text = _why(vm, order, tries)
-            await self._outcomes.wake_failed(vm, failure(order, tries.error, found), text, found)
+            code = failure(order, tries.error, found, full=tries.lacking_mib > 0)
+            await self._outcomes.wake_failed(vm, code, text, found)
         elif found != "running":
             await self._end(vm, found, tries.detail)
 
@@ -286,6 +292,11 @@ def _at_peace(vm: Vm | None) -> bool:
 
 
 def _why(vm: Vm, order: Rise, tries: Tries) -> str:
+    if tries.lacking_mib:
+        return (
+            f"Host {vm.host} lacks {tries.lacking_mib} of the {vm.size.memory_mib} MiB that {vm.org}/{vm.name} needs: orders "
+            "that stand before this one in the ledger have them. Nothing was started; ask again, and the gate places it anew."
+        )
     if tries.error is None:
         return f"The order to wake {vm.org}/{vm.name} could not begin by {order.begin_by:%H:%M:%S} UTC; nothing was tried."
     return (

@@ -1,5 +1,6 @@
 """One libvirt connection and what is known through it; every call here blocks and belongs into a thread."""
 
+import errno
 import functools
 import html
 import logging
@@ -35,9 +36,6 @@ log = logging.getLogger("virtscale.waker")
 
 KEEPALIVE: Final = (5, 3)
 """Seconds between signs of life, and how many may fail: a silent libvirtd is given up after 20 s."""
-
-LOOPBACK: Final = "127.0.0.1"
-MOST_PORTS: Final = 4096
 
 _NAMESPACE: Final = "urn:virtscale:domain:1"
 _UUIDS: Final = uuid.UUID("5d0f3d2a-8f4e-5b0c-9c0e-6a1f1d7e2c11")
@@ -167,7 +165,7 @@ class Session:
             self.domains()
             mark = self._marks.get(name)
             if mark is not None and self.state(name) in {"running", "paused"}:
-                return _defined(name, mark.port)
+                return self._defined(name, mark.port)
             port = mark.port if mark is not None else self._free_port()
             mark = _Mark(
                 definition.org, definition.pool, definition.vm, definition.size, definition.template, port
@@ -177,12 +175,13 @@ class Session:
                 "uuid": uuid.uuid5(_UUIDS, name),
                 "vcpu": definition.size.vcpu,
                 "memory_mib": definition.size.memory_mib,
+                "address": self._place.address,
                 "port": port,
             }
             xml = fill(self._templates, definition.template, values, _mark_xml(mark))
             self._domains[name] = self._connection.defineXML(xml)
             self._marks[name] = mark
-            return _defined(name, port)
+            return self._defined(name, port)
 
     def start(self, name: str) -> None:
         """The domain is booted; an error on one that runs."""
@@ -234,14 +233,18 @@ class Session:
 
     def _free_port(self) -> int:
         """The lowest port that no domain of ours has and nobody listens on."""
-        first = self._place.first_port
+        place = self._place
         taken = {mark.port for mark in self._marks.values()}
-        for port in range(first, min(first + MOST_PORTS, 65_536)):
-            if port not in taken and _can_bind(port):
+        for port in range(place.first_port, min(place.first_port + place.ports, 65_536)):
+            if port not in taken and _can_bind(place.address, port):
                 return port
         raise HypervisorError(
-            f"Host {self._place.name} has no free port from {first} on for another guest.", final=True
+            f"Host {place.name} has no free port among the {place.ports} from {place.first_port} on for another guest.",
+            final=True,
         )
+
+    def _defined(self, name: str, port: int) -> Defined:
+        return Defined(name, str(uuid.uuid5(_UUIDS, name)), f"{self._place.address}:{port}")
 
     def _on_close(self, _connection: libvirt.virConnect, _reason: int, _opaque: None) -> None:
         self.open = False
@@ -289,17 +292,14 @@ def _mark_xml(mark: _Mark) -> str:
     return f"<vs:vm xmlns:vs='{_NAMESPACE}'>{text}</vs:vm>"
 
 
-def _defined(name: str, port: int) -> Defined:
-    return Defined(name, str(uuid.uuid5(_UUIDS, name)), f"{LOOPBACK}:{port}")
-
-
-def _can_bind(port: int) -> bool:
+def _can_bind(address: str, port: int) -> bool:
+    """Whether nobody listens there, as far as that can be seen: an address of another machine is that one's affair."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind((LOOPBACK, port))
-        except OSError:
-            return False
+            listener.bind((address, port))
+        except OSError as error:
+            return error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror)
         return True
 
 

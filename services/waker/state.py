@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from typing import Final
 
+from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import BootOrdered, GateDecided, StopOrdered, SuspendOrdered, WakeOrdered
-from events.host import HostRegistered
+from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.vm import VmBooted, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
 
 Key = tuple[str, str]
@@ -21,15 +22,20 @@ _NONE: Final[dict[Key, None]] = {}
 class Orders:
     """Open orders by VM, with an index by host, so that a ring of the bell costs what is open and no more.
 
-    It only says where to look. What is to be done follows from the fleet, which knows which orders were void;
-    a void one that stays here costs a glance, and the VM's next order takes its place.
+    It only says where to look. What is to be done follows from the fleet. Orders on a host that is dead are void, and
+    those that were open when it was declared dead are so from then on.
     """
 
     def __init__(self) -> None:
         self.rises: dict[Key, Rise] = {}
         """Wake and boot orders without an outcome; the fleet does not keep their `begin_by`."""
         self.registered: dict[str, HostRegistered] = {}
+        self.shaken: dict[str, int] = {}
+        """Where each host was last fenced or admitted: what runs there may count otherwise since."""
+        self.removed: dict[str, int] = {}
+        """Where each host was last removed."""
         self._fences = Fences()
+        self._dead = DeadHosts()
         self._falls: dict[Key, str] = {}
         self._hosts: dict[Key, str] = {}
         self._open: dict[str, dict[Key, None]] = {}
@@ -42,10 +48,23 @@ class Orders:
         """The orders now include the event."""
         match recorded.fact:
             case HostRegistered(host=host) as registered:
+                self._dead.apply(registered)
                 self.registered[host] = registered
+            case HostFenced(host=host) | HostAdmitted(host=host) as changed:
+                self._dead.apply(changed)
+                self.shaken[host] = recorded.seq
+                if host in self._dead:
+                    self._void(host)
+            case HostRemoved(host=host) as removed:
+                self._dead.apply(removed)
+                self._void(host)
+                self.registered.pop(host, None)
+                self.removed[host] = recorded.seq
             case GateDecided(org=org, orders=orders) as decided if self._fences.pass_on(recorded, decided):
                 for order in orders:
                     match order:
+                        case WakeOrdered() | BootOrdered() if order.host in self._dead:
+                            pass  # void: given before its gate had read that the host is dead
                         case WakeOrdered() | BootOrdered():
                             self._falls.pop((org, order.vm), None)
                             self.rises[org, order.vm] = order
@@ -67,6 +86,12 @@ class Orders:
                 self._ended((org, vm), reservation)
             case _:
                 pass
+
+    def _void(self, host: str) -> None:
+        for key in self._open.pop(host, {}):
+            self.rises.pop(key, None)
+            self._falls.pop(key, None)
+            self._hosts.pop(key, None)
 
     def _risen(self, key: Key, reservation: str) -> None:
         order = self.rises.get(key)

@@ -19,7 +19,8 @@ class TemplateMissingError(HypervisorError):
 
 
 def fill(directory: Path, template: str, values: Mapping[str, object], metadata: str) -> str:
-    """The domain's XML: the placeholders `{name}`, `{uuid}`, `{vcpu}`, `{memory_mib}`, `{port}` have their values.
+    """The domain's XML: the placeholders `{name}`, `{uuid}`, `{vcpu}`, `{memory_mib}`, `{address}`, `{port}`
+    have their values.
 
     `metadata` becomes the domain's metadata element. The trap: the text is for `str.format`, so a brace that
     is meant for libvirt is written twice.

@@ -62,22 +62,40 @@ class Waker:
         self._outcomes = Outcomes(ledger, bus, clock, place.name)
         self._effects = Effects(hypervisor, self._outcomes, self._fleet, clock)
         self._ear = _Ear()
+        self._began = 0
+        self.ended = False
+        """The host was removed, and nothing more is done on it."""
         self._running: dict[Key, Tries] = {}
+        self._hands: dict[Key, asyncio.Task[None]] = {}
         self._rumours: dict[Key, _Rumour] = {}
         self._strangers: dict[Key, Domain] = {}
 
     async def work(self) -> None:
-        """Orders for this host are carried out, and its domains are what the ledger says, for ever."""
+        """Orders for this host are carried out, and its domains are what the ledger says, until the host is removed."""
         await self._ledger.live.wait()
+        self._began = self._ledger.seq
         self._hypervisor.watch(self._changed)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._stay_connected(), name=f"waker {self._place.name}: connection")
-            while True:
+            watching = tasks.create_task(self._stay_connected(), name=f"waker {self._place.name}: connection")
+            shaken = self._orders.shaken.get(self._place.name)
+            while not self._removed():
+                if shaken != self._orders.shaken.get(self._place.name):
+                    shaken = self._orders.shaken.get(self._place.name)
+                    self._ear.stir.set()
                 for key in [*self._orders.open(self._place.name), *self._rumours]:
                     if key not in self._running and self._next_step(key) is not None:
                         self._running[key] = Tries()
-                        tasks.create_task(self._attend(key), name=f"waker {key[0]}/{key[1]}")
+                        self._hands[key] = tasks.create_task(
+                            self._attend(key), name=f"waker {key[0]}/{key[1]}"
+                        )
                 await self._bell.wait(RECONCILE_SECONDS)
+            for task in (watching, *self._hands.values()):
+                task.cancel()
+        self.ended = True
+
+    def _removed(self) -> bool:
+        """Whether the host was removed in this life of ours; one that was so before is being added again."""
+        return self._orders.removed.get(self._place.name, 0) > self._began
 
     # ---------------------------------------------------------------------------------------------------- one VM
 
@@ -111,6 +129,7 @@ class Waker:
                     pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
         finally:
             del self._running[key]
+            self._hands.pop(key, None)
 
     async def _take(self, key: Key, step: str) -> None:
         vm = self._fleet.vms.get(key)
@@ -208,6 +227,8 @@ class Waker:
         log.info("host %s is connected: %s", self._place.name, self._place.uri)
         CONNECTED.labels(self._place.name).set(1)
         self._ear.connected.set()
+        if self._removed():
+            return
         known = self._orders.registered.get(self._place.name)
         await self._outcomes.registered(self._place, report, known)
 

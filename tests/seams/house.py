@@ -41,6 +41,8 @@ from virtscale.views import Views
 from virtscale.world import Ports, Substrate, World
 
 VMS: Final = 4
+HOST_MIB: Final = 240
+"""What each of the two hosts lends: room for two guests of 96 MiB, so that four VMs are on both."""
 BOOT_SECONDS: Final = 90.0
 REST_SECONDS: Final = 30.0
 COMMAND_SECONDS: Final = 45.0
@@ -139,7 +141,8 @@ class House:
 
     async def running(self) -> set[str]:
         """VMs of the first org whose domain runs now, as libvirt says."""
-        return await asyncio.to_thread(_running, self.world.house.hosts[0].uri)
+        uris = [host.uri for host in self.world.house.hosts]
+        return set().union(*[await asyncio.to_thread(_running, uri) for uri in uris])
 
     async def usage_is_right(self) -> None:
         """What counts as awake is what runs, exactly."""
@@ -180,13 +183,16 @@ class House:
 
 
 @asynccontextmanager
-async def a_world(substrate: Substrate = "qemu") -> AsyncGenerator[tuple[World, list[str]]]:
+async def a_world(
+    substrate: Substrate = "qemu", *, hosts: int = 1, memory_mib: int | None = None
+) -> AsyncGenerator[tuple[World, list[str]]]:
     """A world of its own on free ports, and what it says; gone with its files when the block ends."""
     directory = Path(tempfile.mkdtemp(prefix="vs-house-"))
     directory.chmod(0o755)  # guests started by root belong to nobody, who must be able to come in
     said: list[str] = []
     try:
-        async with World(directory, Ports.free(), substrate, said.append) as world:
+        world = World(directory, Ports.free(), substrate, said.append, own_hosts=hosts, memory_mib=memory_mib)
+        async with world:
             yield world, said
     finally:
         shutil.rmtree(directory)
@@ -210,25 +216,36 @@ async def a_client(world: World, *, views: bool = False) -> AsyncGenerator[Clien
         yield client
 
 
+def waker_of(host: str) -> str:
+    """What the crew calls the host's waker."""
+    return "waker" if host == "h1" else f"waker-{host}"
+
+
 @asynccontextmanager
 async def a_house() -> AsyncGenerator[House]:
-    """A whole house whose pool holds four suspended VMs."""
+    """A whole house on two hosts, whose pool holds four suspended VMs, two on each."""
     async with AsyncExitStack() as stack:
-        world, said = await stack.enter_async_context(a_world())
+        world, said = await stack.enter_async_context(a_world(hosts=2, memory_mib=HOST_MIB))
         _second_org(world)
         crew = Crew(world.directory)
         stack.push_async_callback(crew.stop)
         signal_metrics = free_port()
         for name in WORKERS:
             extra = ("--metrics-port", str(signal_metrics)) if name == "signal" else ()
-            await crew.start(name, *extra)
-        watching = asyncio.create_task(world.watch_publishers(), name="publishers")
+            if name == "waker":
+                for host in world.house.hosts:
+                    await crew.start(name, "--host", host.name, name=waker_of(host.name))
+            else:
+                await crew.start(name, *extra)
+        watching = asyncio.create_task(world.watch(), name="newcomers")
         stack.push_async_callback(_ended, watching)
         client = await stack.enter_async_context(a_client(world, views=True))
         house = House(world, crew, client, said, signal_metrics)
         try:
             await client.until(
-                lambda: (ORG, POOL) in client.fleet.pools and bool(client.fleet.hosts),
+                lambda: (
+                    (ORG, POOL) in client.fleet.pools and len(client.fleet.hosts) == len(world.house.hosts)
+                ),
                 20.0,
                 "nobody founds the house",
             )

@@ -172,7 +172,7 @@ async def test_the_views_tell_what_the_ledger_tells(world: House) -> None:
 
     for words in (("pools",), ("vms",), ("usage",), ("hosts",)):
         table = await world.command(*words)
-        rows = [line.split() for line in table.out.splitlines()]
+        rows = [re.split(r"\s{2,}", line.strip()) for line in table.out.splitlines()]
         assert len({len(row) for row in rows}) == 1, "a cell is empty, or a row is broken"
     serving = next(line for line in (await world.command("vms")).out.splitlines() if one.vm in line.split())
     assert "serving" in serving

@@ -65,7 +65,7 @@ async def world() -> AsyncIterator[World]:
 
 
 def _xml(text: str, name: str, port: int) -> str:
-    return text.format(name=name, uuid=uuid.uuid4(), vcpu=1, memory_mib=96, port=port)
+    return text.format(name=name, uuid=uuid.uuid4(), vcpu=1, memory_mib=96, address="127.0.0.1", port=port)
 
 
 def _boot(connection: libvirt.virConnect, xml: str) -> None:

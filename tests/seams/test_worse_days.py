@@ -13,7 +13,6 @@ from schemas.intake import Quiesce
 from tests.seams.client import ORG, POOL
 from tests.seams.house import VMS, House
 from virtscale.ask import new_key
-from virtscale.crew import WORKERS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -32,7 +31,7 @@ async def on_domain(house: House, vm: str, call: str) -> None:
     """Somebody calls libvirt behind the house's back."""
 
     def at_once() -> None:
-        with libvirt.open(house.world.house.hosts[0].uri) as connection:
+        with libvirt.open(house.world.hypervisors[house.client.fleet.vms[ORG, vm].host].uri) as connection:
             domain = connection.lookupByName(domain_of(house, vm))
             {"resume": domain.resume, "reset": domain.reset}[call]()
 
@@ -41,8 +40,7 @@ async def on_domain(house: House, vm: str, call: str) -> None:
 
 def kill_guest(house: House, vm: str) -> None:
     """The guest's QEMU is dead by SIGKILL."""
-    hypervisor = house.world.hypervisor
-    assert hypervisor is not None
+    hypervisor = house.world.hypervisors[house.client.fleet.vms[ORG, vm].host]
     pid_file = hypervisor.directory / "run/libvirt/qemu/run" / f"{domain_of(house, vm)}.pid"
     os.kill(int(pid_file.read_text()), signal.SIGKILL)
 
@@ -79,13 +77,12 @@ async def test_libvirt_and_the_bus_killed_on_the_way_back_still_get_the_vms_to_s
 
 async def test_everything_killed_at_once_ends_the_request_all_the_same(world: House) -> None:
     client, began = world.client, world.client.ledger.seq
-    assert world.world.hypervisor is not None
     receipt = await client.scale(2)
     await asyncio.gather(
-        *(world.crew.kill(name) for name in WORKERS),
+        *(world.crew.kill(name) for name in world.crew.names()),
         world.world.bus.kill(),
         world.world.balancer.kill(),
-        world.world.hypervisor.kill(),
+        *(hypervisor.kill() for hypervisor in world.world.hypervisors.values()),
     )
 
     trips = await client.ended(receipt, ENDS_SECONDS)
@@ -133,7 +130,7 @@ async def test_a_sleeper_that_died_is_booted_although_a_worker_is_killed_meanwhi
     world: House, name: str
 ) -> None:
     client, began = world.client, world.client.ledger.seq
-    vm = next(iter(client.fleet.members(ORG, POOL, "quiesced")))
+    vm = next(iter(client.fleet.by_host(ORG, POOL, "quiesced")["h1"]))
     kill_guest(world, vm)
     await client.until(
         lambda: client.states()[vm] == "stopped", ENDS_SECONDS, "nobody sees that a sleeper is gone"

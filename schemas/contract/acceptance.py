@@ -150,8 +150,8 @@ def _unfit_contract(contract: Contract, newest: Accepted | None, now: dt.datetim
             f"{here} begins at {_said(contract.valid_from)}; now it is {_said(now)}. Submit it then; a contract in force is "
             "prolonged by an addendum.",
         )
-    if newest is None:
-        return None
+    if newest is None or not newest.signed.signatures:
+        return None  # what nobody signed, from before there were signatures, binds nobody
     if newest.fingerprint == fingerprint_of(contract):
         return Objection("AlreadyInForce", f"{here} was accepted before.")
     if now < newest.contract.valid_until:

@@ -6,6 +6,7 @@ with a fraction, an instant that is not in UTC, bytes that are no UTF-8.
 
 import datetime as dt
 import json
+import re
 import tomllib
 from typing import Annotated, Final, Literal, TypeVar, cast
 
@@ -108,6 +109,12 @@ def check(contract: Contract) -> None:
                 f"{here} has a quota of {amount} {UNITS[name]}; at most {MOST_QUOTA} can be counted exactly by every "
                 "reader."
             )
+    for person in (contract.owner, *contract.technical):
+        if _COMMITMENT.fullmatch(person.commitment) is None:
+            raise ContractError(
+                f"{here} has a commitment of {person.person} that is not 64 hexadecimal digits in lower case: any other "
+                "text could name somebody."
+            )
     for field, instant in _instants(contract):
         if instant.utcoffset() or instant.microsecond:
             raise ContractError(
@@ -122,6 +129,11 @@ def check(contract: Contract) -> None:
         raise ContractError(
             f"{here} {'names no document that it amends' if contract.amends is None else 'amends another'}: version 1 is "
             "a contract, every later one an addendum that says in [amends] what it builds on."
+        )
+    if contract.amends is not None and contract.amends.effective_from < contract.valid_from:
+        raise ContractError(
+            f"{here} would take effect at {_said(contract.amends.effective_from)}, before it begins "
+            f"({_said(contract.valid_from)})."
         )
     if contract.amends is not None and contract.amends.effective_from >= contract.valid_until:
         raise ContractError(
@@ -164,6 +176,7 @@ def write(signed: Signed, present: str | None = None) -> str:
 T = TypeVar("T")
 
 _SENTENCE: Final = 200
+_COMMITMENT: Final = re.compile(r"[0-9a-f]{64}")
 _MARK: Final = "\n# Signatures, over the terms above in canonical form.\n"
 
 
@@ -201,8 +214,8 @@ def _members(text: str) -> dict[str, object]:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        seen: set[str] = set()
+        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
         raise ContractError(f"The contract file says `{_short(twice)}` twice.")
     return members
 

@@ -34,6 +34,7 @@ class Person(Value, frozen=True):
 
     person: Name
     commitment: Annotated[str, msgspec.Meta(min_length=64, max_length=64)]
+    """SHA-256 of a salt and an address in hexadecimal; that it is no other text is held by `document.check`."""
 
 
 class Amends(Value, frozen=True):

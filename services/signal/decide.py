@@ -64,6 +64,7 @@ GAP: Final = dt.timedelta(minutes=5)
 """Samples further apart are not successive: Prometheus itself forgets a series after five minutes."""
 
 _SHOWN: Final = 80
+_PARSER_SHOWN: Final = 300
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -117,7 +118,7 @@ def read(subject: str, payload: bytes) -> Asked | Rejection:
         request.key.encode()
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         return Rejection(
-            "RequestUnreadable", f"The {verb} request is not valid: {error}. Nothing was stored."
+            "RequestUnreadable", f"The {verb} request is not valid: {_plain(error)}. Nothing was stored."
         )
     return Asked(org, publisher, verb, request)
 
@@ -295,3 +296,9 @@ def _org_unknown(org: str) -> Rejection:
 
 def _short(text: str) -> str:
     return repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "...")
+
+
+def _plain(error: Exception) -> str:
+    """A parser's words, which quote what was sent, on one line of what can be printed."""
+    text = str(error)[:_PARSER_SHOWN]
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -55,8 +55,8 @@ class Plan:
     chaos_seconds: float
     quiet_seconds: float
     """Nothing new and nothing on its way for so long is rest; the waker compares everything each 60 s."""
-    pace: float
-    """What takes seconds (a boot, a message that is late, a program that is dead) takes so many times as long."""
+    boots: float
+    """A guest's boot takes so many times as long as usual."""
     digest_seconds: int
     """The period of an episode of refusals: a world's storms last through several."""
     # what is drawn from, once for each client or pool
@@ -192,9 +192,9 @@ def plan_of(seed: int, length: Length | None = None) -> Plan:
             orgs=orgs,
             pools=("web",),
             crews=rng.choice((0, 2, 2, 3, 4)),
-            chaos_seconds=rng.choice((12.0, 18.0, 25.0)),
+            chaos_seconds=rng.choice((12.0, 20.0, 40.0)),
             quiet_seconds=10.0,
-            pace=0.3,
+            boots=0.3,
             digest_seconds=12,
             ask_seconds=(2.0, 4.0, 8.0),
             stock_vms=(1, 2, 3),
@@ -213,7 +213,7 @@ def plan_of(seed: int, length: Length | None = None) -> Plan:
         crews=0,
         chaos_seconds=rng.choice((90.0, 150.0, 240.0)),
         quiet_seconds=70.0,
-        pace=1.0,
+        boots=1.0,
         digest_seconds=60,
         ask_seconds=(6.0, 12.0, 30.0),
         stock_vms=(2, 3, 4),

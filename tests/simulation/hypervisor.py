@@ -128,10 +128,10 @@ class Host:
             machine.stray = by == "fault"
             if old != "paused":
                 machine.boot += 1
-                machine.answers_at = loop.time() + self._plan.pace * self._chance.seconds(1.0, 15.0)
+                machine.answers_at = loop.time() + self._plan.boots * self._chance.seconds(1.0, 15.0)
             elif self._chance.strikes(self._plan.guest_reboots):
                 machine.boot += 1
-                machine.answers_at = loop.time() + self._plan.pace * self._chance.seconds(1.0, 10.0)
+                machine.answers_at = loop.time() + self._plan.boots * self._chance.seconds(1.0, 10.0)
             if self._chance.strikes(self._plan.guest_mute):
                 machine.answers_at = float("inf")
             for waiting in machine.resumed:
@@ -199,7 +199,7 @@ class Host:
         elif chance.strikes(plan.effect_silent):
             fate = chance.rng.choice(("silent", "wrong"))
         elif chance.strikes(plan.effect_hangs):
-            seconds = plan.pace * chance.seconds(1.0, 80.0)
+            seconds = chance.seconds(1.0, 80.0)
         loop.call_later(seconds, self._finish, name, job, fate)
 
     def _finish(self, name: str, job: _Job, fate: str) -> None:

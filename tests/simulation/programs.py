@@ -42,7 +42,7 @@ class Grim:
 
     def down_seconds(self) -> float:
         """How long a dead program stays dead."""
-        return self._plan.pace * self._chance.seconds(0.05, 15.0)
+        return self._chance.seconds(0.05, 15.0)
 
 
 class Life:

@@ -19,7 +19,7 @@ from tests.simulation.seeds import BREAKS
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
-MOST_SEEDS = 40
+MOST_SEEDS = 160
 """A change elsewhere shifts the stories: then one of the next seeds catches it."""
 
 

@@ -31,7 +31,7 @@ class Trouble:
         if chance.strikes(plan.ack_lost):
             return Passage("ack-lost", request_seconds=there, patience_seconds=patience)
         if chance.strikes(plan.stored_late):
-            late = plan.pace * chance.seconds(0.0, 45.0)
+            late = chance.seconds(0.0, 45.0)
             self.lands_at = max(self.lands_at, asyncio.get_running_loop().time() + late)
             return Passage("stored-late", late_seconds=late, patience_seconds=patience)
         if chance.strikes(plan.append_slow):

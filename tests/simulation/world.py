@@ -281,7 +281,7 @@ class World:
     async def _bus_outage(self, chance: Chance) -> None:
         self.note("the bus is down")
         self.server.stop()
-        await pause(self.plan.pace * chance.seconds(0.5, 15.0))
+        await pause(chance.seconds(0.5, 15.0))
         self.server.start()
         self.note("the bus is up")
 
@@ -289,7 +289,7 @@ class World:
         host = chance.rng.choice(self.hosts)
         self.note(f"libvirtd of {host.name} is killed")
         host.stop_libvirtd()
-        await pause(self.plan.pace * chance.seconds(0.5, 20.0))
+        await pause(chance.seconds(0.5, 20.0))
         host.start_libvirtd()
         self.note(f"libvirtd of {host.name} is there again")
 
@@ -316,13 +316,13 @@ class World:
         for machine in list(host.machines.values()):
             if machine.state in {"running", "paused"}:
                 host.change(machine, "off", "fault", "destroyed")
-        await pause(self.plan.pace * chance.seconds(5.0, 30.0))
+        await pause(chance.seconds(5.0, 30.0))
         host.start_libvirtd()
 
     async def _balancer_restart(self, chance: Chance) -> None:
         self.note("the load balancer is killed")
         self.balancer.up = False
-        await pause(self.plan.pace * chance.seconds(0.1, 10.0))
+        await pause(chance.seconds(0.1, 10.0))
         self.balancer.restart()
         self.balancer.up = True
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final, get_args
 
 from events.registry import ROWS, Writer
+from schemas import alive
+from schemas.names import OPERATOR
 
 LEDGER: Final = "LEDGER"
 """The stream of all events."""
@@ -105,6 +107,8 @@ def writes(writer: Writer, name: str) -> tuple[str, ...]:
 def worker(writer: Writer, host: str | None = None) -> Permit:
     """One worker: its own events, the ledger, its inbox; `signal` also has the intake and the dead letters.
 
+    The worker of a host may be asked whether it lives.
+
     `host` is given for the writers that there is one of per host, and only for those.
     """
     per_host = any(row.per_host for row in ROWS if row.writer == writer)
@@ -113,6 +117,8 @@ def worker(writer: Writer, host: str | None = None) -> Permit:
     own = writes(writer, name)
     if writer == "signal":
         return Permit(name, (*own, DEAD_LETTERS, *READ), (INTAKE, f"{inbox(name)}.>"), allow_responses=True)
+    if host is not None:
+        return Permit(name, (*own, *READ), (alive.subject(host), f"{inbox(name)}.>"), allow_responses=True)
     return Permit(name, (*own, *READ), (f"{inbox(name)}.>",))
 
 
@@ -138,8 +144,9 @@ def publisher(org: str, name: str) -> Permit:
 
 
 def operator() -> Permit:
-    """A person at the command line: may read everything and ask for every org, as `operator`."""
-    return Permit("operator", ("in.*.operator.>", *READ), (f"{inbox('operator')}.>",))
+    """A person at the command line: may read everything, ask for every org, as `operator`, and ask wakers if they live."""
+    asks = ("in.*.operator.>", alive.subject("*", OPERATOR))
+    return Permit(OPERATOR, (*asks, *READ), (f"{inbox(OPERATOR)}.>",))
 
 
 def reader(name: str) -> Permit:

@@ -10,10 +10,14 @@ import logging
 from dataclasses import dataclass, field
 from typing import Final
 
+import msgspec
+
 from events.bus.ledger import Ledger
-from events.bus.port import Bus
+from events.bus.port import Bus, UnansweredError
 from events.clock import Clock
 from projections.fleet.fold import Fleet
+from schemas import alive
+from schemas.alive import Alive
 from schemas.house import HostPlace
 from services.waker.decide import finding, ordered
 from services.waker.effects import Effects, Tries
@@ -54,6 +58,9 @@ class Waker:
         self, ledger: Ledger, bus: Bus, clock: Clock, hypervisor: Hypervisor, place: HostPlace
     ) -> None:
         self._ledger = ledger
+        self._bus = bus
+        self._clock = clock
+        self._since = clock.now()
         self._hypervisor = hypervisor
         self._place = place
         self._fleet = ledger.fold(Fleet)
@@ -77,6 +84,7 @@ class Waker:
         self._hypervisor.watch(self._changed)
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._stay_connected(), name=f"waker {self._place.name}: connection")
+            serving = tasks.create_task(self._tell_life(), name=f"waker {self._place.name}: signs of life")
             shaken = self._orders.shaken.get(self._place.name)
             while not self._removed():
                 if shaken != self._orders.shaken.get(self._place.name):
@@ -89,9 +97,23 @@ class Waker:
                             self._attend(key), name=f"waker {key[0]}/{key[1]}"
                         )
                 await self._bell.wait(RECONCILE_SECONDS)
-            for task in (watching, *self._hands.values()):
+            for task in (watching, serving, *self._hands.values()):
                 task.cancel()
         self.ended = True
+
+    async def _tell_life(self) -> None:
+        """Whoever asks is told that we live; a bus that is away just now is waited for."""
+
+        async def answer(_subject: str, _payload: bytes) -> bytes:
+            return msgspec.json.encode(Alive(self._ear.connected.is_set(), self._since))
+
+        while True:
+            try:
+                await self._bus.serve(alive.subject(self._place.name), self._place.name, answer)
+                return
+            except UnansweredError as error:
+                log.warning("host %s: nobody can ask its waker yet: %s", self._place.name, error)
+                await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
 
     def _removed(self) -> bool:
         """Whether the host was removed in this life of ours; one that was so before is being added again."""
@@ -186,6 +208,8 @@ class Waker:
                 await self._ear.connected.wait()
 
     def _lose(self) -> None:
+        if self._ear.connected.is_set():
+            self._since = self._clock.now()
         self._ear.connected.clear()
         self._ear.stir.set()
 
@@ -226,6 +250,7 @@ class Waker:
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
         log.info("host %s is connected: %s", self._place.name, self._place.uri)
         CONNECTED.labels(self._place.name).set(1)
+        self._since = self._clock.now()
         self._ear.connected.set()
         if self._removed():
             return

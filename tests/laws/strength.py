@@ -11,13 +11,13 @@ STRENGTH: Final = os.environ.get("VIRTSCALE_LAWS", "daily")
 
 def examples(daily: int, *, steps: int = 50) -> settings:
     """So many examples on a usual day. Few ones are the same in every run, so that a mutant dies in each or in none."""
-    few = STRENGTH == "few"
+    house = settings()
+    same = STRENGTH == "few" or house.derandomize
     return settings(
-        settings.default,
         max_examples=max(5, int(daily * TIMES[STRENGTH])),
         stateful_step_count=steps,
         deadline=None,
-        derandomize=few or settings.default.derandomize,
-        database=None if few or settings.default.derandomize else settings.default.database,
+        derandomize=same,
+        database=None if same else house.database,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
     )

@@ -27,7 +27,7 @@ def setting() -> Past:
 
 
 def terms(**changes: Any) -> Contract:
-    return papers.terms(ORG, 10, **({"valid_until": YEAR} | changes))
+    return papers.terms(ORG, 10, 1 << 20, **({"valid_until": YEAR} | changes))
 
 
 def submit(past: Past, document: Signed | Contract, **changes: Any) -> tuple[Answer, tuple[Fact, ...]]:

@@ -1,0 +1,187 @@
+"""The world that the laws of the cap are tried in: what really runs, by orders and proofs alone, beside the folds.
+
+A domain runs from its order until whatever proves that it sleeps, at the latest: an effect that hangs may take hold at
+any time before the proof, so the model counts it from the start. What runs on a host that was wrongly declared dead is
+a ghost: it runs, and the ledger knows nothing of it until it is found.
+"""
+
+import datetime as dt
+from dataclasses import dataclass, field
+
+from events.envelope import Recorded
+from events.fact import Fact
+from events.freeze import ScalingFrozen, ScalingThawed
+from events.gate import BootOrdered, WakeOrdered
+from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
+from projections.contracts.fold import Contracts
+from projections.fleet.fold import Fleet
+from projections.freezes.fold import Freezes
+from projections.usage.fold import Usage
+from schemas.capacity import ENFORCED, NOTHING, Capacity, Size
+from services.gate.decide import decide
+from services.gate.draft import Decision
+from services.gate.state import Docket, State
+from tests import papers
+from tests.given import NOW, Past
+
+ORGS = ("acme", "beta")
+HOSTS = {"h1": 5000, "h2": 4000}
+SIZES = (Size(name="two", vcpu=2, memory_mib=512), Size(name="three", vcpu=3, memory_mib=256))
+POOLS = {"acme": ("web", "jobs"), "beta": ("api",)}
+QUOTAS = {"acme": 13, "beta": 7}
+Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A domain that runs, or may."""
+
+    host: str
+    size: Size
+    reservation: str
+    stray: bool = False
+
+
+@dataclass
+class Truth:
+    """What runs, what runs unknown to the ledger, and how it stands with the hosts and freezes, as told."""
+
+    running: dict[Key, Domain] = field(default_factory=dict[Key, Domain])
+    ghosts: dict[Key, Domain] = field(default_factory=dict[Key, Domain])
+    hosts: dict[str, str] = field(default_factory=dict[str, str])
+    frozen: dict[tuple[str, str | None], dt.datetime] = field(
+        default_factory=dict[tuple[str, str | None], dt.datetime]
+    )
+
+    def admitted(self, org: str) -> Capacity:
+        """What the org has awake because somebody ordered it."""
+        sizes = [one.size.compute for (of, _), one in self.running.items() if of == org and not one.stray]
+        return sum(sizes, NOTHING)
+
+    def host(self, fact: Fact) -> None:
+        """What was said about a host; on a fenced one nothing is known to run any more."""
+        match fact:
+            case HostRegistered(host=host):
+                self.hosts[host] = "ready" if self.hosts.get(host) in {None, "removed"} else self.hosts[host]
+            case HostCordoned(host=host):
+                self.hosts[host] = "cordoned"
+            case HostAdmitted(host=host):
+                self.hosts[host] = "ready"
+            case HostRemoved(host=host):
+                self.hosts[host] = "removed"
+            case HostFenced(host=host):
+                self.hosts[host] = "fenced"
+                for key in [key for key, domain in self.running.items() if domain.host == host]:
+                    self.ghosts[key] = self.running.pop(key)
+            case ScalingFrozen(org=org, pool=pool, until=until):
+                self.frozen[org, pool] = until
+            case ScalingThawed(org=org, pool=pool, thawed_at=at):
+                self.frozen[org, pool] = min(at, self.frozen.get((org, pool), at))
+            case _:
+                pass
+
+    def is_frozen(self, org: str, pool: str, now: dt.datetime) -> bool:
+        """Whether the pool stands still, by itself or with its org."""
+        ends = [self.frozen.get((org, which)) for which in (pool, None)]
+        return any(end is not None and now < end for end in ends)
+
+
+def setting() -> Past:
+    """Two orgs with signed contracts and three pools, on two hosts that they share."""
+    past = Past()
+    for org in ORGS:
+        past.org = org
+        terms = papers.terms(
+            org, QUOTAS[org], 4096, valid_until=NOW + dt.timedelta(days=100), allowance_bp=1000
+        )
+        for fact in papers.past(terms, None, NOW):
+            past.happened(fact)
+        for number, pool in enumerate(POOLS[org]):
+            past.pool(pool, SIZES[number], max_vms=7, cooldown_seconds=5)
+    for host, memory_mib in HOSTS.items():
+        past.host(host, memory_mib)
+    return past
+
+
+def decided(past: Past, org: str) -> Decision | None:
+    """What a gate says about the org now."""
+    return decide(org, past.state, now=past.now, gate="g1", state_seq=past.seq)
+
+
+def refolded(lines: list[Recorded]) -> State:
+    """The folds of a gate that begins with nothing but the ledger."""
+    state = State()
+    for line in lines:
+        state.apply(line)
+    return state
+
+
+def contents(state: State) -> list[object]:
+    """All that the five folds know."""
+    return [vars(fold) for fold in (state.docket, state.usage, state.fleet, state.contracts, state.freezes)]
+
+
+def check_growth(past: Past, truth: Truth, org: str, decision: Decision) -> None:
+    """At the time it was decided, every start was allowed: signed, valid, no stray, not frozen, on a ready host, in the cap."""
+    now = decision.decided.now
+    starts = [one for one in decision.decided.orders if isinstance(one, WakeOrdered | BootOrdered)]
+    if not starts:
+        return
+    document = past.state.contracts.in_force(org)
+    assert document is not None
+    assert document.signed.signatures
+    assert document.contract.valid_from <= now < document.contract.valid_until
+    assert past.state.contracts.due(org, now) is None, "growth by terms that are to be replaced"
+    assert not any(domain.stray for (of, _), domain in truth.running.items() if of == org)
+    for order in starts:
+        assert not truth.is_frozen(org, order.pool, now)
+        assert truth.hosts[order.host] == "ready"
+        assert (org, order.vm) not in truth.running, "a VM that runs is ordered awake"
+
+
+def within(amount: Capacity, limit: Capacity) -> bool:
+    """In every dimension that is enforced."""
+    return all(amount.of(dimension) <= limit.of(dimension) for dimension in ENFORCED)
+
+
+def check_totals(usage: Usage, truth: Truth) -> None:
+    """Usage is the set of what may run, and its totals are the sums over it."""
+    holdings = {key: (one.host, one.size, one.reservation, one.stray) for key, one in usage.holdings.items()}
+    assert holdings == {
+        key: (one.host, one.size, one.reservation, one.stray) for key, one in truth.running.items()
+    }
+    for org in ORGS:
+        mine = [one for (of, _), one in usage.holdings.items() if of == org]
+        for proven, total in ((True, usage.used(org)), (False, usage.reserved(org))):
+            assert total == sum((one.size.compute for one in mine if one.proven == proven), NOTHING)
+        assert usage.strays(org) == sum(one.stray for one in mine)
+
+
+def check_fleet(fleet: Fleet, usage: Usage, truth: Truth) -> None:
+    """Fleet and usage agree on who is awake and why, and each host's memory and guests are what they are."""
+    awake = {key: vm.reservation for key, vm in fleet.vms.items() if vm.reservation is not None}
+    assert awake == {key: one.reservation for key, one in usage.holdings.items()}
+    for name, host in fleet.hosts.items():
+        there = [vm for vm in fleet.vms.values() if vm.host == name]
+        assert host.memory_mib == sum(
+            vm.size.memory_mib for vm in there if vm.state != "stopped"
+        ) + fleet.free_mib(name)
+        assert fleet.awake(name) == sum(vm.reservation is not None for vm in there)
+        assert host.state == truth.hosts[name]
+
+
+def check_replay(lines: list[Recorded], decisions: list[Decision]) -> None:
+    """From the ledger alone, each decision is made again, word for word, from what it says that it had read."""
+    wanted: dict[int, list[Decision]] = {}
+    for decision in decisions:
+        wanted.setdefault(decision.decided.state_seq, []).append(decision)
+    state = State()
+    for line in lines:
+        state.apply(line)
+        for decision in wanted.pop(line.seq, []):
+            was = decision.decided
+            assert decide(was.org, state, now=was.now, gate=was.gate, state_seq=line.seq) == decision
+    assert not wanted
+
+
+FOLDS = (Docket, Usage, Fleet, Contracts, Freezes)

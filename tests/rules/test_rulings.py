@@ -225,9 +225,10 @@ def test_a_new_contract_follows_one_that_has_ended_under_a_new_name() -> None:
 def test_an_addendum_that_does_not_fit_changes_nothing(changes: dict[str, Any], code: str) -> None:
     past = setting()
     submit(past, terms())
-    day = changes.pop("effective_from", NOW + NOTICE)
+    day = changes.get("effective_from", NOW + NOTICE)
+    others = {name: value for name, value in changes.items() if name != "effective_from"}
     addendum = papers.addendum(terms(), day, valid_until=YEAR + dt.timedelta(days=30))
-    assert said(submit(past, replace(addendum, **changes))[0]) == ("refused", code)
+    assert said(submit(past, replace(addendum, **others))[0]) == ("refused", code)
 
 
 def test_of_two_addenda_to_the_same_document_the_second_is_outdated() -> None:

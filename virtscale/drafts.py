@@ -190,6 +190,9 @@ def _with_people(contract: Contract, wishes: Wishes, vault: Vault) -> Contract:
     named = [_named(word) for word in ((wishes.owner,) if wishes.owner else ()) + wishes.technical]
     # All are looked at before one is stored, and the terms too: a command that fails has stored nobody.
     _written(contract, None)
+    for person, mail in named:
+        if mail is None and vault.commitment(person) is None:
+            raise UsageError(f"The vault knows no {person}: say {person}=MAIL.")
     people = [Person(person=person, commitment=_commitment(vault, person, mail)) for person, mail in named]
     owner = people.pop(0) if wishes.owner else contract.owner
     return replace(contract, owner=owner, technical=tuple(people) if wishes.technical else contract.technical)
@@ -211,11 +214,8 @@ def _named(word: str) -> tuple[str, str | None]:
 
 
 def _commitment(vault: Vault, person: str, mail: str | None) -> str:
-    if mail is not None:
-        return vault.put(person, {"mail": mail})
-    present = vault.commitment(person)
-    if present is None:
-        raise UsageError(f"The vault knows no {person}: say {person}=MAIL.")
+    present = vault.commitment(person) if mail is None else vault.put(person, {"mail": mail})
+    assert present is not None, person
     return present
 
 

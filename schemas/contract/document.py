@@ -227,7 +227,7 @@ def _refuse_constant(word: str) -> object:
 def _convert(value: object, kind: type[T], part: str) -> T:
     try:
         return msgspec.convert(value, kind, strict=True)
-    except (msgspec.ValidationError, RecursionError) as error:
+    except (msgspec.ValidationError, RecursionError, UnicodeError) as error:  # half a surrogate pair, escaped
         raise ContractError(
             f"The {part} of the contract file are not valid: {_short(str(error))}."
         ) from error

@@ -80,6 +80,7 @@ def test_what_was_sent_to_another_subject_is_nobodys() -> None:
         b"HMSG s 1 -5 4\r\n",
         b"HMSG s 1 5 %d\r\n" % (MOST_FRAME_BYTES + 1),
         f"HMSG {SUBJECT} 1 12 12\r\nNATS/1.0\r\n\r\n\r\n".encode(),
+        message(1, stamp=b"2026-99-22T05:35:39.1Z"),
     ],
 )
 def test_what_no_server_sends_is_refused(garbage: bytes) -> None:

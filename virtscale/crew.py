@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from events.bus import heap
 from events.bus.alone import Work
 from events.bus.entrance import connect_as
 from events.bus.ledger import Fold, Ledger
@@ -86,7 +87,7 @@ async def run(
                 keeper = Keeper(ledger, Path(house.directory) / VIEWS)
                 crew.create_task(keeper.work(), name="views")
             crew.create_task(ledger.follow(), name="ledger")
-            await ledger.live.wait()
+            await heap.settle(ledger)
             on_live(ledger)
             while arrivals is not None:
                 host = await arrivals.get()

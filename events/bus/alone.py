@@ -14,6 +14,7 @@ import msgspec
 import prometheus_client
 import uvloop
 
+from events.bus import heap
 from events.bus.entrance import connect_as
 from events.bus.ledger import Ledger
 from events.bus.port import Bus
@@ -136,6 +137,7 @@ async def _live(house: House, name: str, work: Work) -> None:
             # In this order: the folds are made before the first event is read.
             parts.create_task(_finish(work(house, ledger, bus, SystemClock())), name=name)
             parts.create_task(ledger.follow(), name=f"{name}: ledger")
+            parts.create_task(heap.settle(ledger), name=f"{name}: heap")
     except* _Ended:
         log.info("%s has nothing more to do", name)
     finally:

@@ -2,20 +2,11 @@
 
 import asyncio
 from dataclasses import dataclass
-from typing import Final
 
+from events.bus.flights import most_now
 from events.bus.pen import Pen
 from events.bus.port import Ack, BusError, KnownError, StaleError
 from events.envelope import Addressed
-
-FEW: Final = 5
-"""So many go faster side by side: an atomic batch costs four fsyncs, whatever its size, a single append one."""
-
-MOST_TOGETHER: Final = 64
-"""Rounds in one batch; each is of another org, or the server would not check the second one's fence."""
-
-MOST_FLIGHTS: Final = 6
-"""Appends under way at the same time; what comes meanwhile waits, and goes together."""
 
 
 @dataclass(eq=False, slots=True)
@@ -33,7 +24,8 @@ class Rounds:
     def __init__(self, pen: Pen) -> None:
         self._pen = pen
         self._waiting: list[_Round] = []
-        self._flights: set[asyncio.Task[None]] = set()
+        self._singles: set[asyncio.Task[None]] = set()
+        self._batches: set[asyncio.Task[None]] = set()
         self._called = False
 
     async def append(self, event: Addressed, *, expect: int) -> Ack:
@@ -52,20 +44,16 @@ class Rounds:
 
     def _send(self) -> None:
         self._called = False
-        while self._waiting and len(self._flights) < MOST_FLIGHTS:
-            if len(self._waiting) <= FEW:
-                self._fly([self._waiting.pop(0)])
-            else:
-                together, self._waiting = self._waiting[:MOST_TOGETHER], self._waiting[MOST_TOGETHER:]
-                self._fly(together)
-
-    def _fly(self, rounds: list[_Round]) -> None:
-        flight = asyncio.create_task(self._append(rounds), name=f"gate: {len(rounds)} rounds")
-        self._flights.add(flight)
-        flight.add_done_callback(self._landed)
+        while most := most_now(len(self._waiting), len(self._singles), len(self._batches)):
+            together, self._waiting = self._waiting[:most], self._waiting[most:]
+            flights = self._singles if most == 1 else self._batches
+            flight = asyncio.create_task(self._append(together), name=f"gate: {most} rounds")
+            flights.add(flight)
+            flight.add_done_callback(self._landed)
 
     def _landed(self, flight: asyncio.Task[None]) -> None:
-        self._flights.discard(flight)
+        self._singles.discard(flight)
+        self._batches.discard(flight)
         if not flight.cancelled():
             self._send()
 

@@ -64,6 +64,9 @@ class Gate:
         """Rounds for one org until there is nothing left to say; each sees the one before it."""
         while (decision := self._decide(org)) is not None:
             await self._append(decision)
+            waits = org in self._state.docket.waiting() or org in self._state.fleet.needing()
+            if not (waits or decision.facts):
+                break  # all is said, which deciding once more would find out at its own price
         # No await since the last look: whatever is folded from here on finds the org at rest.
         self._settling.remove(org)
 

@@ -4,9 +4,9 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Final
 
+from events.bus.flights import FEW, most_now
 from events.bus.ledger import Ledger
 from events.bus.pen import Pen
 from events.bus.port import (
@@ -27,15 +27,6 @@ from services.signal.state import Intake
 MOST_WAITING: Final = 1024
 """Requests that may wait for the ledger; one more is refused as `Overloaded`."""
 
-MOST_TOGETHER: Final = 64
-"""Requests in one append."""
-
-FEW: Final = 5
-"""So many go faster side by side: an atomic batch costs four fsyncs, whatever its size."""
-
-MOST_FLIGHTS: Final = 6
-"""Appends under way at the same time."""
-
 _FIRST_PAUSE_SECONDS: Final = 0.02
 _LONGEST_PAUSE_SECONDS: Final = 1.0
 
@@ -48,7 +39,6 @@ class _Entry:
 
     fact: RequestFact
     event: Addressed
-    content: bytes
     receipt: "asyncio.Future[Receipt | Rejection]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -81,11 +71,13 @@ class Store:
         self._busy: set[str] = set()
         self._again: dict[str, list[_Entry]] = {}
         """For each id on its way here: those that came with the same id since. They are looked up when it has landed."""
+        self._singles = 0
+        self._batches = 0
         self._news = asyncio.Event()
 
     def offer(self, fact: RequestFact, id: str) -> "asyncio.Future[Receipt | Rejection]":
         """The request waits for its turn; at once `Overloaded` when too many do."""
-        entry = _Entry(fact, self._pen.event(fact, id=id, cause=None, correlation=id), content(fact))
+        entry = _Entry(fact, self._pen.event(fact, id=id, cause=None, correlation=id))
         if self._waiting >= MOST_WAITING:
             entry.end(
                 Rejection(
@@ -105,37 +97,42 @@ class Store:
 
     async def work(self) -> None:
         """Everything that is offered is stored or refused, for ever."""
-        slots = asyncio.Semaphore(MOST_FLIGHTS)
-
-        async def fly(entries: list[_Entry]) -> None:
-            try:
-                await self._settle([entry for entry in entries if not self._look_up(entry, repeated=True)])
-            finally:
-                self._land(entries)
-                slots.release()
-
         async with asyncio.TaskGroup() as flights:
             while True:
                 await self._news.wait()
-                await slots.acquire()
-                if self._ready:
-                    entries = self._next()
-                    flights.create_task(fly(entries), name=f"signal: {len(entries)} requests")
-                else:
-                    self._news.clear()
-                    slots.release()
+                self._news.clear()
+                while entries := self._next():
+                    self._count(entries, +1)
+                    flights.create_task(self._fly(entries), name=f"signal: {len(entries)} requests")
+
+    async def _fly(self, entries: list[_Entry]) -> None:
+        """The entries have their receipts, and what waited for them may go."""
+        try:
+            await self._settle([entry for entry in entries if not self._look_up(entry, repeated=True)])
+        finally:
+            self._count(entries, -1)
+            self._land(entries)
+            self._news.set()
+
+    def _count(self, entries: list[_Entry], change: int) -> None:
+        if len(entries) == 1:
+            self._singles += change
+        else:
+            self._batches += change
 
     def _queue(self, entry: _Entry) -> None:
         subject = entry.event.subject
         self._queues.setdefault(subject, deque()).append(entry)
         if subject not in self._busy:
             self._ready[subject] = None
-            self._news.set()
+        self._news.set()
 
     def _next(self) -> list[_Entry]:
-        """What goes together now: one request while few wait, else as many as one append takes. Their subjects are busy."""
-        ready = sum(len(self._queues[subject]) for subject in islice(self._ready, FEW + 1))
-        most = 1 if ready <= FEW else MOST_TOGETHER
+        """What goes together now, if anything; its subjects are busy from here on."""
+        if self._batches:  # asked at every arrival, and nothing is to be counted for that
+            return []
+        ready = sum(len(self._queues[subject]) for subject in self._ready)
+        most = most_now(ready, self._singles, self._batches)
         entries: list[_Entry] = []
         while self._ready and len(entries) < most:
             subject = next(iter(self._ready))
@@ -155,7 +152,6 @@ class Store:
                 self._busy.remove(subject)
                 if self._queues[subject]:
                     self._ready[subject] = None
-                    self._news.set()
                 else:
                     del self._queues[subject]
         for entry in entries:
@@ -246,6 +242,6 @@ class Store:
         return key_reused(entry.fact.key, seq)
 
     def _verdict(self, entry: _Entry, seq: int, present: bytes, *, repeated: bool) -> Receipt | Rejection:
-        if present != entry.content:
+        if present != content(entry.fact):
             return key_reused(entry.fact.key, seq)
         return Receipt(entry.event.id, seq, repeated=repeated)

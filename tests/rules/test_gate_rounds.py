@@ -5,12 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from events.bus.faults import SMOOTH, NoFaults, Passage
+from events.bus.flights import MOST_TOGETHER
 from events.bus.pen import Pen
 from events.bus.port import Ack, BusError, Outgoing, StaleError, UnansweredError
 from events.envelope import Addressed
 from events.gate import GateDecided
 from events.ids import derive
-from services.gate.rounds import MOST_TOGETHER, Rounds
+from services.gate.rounds import Rounds
 from tests.rules.desk import Desk, play
 
 

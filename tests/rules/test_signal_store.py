@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import msgspec
 
 from events.bus.faults import SMOOTH, NoFaults, Passage
+from events.bus.flights import FEW, MOST_TOGETHER
 from events.bus.port import Outgoing
 from events.scale import ScaleRequested
 from schemas.intake import Receipt, Rejection
-from services.signal.store import FEW, MOST_TOGETHER
 from services.signal.worker import Signal
 from tests.rules.desk import CONTRACT, Desk, play, pool
 from tests.rules.test_signal_worker import decode, intake

@@ -2,8 +2,10 @@
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Final, Literal
+
+import msgspec
+from msgspec.structs import replace
 
 from events.dead import DeadHosts
 from events.envelope import Recorded
@@ -48,8 +50,7 @@ _PATIENCE: Final = dt.timedelta(seconds=60)
 """How long an order that starts nothing may take until it is overdue."""
 
 
-@dataclass(frozen=True, slots=True)
-class Vm:
+class Vm(msgspec.Struct, frozen=True):
     """One VM as the ledger tells it. `reservation` is set exactly while it counts as awake."""
 
     org: str
@@ -80,8 +81,7 @@ HostState = Literal["ready", "cordoned", "fenced", "removed"]
 """Whether VMs may start on a host. On a cordoned one those that are awake go on; on the last two none is."""
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(msgspec.Struct, frozen=True):
     """One hypervisor, and the memory in MiB that it lends to guests."""
 
     name: str
@@ -341,6 +341,8 @@ class Fleet:
         key = (vm.org, vm.name)
         former = self.vms.get(key)
         self.vms[key] = vm
+        if former is not None and _place(former) == _place(vm):
+            return
         states = self._members.setdefault((vm.org, vm.pool), {})
         if former is None or former.state != vm.state:
             if former is not None:
@@ -348,7 +350,8 @@ class Fleet:
             states.setdefault(vm.state, {})[vm.name] = None
         if former is None or (former.state, former.host) != (vm.state, vm.host):
             self._index(former, vm)
-        self._highest[vm.org, vm.pool] = max(_number(vm.name), self.highest(vm.org, vm.pool))
+        if former is None:
+            self._highest[vm.org, vm.pool] = max(_number(vm.name), self.highest(vm.org, vm.pool))
         self._charge(former, -1)
         self._charge(vm, +1)
         stock = _is_stock(vm) - (former is not None and _is_stock(former))
@@ -387,6 +390,11 @@ def _number(name: str) -> int:
     """The number behind a VM's pool; 0 where there is none, or one so long that nobody here gave it."""
     digits = name.rpartition("-")[2]
     return int(digits) if digits.isdecimal() and len(digits) <= _MOST_DIGITS else 0
+
+
+def _place(vm: Vm) -> tuple[object, ...]:
+    """What any index or total is computed from."""
+    return vm.state, vm.host, vm.purpose, vm.pool, vm.size
 
 
 def _is_stock(vm: Vm) -> bool:

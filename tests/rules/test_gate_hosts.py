@@ -43,6 +43,7 @@ def change(past: Past, verb: Change, host: str = "h1") -> tuple[str, str]:
     decision = decide(PLATFORM, past.state, now=past.now, gate="g1", state_seq=past.seq)
     assert decision is not None
     (answer,) = past.stored(decision).answers
+    assert (answer.asked, answer.granted, answer.evidence, answer.pool) == (0, 0, (), None)
     if answer.outcome == "admitted":
         (fact,) = decision.facts
         assert (getattr(fact, "host", ""), getattr(fact, "actor", ""), getattr(fact, "reason", "")) == (

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import pytest
+
 from events.gate import BootOrdered, DrainCancelled, WakeOrdered
-from tests.given import Past
+from schemas.capacity import NOTHING
+from services.gate.draft import Draft, room_for
+from tests.given import ORG, SMALL, Past
 
 
 def setting(vcpu: int = 20, **pool: Any) -> Past:
@@ -68,3 +72,29 @@ def test_up_to_takes_leavers_first_where_the_hosts_are_full() -> None:
         1024,
     )
     assert (line.reserved, line.quota) == (0, None)
+
+
+def test_stock_past_the_cap_is_refused_with_its_numbers() -> None:
+    past = setting(vcpu=4)
+    past.stock(vms=3)
+    answer, orders = past.answer()
+    assert (answer.outcome, answer.code, answer.asked, answer.granted, orders) == (
+        "refused",
+        "CapExceeded",
+        3,
+        0,
+        (),
+    )
+    assert [(line.dimension, line.projected, line.limit) for line in answer.evidence] == [
+        ("vcpu", 6, 4),
+        ("memory_mib", 1536, (1 << 20) * 11 // 10),
+    ]
+
+
+def test_room_is_asked_of_each_enforced_dimension_or_of_none() -> None:
+    past = setting()
+    contract = past.usage.contracts[ORG]
+    lines = Draft(ORG, past.state, past.now).evidence(contract, NOTHING)
+    assert room_for(lines, SMALL) == 11
+    with pytest.raises(ValueError, match="shorter"):
+        room_for(lines[:1], SMALL)

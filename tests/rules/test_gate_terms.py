@@ -69,6 +69,7 @@ def test_while_a_pool_is_frozen_nothing_grows_shrinks_or_is_stocked_whoever_asks
     past.trigger(add=3)
     quiesce(past, "person", 2)
     past.stock(vms=9)
+    past.scale(want=0)
     decided = past.round()
     assert [(one.outcome, one.code, one.asked, one.retry_at) for one in decided.answers] == [
         ("refused", "Frozen", 1, until),
@@ -76,6 +77,7 @@ def test_while_a_pool_is_frozen_nothing_grows_shrinks_or_is_stocked_whoever_asks
         ("refused", "Frozen", 3, until),
         ("refused", "Frozen", 2, until),
         ("refused", "Frozen", 9, until),
+        ("refused", "Frozen", 0, until),
     ]
     assert decided.orders == ()
 

@@ -98,8 +98,10 @@ def test_two_who_want_the_same_stock_get_it_once() -> None:
     past.stock(vms=4)
     first, second, third = past.round().answers
     assert (first.code, first.granted) == ("Granted", 2)
-    assert (second.outcome, second.code) == ("unchanged", "AlreadyAtDesired")
+    assert (second.outcome, second.code, second.asked) == ("unchanged", "AlreadyAtDesired", 0)
     assert (third.code, third.granted) == ("Granted", 1)
+    assert [line.requested for line in third.evidence] == [2, 512]
+    assert [line.reserved for line in third.evidence] == [4, 1024]
 
 
 def test_what_boots_to_serve_is_part_of_the_stock() -> None:
@@ -212,7 +214,7 @@ def test_pools_are_defined_once_and_again_only_when_they_changed() -> None:
     assert decision is not None
     decided = past.stored(decision)
     assert (decided.through, decided.answers, decided.contract, decided.rules) == (0, (), None, RULES)
-    assert (decided.gate, decided.now) == ("g1", past.now)
+    assert (decided.org, decided.gate, decided.now) == (ORG, "g1", past.now)
     assert past.fleet.pools == {(ORG, "web"): pools[0]}
     assert define(ORG, pools, past.state, past.now, "g1", past.seq) is None
 

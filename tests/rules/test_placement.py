@@ -92,6 +92,16 @@ def test_a_host_whose_sleeper_is_woken_idles_no_more() -> None:
     assert room.take("fill", 500) == "h1"
 
 
+def test_each_vm_that_wakes_or_starts_makes_a_host_one_higher() -> None:
+    room = Room([load("h1", 0), load("h2", 2, 9000), load("h3", 4, 9000)])
+    room.wake("h1")
+    assert room.take("spread", 1) == "h1", "one is awake there, and two are on the next"
+    room.wake("h1")
+    assert room.take("spread", 1) == "h2", "three against two"
+    assert room.take("spread", 1) == "h2", "three against three, and more room"
+    assert room.take("spread", 1) == "h1", "three against four"
+
+
 # -------------------------------------------------------------------------------------------------------- by the gate
 
 

@@ -19,6 +19,14 @@ class _File:
 
     in_force: Accepted | None = None
     to_come: list[Accepted] = field(default_factory=list[Accepted])
+    ids: frozenset[str] = frozenset()
+    """Of all contracts that were ever accepted with signatures."""
+
+    def know(self, document: Accepted) -> Accepted:
+        """The document's id is taken."""
+        if document.signed.signatures:
+            self.ids |= {document.contract.id}
+        return document
 
 
 class Contracts:
@@ -47,7 +55,9 @@ class Contracts:
     def standing(self, org: str) -> Standing:
         """What a new document of the org is judged by."""
         coming, present = self.to_come(org), self.in_force(org)
-        return Standing(org, self.keys(PLATFORM), self.keys(org), coming[-1] if coming else present)
+        newest = coming[-1] if coming else present
+        ids = self._files[org].ids if org in self._files else frozenset[str]()
+        return Standing(org, self.keys(PLATFORM), self.keys(org), newest, ids)
 
     def ripe(self, now: dt.datetime) -> Iterator[str]:
         """Orgs with an addendum whose day has come, or that will never come because a key was revoked.
@@ -85,12 +95,12 @@ class Contracts:
                 self._doubtful.update(dict.fromkeys(one for one in touched if one in self._coming))
             case ContractAccepted(org=org, document=document, fingerprint=name, effective_at=effective_at):
                 file = self._files.setdefault(org, _File())
-                file.to_come.append(Accepted(document, terms(document), name, effective_at))
+                file.to_come.append(file.know(Accepted(document, terms(document), name, effective_at)))
                 self._coming[org] = None
                 self._earliest = min(self._earliest or effective_at, effective_at)
             case ContractTookEffect(org=org, document=document, fingerprint=name, took_effect_at=at):
                 file = self._files.setdefault(org, _File())
-                file.in_force = Accepted(document, terms(document), name, at)
+                file.in_force = file.know(Accepted(document, terms(document), name, at))
                 self._drop(org, name)
             case ContractVoided(org=org, fingerprint=name):
                 self._drop(org, name)

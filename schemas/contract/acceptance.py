@@ -43,6 +43,8 @@ class Standing:
     provider: Keys = field(default_factory=Keys)
     org: Keys = field(default_factory=Keys)
     newest: Accepted | None = None
+    ids: frozenset[str] = frozenset()
+    """Ids of all contracts that both sides ever signed here: one that has ended never comes back."""
 
     def of(self, role: Role) -> Keys:
         """The keys of one side."""
@@ -63,7 +65,7 @@ def objection(signed: Signed, contract: Contract, standing: Standing, now: dt.da
         _of_another(contract, standing.name)
         or unsigned(signed, contract)
         or _untrusted(signed, contract, standing, now)
-        or (_unfit_contract(contract, standing.newest, now) if contract.amends is None else None)
+        or (_unfit_contract(contract, standing, now) if contract.amends is None else None)
         or (_unfit_addendum(contract, standing.newest, now) if contract.amends is not None else None)
     )
 
@@ -138,8 +140,8 @@ def _untrusted(signed: Signed, contract: Contract, standing: Standing, now: dt.d
     return None
 
 
-def _unfit_contract(contract: Contract, newest: Accepted | None, now: dt.datetime) -> Objection | None:
-    here = f"Contract {contract.id} version {contract.version}"
+def _unfit_contract(contract: Contract, standing: Standing, now: dt.datetime) -> Objection | None:
+    here, newest = f"Contract {contract.id} version {contract.version}", standing.newest
     if now >= contract.valid_until:
         return Objection(
             "ContractExpired", f"{here} ended at {_said(contract.valid_until)}; now it is {_said(now)}."
@@ -160,7 +162,8 @@ def _unfit_contract(contract: Contract, newest: Accepted | None, now: dt.datetim
             f"Contract {newest.contract.id} version {newest.contract.version} of {contract.org} holds until "
             f"{_said(newest.contract.valid_until)}: it is changed by an addendum that both sides sign, on 30 days' notice.",
         )
-    if newest.contract.id == contract.id:
+    if contract.id in standing.ids:
+        # Not the last one's alone: an old document that addenda cut short is still valid by its own words.
         return Objection(
             "ContractOutdated", f"{here} has the id of one that has ended: a new contract has a new id."
         )

@@ -226,6 +226,8 @@ class Draft:
     def next_name(self, pool: str) -> str:
         """A VM name that the pool never used."""
         number = max(self.fleet.highest(self.org, pool), self._numbered.get(pool, 0)) + 1
+        while (self.org, f"{pool}-{number}") in self.fleet.vms:  # behind a stranger with the highest number
+            number += 1
         self._numbered[pool] = number
         return f"{pool}-{number}"
 

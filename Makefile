@@ -26,6 +26,7 @@ test: bootstrap checks ## check and test everything (ARGS="-k words" goes to pyt
 .PHONY: test-long
 test-long: bootstrap ## the tests that need more than a few minutes
 	@$(BIN)/python -m pytest -m long $(ARGS)
+	@VIRTSCALE_LAWS=many $(BIN)/python -m pytest --timeout 3600 tests/laws $(ARGS)
 
 .PHONY: simulate
 simulate: bootstrap ## run the simulation: SEEDS=100000 many seeds, or SEED=17 one
@@ -34,6 +35,10 @@ simulate: bootstrap ## run the simulation: SEEDS=100000 many seeds, or SEED=17 o
 .PHONY: model
 model: bootstrap ## walk through every interleaving of the small worlds (ARGS="--quick", ARGS="--only stock")
 	@$(BIN)/python -m tests.model $(ARGS)
+
+.PHONY: mutants
+mutants: bootstrap ## alter the gate's rules in every small way and see that a test notices (docs/mutants.md)
+	@tools/mutants
 
 # bench-activation runs bench/activation.py, bench-cold-start runs bench/cold_start.py.
 bench-%: bootstrap ## run bench/NAME.py (make bench-activation)

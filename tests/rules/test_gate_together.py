@@ -366,3 +366,14 @@ def test_a_host_that_changes_is_asked_for_under_the_platforms_fence_alone() -> N
     )
     answer, _ = past.answer()
     assert (answer.outcome, answer.code, answer.pool) == ("refused", "HostUnknown", None)
+
+
+def test_leavers_that_one_request_brings_back_are_there_for_the_next() -> None:
+    past = setting().serving("web", 3)
+    past.quiesce(count=2)
+    past.round()
+    past.scale(want=3)
+    past.scale(want=3)
+    first, second = past.round().answers
+    assert (first.code, first.granted) == ("Granted", 2)
+    assert (second.code, second.granted) == ("AlreadyAtDesired", 0)

@@ -135,6 +135,22 @@ def test_new_vms_of_a_spread_pool_go_in_turn() -> None:
     assert places(past, 4) == ["h1", "h2", "h1", "h2"]
 
 
+def test_requests_of_a_round_are_spread_as_if_they_were_one() -> None:
+    past = setting("spread", h1=4096, h2=9000).serving("web", 2, host="h2")
+    for _ in range(4):
+        past.scale(add=1)
+    orders = past.round().orders
+    assert [getattr(order, "host", "") for order in orders] == ["h1", "h1", "h2", "h1"]
+
+
+def test_vms_on_a_host_that_never_registered_stay_asleep_and_may_leave_first() -> None:
+    past = setting().asleep("web", 1, host="h9").serving("web", 1, host="h9").serving("web", 1, host="h1")
+    assert places(past, 1) == ["h1"]
+    past.quiesce(count=1)
+    _, (order,) = past.answer()
+    assert order.vm == "web-2"
+
+
 def test_a_cordoned_host_neither_wakes_nor_boots() -> None:
     past = setting().asleep("web", 2, host="h1")
     past.quiesced_died("web-2")

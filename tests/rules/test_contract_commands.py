@@ -110,6 +110,11 @@ def test_who_verifies_needs_nothing_of_ours(run: Run) -> None:
         assert "BadSignatureError" in done.stderr
 
 
+def test_the_program_in_the_documents_is_the_one_in_the_examples() -> None:
+    page, _, _ = (ROOT / "docs/contracts.md").read_text().partition("```python\n")[2].partition("```\n")
+    assert page == (ROOT / "docs/examples/verify_contract.py").read_text()
+
+
 def test_terms_that_were_changed_under_a_signature_are_not_signed_unless_anew(run: Run) -> None:
     keys_of(run, "provider", "acme")
     run(*NEW, "-o", "acme.toml")

@@ -2,8 +2,11 @@
 
 import asyncio
 import datetime as dt
+import os
+import re
+import shlex
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +22,10 @@ from schemas.contract.terms import canonical
 from schemas.intake import RegisterKey, Scale
 from tests import papers
 from tests.seams.client import Client
-from tests.seams.crew import Crew
+from tests.seams.crew import ROOT, Crew
 from tests.seams.house import Done, a_client, a_world, run
 from tests.seams.test_gates import a_roomy_host
+from tests.seams.test_readme import masked
 from tests.support import eventually
 from virtscale import signers
 from virtscale.ask import new_key
@@ -71,7 +75,6 @@ class Office:
 
     async def shown(self, org: str, count: int) -> list[dict[str, Any]]:
         """The org's documents as `contract show` tells them, once there are so many."""
-
         rows: list[dict[str, Any]] = []
 
         async def told() -> bool:
@@ -253,3 +256,41 @@ async def test_a_contract_ends_on_its_second_and_growth_with_it_until_a_new_one_
     await office.command("contract", "submit", file)
     assert await office.scale(SHORT, 1) == "Granted"
     assert [row["state"] for row in await office.shown(SHORT, 2)] == ["superseded", "in-force"]
+
+
+@pytest.mark.timeout(300)
+async def test_the_life_that_the_documents_show_is_what_the_commands_say(office: Office) -> None:
+    page = (ROOT / "docs" / "contracts.md").read_text()
+    blocks = re.findall(r"^```\n(\$ virtscale .*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    assert len(blocks) > 20
+    here = str(office.world.directory)
+    for block in blocks:
+        command, *lines = block.splitlines()
+        words = [
+            office.file(word) if word.endswith(".toml") else word
+            for word in shlex.split(command.removeprefix("$ virtscale "))
+        ]
+
+        async def missing(words: list[str] = words, lines: list[str] = lines) -> list[str]:
+            done = await run(PROGRAM, *words, house=office.world.directory, deadline_seconds=60.0)
+            text = (
+                (done.err + done.out).replace(f"{os.path.relpath(here, ROOT)}/", "").replace(f"{here}/", "")
+            )
+            said = {plain(line) for line in text.splitlines()}
+            return [f"{line} | {text}" for line in lines if plain(line) not in said]
+
+        # A view follows the ledger a moment later, and looking twice changes nothing.
+        looks = words[0] == "freezes" or words[1] in {"show", "list", "diff"}
+        if looks:
+            await eventually(lambda missing=missing: _none(missing()), 20.0, every_seconds=0.1, why=command)
+        else:
+            assert await missing() == [], command
+
+
+async def _none(missing: Awaitable[list[str]]) -> bool:
+    return await missing == []
+
+
+def plain(line: str) -> str:
+    """The line as the README's test compares it, wherever the house lies."""
+    return masked(line.replace(".virtscale/", ""))

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 README = Path(__file__).parents[2] / "README.md"
 MASKS = (
-    (r"\b[0-9a-f]{32}\b", "ID"),
+    (r"\b(?:[0-9a-f]{64}|[0-9a-f]{32}|[0-9a-f]{16}|[0-9a-f]{8}(?=\.ed25519))\b", "ID"),
     (r"^ +\d+  [\d:.]+  (\S+) +(\S+) .*", r"event \1 \2"),  # of the ledger's lines: who, and what
     (r"\S*keys/", "KEYS/"),
     # The first refusal of an episode is mailed at once, one that follows it in a digest.

@@ -13,7 +13,7 @@ import uvloop
 from cyclopts import App, Parameter
 
 from schemas.names import is_name
-from virtscale import contract_commands, freeze_commands, key_commands
+from virtscale import contract_commands, freeze_commands, host_commands, key_commands
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from virtscale.invocation import Deadline, Output, UsageError, here, present_house
 from virtscale.show import Format, say, show
@@ -30,6 +30,7 @@ for _part in (ledger, publisher, person):
     app.command(_part)
 app.command(contract_commands.app)
 app.command(key_commands.app)
+app.command(host_commands.app)
 freeze_commands.register(app)
 
 
@@ -265,7 +266,7 @@ def main() -> None:
 
     code = EXIT_DONE
     try:
-        done = app(exit_on_error=False, print_error=False, result_action="return_value")
+        done = app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value")
         code = done if isinstance(done, int) else EXIT_DONE
     except* KeyboardInterrupt:
         code = EXIT_INTERRUPTED

@@ -9,7 +9,7 @@ from events.fact import Fact
 from events.gate import Answer, ContractRef, GateDecided
 from events.sentences import sentence
 from schemas.house import House
-from schemas.intake import Freeze, RegisterKey, RevokeKey, Submit, Thaw
+from schemas.intake import ChangeHost, Freeze, RegisterKey, RevokeKey, Submit, Thaw
 from virtscale.ask import TurnedAwayError, events_after, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_REFUSED, EXIT_TIMEOUT
 
@@ -66,7 +66,7 @@ class Ruled:
 async def ruled(
     house: House,
     org: str,
-    request: Submit | RegisterKey | RevokeKey | Freeze | Thaw,
+    request: Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost,
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Ruled:
     """The gate's answer as it stands in the ledger, whichever gate gave it and however often it died before.

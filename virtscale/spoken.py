@@ -13,6 +13,7 @@ from schemas.house import HouseError
 from schemas.pool import PoolError
 from virtscale.ask import TurnedAwayError
 from virtscale.contracts import PaperError
+from virtscale.hosts import HostError
 from virtscale.publishers import PublisherError
 from virtscale.ruled import UndecidedError
 from virtscale.shelf import NothingSignedError
@@ -21,6 +22,7 @@ from virtscale.signers import SignerError
 SPOKEN: Final[tuple[type[Exception], ...]] = (
     BusError,
     ContractError,
+    HostError,
     HouseError,
     KeyFileError,
     LabError,

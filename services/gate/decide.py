@@ -60,11 +60,17 @@ def decide(org: str, state: State, *, now: dt.datetime, gate: str, state_seq: in
 def define(  # noqa: PLR0917 - what a decision is made from
     org: str, pools: Iterable[Pool], state: State, now: dt.datetime, gate: str, state_seq: int
 ) -> Decision | None:
-    """A round that defines the org's pools as they are given here; None when they are."""
+    """A round that defines the org's pools as they are given here; None when they are.
+
+    Of two definitions of one pool the first holds: each in turn would be a fact without end.
+    """
     draft = Draft(org, state, now)
+    wanted: dict[str, Pool] = {}
+    for pool in pools:
+        wanted.setdefault(pool.name, pool)
     draft.facts.extend(
         PoolDefined(org=org, pool=pool.name, definition=pool)
-        for pool in pools
+        for pool in wanted.values()
         if state.fleet.pools.get((org, pool.name)) != pool
     )
     if not draft.facts:
@@ -75,13 +81,16 @@ def define(  # noqa: PLR0917 - what a decision is made from
 def _better_later(draft: Draft, pending: Pending) -> bool:
     """Whether the request belongs into the next round.
 
-    What changes the rules has a round of its own, or an answer by the old ones would count under the new. And VMs that
-    this round sends away can come back in the next one.
+    What changes the rules has a round of its own, or an answer by the old ones would count under the new. VMs that this
+    round sends away can come back in the next one. And a decision stays within its bound.
     """
     wish = pending.wish
     if not isinstance(wish, Scaling):
         return bool(draft.answers)
-    return isinstance(wish, ScaleRequested) and draft.is_draining(wish.pool)
+    if isinstance(wish, ScaleRequested) and draft.is_draining(wish.pool):
+        return True
+    moves = _grown(draft, wish) if isinstance(wish, ScaleRequested) else _asked(wish)
+    return bool(draft.answers) and not draft.has_place(min(moves, MOST_MOVES))
 
 
 def _answer(draft: Draft, pending: Pending) -> None:
@@ -114,9 +123,14 @@ def _asked(wish: Scaling) -> int:
             return vms
 
 
+def _grown(draft: Draft, wish: ScaleRequested) -> int:
+    """How many more VMs the request wants to stay, as the round sees the pool by now."""
+    return wish.add if wish.add is not None else max(0, (wish.want or 0) - draft.staying(wish.pool))
+
+
 def _grow(draft: Draft, pending: Pending, pool: Pool, wish: ScaleRequested) -> None:
     """VMs that are on their way out come back first, since they still count; then sleepers, then new ones."""
-    asked = wish.add if wish.add is not None else max(0, (wish.want or 0) - draft.staying(pool.name))
+    asked = _grown(draft, wish)
     if asked == 0:
         draft.leave(pending, "AlreadyAtDesired", asked)
         return

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import Final
 
 import msgspec
 
@@ -38,6 +39,12 @@ from schemas.contract.terms import Contract
 from schemas.pool import Pool
 from services.gate import placement
 from services.gate.state import Docket, Pending, State
+
+_ORDER_BYTES: Final = 520
+"""The longest order, one that boots, has 501 bytes where every name in it is as long as it may be."""
+
+_ANSWER_BYTES: Final = 2_000
+"""An answer with its lines of evidence, and what else a decision says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +121,10 @@ class Draft:
     def full(self) -> bool:
         """Whether the round should end here and leave the rest to the next, which sees what this one changes."""
         return bool(self.facts) or len(self.answers) >= MOST_ANSWERS or self._bytes > MOST_BYTES // 2
+
+    def has_place(self, moves: int) -> bool:
+        """Whether one more answer with so many orders keeps the decision below its bound, however long their names."""
+        return self._bytes + _ANSWER_BYTES + moves * _ORDER_BYTES < MOST_BYTES
 
     def is_draining(self, pool: str) -> bool:
         """Whether this round sends VMs of the pool away, which the next one could have back."""

@@ -38,7 +38,7 @@ class Contracts:
         self._coming: dict[str, None] = {}
         self._earliest: dt.datetime | None = None
         self._doubtful: dict[str, None] = {}
-        """Orgs with an addendum to come and a key that was revoked since: to be looked at, whatever the time."""
+        """Orgs with an addendum that a key signed which was revoked since: to be looked at, whatever the time."""
 
     def keys(self, org: str) -> Keys:
         """The keys by which the org signs or signed."""
@@ -92,7 +92,8 @@ class Contracts:
                 current = None if present.current == key else present.current
                 self._keys[org] = replace(present, current=current, revoked=present.revoked | {key})
                 touched = self._coming if org == PLATFORM else [org]
-                self._doubtful.update(dict.fromkeys(one for one in touched if one in self._coming))
+                # Only those that lost something: the rest would be looked at for nothing at each turn of the gate.
+                self._doubtful.update(dict.fromkeys(one for one in touched if self.lost(one)))
             case ContractAccepted(org=org, document=document, fingerprint=name, effective_at=effective_at):
                 file = self._files.setdefault(org, _File())
                 file.to_come.append(file.know(Accepted(document, terms(document), name, effective_at)))
@@ -114,7 +115,8 @@ class Contracts:
         file.to_come = [one for one in file.to_come if one.fingerprint != name]
         if not file.to_come:
             self._coming.pop(org, None)
-            self._doubtful.pop(org, None)
+        if org in self._doubtful and not self.lost(org):
+            self._doubtful.pop(org)
         if any(one.effective_at == self._earliest for one in dropped):
             instants = (self._files[one].to_come[0].effective_at for one in self._coming)
             self._earliest = min(instants, default=None)

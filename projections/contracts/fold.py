@@ -99,6 +99,8 @@ class Contracts:
                 file.to_come.append(file.know(Accepted(document, terms(document), name, effective_at)))
                 self._coming[org] = None
                 self._earliest = min(self._earliest or effective_at, effective_at)
+                if self.lost(org):  # its acceptance crossed the word that the provider's key is revoked
+                    self._doubtful[org] = None
             case ContractTookEffect(org=org, document=document, fingerprint=name, took_effect_at=at):
                 file = self._files.setdefault(org, _File())
                 file.in_force = file.know(Accepted(document, terms(document), name, at))

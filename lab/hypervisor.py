@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import libvirt
 
+from lab.certificates import Certificates
 from lab.errors import LabError
 from lab.part import OnChange, Part, Plan
+from lab.ports import LOOPBACK
 from lab.reaper import Reaper
 
 T = TypeVar("T")
@@ -75,6 +79,14 @@ def own(path: Path) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Listening:
+    """A libvirtd that is also reached over TLS on loopback, by clients that the same authority knows."""
+
+    port: int
+    certificates: Certificates
+
+
 class Hypervisor:
     """One libvirtd of our own, in the foreground as our child; the user's libvirt is not touched.
 
@@ -90,8 +102,10 @@ class Hypervisor:
         keep: bool = False,
         guests_stay: bool = False,
         on_change: OnChange | None = None,
+        listening: Listening | None = None,
     ) -> None:
         self.directory = directory
+        self._listening = listening
         self._guests_stay = guests_stay
         self._reaper = Reaper(
             directory / "run" / "libvirt" / "qemu" / "run", f"{directory}/", guest_launcher()
@@ -100,7 +114,7 @@ class Hypervisor:
         self._part = Part(
             Plan(
                 name=name,
-                argv=("libvirtd",),
+                argv=("libvirtd",) if listening is None else ("libvirtd", "--listen"),
                 directory=directory / "log",
                 ready=self._answers,
                 mend=MEND,
@@ -188,8 +202,25 @@ class Hypervisor:
             path = self.directory / name
             path.mkdir(exist_ok=True)
             own(path)
-        for name, text in (("libvirtd.conf", SETTINGS), ("qemu.conf", QEMU_SETTINGS)):
+        for name, text in (("libvirtd.conf", self._settings()), ("qemu.conf", QEMU_SETTINGS)):
             _write_anew(self.directory / "c" / "libvirt" / name, text)
+
+    def _settings(self) -> str:
+        if self._listening is None:
+            return SETTINGS
+        given = self._listening.certificates
+        ours = self.directory / "pki"
+        ours.mkdir(exist_ok=True)
+        for source in (given.authority, given.server_certificate, given.server_key):
+            shutil.copyfile(source, ours / source.name)
+            own(ours / source.name).chmod(0o600)
+        own(ours).chmod(0o700)
+        return (
+            f"{SETTINGS}listen_tls = 1\nlisten_tcp = 0\n"
+            f'listen_addr = "{LOOPBACK}"\ntls_port = "{self._listening.port}"\n'
+            f'ca_file = "{ours / given.authority.name}"\ncert_file = "{ours / given.server_certificate.name}"\n'
+            f'key_file = "{ours / given.server_key.name}"\n'
+        )
 
     async def _answers(self) -> bool:
         _, writer = await asyncio.open_unix_connection(self.socket)

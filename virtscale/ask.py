@@ -16,6 +16,7 @@ from virtscale.exits import EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE
 from virtscale.show import say
 
 _EXITS: Final = {
+    "HostUnknown": EXIT_NOT_FOUND,
     "OrgUnknown": EXIT_NOT_FOUND,
     "PoolUnknown": EXIT_NOT_FOUND,
     "LedgerFull": EXIT_FAILED,

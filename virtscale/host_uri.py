@@ -140,7 +140,7 @@ def probe(uri: Uri, seconds: float = TRY_SECONDS) -> Found:
     silent = _SILENT.search(said) is not None and "certificate" not in said
     if silent or not word:
         raise HostError("HostUnanswered", f"No hypervisor answers at {uri.text}: {said}. Nothing was added.")
-    raise HostError(code, f"{uri.text} was reached and {word} failed: {said}. Nothing was added.")
+    raise HostError(code, f"{word} failed on the way to {uri.text}: {said}. Nothing was added.")
 
 
 def _ask(uri: str) -> Found:

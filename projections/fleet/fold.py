@@ -41,10 +41,10 @@ from events.vm import (
     VmWakeFailed,
 )
 from projections.fleet.life import ASLEEP, EVERY, INDEXED, NEXT, STAYING, UNDER_ORDER, State
+from projections.fleet.loads import Loads
 from schemas.capacity import Size
 from schemas.pool import Pool
 
-_HOLDS_NO_MEMORY: Final = frozenset({"stopped"})
 _MOST_DIGITS: Final = 6
 _PATIENCE: Final = dt.timedelta(seconds=60)
 """How long an order that starts nothing may take until it is overdue."""
@@ -102,9 +102,7 @@ class Fleet:
         self._attention: dict[str, dict[str, None]] = {}
         self._highest: dict[tuple[str, str], int] = {}
         self._on_host: dict[tuple[str, str, State], dict[str, dict[str, None]]] = {}
-        self._awake: dict[str, int] = {}
-        self._paused: dict[str, int] = {}
-        self._lent_mib: dict[str, int] = {}
+        self._loads = Loads()
         self._fences = Fences()
         self._dead = DeadHosts()
         self._stock: dict[tuple[str, str], int] = {}
@@ -113,7 +111,7 @@ class Fleet:
 
     def free_mib(self, host: str) -> int:
         """Memory that a new VM could take on the host; paused guests hold theirs, guests that are off do not."""
-        return self.hosts[host].memory_mib - self._lent_mib.get(host, 0)
+        return self.hosts[host].memory_mib - self._loads.lent_mib.get(host, 0)
 
     def members(self, org: str, pool: str, state: State) -> dict[str, None]:
         """The pool's VMs in a state, in the order they came into it."""
@@ -126,11 +124,11 @@ class Fleet:
 
     def awake(self, host: str) -> int:
         """VMs that are awake on the host, or about to be; a host without any may idle."""
-        return self._awake.get(host, 0)
+        return self._loads.awake.get(host, 0)
 
     def paused(self, host: str) -> int:
         """VMs that are asleep in the host's memory, and can be woken there and nowhere else."""
-        return self._paused.get(host, 0)
+        return self._loads.paused.get(host, 0)
 
     def count(self, org: str, pool: str, states: frozenset[State]) -> int:
         """How many VMs of the pool are in one of the states."""
@@ -352,8 +350,9 @@ class Fleet:
             self._index(former, vm)
         if former is None:
             self._highest[vm.org, vm.pool] = max(_number(vm.name), self.highest(vm.org, vm.pool))
-        self._charge(former, -1)
-        self._charge(vm, +1)
+        if former is not None:
+            self._loads.charge(former.host, former.state, former.size.memory_mib, -1)
+        self._loads.charge(vm.host, vm.state, vm.size.memory_mib, +1)
         stock = _is_stock(vm) - (former is not None and _is_stock(former))
         self._stock[vm.org, vm.pool] = self._stock.get((vm.org, vm.pool), 0) + stock
         if vm.state in UNDER_ORDER:
@@ -377,13 +376,6 @@ class Fleet:
         if vm.state in INDEXED:
             names = self._on_host.setdefault((vm.org, vm.pool, vm.state), {})
             names.setdefault(vm.host, {})[vm.name] = None
-
-    def _charge(self, vm: Vm | None, sign: int) -> None:
-        if vm is None or vm.state in _HOLDS_NO_MEMORY:
-            return
-        counts = self._paused if vm.state in ASLEEP else self._awake
-        counts[vm.host] = counts.get(vm.host, 0) + sign
-        self._lent_mib[vm.host] = self._lent_mib.get(vm.host, 0) + sign * vm.size.memory_mib
 
 
 def _number(name: str) -> int:

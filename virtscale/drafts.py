@@ -154,7 +154,14 @@ def _wished(contract: Contract, wishes: Wishes) -> Contract:
 
 def _to_amend(directory: Path, org: str, amends: Path | None) -> Contract:
     if amends is None:
-        return shelf.newest(directory, org).contract
+        present = shelf.newest(directory, org)
+        if not present.signed.signatures:
+            raise PaperError(
+                f"{present.contract.id} version {present.contract.version} of {org} was never signed, so there is nothing to "
+                "amend: draft a contract, without --addendum.",
+                "ContractUnsigned",
+            )
+        return present.contract
     contract = terms_of(load(amends)[0])
     if contract.org != org:
         raise PaperError(f"{amends} is a contract of {contract.org}, not of {org}.", "ContractOfAnother")

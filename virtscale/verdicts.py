@@ -20,6 +20,8 @@ from virtscale.show import Format, say, show
 _TRUSTED: Final = frozenset({"as given", "current", "replaced"})
 """A key that another has replaced signed what it signed; whether it still may is for the gate to say."""
 
+_NOTHING: Final = "nothing to compare with"
+
 
 @dataclass(frozen=True, slots=True)
 class _Known:
@@ -33,7 +35,7 @@ class _Known:
         if self.given is not None:
             return "as given" if key == self.given else "another than given"
         if self.registered is None:
-            return "nothing to compare with"
+            return _NOTHING
         return self.registered.get(key, "not registered")
 
 

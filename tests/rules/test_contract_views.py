@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from events.bus.ledger import Ledger
 from events.bus.memory import MemoryBus, MemoryServer
@@ -23,11 +24,13 @@ from events.ids import derive
 from events.key import KeyRegistered, KeyRevoked
 from events.registry import NEWEST
 from projections.keeper import TABLES, Keeper
+from schemas.contract.document import Signed
 from schemas.contract.terms import NOTICE
 from tests import papers
 from tests.given import Past
 from tests.papers import NOW
 from tests.support import eventually
+from virtscale.shelf import NothingSignedError, show_contracts
 
 WHO: dict[str, Any] = {"actor": "root", "reason": "because"}
 
@@ -197,3 +200,44 @@ async def test_what_an_event_changes_without_naming_it_is_written_anew_and_what_
     await views.assert_rebuilt_is_the_same()
     views.write(registered("h1"))
     assert [row["host"] for row in await views.rows("hosts")] == ["h1", "h2"]
+
+
+async def test_what_expired_was_never_signed_or_is_void_is_said_plainly(
+    views: Views, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+    over = papers.terms("over", valid_from=now - NOTICE, valid_until=now)
+    bare = papers.terms("bare", valid_from=now - NOTICE, valid_until=now + NOTICE)
+    late = papers.terms("late", valid_from=now - NOTICE, valid_until=now + 3 * NOTICE)
+    void = papers.addendum(late, now + NOTICE)
+    views.write(papers.took_effect(over, now - NOTICE))
+    unsigned = papers.took_effect(bare, now)
+    views.write(replace(unsigned, document=Signed(unsigned.document.text, ())))
+    views.write(papers.took_effect(late, now))
+    coming = papers.accepted(void, now)
+    views.write(coming)
+    await views.rows("contracts")
+    directory = views.path.parent
+    assert show_contracts(directory, None, "table") == 0
+    said = capsys.readouterr()
+    assert "over: over-2026 version 1 expired at" in said.err
+    assert "bare: bare-2026 version 1 was never signed: nothing grows by it" in said.err
+    assert "late: late-2026 version 2 takes effect at" in said.err
+    assert "in 29 days" in said.err or "in 30 days" in said.err
+    ruling = ContractVoided(
+        org="late",
+        fingerprint=coming.fingerprint,
+        contract=void.id,
+        version=2,
+        code="KeyRevoked",
+        voided_at=now,
+    )
+    views.write(ruling)
+    await views.rows("contracts")
+    assert show_contracts(directory, "late", "table") == 0
+    said = capsys.readouterr()
+    assert "late-2026 version 2 was voided (KeyRevoked) and will not take effect" in said.err
+    assert "vcpu          10 vCPU  10 %       11 vCPU      yes" in said.out
+    assert said.out.count("no: signed for, not metered yet") == 2
+    with pytest.raises(NothingSignedError):
+        show_contracts(directory, "nobody", "table")

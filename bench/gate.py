@@ -258,9 +258,9 @@ def main() -> None:
     result: dict[str, float] = {}
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         figures = runner.run(measure(plan))
-        for cast_ in reversed(plan.casts):  # the first one is the headline
-            numbers = summary(figures[cast_])
-            result |= numbers | {f"{name}_{cast_}": number for name, number in numbers.items()}
+        for place, cast_ in enumerate(plan.casts):  # the first one is the headline
+            mark = f"_{cast_}" if place else ""
+            result |= {f"{name}{mark}": number for name, number in summary(figures[cast_]).items()}
     if plan.samples:
         result |= report_growth(plan.samples)
     if plan.events:

@@ -34,6 +34,11 @@ def judge(
     received_at: dt.datetime,
 ) -> Ruling | Rejection:
     """The event that an operator's request becomes, or why it is refused at the door."""
+    if isinstance(request, RevokeKey | Freeze | Thaw | ChangeHost) and not request.reason.isprintable():
+        return Rejection(
+            "ReasonUnprintable",
+            "A reason is one line of letters that can be printed: it is shown on terminals for ever. Nothing was stored.",
+        )
     match request:
         case Submit():
             return _submit(org, publisher, request, known, received_at)

@@ -225,9 +225,10 @@ def _order_next_steps(draft: Draft) -> None:
 
 def _authority(draft: Draft) -> Contract | Code:
     """The contract that lets the org grow now, or why nothing does."""
-    contract, document = draft.contract, draft.contracts.in_force(draft.org)
-    if contract is None or document is None:
+    document = draft.contracts.in_force(draft.org)
+    if document is None:
         return "ContractMissing"
+    contract = document.contract
     if not document.signed.signatures:
         return "ContractUnsigned"
     if not contract.valid_from <= draft.now < contract.valid_until:

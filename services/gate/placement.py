@@ -26,8 +26,10 @@ class Load:
 
 def to_wake(policy: Placement, loads: Iterable[Load]) -> list[Load]:
     """Hosts whose sleepers may be woken, the best first."""
-    sign = -1 if policy == "fill" else 1
-    return sorted((load for load in loads if load.ready), key=lambda load: (sign * load.awake, load.host))
+    ready = [load for load in loads if load.ready]
+    if policy == "fill":
+        return sorted(ready, key=lambda load: (-load.awake, load.host))
+    return sorted(ready, key=lambda load: (load.awake, load.host))
 
 
 def to_empty(loads: Iterable[Load]) -> list[str]:

@@ -50,6 +50,7 @@ class Requests(RuleBasedStateMachine):
         self.signers = {name: name for name in (PLATFORM, *ORGS)}
         self.generation = 0
         self.asked: dict[int, str] = {}
+        self.wanted: dict[int, int] = {}
 
     @initialize(vms=st.integers(0, 5))
     def somebody_has_some(self, vms: int) -> None:
@@ -76,6 +77,7 @@ class Requests(RuleBasedStateMachine):
             "sample": sample if origin == "trigger" else None,
         }
         self.asked[self.past.scale(pool, add=add, **terms).seq] = self.past.org
+        self.wanted[self.past.seq] = add
 
     @rule(at=POOL, want=st.integers(0, 9), up_to=st.booleans())
     def somebody_wants_as_many(self, at: Key, want: int, *, up_to: bool) -> None:
@@ -248,6 +250,10 @@ class Requests(RuleBasedStateMachine):
             assert [one.request_seq for one in decided.answers] == [one.seq for one in waiting]
             if decision.facts:
                 assert len([one for one in waiting if isinstance(one.wish, Ruling)]) == len(waiting) <= 1
+        for answer in decided.answers:
+            wanted = self.wanted.get(answer.request_seq)
+            assert wanted in {None, answer.asked}, "an answer says how many were asked for"
+            assert 0 <= answer.granted <= answer.asked
         assert not (decision.facts and decided.orders), "orders by the old rules beside a change of them"
         before = self.truth.admitted(org)
         past.stored(decision)

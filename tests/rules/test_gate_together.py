@@ -374,6 +374,8 @@ def test_leavers_that_one_request_brings_back_are_there_for_the_next() -> None:
     past.round()
     past.scale(want=3)
     past.scale(want=3)
-    first, second = past.round().answers
+    past.scale(want=4)
+    first, second, third = past.round().answers
     assert (first.code, first.granted) == ("Granted", 2)
     assert (second.code, second.granted) == ("AlreadyAtDesired", 0)
+    assert (third.code, third.granted) == ("Granted", 1)

@@ -143,7 +143,7 @@ class Emptying:
             if known.answer.outcome != "admitted":
                 raise Refused(receipt.text or known.answer.code)
             say(
-                f"{org}/{pool}: {count} VMs serve on {self._name}; {count} others were asked for in their place"
+                f"{org}/{pool}: VMs that serve on {self._name}: {count}; as many others were granted in their place"
             )
             await self._arrive(org, receipt)
             return

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
-from events.gate import BootOrdered, DrainCancelled, DrainOrdered, WakeOrdered
+from events.gate import MOST_ANSWERS, MOST_BYTES, BootOrdered, DrainCancelled, DrainOrdered, WakeOrdered
 from events.quiesce import QuiesceRequested
 from events.scale import Origin, Sample
 from schemas.capacity import Capacity
@@ -62,6 +63,26 @@ def cooling_way_back(past: Past) -> None:
     quiesce(past, 7, "forecast")
 
 
+def at_maximum(past: Past) -> None:
+    past.pool("web", max_vms=3)
+    past.scale(add=7)
+
+
+def past_the_maximum(past: Past) -> None:
+    past.pool("web", max_vms=4)
+    past.scale(add=7)
+
+
+def past_the_cap(past: Past) -> None:
+    past.contract(vcpu=8)
+    past.scale(add=7)
+
+
+def on_full_hosts(past: Past) -> None:
+    past.host("h1", 1600)
+    past.scale(add=7)
+
+
 def at_minimum(past: Past) -> None:
     past.pool("web", min_vms=3)
     quiesce(past, 7)
@@ -80,6 +101,10 @@ def down_to_minimum(past: Past) -> None:
         (flapping, "AnticipatedFlapping", 0),
         (stale_way_back, "SignalStale", 0),
         (cooling_way_back, "Cooldown", 0),
+        (at_maximum, "AlreadyAtMax", 0),
+        (past_the_maximum, "PoolFull", 0),
+        (past_the_cap, "CapExceeded", 0),
+        (on_full_hosts, "HostsFull", 0),
         (at_minimum, "AlreadyAtMin", 0),
         (down_to_minimum, "AlreadyAtMin", 2),
     ],
@@ -89,7 +114,9 @@ def test_every_answer_says_how_many_were_asked_for(
 ) -> None:
     past = setting().serving("web", 3)
     ask(past)
+    (request, *_) = past.docket.pending(ORG)
     answer = past.round().answers[0]
+    assert (answer.request, answer.request_seq, answer.pool) == (request.id, request.seq, "web")
     assert (answer.code, answer.asked, answer.granted) == (code, 7, granted)
 
 
@@ -167,3 +194,12 @@ def test_the_evidence_of_a_decision_is_of_both_dimensions_with_their_quota() -> 
         for one in answer.evidence
     ]
     assert told == [("vcpu", 2, 2, 2, 6, 10, 11), ("memory_mib", 512, 512, 512, 1536, 4096, 4505)]
+
+
+def test_a_round_goes_on_until_it_holds_half_of_what_a_decision_may() -> None:
+    past = Past().contract(vcpu=10_000).pool("web").host(memory_mib=1 << 30)
+    for _ in range(60):
+        past.scale(add=4)
+    decided = past.round()
+    assert MOST_BYTES // 2 < len(msgspec.json.encode(decided)) < MOST_BYTES // 2 + 3000
+    assert len(decided.answers) < MOST_ANSWERS

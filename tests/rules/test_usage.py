@@ -3,8 +3,10 @@
 import pytest
 
 from events.fact import Fact
+from events.gate import GateDecided
 from events.ids import derive
 from events.vm import VmBooted, VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
+from projections.usage.fold import Holding
 from schemas.capacity import NOTHING, Capacity
 from tests.given import ORG, SMALL, Past
 
@@ -154,3 +156,33 @@ def test_orgs_are_counted_apart() -> None:
     past.waking("web", 1)
     assert past.usage.used("other") == past.usage.reserved("other") == NOTHING
     assert past.usage.strays("other") == 0
+
+
+def test_a_decision_that_does_not_follow_the_last_one_counts_nothing() -> None:
+    past = setting()
+    stale = past.docket.fence_seq(ORG)
+    past.decided(past.boot("web", "web-1"))
+    late = GateDecided(
+        org=ORG,
+        gate="given",
+        through=0,
+        follows=stale,
+        state_seq=past.seq,
+        now=past.now,
+        contract=None,
+        rules="given",
+        answers=(),
+        orders=(past.boot("web", "web-2"),),
+    )
+    past.happened(late)
+    assert counted(past) == (NOTHING, ONE, 0)
+
+
+def test_what_is_held_is_told_with_its_pool_host_and_reservation() -> None:
+    past = setting()
+    (vm,) = past.waking("web", 1)
+    found_awake(past, "web-2")
+    assert past.usage.holdings == {
+        (ORG, vm): Holding("web", "h1", SMALL, past.reservation(vm), proven=False),
+        (ORG, "web-2"): Holding("web", "h1", SMALL, derive("found", "first"), proven=True, stray=True),
+    }

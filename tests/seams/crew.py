@@ -73,6 +73,18 @@ class Crew:
         assert process is not None
         process.send_signal(signal.SIGSTOP)
 
+    def thaw(self, name: str) -> None:
+        """A frozen worker goes on where it stood."""
+        process = self._members[name].process
+        assert process is not None
+        process.send_signal(signal.SIGCONT)
+
+    def pid(self, name: str) -> int:
+        """The process that fills the worker's place now."""
+        process = self._members[name].process
+        assert process is not None
+        return process.pid
+
     async def dismiss(self, name: str) -> None:
         """The worker has ended in order and does not come back."""
         await self._end(self._members.pop(name))

@@ -226,7 +226,7 @@ async def a_house() -> AsyncGenerator[House]:
     """A whole house on two hosts, whose pool holds four suspended VMs, two on each."""
     async with AsyncExitStack() as stack:
         world, said = await stack.enter_async_context(a_world(hosts=2, memory_mib=HOST_MIB))
-        _second_org(world)
+        second_org(world)
         crew = Crew(world.directory)
         stack.push_async_callback(crew.stop)
         signal_metrics = free_port()
@@ -250,7 +250,7 @@ async def a_house() -> AsyncGenerator[House]:
                 "nobody founds the house",
             )
             await world.enact(client.contracts)
-            await _second_contract(world, client)
+            await second_contract(world, client)
             await client.stock(VMS)
             await client.until(house.asleep, BOOT_SECONDS, "the pool is not stocked")
         except BaseException as error:
@@ -292,12 +292,12 @@ async def _ended(task: asyncio.Task[None]) -> None:
             raise outcome
 
 
-def _second_org(world: World) -> None:
+def second_org(world: World) -> None:
     """After the world's start, so that no port is taken for a pool that never serves."""
     Path(world.house.pools, f"{TENANT}.api.toml").write_text(_POOL)
 
 
-async def _second_contract(world: World, client: Client) -> None:
+async def second_contract(world: World, client: Client) -> None:
     """The second org signed a contract for two vCPU, and it is in force."""
     signing, now = Path(world.house.signing_keys), dt.datetime.now(dt.UTC).replace(microsecond=0)
     mine = signers.create(signers.path_of(signing, TENANT))

@@ -95,6 +95,21 @@ class Ledger:
         """
         return self._noise.get(subject, 0)
 
+    async def look_on(self, subject: str) -> None:
+        """Noise that is the last on the subject is known again, however much of it came elsewhere since.
+
+        What to do after a stale append: only so much noise is remembered, and without its place every further append
+        on the subject would be stale as well.
+        """
+        while True:
+            try:
+                stored = await self._bus.last_on(subject)
+                break
+            except UnansweredError:
+                await asyncio.sleep(_RETRY_SECONDS)
+        if stored is not None and not stored.id and stored.seq <= self.seq:
+            self._hear(stored)
+
     async def reach(self, seq: int) -> None:
         """The folds include everything up to `seq`."""
         if self.seq < seq:
@@ -173,9 +188,7 @@ class Ledger:
         if not stored.id:
             # No pen wrote this: it is an answer of the bus's own API that somebody who may read had sent here
             # (permissions.py says how). It is no event and folds to nothing, but it stands on its subject.
-            self._noise[stored.subject] = stored.seq
-            while len(self._noise) > _MOST_NOISE:
-                self._noise.popitem(last=False)
+            self._hear(stored)
             NOISE.inc()
             self.seq = stored.seq
             return
@@ -183,3 +196,10 @@ class Ledger:
         for fold in self._folds.values():
             fold.apply(recorded)
         self.seq = stored.seq
+
+    def _hear(self, noise: Stored) -> None:
+        """The noise is remembered as the newest there is."""
+        self._noise[noise.subject] = noise.seq
+        self._noise.move_to_end(noise.subject)
+        while len(self._noise) > _MOST_NOISE:
+            self._noise.popitem(last=False)

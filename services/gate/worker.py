@@ -110,6 +110,8 @@ class Gate:
             log.info("the decision about %s is uncertain (%s): reading back", org, error.code)
             await asyncio.sleep(_PAUSE_SECONDS)
             await self._ledger.catch_up()
+            if isinstance(error, StaleError):
+                await self._ledger.look_on(event.subject)
         except FullError as error:
             log.error("nothing is admitted: %s", error)  # noqa: TRY400 - the sentence says it, a trace adds nothing
             await asyncio.sleep(_PAUSE_SECONDS * 10)

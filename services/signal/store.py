@@ -180,6 +180,9 @@ class Store:
                 log.info("%d requests may or may not be stored (%s): reading back", len(entries), error.code)
                 await asyncio.sleep(pause)
                 await self._ledger.catch_up()
+                if isinstance(error, StaleError):
+                    for subject in {entry.event.subject for entry in entries}:
+                        await self._ledger.look_on(subject)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             except FullError as error:
                 log.error("requests are refused: %s", error)  # noqa: TRY400 - the sentence says it all

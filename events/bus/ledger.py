@@ -45,11 +45,14 @@ class Bell:
 
     async def wait(self, timeout_seconds: float | None = None) -> bool:
         """True when it rang since the last wait, False when the time is over first."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._event.wait()
-        except TimeoutError:
-            return False
+        if not self._event.is_set() and timeout_seconds is None:
+            await self._event.wait()
+        elif not self._event.is_set():
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await self._event.wait()
+            except TimeoutError:
+                return False
         self._event.clear()
         return True
 

@@ -8,6 +8,8 @@ import random
 from dataclasses import dataclass, fields
 from typing import Any, Final, Literal
 
+from schemas.pool import Placement
+
 
 class Chance:
     """One part's stream. In a calm world no fault strikes, while latencies go on being drawn."""
@@ -67,6 +69,15 @@ class Plan:
     readiness_seconds: tuple[int, ...]
     order_seconds: tuple[int, ...]
     boot_seconds: tuple[int, ...]
+    # who rules
+    placements: tuple[Placement, ...]
+    overrides: bool
+    """Contracts have numbers of their own for pools."""
+    rule_seconds: float
+    """Mean time between two rulings that one operator asks for; 0 where nobody rules."""
+    rulings: tuple[str, ...]
+    """What is asked for, by lot: `authority.py`."""
+    freeze_seconds: tuple[int, ...]
     # the bus
     request_lost: float
     ack_lost: float
@@ -166,8 +177,40 @@ def length_of(seed: int) -> Length:
     return "long" if seed // 2 % LONG_EVERY == 0 else "short"
 
 
-def plan_of(seed: int, length: Length | None = None) -> Plan:
-    """The plan of the world with this seed: even seeds have deduplication, odd ones do without."""
+RULINGS: Final = ("freeze", "paper", "key", "drain", "bury", "remove")
+LIE: Final = "lie"
+"""A host is declared dead that is not: only where the plan says so."""
+
+
+def _powers(seed: int, *, short: bool) -> dict[str, Any]:
+    """Hosts, and who rules over them and the orgs: drawn apart, so that all else in a plan is as it was without."""
+    rng = random.Random(f"{seed}/powers")
+    known = tuple(one for one in RULINGS if rng.random() < 0.5)  # noqa: PLR2004
+    lies = rng.random() < 0.15  # noqa: PLR2004
+    return {
+        "hosts": rng.choice((2, 2, 2, 2, 2, 3)),
+        "placements": ("fill", "spread"),
+        "overrides": rng.random() < 0.3,  # noqa: PLR2004
+        "rulings": (*known, *((LIE,) if lies else ())),
+        "rule_seconds": rng.choice((0.0, 6.0, 12.0) if short else (0.0, 20.0, 40.0)),
+        "freeze_seconds": (1, 3, 8) if short else (5, 20, 60),
+    }
+
+
+_NO_POWERS: Final[dict[str, Any]] = {
+    "placements": ("fill",),
+    "overrides": False,
+    "rulings": (),
+    "rule_seconds": 0.0,
+    "freeze_seconds": (),
+}
+
+
+def plan_of(seed: int, length: Length | None = None, *, powers: bool = True) -> Plan:
+    """The plan of the world with this seed: even seeds have deduplication, odd ones do without.
+
+    Without `powers` it is a world of the time when nobody ruled and many had one host only.
+    """
     short = (length or length_of(seed)) == "short"
     rng = random.Random(f"{seed}/plan")
     share = rng.choice((0.0, 0.3, 0.5, 0.5, 0.7, 1.0))
@@ -184,11 +227,11 @@ def plan_of(seed: int, length: Length | None = None) -> Plan:
         else:
             faults[field.name] = min(0.9, usual * times)
     hosts, orgs = rng.choice((1, 2)), rng.choice((1, 1, 2))
+    faults |= {"hosts": hosts, **(_powers(seed, short=short) if powers else _NO_POWERS)}
     if short:
         return Plan(
             seed=seed,
             dedup=seed % 2 == 0,
-            hosts=hosts,
             orgs=orgs,
             pools=("web",),
             crews=rng.choice((0, 2, 2, 3, 4)),
@@ -207,7 +250,6 @@ def plan_of(seed: int, length: Length | None = None) -> Plan:
     return Plan(
         seed=seed,
         dedup=seed % 2 == 0,
-        hosts=hosts,
         orgs=orgs,
         pools=("web", "jobs") if orgs == 1 else ("web",),
         crews=0,

@@ -7,10 +7,9 @@ was asked, even when whoever asked is dead by then; that is libvirt's job lock, 
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from dataclasses import dataclass
+from typing import Final
 
-from schemas.capacity import Size
 from services.waker.port import (
     Defined,
     Definition,
@@ -22,60 +21,12 @@ from services.waker.port import (
 )
 from tests.simulation.chance import Chance, Plan
 from tests.simulation.clock import pause
+from tests.simulation.machine import Asked, By, Machine, Observer, TemplateMissingError
 
 CALL_SECONDS: Final = 20.0
 """How long a caller waits for an answer."""
 LOCK_SECONDS: Final = 30.0
 """How long libvirt lets a job wait for the lock of a domain before it drops it."""
-
-By = Literal["waker", "fault"]
-
-
-@dataclass(slots=True, eq=False)
-class Machine:
-    """One domain and its guest, as they really are."""
-
-    name: str
-    org: str
-    pool: str
-    vm: str
-    size: Size
-    host: str
-    uuid: str
-    address: str
-    state: DomainState = "off"
-    boot: int = 0
-    """How often its guest has booted."""
-    answers_at: float = 0.0
-    """From this loop time on the guest answers while it runs; infinite for one that never does."""
-    stray: bool = False
-    """It runs because somebody outside of Virtscale woke it."""
-    resumed: "list[asyncio.Future[None]]" = field(default_factory=list)
-    """Connections that wait in its socket's queue until it runs."""
-
-    @property
-    def boot_id(self) -> str:
-        """What the guest says of its boot."""
-        return f"{self.vm}-boot-{self.boot}"
-
-
-class TemplateMissingError(HypervisorError):
-    """There is no such template, and there will be none."""
-
-    code = "TemplateMissing"
-
-
-class Observer(Protocol):
-    """Whoever must see everything that really happens."""
-
-    def asked(self, name: str, kind: str) -> str | None:
-        """A waker asks something of a domain; the reservation under which it does, if there is one."""
-        ...
-
-    def changed(self, machine: Machine, old: DomainState, by: By, why: str, reservation: str | None) -> None:
-        """A domain is in another state now."""
-        ...
-
 
 @dataclass(slots=True, eq=False)
 class _Job:
@@ -92,6 +43,8 @@ class Host:
         self.name = name
         self.machines: dict[str, Machine] = {}
         self.up = True
+        self.dead = False
+        """Its power is off, and only whoever did that may turn it on again."""
         self._plan = plan
         self._chance = chance
         self._observer = observer
@@ -116,7 +69,7 @@ class Host:
     # ----------------------------------------------------------------------------------------------- what happens
 
     def change(
-        self, machine: Machine, state: DomainState, by: By, why: str, reservation: str | None = None
+        self, machine: Machine, state: DomainState, by: By, why: str, asked: Asked | None = None
     ) -> None:
         """The domain is in this state now, and everybody who watches will hear of it."""
         old = machine.state
@@ -142,7 +95,7 @@ class Host:
             machine.stray = False
         if state == "missing":
             del self.machines[machine.name]
-        self._observer.changed(machine, old, by, why, reservation)
+        self._observer.changed(machine, old, by, why, asked)
         for link in self._links:
             link.hear(machine.name, state, why, self._chance.seconds(0.0, 0.05))
 
@@ -164,8 +117,15 @@ class Host:
             jobs.clear()
 
     def start_libvirtd(self) -> None:
-        """libvirtd is there again; its guests never stopped."""
-        self.up = True
+        """libvirtd is there again, unless the host is dead; its guests never stopped."""
+        self.up = not self.dead
+
+    def lose_power(self) -> None:
+        """The host is off, and so is every domain."""
+        self.stop_libvirtd()
+        for machine in list(self.machines.values()):
+            if machine.state in {"running", "paused"}:
+                self.change(machine, "off", "fault", "destroyed")
 
     # --------------------------------------------------------------------------------------------------- the calls
 
@@ -235,9 +195,9 @@ class Host:
         """How long a short question to libvirtd takes."""
         return self._chance.seconds(0.001, 0.02)
 
-    def asked(self, name: str, kind: str) -> str | None:
-        """The reservation under which a waker asks something of a domain."""
-        return self._observer.asked(name, kind)
+    def asked(self, name: str, kind: str) -> Asked:
+        """Under which reservation the waker asks something of a domain."""
+        return self._observer.asked(name, kind, self.name)
 
     def define(self, definition: Definition) -> Defined:
         """The domain exists."""
@@ -305,23 +265,23 @@ class Link:
 
     async def start(self, name: str) -> None:
         """The domain that was off runs."""
-        reservation = self._ask(name, "start")
-        await self._host.call(name, "start", lambda: self._start(name, reservation))
+        asked = self._ask(name, "start")
+        await self._host.call(name, "start", lambda: self._start(name, asked))
 
     async def resume(self, name: str) -> None:
         """The paused domain runs."""
-        reservation = self._ask(name, "resume")
-        await self._host.call(name, "resume", lambda: self._move(name, "running", reservation, resume=True))
+        asked = self._ask(name, "resume")
+        await self._host.call(name, "resume", lambda: self._move(name, "running", asked, resume=True))
 
     async def suspend(self, name: str) -> None:
         """The running domain is paused."""
-        reservation = self._ask(name, "suspend")
-        await self._host.call(name, "suspend", lambda: self._move(name, "paused", reservation))
+        asked = self._ask(name, "suspend")
+        await self._host.call(name, "suspend", lambda: self._move(name, "paused", asked))
 
     async def stop(self, name: str) -> None:
         """The domain is off."""
-        reservation = self._ask(name, "stop")
-        await self._host.call(name, "stop", lambda: self._stop(name, reservation))
+        asked = self._ask(name, "stop")
+        await self._host.call(name, "stop", lambda: self._stop(name, asked))
 
     def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:
         """Changes are told while there is a connection."""
@@ -361,7 +321,7 @@ class Link:
         await pause(self._host.seconds())
         self._need()
 
-    def _ask(self, name: str, kind: str) -> str | None:
+    def _ask(self, name: str, kind: str) -> Asked:
         self._need()
         return self._host.asked(name, kind)
 
@@ -371,20 +331,20 @@ class Link:
             raise HypervisorError(f"There is no domain {name}.")
         return machine
 
-    def _start(self, name: str, reservation: str | None) -> None:
+    def _start(self, name: str, asked: Asked) -> None:
         machine = self._machine(name)
         if machine.state != "off":
             raise HypervisorError(f"Domain {name} is already active.")
-        self._host.change(machine, "running", "waker", "booted", reservation)
+        self._host.change(machine, "running", "waker", "booted", asked)
 
-    def _move(self, name: str, state: DomainState, reservation: str | None, *, resume: bool = False) -> None:
+    def _move(self, name: str, state: DomainState, asked: Asked, *, resume: bool = False) -> None:
         machine = self._machine(name)
         if machine.state == "off":
             raise HypervisorError(f"Domain {name} is not running.")
-        self._host.change(machine, state, "waker", "resumed" if resume else "paused", reservation)
+        self._host.change(machine, state, "waker", "resumed" if resume else "paused", asked)
 
-    def _stop(self, name: str, reservation: str | None) -> None:
-        self._host.change(self._machine(name), "off", "waker", "destroyed", reservation)
+    def _stop(self, name: str, asked: Asked) -> None:
+        self._host.change(self._machine(name), "off", "waker", "destroyed", asked)
 
 
 def _refuse(answer: "asyncio.Future[None]", error: HypervisorError) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from events.bus.memory import MemoryBus
 from events.bus.port import UnansweredError
 from schemas.intake import Receipt, Rejection
-from tests.simulation.chance import Chance
+from tests.simulation.chance import Chance, Plan
 from tests.simulation.clock import pause
 
 MOST_TRIES: Final = 5
@@ -49,6 +49,7 @@ class Client:
     bus: MemoryBus
     pools: tuple[str, ...]
     chance: Chance
+    plan: Plan
     asked: list[Asked] = field(default_factory=list)
     _number: int = 0
 
@@ -98,11 +99,11 @@ class Client:
                 verb, payload = rng.choice(WRONG)
                 await self._ask(verb, payload)
 
-    async def ask(self, verb: str, body: dict[str, Any]) -> None:
+    async def ask(self, verb: str, body: dict[str, Any]) -> Receipt | Rejection | None:
         """The question is asked until somebody answers it, under one key."""
-        await self._ask(verb, msgspec.json.encode(body))
+        return await self._ask(verb, msgspec.json.encode(body))
 
-    async def _ask(self, verb: str, payload: bytes) -> None:
+    async def _ask(self, verb: str, payload: bytes) -> Receipt | Rejection | None:
         answer: Receipt | Rejection | None = None
         for attempt in range(MOST_TRIES):
             try:
@@ -116,3 +117,4 @@ class Client:
                 continue
             break
         self.asked.append(Asked(self.org, self.publisher, verb, payload, answer))
+        return answer

@@ -56,11 +56,11 @@ class Run:
         return tuple(f"{one.seq} {one.subject} {one.payload.decode()}" for one in self.stored)
 
 
-def run(seed: int, length: Length | None = None) -> Run:
+def run(seed: int, length: Length | None = None, *, powers: bool = True) -> Run:
     """The world of this seed lived, and was judged; it is as long as its seed says unless `length` says it."""
     loop = VirtualLoop()
     loop.set_task_factory(make_task)
-    world = World(plan_of(seed, length), loop)
+    world = World(plan_of(seed, length, powers=powers), loop)
     faults: list[str] = []
     with _silence(), _quick():
         try:
@@ -93,6 +93,7 @@ async def _story(world: World, faults: list[str]) -> None:
         program.start()
     torment = asyncio.create_task(world.torment())
     asking = [asyncio.create_task(_ask(world, client)) for client in world.clients]
+    asking += [asyncio.create_task(one.rule(world.plan.chaos_seconds, world.plan.rule_seconds)) for one in world.authorities]
     if not await _until_over(world, world.plan.chaos_seconds):
         _calm(world)
         await asyncio.wait(asking, timeout=120.0)

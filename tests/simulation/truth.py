@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,13 +10,17 @@ from events.bus.port import Stored
 from events.contract import ContractTookEffect
 from events.envelope import Recorded, read
 from events.gate import BootOrdered, DrainOrdered, GateDecided, WakeOrdered
+from events.host import HostFenced
 from events.vm import VmDrained
+from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, NOTHING, Capacity
 from services.gate.state import Docket
 from services.waker.port import DomainState, owner
-from tests.simulation.hypervisor import By, Host, Machine
+from tests.simulation.hypervisor import Host
+from tests.simulation.machine import Asked, By, Machine
+from tests.simulation.rulings import GHOST_SECONDS, Rulings
 
 CLOCKS_APART: Final = dt.timedelta(seconds=4.5)
 """The clocks of two programs differ by 4 s at most in these worlds, and a call takes a moment."""
@@ -56,6 +60,12 @@ class Truth:
     usage: Usage = field(default_factory=Usage)
     fleet: Fleet = field(default_factory=Fleet)
     docket: Docket = field(default_factory=Docket)
+    contracts: Contracts = field(default_factory=Contracts)
+    rulings: Rulings = field(default_factory=Rulings)
+    reading: Callable[[str], int] = lambda _: 0
+    """How far the waker of a host has read."""
+    buried: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When each VM lost its reservation because its host was called dead."""
     rises: dict[str, _Rise] = field(default_factory=dict)
     tolerated: dict[str, Capacity] = field(default_factory=dict)
     """What an org held when its contract was lowered beneath that: it may stay."""
@@ -84,10 +94,16 @@ class Truth:
             self.breaks(f"The ledger has {MOST_EVENTS} events and goes on growing.")
         line = read(stored.seq, stored.stored_ns, stored.payload)
         self.lines.append(line)
-        for fold in (self.usage, self.fleet, self.docket):
-            fold.apply(line)
         self.note(line)
+        if isinstance(line.fact, HostFenced):
+            self._bury(line.fact.host)
+        for fold in (self.usage, self.fleet, self.docket, self.contracts):
+            fold.apply(line)
+        for sentence in self.rulings.fold(line):
+            self.breaks(sentence)
         match line.fact:
+            case HostFenced(host=host):
+                self._all_released(host, line.seq)
             case ContractTookEffect(org=org):
                 self.tolerated[org] = self._admitted(org)
             case GateDecided() as decided:
@@ -115,6 +131,9 @@ class Truth:
                 )
         for order in decided.orders:
             if isinstance(order, WakeOrdered | BootOrdered):
+                if order.id in self.rulings.void:
+                    self._is_void(org, order, seq)
+                    continue
                 grows = True
                 self.begin_by[order.id] = order.begin_by
             elif isinstance(order, DrainOrdered):
@@ -125,6 +144,37 @@ class Truth:
                 self.breaks(
                     f"Org {org} grew at #{seq}, and a stray was known since #{self.stray_since[org]}."
                 )
+
+    def _is_void(self, org: str, order: WakeOrdered | BootOrdered, seq: int) -> None:
+        self.buried.pop((org, order.vm), None)
+        held = self.usage.holdings.get((org, order.vm))
+        if held is not None and held.reservation == order.id:
+            self.breaks(f"{order.vm} counts by #{seq}, and {order.host} was dead by then.")
+
+    def _bury(self, host: str) -> None:
+        """What still runs on a host that is called dead is nobody's, if it was a lie; its waker will find it."""
+        if host in self.rulings.lies:
+            for machine in self.hosts[host].machines.values():
+                machine.stray = machine.state == "running"
+        at = asyncio.get_running_loop().time()
+        for key, vm in self.fleet.vms.items():
+            if vm.host == host and vm.reservation is not None:
+                self.buried[key] = at
+
+    def _all_released(self, host: str, seq: int) -> None:
+        for (org, vm), holding in self.usage.holdings.items():
+            if holding.host == host:
+                self.breaks(f"{host} was fenced at #{seq}, and {org}/{vm} still counts.")
+        for sentence in self.totals():
+            self.breaks(f"{sentence} after {host} was fenced at #{seq}.")
+
+    def totals(self) -> Iterator[str]:
+        """Where the sum of what an org holds is not what usage says it is, one sentence each."""
+        for org in self.usage.contracts:
+            held = (one.size.compute for (owner, _), one in self.usage.holdings.items() if owner == org)
+            said, summed = self.usage.used(org) + self.usage.reserved(org), sum(held, NOTHING)
+            if said != summed:
+                yield f"Org {org} holds {summed}, and usage says {said},"
 
     def _admitted(self, org: str) -> Capacity:
         held = (one for (owner, _), one in self.usage.holdings.items() if owner == org and not one.stray)
@@ -146,7 +196,7 @@ class Truth:
         """Every domain there is."""
         return [one for host in self.hosts.values() for one in host.machines.values()]
 
-    def asked(self, name: str, kind: str) -> str | None:
+    def asked(self, name: str, kind: str, host: str) -> Asked:
         """Under which reservation a waker asks this now; after its deadline nobody is woken any more."""
         key = owner(name)
         vm = self.fleet.vms.get(key) if key is not None else None
@@ -154,13 +204,13 @@ class Truth:
         begin_by = self.begin_by.get(reservation or "")
         if kind in {"start", "resume"} and begin_by is not None and self.now() > begin_by + CLOCKS_APART:
             self.breaks(f"{name} was to {kind} at {self.now()}, and that had to begin by {begin_by}.")
-        return reservation
+        return Asked(reservation, asyncio.get_running_loop().time(), self.reading(host))
 
-    def changed(self, machine: Machine, old: DomainState, by: By, why: str, reservation: str | None) -> None:
+    def changed(self, machine: Machine, old: DomainState, by: By, why: str, asked: Asked | None) -> None:
         """The domain is in another state, and every law still holds."""
         self.note(f"{machine.name} {old} -> {machine.state} ({why}, by {by})")
-        if machine.state == "running" and by == "waker":
-            self._woken(machine, reservation)
+        if machine.state == "running" and asked is not None:
+            self._woken(machine, asked)
         elif old == "running":
             vm = self.fleet.vms.get((machine.org, machine.vm))
             rise = self.rises.get(vm.reservation) if vm is not None and vm.reservation is not None else None
@@ -169,8 +219,11 @@ class Truth:
         self._all_counted(f"when {machine.name} became {machine.state}")
         self._what_runs_is_within(machine.org)
 
-    def _woken(self, machine: Machine, reservation: str | None) -> None:
-        vm = self.fleet.vms.get((machine.org, machine.vm))
+    def _woken(self, machine: Machine, asked: Asked) -> None:
+        vm, reservation = self.fleet.vms.get((machine.org, machine.vm)), asked.reservation
+        if (vm is None or vm.reservation is None) and self._is_ghost(machine, asked):
+            machine.stray = True
+            return
         if reservation is None or vm is None:
             self.breaks(f"{machine.name} was woken without an order.")
             return
@@ -184,6 +237,13 @@ class Truth:
             self.breaks(f"{machine.name} was woken {rise.woken + 1} times under {reservation[:8]}.")
         rise.woken += 1
         rise.put_to_sleep_since = False
+
+    def _is_ghost(self, machine: Machine, asked: Asked) -> bool:
+        """Whether it was woken by a waker that could not know, or did not while it began, that its host is called dead."""
+        buried = self.buried.get((machine.org, machine.vm))
+        if buried is None or asked.at > buried + GHOST_SECONDS:
+            return False
+        return True
 
     def _all_counted(self, when: str) -> None:
         """Whatever runs is counted, unless somebody outside woke it and the ledger does not know yet."""

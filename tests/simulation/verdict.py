@@ -15,16 +15,14 @@ from events.gate import GateDecided
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased, PersonEraseRequested
 from events.pool import PoolDefined
-from events.quiesce import QuiesceRequested
-from events.scale import ScaleRequested
-from events.stock import StockRequested
 from projections.fleet.fold import Fleet, Vm
 from projections.fleet.life import ASLEEP, UNDER_ORDER
 from projections.usage.fold import Usage
 from schemas.intake import VERBS, Receipt
+from schemas.names import PLATFORM
 from services.announcer.port import backend_name
 from services.gate.decide import decide
-from services.gate.state import Docket, State
+from services.gate.state import Docket, State, Wish
 from tests.simulation.load import WRONG
 from tests.simulation.mails import broken_mail, refusals
 from tests.simulation.world import World
@@ -109,6 +107,7 @@ def judge(world: World) -> Iterator[str]:
     yield from _requests(world)
     yield from _receipts(world)
     yield from broken_mail(world)
+    yield from world.truth.totals()
     yield from _folds(world)
     yield from _decisions(world)
     yield from _lines(world)
@@ -116,9 +115,7 @@ def judge(world: World) -> Iterator[str]:
 
 def _requests(world: World) -> Iterator[str]:
     lines = world.truth.lines
-    wishes = [
-        line for line in lines if isinstance(line.fact, ScaleRequested | QuiesceRequested | StockRequested)
-    ]
+    wishes = [line for line in lines if isinstance(line.fact, Wish)]
     for id_, times in Counter(line.id for line in wishes).items():
         if times > 1:
             yield f"Request {id_} is in the ledger {times} times."
@@ -143,7 +140,7 @@ def _receipts(world: World) -> Iterator[str]:
         if isinstance(line.fact, GateDecided)
         for answer in line.fact.answers
     }
-    for client in world.clients:
+    for client in (*world.clients, *(one.client for one in world.authorities)):
         for asked in client.asked:
             if not isinstance(asked.answer, Receipt):
                 continue
@@ -162,9 +159,16 @@ def _receipts(world: World) -> Iterator[str]:
                     yield f"A client was told {receipt.outcome} about {receipt.id}; decided was {answer}."
 
 
+_SAID: Final = (
+    *("pool", "person", "key", "add", "want", "count", "vms"),
+    *("document", "public_key", "former", "endorsement", "host", "change", "seconds", "actor", "reason"),
+)
+"""What an event must say as its request did, each where a request has it."""
+
+
 def _same(verb: str, payload: bytes, line: Recorded) -> Iterator[str]:
     asked = msgspec.json.decode(payload, type=VERBS[verb])
-    for name in ("pool", "person", "key", "add", "want", "count", "vms"):
+    for name in _SAID:
         if getattr(asked, name, None) != getattr(line.fact, name, None):
             yield f"#{line.seq} says {line.fact}, and what was accepted for it is {asked}."
             return
@@ -198,7 +202,7 @@ def _folds(world: World) -> Iterator[str]:
 
 def _decisions(world: World) -> Iterator[str]:
     """Each decision follows the one before, and is made again from the ledger up to what it had folded."""
-    for org in world.orgs:
+    for org in (*world.orgs, PLATFORM):
         state, seq = State(), 0
         last = 0
         for line in world.truth.lines:

@@ -14,7 +14,9 @@ from events.fact import Fact
 from events.ids import derive
 from events.registry import NEWEST
 from schemas.capacity import Capacity, Size
+from schemas.contract.terms import Override, fingerprint
 from schemas.house import HostPlace
+from schemas.names import PLATFORM
 from schemas.pool import Pool, Trigger
 from services.announcer.worker import Announcer
 from services.gate.worker import Gate
@@ -23,20 +25,27 @@ from services.prober.worker import Prober
 from services.signal.worker import Signal
 from services.waker.worker import Waker
 from tests import papers
+from tests.simulation.authority import Authority
 from tests.simulation.chance import Chance, Plan, Weather
 from tests.simulation.clock import EPOCH, VirtualClock, pause
-from tests.simulation.hypervisor import Host, Machine
+from tests.simulation.hypervisor import Host
 from tests.simulation.load import Client
+from tests.simulation.machine import Machine
 from tests.simulation.neighbours import Balancer, Gauges, Network, People, Relay
 from tests.simulation.programs import Grim, Life, Program
 from tests.simulation.truth import Truth
 from tests.simulation.wire import Connection, Trouble, WatchedServer
 
 DAY: Final = dt.timedelta(days=1)
+LONG: Final = dt.timedelta(days=90)
+"""How long a contract holds: an addendum needs 30 days' notice and a contract that lasts so long."""
+
 Work = Callable[[Life, Ledger, Any, VirtualClock], Awaitable[None]]
 """A worker, given what its process has."""
 
 ORGS: Final = ("acme", "zeta")
+ADDED_AGAIN_SECONDS: Final = 3.0
+"""A host that was removed is added again after so long."""
 SIZES: Final = (
     Size(name="small", vcpu=1, memory_mib=256),
     Size(name="medium", vcpu=2, memory_mib=512),
@@ -73,12 +82,20 @@ class World:
         self.gauges = Gauges(plan, self.chance("gauges"))
         self.network = Network(self.hosts, plan, self.chance("network"))
         self.ledgers: dict[str, Ledger] = {}
+        self.homes: dict[str, str] = {}
+        """The program in which each worker lives."""
+        self.truth.reading = self._reading
         grim = Grim(plan, self.chance("grim"))
         self.programs = [
             Program(name, main, grim, self.weather, note=self.note, crashed=self.truth.breaks)
             for name, main in self._mains().items()
         ]
         self.clients = [self._client(org, name) for org in self.orgs for name in ("shop", "operator")]
+        rulers = [self._client(org, "operator", "authority") for org in (*self.orgs, PLATFORM)]
+        keys = {papers.public_key(org): papers.signing_key(org) for org in (*self.orgs, PLATFORM)}
+        self.authorities = (
+            [Authority(client, self.truth, self.hosts, keys) for client in rulers] if plan.rule_seconds else []
+        )
 
     def chance(self, part: str) -> Chance:
         """A part's own stream of chance."""
@@ -106,12 +123,13 @@ class World:
             order_seconds=rng.choice(self.plan.order_seconds),
             boot_seconds=rng.choice(self.plan.boot_seconds),
             trigger=trigger,
+            placement=self.chance(f"placement {org} {name}").rng.choice(self.plan.placements),
         )
 
     def _sign(self, org: str, chance: Chance) -> None:
         """The org's contract is in force; in some worlds an addendum has its day while the world is at work."""
         middle = dt.timedelta(seconds=self.plan.chaos_seconds // 2)
-        ends = chance.rng.choice((DAY, DAY, DAY, middle))
+        ends = chance.rng.choice((LONG, LONG, LONG, middle))
         quota = Capacity(vcpu=chance.rng.choice((4, 6, 9)), memory_mib=1 << 16)
         contract = papers.terms(
             org,
@@ -119,12 +137,16 @@ class World:
             allowance_bp=chance.rng.choice((500, 1000, 2000)),
             valid_from=EPOCH - DAY,
             valid_until=EPOCH + ends,
+            pools={"web": Override(drain_seconds=2, cooldown_seconds=10)} if self.plan.overrides else {},
         )
         vcpu = chance.rng.choice((None, None, None, 2, 5, 12))
         changed = None
         if vcpu is not None:
             quota = Capacity(vcpu=vcpu, memory_mib=1 << 16)
-            changed = papers.addendum(contract, EPOCH + middle, quota=quota, valid_until=EPOCH + DAY)
+            changed = papers.addendum(contract, EPOCH + middle, quota=quota, valid_until=EPOCH + LONG)
+        sound = self.truth.rulings.sound
+        sound |= {papers.public_key(PLATFORM), papers.public_key(org)}
+        sound |= {fingerprint(papers.canonical(one)) for one in (contract, changed) if one is not None}
         for place, fact in enumerate(papers.past(contract, changed, EPOCH)):
             self._write(fact, derive("past", org, place))
 
@@ -140,11 +162,11 @@ class World:
             host.missing_templates.add("tiny")
         return host
 
-    def _client(self, org: str, name: str) -> Client:
+    def _client(self, org: str, name: str, part: str = "client") -> Client:
         permit = permissions.operator() if name == "operator" else permissions.publisher(org, name)
-        chance = self.chance(f"client {org} {name}")
+        chance = self.chance(f"{part} {org} {name}")
         bus = Connection(self.server, permit, self.plan, chance)
-        return Client(org, name, bus, tuple(pool.name for pool in self.pools if pool.org == org), chance)
+        return Client(org, name, bus, tuple(pool.name for pool in self.pools if pool.org == org), chance, self.plan)
 
     # ------------------------------------------------------------------------------------------------ the programs
 
@@ -170,11 +192,13 @@ class World:
         """What each program runs: one worker, or a crew of several, as the plan says."""
         workers = self._workers()
         if not self.plan.crews:
+            self.homes = {name: name for name in workers}
             return {
                 name: lambda life, name=name, one=one: self._live(life, {name: one})
                 for name, one in workers.items()
             }
         crews = spread(tuple(workers), self.plan.crews, self.chance("crews"))
+        self.homes = {name: f"crew-{number}" for number, crew in enumerate(crews, 1) for name in crew}
         return {
             f"crew-{number}": lambda life, crew=crew: self._live(life, {name: workers[name] for name in crew})
             for number, crew in enumerate(crews, 1)
@@ -203,6 +227,10 @@ class World:
         life.ends.append(bus.cut)
         return life.reach(bus)
 
+    def _reading(self, host: str) -> int:
+        ledger = self.ledgers.get(self.homes[f"waker-{host}"])
+        return ledger.seq if ledger is not None else 0
+
     def _on_fault(self, text: str) -> None:
         self.note(text)
         if "was not answered:" in text:
@@ -226,7 +254,7 @@ class World:
             memory_mib=self.memory_mib,
             first_port=1,
         )
-        return Waker(ledger, bus, clock, life.reach(link), place).work()
+        return _again_and_again(lambda: Waker(ledger, bus, clock, life.reach(link), place))
 
     def _prober(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         return Prober(ledger, bus, clock, life.reach(self.network)).work()
@@ -312,10 +340,7 @@ class World:
     async def _host_reboot(self, chance: Chance) -> None:
         host = chance.rng.choice(self.hosts)
         self.note(f"host {host.name} loses its power")
-        host.stop_libvirtd()
-        for machine in list(host.machines.values()):
-            if machine.state in {"running", "paused"}:
-                host.change(machine, "off", "fault", "destroyed")
+        host.lose_power()
         await pause(chance.seconds(5.0, 30.0))
         host.start_libvirtd()
 
@@ -342,6 +367,23 @@ def spread(workers: Sequence[str], crews: int, chance: Chance) -> list[list[str]
             place = (first + chance.rng.randrange(1, crews)) % crews
         placed[place].append(worker)
     return [crew for crew in placed if crew]
+
+
+def _again_and_again(make: Callable[[], Waker]) -> Awaitable[None]:
+    """A waker ends when its host is removed; by and by somebody adds the host again.
+
+    The first one is made at once, because its folds must be there before the reading begins.
+    """
+    first = make()
+
+    async def work() -> None:
+        waker = first
+        while True:
+            await waker.work()
+            await pause(ADDED_AGAIN_SECONDS)
+            waker = make()
+
+    return work()
 
 
 async def _endless(working: Awaitable[None]) -> None:

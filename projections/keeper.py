@@ -78,12 +78,14 @@ class Keeper:
                 await base.execute(table.create)
             await base.execute("CREATE TABLE progress (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER)")
             await self._commit(base)
+            # Here, where nobody reads: beside a reader the change of mode fails, and a file without a write-ahead log
+            # locks every reader out while rows are written.
+            await base.execute("PRAGMA journal_mode=WAL")
         # Closed first, so that the write-ahead log is part of the file that is swapped in.
         os.replace(fresh, self._path)  # noqa: PTH105 - the atomic call by its name
         for leftover in (Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
             leftover.unlink(missing_ok=True)
         async with aiosqlite.connect(self._path) as base:
-            await base.execute("PRAGMA journal_mode=WAL")
             await base.execute("PRAGMA synchronous=NORMAL")
             while True:
                 await self._bell.wait()

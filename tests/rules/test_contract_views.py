@@ -173,6 +173,13 @@ def registered(name: str) -> HostRegistered:
     )
 
 
+async def test_a_file_that_is_swapped_in_has_its_write_ahead_log_so_that_no_reader_waits_for_the_writer(
+    views: Views,
+) -> None:
+    await eventually(views.path.exists)
+    assert views._read("PRAGMA journal_mode") == [{"journal_mode": "wal"}]
+
+
 async def test_what_an_event_changes_without_naming_it_is_written_anew_and_what_is_gone_goes(
     views: Views,
 ) -> None:

@@ -1,9 +1,10 @@
 """Documents and keys, folded from the ledger: what a new document is judged by, and which one's day has come."""
 
 import datetime as dt
+from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from itertools import chain
+from itertools import chain, takewhile
 
 from events.contract import ContractAccepted, ContractTookEffect, ContractVoided
 from events.envelope import Recorded
@@ -36,7 +37,8 @@ class Contracts:
         self._files: dict[str, _File] = {}
         self._keys: dict[str, Keys] = {}
         self._coming: dict[str, None] = {}
-        self._earliest: dt.datetime | None = None
+        self._calendar: list[tuple[dt.datetime, str, str]] = []
+        """Instant, org and fingerprint of each addendum to come, in order: many take effect on the first of a month."""
         self._doubtful: dict[str, None] = {}
         """Orgs with an addendum that a key signed which was revoked since: to be looked at, whatever the time."""
 
@@ -62,12 +64,11 @@ class Contracts:
     def ripe(self, now: dt.datetime) -> Iterator[str]:
         """Orgs with an addendum whose day has come, or that will never come because a key was revoked.
 
-        Asked at each turn of the gate, so that it looks at all orgs only when there is something to find.
+        Asked at each turn of the gate, so that it looks only at orgs where there is something to find.
         """
         lost = (org for org in self._doubtful if self.lost(org))
-        if self._earliest is None or now < self._earliest:
-            return lost
-        return chain(lost, (org for org in self._coming if self.due(org, now) is not None))
+        ripe = takewhile(lambda entry: entry[0] <= now, self._calendar)
+        return chain(lost, dict.fromkeys(org for _, org, _ in ripe))
 
     def due(self, org: str, now: dt.datetime) -> Accepted | None:
         """The next addendum of the org, if its day has come."""
@@ -98,7 +99,7 @@ class Contracts:
                 file = self._files.setdefault(org, _File())
                 file.to_come.append(file.know(Accepted(document, terms(document), name, effective_at)))
                 self._coming[org] = None
-                self._earliest = min(self._earliest or effective_at, effective_at)
+                insort(self._calendar, (effective_at, org, name))
                 if self.lost(org):  # its acceptance crossed the word that the provider's key is revoked
                     self._doubtful[org] = None
             case ContractTookEffect(org=org, document=document, fingerprint=name, took_effect_at=at):
@@ -119,6 +120,5 @@ class Contracts:
             self._coming.pop(org, None)
         if org in self._doubtful and not self.lost(org):
             self._doubtful.pop(org)
-        if any(one.effective_at == self._earliest for one in dropped):
-            instants = (self._files[one].to_come[0].effective_at for one in self._coming)
-            self._earliest = min(instants, default=None)
+        for one in dropped:
+            del self._calendar[bisect_left(self._calendar, (one.effective_at, org, name))]

@@ -42,3 +42,24 @@ def looked_at(past: Past) -> list[str]:
     seen.clear()
     list(contracts.ripe(past.now))
     return seen
+
+
+def test_addenda_of_one_day_are_ripe_together_and_each_that_took_effect_is_no_more() -> None:
+    past, day = Past().keys(), NOW + dt.timedelta(days=31)
+    orgs = [f"acme-{number}" for number in range(ORGS)]
+    for org in orgs:
+        contract = papers.terms(org, valid_until=NOW + dt.timedelta(days=365))
+        later = papers.addendum(contract, day + dt.timedelta(days=orgs.index(org) % 2))
+        for fact in papers.past(contract, later, NOW)[2:]:
+            past.happened(fact)
+    contracts = past.state.contracts
+    assert list(contracts.ripe(day - dt.timedelta(seconds=1))) == []
+    assert set(contracts.ripe(day)) == set(orgs[::2])
+    assert set(contracts.ripe(day + dt.timedelta(days=1))) == set(orgs)
+    for org in orgs[::2]:
+        due = contracts.due(org, day)
+        assert due is not None
+        past.happened(papers.took_effect(due.contract, day))
+        assert org not in set(contracts.ripe(day))
+    assert list(contracts.ripe(day)) == []
+    assert set(contracts.ripe(day + dt.timedelta(days=1))) == set(orgs[1::2])

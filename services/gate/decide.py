@@ -205,6 +205,9 @@ def _stock(draft: Draft, pending: Pending, pool: Pool, wish: StockRequested) -> 
         draft.decline(pending, contract, missing)
         return
     bound = _bound(draft, contract, pool, missing)
+    if bound.code == "AlreadyAtMax":
+        draft.leave(pending, bound.code, missing, evidence=bound.evidence)
+        return
     if bound.code == "Granted":
         orders = _starts(draft, pool, pending, missing, "stock")
         bound = _met_by(bound, orders, draft, pool)

@@ -99,5 +99,5 @@ def _asker(wish: Wish | None) -> str:
         return wish.publisher
     return (
         f"{wish.publisher}, for pool {wish.pool}: {sample.value:g} is above {sample.above:g} at "
-        f"{moment(sample.observed_at)} for {sample.query}"
+        f"{moment(sample.observed_at)} for {' '.join(sample.query.split())}"
     )

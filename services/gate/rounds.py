@@ -47,7 +47,7 @@ class Rounds:
         while most := most_now(len(self._waiting), len(self._singles), len(self._batches)):
             together, self._waiting = self._waiting[:most], self._waiting[most:]
             flights = self._singles if most == 1 else self._batches
-            flight = asyncio.create_task(self._append(together), name=f"gate: {most} rounds")
+            flight = asyncio.create_task(self._fly(together), name=f"gate: {most} rounds")
             flights.add(flight)
             flight.add_done_callback(self._landed)
 
@@ -56,6 +56,14 @@ class Rounds:
         self._batches.discard(flight)
         if not flight.cancelled():
             self._send()
+
+    async def _fly(self, rounds: list[_Round]) -> None:
+        """Every round has its answer, or what went wrong ends the gate: nobody else waits for this task."""
+        try:
+            await self._append(rounds)
+        except Exception as error:  # noqa: BLE001 - not swallowed: whoever waits for a round raises it
+            for one in rounds:
+                _fail(one, error)
 
     async def _append(self, rounds: list[_Round]) -> None:
         """Every round has its answer."""
@@ -87,6 +95,6 @@ def _land(one: _Round, ack: Ack) -> None:
         one.ack.set_result(ack)
 
 
-def _fail(one: _Round, error: BusError) -> None:
+def _fail(one: _Round, error: Exception) -> None:
     if not one.ack.done():
         one.ack.set_exception(error)

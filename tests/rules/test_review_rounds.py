@@ -1,16 +1,24 @@
 """Rounds end, and stay small: whatever is asked and however things are called."""
 
+import asyncio
+
 import pytest
 from msgspec.structs import replace
 
-from events.envelope import address
+from events.bus.flights import FEW
+from events.bus.pen import Pen
+from events.bus.port import Ack
+from events.envelope import Addressed, address
 from events.gate import MOST_BYTES
 from events.pool import PoolDefined
 from events.vm import VmFoundAwake
 from schemas.capacity import Size
 from schemas.pool import Pool
 from services.gate.decide import define
+from services.gate.rounds import Rounds
 from tests.given import NOW, ORG, SMALL, Past
+from tests.rules.desk import Desk, play
+from tests.rules.test_gate_rounds import append
 
 LONG = "p" * 32
 LARGE = Size(name="s" * 64, vcpu=1024, memory_mib=2**24)
@@ -63,3 +71,27 @@ def test_with_the_longest_names_there_may_be_a_decision_stays_within_its_bound(f
         assert len(event.payload) < MOST_BYTES
         answered += [answer.request_seq for answer in past.stored(decision).answers]
     assert answered == [one.seq for one in asked]
+
+
+class Broken(Pen):
+    """What it appends meets a fault that is none of the bus's."""
+
+    async def append(self, event: Addressed, *, expect: int | None = None) -> Ack:
+        raise RuntimeError(event.subject, expect)
+
+    async def append_batch(self, events: list[tuple[Addressed, int | None]]) -> Ack:
+        raise RuntimeError(len(events))
+
+
+@pytest.mark.parametrize("orgs", [["a"], [f"o-{number}" for number in range(FEW + 1)]])
+def test_a_fault_that_nobody_foresaw_ends_the_gate_and_leaves_no_org_waiting_for_ever(
+    orgs: list[str],
+) -> None:
+    async def scene() -> None:
+        desk = Desk()
+        pen = Broken(desk.worker_bus("gate"), "gate", desk.clock)
+        async with asyncio.timeout(10):
+            heard = await append(Rounds(pen), pen, orgs)
+        assert [type(one) for one in heard] == [RuntimeError] * len(orgs)
+
+    play(scene)

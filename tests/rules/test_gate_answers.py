@@ -5,11 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from events.gate import MOST_ANSWERS, MOST_BYTES, BootOrdered, DrainCancelled, DrainOrdered, WakeOrdered
 from events.quiesce import QuiesceRequested
 from events.scale import Origin, Sample
 from schemas.capacity import Capacity
+from services.gate.decide import define
 from tests.given import ORG, Past
 
 
@@ -203,3 +205,15 @@ def test_a_round_goes_on_until_it_holds_half_of_what_a_decision_may() -> None:
     decided = past.round()
     assert MOST_BYTES // 2 < len(msgspec.json.encode(decided)) < MOST_BYTES // 2 + 3000
     assert len(decided.answers) < MOST_ANSWERS
+
+
+def test_two_pools_are_defined_in_one_round_and_of_one_that_is_given_twice_the_first_holds() -> None:
+    past = setting().pool("jobs", min_vms=1)
+    web, jobs = past.fleet.pools[ORG, "web"], past.fleet.pools[ORG, "jobs"]
+    anew = Past().contract()
+    decision = define(ORG, [web, jobs, replace(web, min_vms=7)], anew.state, anew.now, "g1", anew.seq)
+    assert decision is not None
+    assert [getattr(fact, "definition", None) for fact in decision.facts] == [web, jobs]
+    anew.stored(decision)
+    again = [web, jobs, replace(web, min_vms=7)]
+    assert define(ORG, again, anew.state, anew.now, "g1", anew.seq) is None

@@ -1,4 +1,4 @@
-"""A hypervisor that is reached over TLS joins a running house, carries a VM that serves, and is let go again."""
+"""A hypervisor that is reached over TLS, and one over SSH, joins a running house, carries a VM that serves, and is let go again."""
 
 import asyncio
 import shutil
@@ -14,6 +14,7 @@ from lab.certificates import issue
 from lab.hypervisor import Hypervisor, Listening, short_directory
 from lab.ports import LOOPBACK
 from schemas.intake import Stock
+from tests.seams import ssh
 from tests.seams.client import ORG, POOL, Client
 from tests.seams.crew import Crew
 from tests.seams.house import BOOT_SECONDS, Done, a_client, a_world, run
@@ -33,17 +34,21 @@ class Site:
     crew: Crew
     client: Client
     elsewhere: Hypervisor
+    way: str
     uri: str
-    foreign: Path
-    """Certificates of an authority that the second hypervisor does not know."""
+    foreign: str
+    """The same place, by a key or certificate that nobody there knows."""
 
     async def command(self, *words: str) -> Done:
         program = Path(sys.executable).with_name(PROGRAM)
         return await run(program, *words, house=self.world.directory)
 
 
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
+NO_SSH = pytest.mark.skipif(bool(ssh.missing()), reason=ssh.missing())
+
+
+@pytest.fixture(params=["tls", pytest.param("ssh", marks=NO_SSH)])
+async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         world, _ = await stack.enter_async_context(a_world(memory_mib=100))
         certificates, port = await issue(tmp_path / "ca", LOOPBACK), free_port()
@@ -65,16 +70,22 @@ async def site(tmp_path: Path) -> AsyncIterator[Site]:
         client = await stack.enter_async_context(a_client(world, views=True))
         await client.until(lambda: (ORG, POOL) in client.fleet.pools, SECONDS, "no gate works")
         await world.enact(client.contracts)
-        uri = f"qemu+tls://{LOOPBACK}:{port}/session?pkipath={certificates.pki}"
-        yield Site(world, crew, client, elsewhere, uri, foreign.pki)
+        if request.param == "tls":
+            over = f"qemu+tls://{LOOPBACK}:{port}/session?pkipath="
+            uri, strange = f"{over}{certificates.pki}", f"{over}{foreign.pki}"
+        else:
+            server = await ssh.serve(tmp_path / "ssh")
+            stack.push_async_callback(server.part.stop)
+            uri, strange = (server.uri(elsewhere.socket, key) for key in (server.key, server.stranger))
+        yield Site(world, crew, client, elsewhere, request.param, uri, strange)
 
 
-async def test_a_host_behind_tls_is_added_serves_and_is_removed_while_the_house_is_up(site: Site) -> None:
+async def test_a_host_elsewhere_is_added_serves_and_is_removed_while_the_house_is_up(site: Site) -> None:
     client = site.client
-    refused = await site.command("host", "add", "far", site.uri.partition("=")[0] + f"={site.foreign}")
+    refused = await site.command("host", "add", "far", site.foreign)
     assert refused.code == 1
-    assert "TLS failed" in refused.err
-    assert "[HostTlsFailed]" in refused.err
+    assert f"{site.way.upper()} failed on the way to" in refused.err
+    assert f"[Host{site.way.capitalize()}Failed]" in refused.err
     assert not (site.world.directory / "hosts").exists()
 
     added = await site.command("host", "add", "far", site.uri, "--memory", "1GiB")
@@ -93,7 +104,7 @@ async def test_a_host_behind_tls_is_added_serves_and_is_removed_while_the_house_
     await site.crew.start("waker", "--host", "far", name="waker-far")
     await client.until(lambda: "far" in client.fleet.hosts, SECONDS, "its waker says nothing")
 
-    # The house's own host has room for one guest; the second one is booted over TLS, and serves.
+    # The house's own host has room for one guest; the second one is booted elsewhere, and serves.
     await client.ask("stock", Stock(pool=POOL, key=new_key(), vms=2))
     await client.until(
         lambda: len(client.fleet.members(ORG, POOL, "quiesced")) == 2, BOOT_SECONDS, "not both VMs sleep"

@@ -232,3 +232,12 @@ def test_a_vm_made_before_its_pool_was_redefined_smaller_is_passed_over() -> Non
 
 def test_the_pool_of_the_test_is_the_pool_of_the_ledger() -> None:
     assert setting().fleet.pools[ORG, "web"] == Pool(org=ORG, name="web", size=SMALL, template="tiny")
+
+
+def test_a_new_vm_is_numbered_behind_the_highest_number_that_the_pool_ever_had() -> None:
+    past = setting().pool("jobs").serving("web", 1)
+    past.decided(past.boot("web", "web-8"))
+    past.decided(past.boot("jobs", "jobs-20"))
+    past.scale(add=2)
+    _, orders = past.answer()
+    assert [order.vm for order in orders] == ["web-9", "web-10"]

@@ -14,17 +14,32 @@ TYPE: Final = "urn:virtscale:problem:{}"
 """By code: `urn:virtscale:problem:CapExceeded`."""
 
 TOO_MANY: Final = 429
-CONFLICT: Final = 409
+"""The platform's word for no: past the cap, no room, not now. Asking for less, or later, may help."""
+
+FORBIDDEN: Final = 403
 NOT_FOUND: Final = 404
+CONFLICT: Final = 409
+UNPROCESSABLE: Final = 422
 
 STATUS: Final[dict[str, int]] = {
+    "ContractUnsigned": FORBIDDEN,
+    "SignatureInvalid": FORBIDDEN,
+    "KeyUnknown": FORBIDDEN,
+    "KeyReplaced": FORBIDDEN,
+    "KeyRevoked": FORBIDDEN,
     "PoolUnknown": NOT_FOUND,
     "HostUnknown": NOT_FOUND,
-    "HostInUse": CONFLICT,
-    "ContractInForce": CONFLICT,
     "AddendumOutdated": CONFLICT,
+    "ContractInForce": CONFLICT,
+    "ContractOutdated": CONFLICT,
+    "HostFenced": CONFLICT,
+    "HostInUse": CONFLICT,
+    "KeyNotCurrent": CONFLICT,
+    "ContractOfAnother": UNPROCESSABLE,
+    "ContractUnreadable": UNPROCESSABLE,
+    "NoticeTooShort": UNPROCESSABLE,
 }
-"""Where a refusal is not about too much of something; every other one is 429, as the platform promises."""
+"""Refusals that no waiting and no smaller request can change; every other one is 429, as the platform promises."""
 
 
 class Line(Value, frozen=True):

@@ -17,11 +17,11 @@ REF = ContractRef("acme-2026", 1, 1000)
 REQUEST = "a" * 32
 LINES = (Evidence("vcpu", 90, 6, 16, 112, 100, 110), Evidence("memory_mib", 1, 2, 3, 6, 7, 8))
 STATUSES = {
-    "PoolUnknown": 404,
-    "HostUnknown": 404,
-    "HostInUse": 409,
-    "ContractInForce": 409,
-    "AddendumOutdated": 409,
+    **dict.fromkeys(("ContractUnsigned", "SignatureInvalid", "KeyUnknown", "KeyReplaced", "KeyRevoked"), 403),
+    **dict.fromkeys(("PoolUnknown", "HostUnknown"), 404),
+    **dict.fromkeys(("AddendumOutdated", "ContractInForce", "ContractOutdated", "KeyNotCurrent"), 409),
+    **dict.fromkeys(("HostFenced", "HostInUse"), 409),
+    **dict.fromkeys(("ContractOfAnother", "ContractUnreadable", "NoticeTooShort"), 422),
 }
 
 

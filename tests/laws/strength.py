@@ -5,7 +5,7 @@ from typing import Final
 
 from hypothesis import HealthCheck, settings
 
-TIMES: Final = {"few": 0.1, "daily": 1.0, "many": 40.0}
+TIMES: Final = {"few": 0.1, "daily": 1.0, "many": 20.0}
 STRENGTH: Final = os.environ.get("VIRTSCALE_LAWS", "daily")
 
 

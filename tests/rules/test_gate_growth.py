@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from events.gate import BootOrdered, WakeOrdered
+from events.gate import MOST_BYTES, BootOrdered, WakeOrdered
 from events.sentences import sentence
 from schemas.capacity import Size
 from schemas.pool import Pool
+from services.gate.draft import _ANSWER_BYTES, Draft
 from tests.given import NOW, ORG, SMALL, Past
 
 
@@ -241,3 +242,29 @@ def test_a_new_vm_is_numbered_behind_the_highest_number_that_the_pool_ever_had()
     past.scale(add=2)
     _, orders = past.answer()
     assert [order.vm for order in orders] == ["web-9", "web-10"]
+
+
+def test_a_number_that_a_stranger_has_is_passed_over_and_no_other() -> None:
+    past = setting()
+    past.decided(past.boot("web", "web-999999"), past.boot("web", "web-1000000"))
+    past.scale(add=1)
+    _, (order,) = past.answer()
+    assert order.vm == "web-1000001"
+
+
+def test_a_decision_has_place_for_what_stays_below_its_bound() -> None:
+    past = setting()
+    draft = Draft(ORG, past.state, past.now)
+    draft._bytes = MOST_BYTES - _ANSWER_BYTES
+    assert not draft.has_place(0)
+    draft._bytes -= 1
+    assert draft.has_place(0)
+    assert not draft.has_place(1)
+
+
+def test_stock_of_a_pool_at_its_maximum_is_told_with_the_numbers() -> None:
+    past = setting(max_vms=2).serving("web", 2)
+    past.stock(vms=5)
+    answer, orders = past.answer()
+    assert (answer.code, answer.asked, answer.granted, orders) == ("AlreadyAtMax", 3, 0, ())
+    assert [line.dimension for line in answer.evidence] == ["vcpu", "memory_mib", "pool_vms"]

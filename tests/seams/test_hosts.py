@@ -6,6 +6,7 @@ import pytest
 import pytest_asyncio
 
 from events.host import HostCordoned
+from events.order import OrderOverdue
 from events.vm import VmFoundAwake, VmQuiesced, VmResumed
 from schemas.intake import Scale
 from tests.seams.client import ORG, POOL
@@ -168,6 +169,27 @@ async def test_a_silent_host_counts_until_it_is_fenced_and_growth_elsewhere_is_a
     assert {client.fleet.vms[ORG, one.vm].host for one in woken} == {"h1", "h2"}
 
 
+@pytest.mark.long
+async def test_an_order_on_a_silent_host_goes_overdue_and_its_vm_counts_all_the_same(house: House) -> None:
+    """A wake may begin for 60 s and then has 20 s to be ready: only then is it known to be late."""
+    client, began = house.client, house.client.ledger.seq
+    assert (await drain(house, "h1")).code == 0
+    house.crew.freeze("waker-h2")
+    receipt = await client.scale(1)
+
+    await client.until(
+        lambda: bool(client.history.facts(began, OrderOverdue)), 120.0, "nobody raises an alarm"
+    )
+
+    [overdue] = client.history.facts(began, OrderOverdue)
+    assert client.awake() == {overdue.vm}
+    assert client.fleet.vms[ORG, overdue.vm].host == "h2"
+    await house.crew.kill("waker-h2")
+    [trip] = await client.ended(receipt)
+    assert (trip.stage, trip.vm) == ("failed", overdue.vm)
+    await client.until(lambda: not client.awake(), ENDS_SECONDS, "it counts although it is proven asleep")
+
+
 async def test_orders_for_a_fenced_host_are_not_given_and_a_host_in_use_is_not_removed(house: House) -> None:
     client = house.client
     await client.served(await client.scale(1))
@@ -182,7 +204,7 @@ async def test_orders_for_a_fenced_host_are_not_given_and_a_host_in_use_is_not_r
     assert "No VM counts on host h2" in fenced.err
     receipt = await client.ask("scale", Scale(pool=POOL, key=new_key(), add=2, wait=True))
     assert (receipt.outcome, receipt.code) == ("refused", "HostsFull")
-    assert client.history.facts(began, VmResumed) == []
+    assert [fact.vm for fact in client.history.facts(began, VmResumed) if fact.host == "h2"] == []
     drained = await house.command("host", "drain", "h2", "--reason", "a drill")
     assert drained.code == 3
     assert "declared dead" in drained.err

@@ -49,12 +49,17 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", metavar="N", help="the first of them")
     parser.add_argument("--seed", type=int, help="this one only")
     parser.add_argument("--length", choices=("short", "long"), help="with --seed: not the length it has")
+    parser.add_argument(
+        "--plain",
+        action="store_true",
+        help="with --seed: nobody rules, and hosts are as few as they once were",
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("-v", "--verbose", action="store_true", help="with --seed: the trace and the ledger")
     arguments = parser.parse_args()
     if arguments.seed is not None:
         length: Length | None = arguments.length
-        return one(run(arguments.seed, length), verbose=arguments.verbose)
+        return one(run(arguments.seed, length, powers=not arguments.plain), verbose=arguments.verbose)
     return many(range(arguments.first, arguments.first + arguments.seeds), arguments.processes)
 
 

@@ -6,7 +6,7 @@ lies, somebody now and then declares a host dead that lives.
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,8 @@ class Authority:
     client: Client
     truth: Truth
     hosts: Sequence[Host]
+    orgs: Sequence[Client]
+    """Who asks for the orgs, so that a host is called dead in the very moment in which orders are given on it."""
     keys: dict[str, SigningKey]
     """Everybody's signing keys, by their public parts."""
     _number: int = 0
@@ -47,9 +49,7 @@ class Authority:
     async def rule(self, until: float, mean_seconds: float) -> None:
         """Rulings by lot are asked for, until the loop's time is `until`."""
         plan, rng = self.client.plan, self.client.chance.rng
-        known = {
-            one: ways for one, ways in self._ways().items() if one in plan.rulings
-        }
+        known = {one: ways for one, ways in self._ways().items() if one in plan.rulings}
         loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as rulings:
             while known and mean_seconds:
@@ -58,7 +58,7 @@ class Authority:
                     return
                 rulings.create_task(rng.choice(known[rng.choice(list(known))])())
 
-    def _ways(self) -> dict[str, tuple[Callable[[], Awaitable[None]], ...]]:
+    def _ways(self) -> dict[str, tuple[Callable[[], Coroutine[Any, Any, None]], ...]]:
         keys = (self._register, self._register, self._revoke)
         if self.client.org != PLATFORM:
             return {
@@ -66,14 +66,20 @@ class Authority:
                 "paper": (self._submit,),
                 "key": keys,
             }
-        return {"key": keys, "drain": (self._drain,), "bury": (self._bury,), "remove": (self._remove,), LIE: (self._lie,)}
+        return {
+            "key": keys,
+            "drain": (self._drain,),
+            "bury": (self._bury,),
+            "remove": (self._remove,),
+            LIE: (self._lie,),
+        }
 
     async def _ask(self, verb: str, body: dict[str, Any]) -> Receipt | None:
         """Asked under a key of its own; now and then twice at once."""
         rng = self.client.chance.rng
         self._number += 1
-        body |= {"key": f"r{self._number}", "wait": rng.random() < 0.3}  # noqa: PLR2004
-        if rng.random() < 0.1:  # noqa: PLR2004
+        body |= {"key": f"r{self._number}", "wait": rng.random() < 0.3}
+        if rng.random() < 0.1:
             await asyncio.gather(self.client.ask(verb, body), self.client.ask(verb, body))
         answer = await self.client.ask(verb, body)
         return answer if isinstance(answer, Receipt) else None
@@ -90,7 +96,9 @@ class Authority:
         await self._ask("freeze", self._why() | {"pool": pool, "seconds": seconds})
 
     async def _thaw(self) -> None:
-        await self._ask("thaw", self._why() | {"pool": self.client.chance.rng.choice((None, *self.client.pools))})
+        await self._ask(
+            "thaw", self._why() | {"pool": self.client.chance.rng.choice((None, *self.client.pools))}
+        )
 
     # ---------------------------------------------------------------------------------------------------- documents
 
@@ -100,15 +108,19 @@ class Authority:
         newest = self.truth.contracts.standing(org).newest
         if newest is None:
             return
-        kind = rng.choice(("sound", "sound", "new", "short", "outdated", "altered", "foreign", "unsigned", "again"))
+        kind = rng.choice(
+            ("sound", "sound", "new", "short", "outdated", "altered", "foreign", "unsigned", "again")
+        )
         if kind == "again":
             await self._ask("contract", {"document": newest.signed})
             return
-        now = self.truth.now()
+        now = self.truth.now().replace(microsecond=0)
         self._number += 1
         quota = Capacity(vcpu=rng.choice((3, 6, 9)), memory_mib=1 << 16)
         start = max(now + (_SOON if kind == "short" else NOTICE) + _MINUTES, newest.effective_at)
-        amends = Amends(fingerprint=_NOBODY if kind == "outdated" else newest.fingerprint, effective_from=start)
+        amends = Amends(
+            fingerprint=_NOBODY if kind == "outdated" else newest.fingerprint, effective_from=start
+        )
         paper = replace(newest.contract, version=newest.contract.version + 1, quota=quota, amends=amends)
         if kind == "new":
             paper = papers.terms(
@@ -132,7 +144,9 @@ class Authority:
         if kind == "unsigned":
             return sign(signed, "provider", self._key(PLATFORM), now)
         signed = sign(signed, "provider", self._key(PLATFORM), now)
-        signed = sign(signed, "org", papers.signing_key("nobody") if kind == "foreign" else self._key(org), now)
+        signed = sign(
+            signed, "org", papers.signing_key("nobody") if kind == "foreign" else self._key(org), now
+        )
         if kind == "altered":
             signed = Signed(canonical(replace(paper, price_eur_cents_month=1)), signed.signatures)
         return signed
@@ -156,7 +170,10 @@ class Authority:
             body |= {"former": _NOBODY, "endorsement": "0" * 128}
         elif current is not None:
             by = self.keys[current] if kind == "sound" else new
-            body |= {"former": current, "endorsement": by.sign(succession(org, current, public)).signature.hex()}
+            body |= {
+                "former": current,
+                "endorsement": by.sign(succession(org, current, public)).signature.hex(),
+            }
         if kind == "sound" or (kind == "unendorsed" and current is None):
             self.keys[public] = new
             self.truth.rulings.sound.add(public)
@@ -187,7 +204,7 @@ class Authority:
         host = rng.choice((*(one.name for one in self.hosts), "nosuch"))
         await self._change(host, "drain")
         await pause(self.client.chance.seconds(0.0, 15.0))
-        if rng.random() < 0.8:  # noqa: PLR2004
+        if rng.random() < 0.8:
             await self._change(host, "admit")
 
     async def _remove(self) -> None:
@@ -199,7 +216,7 @@ class Authority:
         host = chance.rng.choice(self.hosts)
         if host.dead:
             return
-        if chance.rng.random() < 0.5:  # noqa: PLR2004
+        if chance.rng.random() < 0.5:
             await self._change(host.name, "drain")
             await pause(chance.seconds(0.0, 10.0))
         await self._forget(host)
@@ -224,7 +241,7 @@ class Authority:
         self.truth.note(f"host {host.name} is dead")
         host.lose_power()
         await pause(chance.seconds(0.0, 5.0))
-        await self._insist(host.name, "fence")
+        await asyncio.gather(self._insist(host.name, "fence"), *self._rush())
         await pause(chance.seconds(0.0, 20.0))
         host.dead = False
         host.start_libvirtd()
@@ -235,9 +252,26 @@ class Authority:
         """A host that lives is declared dead."""
         host = self.client.chance.rng.choice(self.hosts)
         self.truth.rulings.lies.add(host.name)
-        await self._change(host.name, "fence")
+        await asyncio.gather(self._change(host.name, "fence"), *self._rush())
         await pause(self.client.chance.seconds(0.0, 20.0))
         await self._take_in(host)
+
+    def _rush(self) -> list[Coroutine[Any, Any, object]]:
+        """Everybody wants VMs just now."""
+        rng = self.client.chance.rng
+        self._number += 1
+        return [
+            one.ask(
+                "scale",
+                {
+                    "pool": rng.choice(one.pools),
+                    "key": f"r{self._number}",
+                    "add": 1 + rng.randrange(3),
+                    "up_to": True,
+                },
+            )
+            for one in self.orgs
+        ]
 
     async def _take_in(self, host: Host) -> None:
         change = self.client.chance.rng.choice(("admit", "admit", "admit", "remove", None))

@@ -185,12 +185,12 @@ LIE: Final = "lie"
 def _powers(seed: int, *, short: bool) -> dict[str, Any]:
     """Hosts, and who rules over them and the orgs: drawn apart, so that all else in a plan is as it was without."""
     rng = random.Random(f"{seed}/powers")
-    known = tuple(one for one in RULINGS if rng.random() < 0.5)  # noqa: PLR2004
-    lies = rng.random() < 0.15  # noqa: PLR2004
+    known = tuple(one for one in RULINGS if rng.random() < 0.5)
+    lies = rng.random() < 0.15
     return {
         "hosts": rng.choice((2, 2, 2, 2, 2, 3)),
         "placements": ("fill", "spread"),
-        "overrides": rng.random() < 0.3,  # noqa: PLR2004
+        "overrides": rng.random() < 0.3,
         "rulings": (*known, *((LIE,) if lies else ())),
         "rule_seconds": rng.choice((0.0, 6.0, 12.0) if short else (0.0, 20.0, 40.0)),
         "freeze_seconds": (1, 3, 8) if short else (5, 20, 60),

@@ -28,6 +28,7 @@ CALL_SECONDS: Final = 20.0
 LOCK_SECONDS: Final = 30.0
 """How long libvirt lets a job wait for the lock of a domain before it drops it."""
 
+
 @dataclass(slots=True, eq=False)
 class _Job:
     kind: str

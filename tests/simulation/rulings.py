@@ -93,11 +93,6 @@ class Rulings:
         known = (state for at, state in reversed(self._hosts.get(host, ())) if seq is None or at <= seq)
         return next(known, "unknown")
 
-    def crossed(self, host: str, read_seq: int, at: float, held: bool) -> bool:
-        """Whether a step on the host was begun by somebody who could not know yet that the host was called dead."""
-        fenced = max((seq for seq, state in self._hosts.get(host, ()) if state in DEAD), default=0)
-        return fenced > read_seq or held
-
     # --------------------------------------------------------------------------------------------------- decisions
 
     def _decided(self, decided: GateDecided, seq: int) -> Iterator[str]:

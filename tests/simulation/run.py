@@ -93,7 +93,10 @@ async def _story(world: World, faults: list[str]) -> None:
         program.start()
     torment = asyncio.create_task(world.torment())
     asking = [asyncio.create_task(_ask(world, client)) for client in world.clients]
-    asking += [asyncio.create_task(one.rule(world.plan.chaos_seconds, world.plan.rule_seconds)) for one in world.authorities]
+    asking += [
+        asyncio.create_task(one.rule(world.plan.chaos_seconds, world.plan.rule_seconds))
+        for one in world.authorities
+    ]
     if not await _until_over(world, world.plan.chaos_seconds):
         _calm(world)
         await asyncio.wait(asking, timeout=120.0)

@@ -1,25 +1,34 @@
 """The simulation can fail: what the protocol stands on is broken on purpose, and a seed catches it."""
 
+import datetime as dt
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from events.bus.pen import Pen
 from events.bus.port import Ack, Outgoing
+from events.dead import DeadHosts
 from events.envelope import Addressed, Recorded
 from events.fences import Fences
 from events.gate import GateDecided
+from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet, Vm
+from projections.freezes.fold import Freezes
 from projections.usage.fold import Usage
+from schemas.contract.acceptance import Accepted
+from services.gate import placement
+from services.gate.draft import Draft
 from services.gate.state import Docket, Pending
 from tests.simulation.run import run
 from tests.simulation.seeds import BREAKS
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
-MOST_SEEDS = 160
+MOST_SEEDS = 200
 """A change elsewhere shifts the stories: then one of the next seeds catches it."""
 
 
@@ -93,6 +102,65 @@ def a_set_that_forgets(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Docket, "apply", apply_with_set)
 
 
+def no_freezes(patch: pytest.MonkeyPatch) -> None:
+    """The gate does not look whether a pool is frozen."""
+    patch.setattr(Freezes, "over", lambda *_: None)
+
+
+def no_void_orders(patch: pytest.MonkeyPatch) -> None:
+    """No fold knows that a host is dead: an order that crossed its fence counts, and is carried out."""
+    patch.setattr(DeadHosts, "__contains__", lambda *_: False)
+
+
+def a_fence_that_releases_nothing(patch: pytest.MonkeyPatch) -> None:
+    """VMs on a dead host count for ever."""
+    patch.setattr(Usage, "_release_all", lambda *_: None)
+
+
+def a_fence_that_releases_twice(patch: pytest.MonkeyPatch) -> None:
+    """What VMs on a dead host counted is subtracted twice."""
+    release_all = Usage._release_all
+
+    def twice(self: Usage, host: str) -> None:
+        released = [(org, one) for (org, _), one in self.holdings.items() if one.host == host]
+        release_all(self, host)
+        for org, holding in released:
+            with suppress(AssertionError):  # capacity below nothing cannot even be written down
+                self._subtract(org, holding)
+
+    patch.setattr(Usage, "_release_all", twice)
+
+
+def addenda_that_ripen_at_once(patch: pytest.MonkeyPatch) -> None:
+    """Nobody looks whether the day of an addendum has come."""
+    due = Contracts.due
+
+    def early(self: Contracts, org: str, now: dt.datetime) -> Accepted | None:
+        return due(self, org, now + dt.timedelta(days=40))
+
+    patch.setattr(Contracts, "due", early)
+
+
+def addenda_that_ripen_again(patch: pytest.MonkeyPatch) -> None:
+    """An addendum that took effect is still to come."""
+    patch.setattr(Contracts, "_drop", lambda *_: None)
+
+
+def keys_that_stay(patch: pytest.MonkeyPatch) -> None:
+    """An addendum takes effect all the same when a key that signed it was revoked."""
+    patch.setattr(Contracts, "lost", lambda *_: ())
+
+
+def cordons_that_nobody_heeds(patch: pytest.MonkeyPatch) -> None:
+    """Every host is as good as another."""
+    loads = Draft._loads
+
+    def all_ready(self: Draft, *hosts: Any) -> list[placement.Load]:
+        return [replace(load, ready=True) for load in loads(self, *hosts)]
+
+    patch.setattr(Draft, "_loads", all_ready)
+
+
 @pytest.mark.parametrize(
     ("what", "breaks", "sentence"),
     [
@@ -100,6 +168,14 @@ def a_set_that_forgets(patch: pytest.MonkeyPatch) -> None:
         ("the fence and the chain", no_fence_and_no_chain, "past its limit"),
         ("the reservation ids", any_reservation, "runs and is not counted"),
         ("through", a_set_that_forgets, "and again at"),
+        ("freezes", no_freezes, "is frozen until"),
+        ("void orders", no_void_orders, "was dead"),
+        ("the release at a fence", a_fence_that_releases_nothing, "still counts"),
+        ("releasing once", a_fence_that_releases_twice, "and usage says"),
+        ("an addendum's day", addenda_that_ripen_at_once, "before its instant"),
+        ("an addendum's end", addenda_that_ripen_again, "took effect at"),
+        ("revocation", keys_that_stay, "its key was revoked"),
+        ("cordons", cordons_that_nobody_heeds, "was placed on"),
     ],
 )
 def test_a_seed_catches_the_loss_of(

@@ -64,8 +64,8 @@ class Truth:
     rulings: Rulings = field(default_factory=Rulings)
     reading: Callable[[str], int] = lambda _: 0
     """How far the waker of a host has read."""
-    buried: dict[tuple[str, str], float] = field(default_factory=dict)
-    """When each VM lost its reservation because its host was called dead."""
+    buried: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
+    """When, and by which event, each VM lost its reservation because its host was called dead."""
     rises: dict[str, _Rise] = field(default_factory=dict)
     tolerated: dict[str, Capacity] = field(default_factory=dict)
     """What an org held when its contract was lowered beneath that: it may stay."""
@@ -96,7 +96,7 @@ class Truth:
         self.lines.append(line)
         self.note(line)
         if isinstance(line.fact, HostFenced):
-            self._bury(line.fact.host)
+            self._bury(line.fact.host, line.seq)
         for fold in (self.usage, self.fleet, self.docket, self.contracts):
             fold.apply(line)
         for sentence in self.rulings.fold(line):
@@ -151,7 +151,7 @@ class Truth:
         if held is not None and held.reservation == order.id:
             self.breaks(f"{order.vm} counts by #{seq}, and {order.host} was dead by then.")
 
-    def _bury(self, host: str) -> None:
+    def _bury(self, host: str, seq: int) -> None:
         """What still runs on a host that is called dead is nobody's, if it was a lie; its waker will find it."""
         if host in self.rulings.lies:
             for machine in self.hosts[host].machines.values():
@@ -159,7 +159,7 @@ class Truth:
         at = asyncio.get_running_loop().time()
         for key, vm in self.fleet.vms.items():
             if vm.host == host and vm.reservation is not None:
-                self.buried[key] = at
+                self.buried[key] = at, seq
 
     def _all_released(self, host: str, seq: int) -> None:
         for (org, vm), holding in self.usage.holdings.items():
@@ -240,10 +240,8 @@ class Truth:
 
     def _is_ghost(self, machine: Machine, asked: Asked) -> bool:
         """Whether it was woken by a waker that could not know, or did not while it began, that its host is called dead."""
-        buried = self.buried.get((machine.org, machine.vm))
-        if buried is None or asked.at > buried + GHOST_SECONDS:
-            return False
-        return True
+        at, seq = self.buried.get((machine.org, machine.vm), (-GHOST_SECONDS, 0))
+        return asked.read_seq < seq or asked.at < at + GHOST_SECONDS
 
     def _all_counted(self, when: str) -> None:
         """Whatever runs is counted, unless somebody outside woke it and the ledger does not know yet."""

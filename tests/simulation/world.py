@@ -94,7 +94,9 @@ class World:
         rulers = [self._client(org, "operator", "authority") for org in (*self.orgs, PLATFORM)]
         keys = {papers.public_key(org): papers.signing_key(org) for org in (*self.orgs, PLATFORM)}
         self.authorities = (
-            [Authority(client, self.truth, self.hosts, keys) for client in rulers] if plan.rule_seconds else []
+            [Authority(client, self.truth, self.hosts, rulers[:-1], keys) for client in rulers]
+            if plan.rule_seconds
+            else []
         )
 
     def chance(self, part: str) -> Chance:
@@ -166,7 +168,9 @@ class World:
         permit = permissions.operator() if name == "operator" else permissions.publisher(org, name)
         chance = self.chance(f"{part} {org} {name}")
         bus = Connection(self.server, permit, self.plan, chance)
-        return Client(org, name, bus, tuple(pool.name for pool in self.pools if pool.org == org), chance, self.plan)
+        return Client(
+            org, name, bus, tuple(pool.name for pool in self.pools if pool.org == org), chance, self.plan
+        )
 
     # ------------------------------------------------------------------------------------------------ the programs
 

@@ -13,9 +13,12 @@ import uvloop
 from cyclopts import App, Parameter
 
 from schemas.names import is_name
-from virtscale import contract_commands, freeze_commands, host_commands, key_commands
+from virtscale.contracts import commands as contract_commands
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from virtscale.freezes import commands as freeze_commands
+from virtscale.hosts import commands as host_commands
 from virtscale.invocation import Deadline, Output, UsageError, here, present_house
+from virtscale.keys import commands as key_commands
 from virtscale.show import Format, say, show
 
 app = App(
@@ -139,7 +142,7 @@ def _count(vms: int) -> int:
 @app.command
 def pools(*, output: Output = "table") -> int:
     """Pools, with their VMs by state, and until when they are frozen."""
-    from virtscale.freezes import show_pools
+    from virtscale.freezes.standing import show_pools
 
     return show_pools(here(), output)
 

@@ -16,8 +16,8 @@ from schemas.contract.terms import fingerprint
 from schemas.house import House
 from schemas.intake import RegisterKey, Submit
 from schemas.names import PLATFORM
-from virtscale import signers
 from virtscale.ask import publish
+from virtscale.keys import signers
 
 ORG: Final = "acme"
 OWNER: Final = "acme-owner"

@@ -12,12 +12,12 @@ from schemas.contract.document import ContractError
 from schemas.house import HouseError
 from schemas.pool import PoolError
 from virtscale.ask import TurnedAwayError
-from virtscale.contracts import PaperError
-from virtscale.hosts import HostError
+from virtscale.contracts.shelf import NothingSignedError
+from virtscale.contracts.signing import PaperError
+from virtscale.hosts.added import HostError
+from virtscale.keys.signers import SignerError
 from virtscale.publishers import PublisherError
 from virtscale.ruled import UndecidedError
-from virtscale.shelf import NothingSignedError
-from virtscale.signers import SignerError
 
 SPOKEN: Final[tuple[type[Exception], ...]] = (
     BusError,

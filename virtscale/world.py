@@ -29,7 +29,8 @@ from lab.ports import LOOPBACK, free_ports, require_free
 from projections.contracts.fold import Contracts
 from schemas.house import FILE, HostPlace, House
 from schemas.pool import read as read_pool
-from virtscale import founding, hosts, publishers
+from virtscale import founding, publishers
+from virtscale.hosts import added as hosts
 from virtscale.hypervisors import Hypervisors
 
 Substrate = Literal["qemu", "test"]

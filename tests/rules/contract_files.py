@@ -13,7 +13,7 @@ from schemas.contract.terms import NOTICE, Contract, Override, canonical
 from schemas.intake import Rejection
 from tests import papers
 from tests.papers import NOW
-from virtscale.wording import commented
+from virtscale.contracts.wording import commented
 
 MOST_SENTENCE = 700
 CONTRACT = papers.terms(

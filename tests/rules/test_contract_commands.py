@@ -22,10 +22,11 @@ from schemas.house import FILE, VARIABLE, House
 from tests import papers
 from tests.papers import NOW
 from tests.rules.contract_files import ADDENDUM, CONTRACT, toml_of
-from virtscale import amounts, cli, signers
-from virtscale.differences import differences
+from virtscale import amounts, cli
+from virtscale.contracts.differences import differences
+from virtscale.contracts.wording import commented
 from virtscale.invocation import UsageError
-from virtscale.wording import commented
+from virtscale.keys import signers
 
 ROOT = Path(__file__).parents[2]
 Run = Callable[..., tuple[int, str, str]]

@@ -30,7 +30,7 @@ from tests import papers
 from tests.given import Past
 from tests.papers import NOW
 from tests.support import eventually
-from virtscale.shelf import NothingSignedError, show_contracts
+from virtscale.contracts.shelf import NothingSignedError, show_contracts
 
 WHO: dict[str, Any] = {"actor": "root", "reason": "because"}
 

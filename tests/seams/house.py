@@ -34,9 +34,9 @@ from tests.papers import terms
 from tests.seams.client import ORG, POOL, Client
 from tests.seams.crew import ROOT, Crew
 from tests.support import eventually, free_port
-from virtscale import signers
 from virtscale.ask import new_key
 from virtscale.crew import VIEWS, WORKERS
+from virtscale.keys import signers
 from virtscale.views import Views
 from virtscale.world import Ports, Substrate, World
 

@@ -27,8 +27,8 @@ from tests.seams.house import Done, a_client, a_world, run
 from tests.seams.test_gates import a_roomy_host
 from tests.seams.test_readme import masked
 from tests.support import eventually
-from virtscale import signers
 from virtscale.ask import new_key
+from virtscale.keys import signers
 from virtscale.world import World
 
 ORG = "globex"

@@ -24,7 +24,7 @@ from schemas.intake import ChangeHost, Quiesce, Receipt, Scale
 from schemas.names import PLATFORM
 from virtscale.ask import new_key, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND, EXIT_REFUSED, EXIT_TIMEOUT
-from virtscale.freezes import actor_of, checked
+from virtscale.freezes.standing import actor_of, checked
 from virtscale.ruled import ruled
 from virtscale.show import say
 

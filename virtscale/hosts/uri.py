@@ -10,7 +10,7 @@ import libvirt
 
 from schemas.house import HostPlace
 from virtscale.exits import EXIT_USAGE
-from virtscale.hosts import HostError
+from virtscale.hosts.added import HostError
 
 SCHEMES: Final = {
     "qemu": "unix",

@@ -10,9 +10,9 @@ from schemas.capacity import DIMENSIONS
 from schemas.contract.document import terms
 from schemas.contract.terms import Contract
 from virtscale.amounts import said, shown
-from virtscale.contracts import load
+from virtscale.contracts.shelf import version
+from virtscale.contracts.signing import load
 from virtscale.exits import EXIT_DONE
-from virtscale.shelf import version
 from virtscale.show import Format, say, show
 
 _REFERENCE = re.compile(r"([a-z0-9-]{1,40})@([0-9]{1,7})", re.ASCII)

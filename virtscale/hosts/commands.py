@@ -4,7 +4,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from virtscale.freeze_commands import Actor, Reason
+from virtscale.freezes.commands import Actor, Reason
 from virtscale.invocation import Deadline, Output, present_house
 
 app = App(name="host", help="Hypervisors: add, list, drain, admit, fence, remove.")
@@ -32,7 +32,7 @@ def add(
     output: Output = "table",
 ) -> int:
     """Have another hypervisor carry VMs; it is tried first, and a running house starts its waker."""
-    from virtscale import host_adding
+    from virtscale.hosts import adding as host_adding
 
     return host_adding.add(present_house(), name, uri, memory, address, first_port, output)
 
@@ -40,7 +40,7 @@ def add(
 @app.command(name="list")
 def list_hosts(*, output: Output = "table") -> int:
     """Hosts: state, VMs awake and asleep, memory free and lent, and whether the waker is there."""
-    from virtscale.host_states import show_hosts
+    from virtscale.hosts.states import show_hosts
 
     return show_hosts(present_house(), output)
 
@@ -61,7 +61,7 @@ def drain(
     deadline: Deadline = 600.0,
 ) -> int:
     """Empty a host: nothing new starts there, others serve in its place, then its VMs sleep. Safe to repeat."""
-    from virtscale import host_drain
+    from virtscale.hosts import drain as host_drain
 
     return host_drain.drain(present_house(), name, reason, actor, deadline, replace=replace)
 
@@ -69,7 +69,7 @@ def drain(
 @app.command
 def admit(name: Host, /, *, reason: Reason, actor: Actor = None) -> int:
     """Let a host carry VMs again, after it was drained or fenced."""
-    from virtscale import host_states
+    from virtscale.hosts import states as host_states
 
     return host_states.admit(present_house(), name, reason, actor)
 
@@ -84,7 +84,7 @@ def fence(
     yes: Annotated[bool, Parameter(help="the host is dead, I made sure of it", negative="")] = False,
 ) -> int:
     """Declare a host dead: what its VMs count is released. Without --yes it only says what that would be."""
-    from virtscale import host_states
+    from virtscale.hosts import states as host_states
 
     return host_states.fence(present_house(), name, reason, actor, yes=yes)
 
@@ -92,6 +92,6 @@ def fence(
 @app.command
 def remove(name: Host, /, *, reason: Reason, actor: Actor = None) -> int:
     """Forget a host where no VM is awake; its waker ends."""
-    from virtscale import host_adding
+    from virtscale.hosts import adding as host_adding
 
     return host_adding.remove(present_house(), name, reason, actor)

@@ -19,13 +19,14 @@ from schemas.contract.document import terms as terms_of
 from schemas.contract.terms import NOTICE, Amends, Contract, Person, canonical, fingerprint
 from schemas.house import House
 from schemas.names import PLATFORM, is_name
-from virtscale import amounts, shelf
-from virtscale.contracts import PaperError, load
+from virtscale import amounts
+from virtscale.contracts import shelf
+from virtscale.contracts.signing import PaperError, load
+from virtscale.contracts.wording import commented
 from virtscale.crew import VIEWS
 from virtscale.exits import EXIT_DONE
 from virtscale.invocation import UsageError, require_org
 from virtscale.show import say
-from virtscale.wording import commented
 
 _GIB_IN_MIB: Final = 1024
 _TIB: Final = 1024**4

@@ -53,7 +53,7 @@ def new(
     ] = None,
 ) -> int:
     """Draft a contract, or an addendum, as a commented TOML file that a person can read and change."""
-    from virtscale import drafts
+    from virtscale.contracts import drafts
 
     wishes = drafts.Wishes(
         tuple(quota or ()),
@@ -73,7 +73,7 @@ def new(
 @app.command
 def sign(file: File, /, *, key: Key = None, anew: Anew = False) -> int:
     """Sign as the provider; the file keeps its words, and its signatures stand at its end."""
-    from virtscale import contracts
+    from virtscale.contracts import signing as contracts
 
     return contracts.sign(None if key else present_house(), file, "provider", key, anew=anew)
 
@@ -81,7 +81,7 @@ def sign(file: File, /, *, key: Key = None, anew: Anew = False) -> int:
 @app.command
 def cosign(file: File, /, *, key: Key = None, anew: Anew = False) -> int:
     """Sign as the org that the contract is of."""
-    from virtscale import contracts
+    from virtscale.contracts import signing as contracts
 
     return contracts.sign(None if key else present_house(), file, "org", key, anew=anew)
 
@@ -96,7 +96,7 @@ def verify(
     output: Output = "table",
 ) -> int:
     """Check form and both signatures, without a bus: against the keys given, or those registered in this house."""
-    from virtscale import verdicts
+    from virtscale.contracts import verdicts
 
     return verdicts.verify(here(), file, provider_key, org_key, output)
 
@@ -104,7 +104,7 @@ def verify(
 @app.command
 def submit(file: File, /) -> int:
     """Hand in a signed document: in force at once, or an addendum at its time. Exit 0 accepted, 2 bad file, 3 refused."""
-    from virtscale import contracts
+    from virtscale.contracts import signing as contracts
 
     return contracts.submit(present_house(), file)
 
@@ -112,7 +112,7 @@ def submit(file: File, /) -> int:
 @app.command
 def show(org: Annotated[str | None, Parameter(name="ORG")] = None, /, *, output: Output = "table") -> int:
     """What is signed for, what is enforced of it today, who signed, and what is to come; without ORG, all documents."""
-    from virtscale import shelf
+    from virtscale.contracts import shelf
 
     return shelf.show_contracts(here(), org, output)
 
@@ -126,6 +126,6 @@ def diff(
     output: Output = "table",
 ) -> int:
     """What changes from one document to another, field by field."""
-    from virtscale import differences
+    from virtscale.contracts import differences
 
     return differences.show_differences(here(), before, after, output)

@@ -11,12 +11,13 @@ from schemas.contract import signing
 from schemas.house import FILE, House, load
 from schemas.intake import RegisterKey, RevokeKey
 from schemas.names import PLATFORM
-from virtscale import signers, views
+from virtscale import views
 from virtscale.amounts import said
 from virtscale.ask import new_key
 from virtscale.exits import EXIT_DONE
-from virtscale.freezes import actor_of, checked
+from virtscale.freezes.standing import actor_of, checked
 from virtscale.invocation import UsageError, require_org
+from virtscale.keys import signers
 from virtscale.ruled import Ruled, ruled
 from virtscale.show import Format, say, show
 

@@ -27,7 +27,7 @@ def new(
     output: Output = "table",
 ) -> int:
     """Make a key; what is shown is its public half. Then: `virtscale key register ORG`."""
-    from virtscale import keyring
+    from virtscale.keys import keyring
 
     return keyring.new(None if path else present_house(), org, path, output)
 
@@ -46,7 +46,7 @@ def register(
     ] = None,
 ) -> int:
     """Have the org's signatures checked against this key from now on."""
-    from virtscale import keyring
+    from virtscale.keys import keyring
 
     return keyring.register(present_house(), org, public, former, endorsement)
 
@@ -54,7 +54,7 @@ def register(
 @app.command
 def rotate(org: Org, /) -> int:
     """Put a new key in the place of the present one, which signs for its successor."""
-    from virtscale import keyring
+    from virtscale.keys import keyring
 
     return keyring.rotate(present_house(), org)
 
@@ -72,7 +72,7 @@ def revoke(
 
     A contract in force that it signed stays in force; it was genuine when it was accepted.
     """
-    from virtscale import keyring
+    from virtscale.keys import keyring
 
     return keyring.revoke(present_house(), org, public, reason, actor)
 
@@ -80,6 +80,6 @@ def revoke(
 @app.command(name="list")
 def list_keys(*, output: Output = "table") -> int:
     """Registered keys: current, replaced or revoked, and where the secret half lies if it is here."""
-    from virtscale import keyring
+    from virtscale.keys import keyring
 
     return keyring.show_keys(here(), output)

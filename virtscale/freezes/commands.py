@@ -25,22 +25,22 @@ def freeze(
 
     A freeze always has an end. It lifts no limit: there is no override of the signed cap, here or anywhere.
     """
-    from virtscale import freezes
     from virtscale.amounts import seconds
+    from virtscale.freezes import standing as freezes
 
     return freezes.freeze(present_house(), target, seconds(duration), reason, actor)
 
 
 def thaw(target: Target, /, *, reason: Reason, actor: Actor = None) -> int:
     """End a freeze before its time. The signed cap holds as before: nothing overrides it."""
-    from virtscale import freezes
+    from virtscale.freezes import standing as freezes
 
     return freezes.thaw(present_house(), target, reason, actor)
 
 
 def freezes(*, output: Output = "table") -> int:
     """Freezes that hold now: who said so, why, and until when."""
-    from virtscale.freezes import show_freezes
+    from virtscale.freezes.standing import show_freezes
 
     return show_freezes(here(), output)
 

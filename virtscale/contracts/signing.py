@@ -16,10 +16,10 @@ from schemas.contract.terms import fingerprint
 from schemas.house import House
 from schemas.intake import Submit
 from schemas.names import PLATFORM
-from virtscale import signers
 from virtscale.amounts import said
 from virtscale.ask import new_key
 from virtscale.exits import EXIT_DONE, EXIT_REFUSED, EXIT_USAGE
+from virtscale.keys import signers
 from virtscale.ruled import Ruled, ruled
 from virtscale.show import say
 

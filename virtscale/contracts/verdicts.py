@@ -11,7 +11,7 @@ from schemas.contract.terms import fingerprint
 from schemas.names import PLATFORM
 from virtscale import views
 from virtscale.amounts import said, shown
-from virtscale.contracts import load
+from virtscale.contracts.signing import load
 from virtscale.crew import VIEWS
 from virtscale.exits import EXIT_DONE, EXIT_FAILED
 from virtscale.invocation import UsageError

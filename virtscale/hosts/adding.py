@@ -8,11 +8,12 @@ from typing import Final
 from schemas.house import HostPlace, House
 from schemas.intake import ChangeHost
 from schemas.names import PLATFORM, is_name
-from virtscale import host_uri, hosts
 from virtscale.ask import new_key
 from virtscale.exits import EXIT_DONE
-from virtscale.freezes import actor_of, checked
-from virtscale.hosts import HostError
+from virtscale.freezes.standing import actor_of, checked
+from virtscale.hosts import added as hosts
+from virtscale.hosts import uri as host_uri
+from virtscale.hosts.added import HostError
 from virtscale.invocation import UsageError
 from virtscale.ruled import ruled
 from virtscale.show import Format, say, show

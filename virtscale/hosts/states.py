@@ -17,7 +17,7 @@ from virtscale import views
 from virtscale.amounts import said
 from virtscale.ask import new_key, operator
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE
-from virtscale.freezes import actor_of, checked
+from virtscale.freezes.standing import actor_of, checked
 from virtscale.ruled import Ruled, ruled
 from virtscale.show import Format, say, show
 

@@ -1,0 +1,1 @@
+"""`virtscale contract`: documents are drafted, signed, checked, handed in and shown."""

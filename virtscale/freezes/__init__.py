@@ -1,0 +1,1 @@
+"""`virtscale freeze`, `thaw` and `freezes`: pools stand still for a while."""

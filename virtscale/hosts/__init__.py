@@ -1,0 +1,1 @@
+"""`virtscale host`: hypervisors join, are emptied, declared dead and leave."""

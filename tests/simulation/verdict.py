@@ -19,7 +19,6 @@ from projections.fleet.fold import Fleet, Vm
 from projections.fleet.life import ASLEEP, UNDER_ORDER
 from projections.usage.fold import Usage
 from schemas.intake import VERBS, Receipt
-from schemas.names import PLATFORM
 from services.announcer.port import backend_name
 from services.gate.decide import decide
 from services.gate.state import Docket, State, Wish
@@ -202,30 +201,30 @@ def _folds(world: World) -> Iterator[str]:
 
 def _decisions(world: World) -> Iterator[str]:
     """Each decision follows the one before, and is made again from the ledger up to what it had folded."""
-    for org in (*world.orgs, PLATFORM):
-        state, seq = State(), 0
-        last = 0
-        for line in world.truth.lines:
-            fact = line.fact
-            if not isinstance(fact, GateDecided) or fact.org != org:
-                continue
-            if fact.follows != last:
-                yield f"Decision #{line.seq} about {org} follows #{fact.follows}, and the one before is #{last}."
+    lines, last, decisions = world.truth.lines, dict[str, int](), list[tuple[GateDecided, int]]()
+    for line in lines:
+        if isinstance(fact := line.fact, GateDecided):
+            before = last.get(fact.org, 0)
+            if fact.follows != before:
+                yield f"Decision #{line.seq} about {fact.org} follows #{fact.follows}, and the one before is #{before}."
                 return
-            last = line.seq
-            if isinstance(world.truth.lines[line.seq - 2].fact, PoolDefined):
-                continue  # what the gate found in its files, which are not in the ledger
-            for past in world.truth.lines[seq : fact.state_seq]:
-                state.apply(past)
-            seq = fact.state_seq
-            again = decide(org, state, now=fact.now, gate=fact.gate, state_seq=seq)
-            if again is None or again.decided != fact:
-                yield f"Decision #{line.seq} is not what the rules say at #{seq}: {fact} is not {again}."
-                return
-            facts = [one.fact for one in world.truth.lines[line.seq - 1 - len(again.facts) : line.seq - 1]]
-            if facts != list(again.facts):
-                yield f"Decision #{line.seq} stands behind {facts}, and the rules say {again.facts}."
-                return
+            last[fact.org] = line.seq
+            # What the gate found in its files is not in the ledger.
+            if not isinstance(lines[line.seq - 2].fact, PoolDefined):
+                decisions.append((fact, line.seq))
+    state, folded = State(), 0
+    for fact, seq in sorted(decisions, key=lambda one: one[0].state_seq):
+        for past in lines[folded : fact.state_seq]:
+            state.apply(past)
+        folded = fact.state_seq
+        again = decide(fact.org, state, now=fact.now, gate=fact.gate, state_seq=folded)
+        if again is None or again.decided != fact:
+            yield f"Decision #{seq} is not what the rules say at #{folded}: {fact} is not {again}."
+            return
+        facts = [one.fact for one in lines[seq - 1 - len(again.facts) : seq - 1]]
+        if facts != list(again.facts):
+            yield f"Decision #{seq} stands behind {facts}, and the rules say {again.facts}."
+            return
 
 
 def _is_frozen(kind: Any) -> bool:

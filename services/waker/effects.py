@@ -84,7 +84,10 @@ class Effects:
         """
         tries.begin(order.id)
         async with self._slots:
-            # Waiting for a slot takes time: the deadline is looked at after it, right before the effect.
+            # Waiting for a slot takes time: the deadline is looked at after it, right before the effect, and
+            # whether the order still holds: its host may have been fenced meanwhile.
+            if self._void(vm, order):
+                return
             hopeless = tries.error is not None and tries.error.final
             if tries.attempts == 0 and not tries.given_up and isinstance(order, BootOrdered):
                 tries.lacking_mib = lacking_mib(self._fleet, vm)
@@ -208,7 +211,7 @@ class Effects:
             await self._define(vm, order)
         if seen == "running":
             return "resumed" if isinstance(order, WakeOrdered) else "booted"
-        if too_late(order.begin_by, self._clock.now()):
+        if self._void(vm, order) or too_late(order.begin_by, self._clock.now()):
             return None
         # Safe to repeat: a domain that runs already goes on running.
         await _timed("resume", self._hypervisor.resume(name))
@@ -218,11 +221,16 @@ class Effects:
         """Not safe to repeat blindly, and never done so: each attempt looks first."""
         if seen == "missing" or vm.address is None:
             await self._define(vm, order)
-        # A look and a definition may take long: the deadline is looked at again, right before the effect.
-        if too_late(order.begin_by, self._clock.now()):
+        # A look and a definition may take long: all is looked at again, right before the effect.
+        if self._void(vm, order) or too_late(order.begin_by, self._clock.now()):
             return None
         await _timed("start", self._hypervisor.start(domain_name(vm.org, vm.name)))
         return "booted"
+
+    def _void(self, vm: Vm, order: Rise) -> bool:
+        """Whether nothing is held under the order any more: then it wakes nobody."""
+        known = self._fleet.vms.get((vm.org, vm.name))
+        return known is None or known.reservation != order.id
 
     async def _define(self, vm: Vm, order: Rise) -> None:
         """Safe to repeat: name, uuid and address follow from the VM."""

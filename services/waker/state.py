@@ -23,7 +23,7 @@ class Orders:
     """Open orders by VM, with an index by host, so that a ring of the bell costs what is open and no more.
 
     It only says where to look. What is to be done follows from the fleet. Orders on a host that is dead are void, and
-    those that were open when it was declared dead are so from then on.
+    those that were open when it was fenced are so from then on.
     """
 
     def __init__(self) -> None:
@@ -56,8 +56,8 @@ class Orders:
                 if host in self._dead:
                     self._void(host)
             case HostRemoved(host=host) as removed:
+                # What was ordered before stays open, as the fleet has it: it counts until somebody proves that it sleeps.
                 self._dead.apply(removed)
-                self._void(host)
                 self.registered.pop(host, None)
                 self.removed[host] = recorded.seq
             case GateDecided(org=org, orders=orders) as decided if self._fences.pass_on(recorded, decided):

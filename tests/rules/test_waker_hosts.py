@@ -13,7 +13,7 @@ from events.vm import VmBooted, VmFoundAwake, VmResumed, VmWakeFailed
 from projections.usage.fold import Usage
 from schemas.capacity import Size
 from tests.rules.desk import REF, play
-from tests.rules.waker_host import BOOT_SECONDS, PLACE, Site
+from tests.rules.waker_host import BOOT_SECONDS, PLACE, Fate, Site
 from tests.simulation.clock import pause
 
 BIG = Size("big", 1, 3000)
@@ -152,6 +152,39 @@ def test_the_waker_of_a_removed_host_ends_and_a_new_one_registers_it_again() -> 
             await pause(1)
             assert not waker.ended
         assert len(site.said(HostRegistered)) == registered + 1
+
+    play(scene)
+
+
+def test_an_order_whose_host_is_fenced_while_the_waker_looks_starts_nothing() -> None:
+    async def scene() -> None:
+        site = Site()
+        async with site.waker():
+            await pause(1)
+            site.host.fates["define"].append(Fate(answers_after=2.0))
+            site.boot("web-1")
+            await pause(1)
+            fence(site)
+            await pause(100)
+        assert [call for call in site.host.asked if call.startswith("start")] == []
+        assert site.said(VmBooted) == site.said(VmFoundAwake) == []
+
+    play(scene)
+
+
+def test_an_order_that_crossed_the_removal_of_its_host_is_ended_by_the_waker_that_comes_back() -> None:
+    async def scene() -> None:
+        site = Site()
+        async with site.waker():
+            await pause(1)
+        reservation = site.boot("web-1")
+        remove(site)
+        await pause(BOOT_SECONDS + 1)
+        async with site.waker() as waker:
+            await pause(30)
+            assert not waker.ended
+        (failed,) = site.said(VmWakeFailed)
+        assert (failed.reservation, failed.code) == (reservation, "order-expired")
 
     play(scene)
 

@@ -221,8 +221,9 @@ class Truth:
 
     def _woken(self, machine: Machine, asked: Asked) -> None:
         vm, reservation = self.fleet.vms.get((machine.org, machine.vm)), asked.reservation
-        if (vm is None or vm.reservation is None) and self._is_ghost(machine, asked):
-            machine.stray = True
+        held = vm.reservation if vm is not None else None
+        if (held is None or held != reservation) and self._is_ghost(machine, asked):
+            machine.stray = held is None  # under another reservation it counts
             return
         if reservation is None or vm is None:
             self.breaks(f"{machine.name} was woken without an order.")

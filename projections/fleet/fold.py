@@ -222,8 +222,7 @@ class Fleet:
             case VmReady(org=org, vm=vm, reservation=reservation, boot_id=boot_id):
                 known = self._held(org, vm, reservation)
                 if known is not None:
-                    self._put(replace(known, boot_id=boot_id))
-                    self._step(org, vm, "vm.ready", seq)
+                    self._step(replace(known, boot_id=boot_id), "vm.ready", seq)
             case VmUnready(org=org, vm=vm, reservation=reservation):
                 self._outcome(self._held(org, vm, reservation), None, "vm.unready", seq)
             case VmAnnounced(org=org, vm=vm, reservation=reservation, order=order):
@@ -247,7 +246,7 @@ class Fleet:
 
     def _outcome(self, held: Vm | None, order: str | None, event: str, seq: int) -> None:
         if held is not None and order in {None, held.order}:
-            self._step(held.org, held.name, event, seq)
+            self._step(held, event, seq)
 
     def _prove(self, org: str, vm: str, reservation: str) -> None:
         known = self._held(org, vm, reservation)
@@ -302,14 +301,12 @@ class Fleet:
     ) -> None:
         if known is None or known.reservation != order.reservation or (known.state, event) not in NEXT:
             return
-        self._put(replace(known, order=order.id, due_at=due_at, alarmed=False))
-        self._step(known.org, known.name, event, seq)
+        self._step(replace(known, order=order.id, due_at=due_at, alarmed=False), event, seq)
 
-    def _step(self, org: str, vm: str, event: str, seq: int) -> None:
-        known = self.vms[org, vm]
+    def _step(self, known: Vm, event: str, seq: int) -> None:
+        """The VM as it is now known, and where the event leads it, if anywhere."""
         state = NEXT.get((known.state, event))
-        if state is not None:
-            self._put(replace(known, state=state, since_seq=seq))
+        self._put(known if state is None else replace(known, state=state, since_seq=seq))
 
     def _end(self, org: str, vm: str, reservation: str | None, found: Sleep, seq: int) -> None:
         known = self.vms.get((org, vm))

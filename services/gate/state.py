@@ -127,7 +127,10 @@ class Docket:
                 pass
 
     def _desk(self, org: str) -> _Desk:
-        return self._desks.setdefault(org, _Desk())
+        desk = self._desks.get(org)
+        if desk is None:
+            desk = self._desks[org] = _Desk()
+        return desk
 
     def _close(self, desk: _Desk, decided: GateDecided) -> None:
         for answer in decided.answers:

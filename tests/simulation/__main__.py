@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -36,9 +37,9 @@ class Summary:
     virtual_seconds: float
 
 
-def summary(seed: int) -> Summary:
+def summary(seed: int, length: Length | None = None) -> Summary:
     """The seed was run."""
-    done = run(seed)
+    done = run(seed, length)
     return Summary(seed, done.faults, done.events, done.kills, done.strikes, done.virtual_seconds)
 
 
@@ -48,7 +49,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1000, help="how many seeds")
     parser.add_argument("--from", type=int, default=0, dest="first", metavar="N", help="the first of them")
     parser.add_argument("--seed", type=int, help="this one only")
-    parser.add_argument("--length", choices=("short", "long"), help="with --seed: not the length it has")
+    parser.add_argument(
+        "--length", choices=("short", "long"), help="all worlds so long, whatever their seed says"
+    )
     parser.add_argument(
         "--plain",
         action="store_true",
@@ -57,10 +60,11 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("-v", "--verbose", action="store_true", help="with --seed: the trace and the ledger")
     arguments = parser.parse_args()
+    length: Length | None = arguments.length
     if arguments.seed is not None:
-        length: Length | None = arguments.length
         return one(run(arguments.seed, length, powers=not arguments.plain), verbose=arguments.verbose)
-    return many(range(arguments.first, arguments.first + arguments.seeds), arguments.processes)
+    seeds = range(arguments.first, arguments.first + arguments.seeds)
+    return many(seeds, arguments.processes, length)
 
 
 def one(done: Run, *, verbose: bool) -> int:
@@ -76,7 +80,7 @@ def one(done: Run, *, verbose: bool) -> int:
     return 1 if done.faults else 0
 
 
-def many(seeds: range, processes: int) -> int:
+def many(seeds: range, processes: int, length: Length | None = None) -> int:
     """Many seeds, side by side; what is done when Ctrl-C comes is told all the same."""
     began, told = time.monotonic(), time.monotonic()
     done: list[Summary] = []
@@ -85,7 +89,7 @@ def many(seeds: range, processes: int) -> int:
     with multiprocessing.get_context("fork").Pool(processes, _ignore_interrupt, maxtasksperchild=50) as pool:
         try:
             # In order, so that whatever is done is done without a hole and can be gone on from.
-            for result in pool.imap(summary, seeds, chunksize=AT_ONCE):
+            for result in pool.imap(partial(summary, length=length), seeds, chunksize=AT_ONCE):
                 done.append(result)
                 if result.faults:
                     _tell(result)
@@ -100,7 +104,9 @@ def many(seeds: range, processes: int) -> int:
     print(_sum(done, len(seeds), time.monotonic() - began))
     if interrupted:
         left = len(seeds) - len(done)
-        print(f"To go on: make simulate SEEDS={left} ARGS='--from {seeds.start + len(done)}'")
+        print(
+            f"To go on: make simulate SEEDS={left} ARGS='--from {seeds.start + len(done)}{f' --length {length}' if length else ''}'"
+        )
         return 130
     return 1 if any(result.faults for result in done) else 0
 

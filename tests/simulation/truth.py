@@ -115,10 +115,10 @@ class Truth:
                     )
             case _:
                 pass
-        if not self.usage.strays(line.fact.org):
-            self.stray_since.pop(line.fact.org, None)
-        else:
+        if self.usage.strays(line.fact.org):
             self.stray_since.setdefault(line.fact.org, line.seq)
+        for org in [org for org in self.stray_since if not self.usage.strays(org)]:
+            del self.stray_since[org]  # asleep again, or on a host that was called dead, which is no org's
         self._all_counted(f"after #{line.seq} {line.type}")
 
     def _decided(self, decided: GateDecided, seq: int) -> None:

@@ -290,23 +290,30 @@ class Past:
 
     def trigger(self, pool: str = "web", add: int = 1) -> Recorded:
         """A threshold was passed."""
-        sample = Sample(query="up", value=2.0, above=1.0, observed_at=self.now)
-        return self.scale(pool, add=add, sample=sample, origin="trigger")
+        return self.scale(pool, add=add, sample=self.measured(), origin="trigger")
 
-    def quiesce(self, pool: str = "web", count: int = 1) -> Recorded:
+    def quiesce(self, pool: str = "web", count: int = 1, **terms: Any) -> Recorded:
         """Somebody wants fewer."""
         return self.happened(
-            QuiesceRequested(
-                org=self.org,
-                pool=pool,
-                publisher="shop",
-                key=str(self.seq + 1),
-                origin="program",
-                count=count,
-                received_at=self.now,
-                sample=None,
+            replace(
+                QuiesceRequested(
+                    org=self.org,
+                    pool=pool,
+                    publisher="shop",
+                    key=str(self.seq + 1),
+                    origin="program",
+                    count=count,
+                    received_at=self.now,
+                    sample=None,
+                ),
+                **terms,
             )
         )
+
+    def measured(self, seconds_old: float = 0.0) -> Sample:
+        """What a trigger saw so many seconds ago."""
+        observed_at = self.now - dt.timedelta(seconds=seconds_old)
+        return Sample(query="up", value=2.0, above=1.0, observed_at=observed_at)
 
     def stock(self, pool: str = "web", vms: int = 1) -> Recorded:
         """Somebody wants sleepers."""

@@ -8,8 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from events.gate import MOST_ANSWERS, MOST_BYTES, BootOrdered, DrainCancelled, DrainOrdered, WakeOrdered
-from events.quiesce import QuiesceRequested
-from events.scale import Origin, Sample
+from events.scale import Sample
 from schemas.capacity import Capacity
 from services.gate.decide import define
 from tests.given import ORG, Past
@@ -20,24 +19,9 @@ def setting(vcpu: int = 20, **pool: Any) -> Past:
 
 
 def old(past: Past) -> Sample:
-    sample = Sample(query="up", value=2.0, above=1.0, observed_at=past.now)
+    sample = past.measured()
     past.later(3600)
     return sample
-
-
-def quiesce(past: Past, count: int, origin: Origin = "program", sample: Sample | None = None) -> None:
-    past.happened(
-        QuiesceRequested(
-            org=ORG,
-            pool="web",
-            publisher="shop",
-            key=str(past.seq),
-            origin=origin,
-            count=count,
-            received_at=past.now,
-            sample=sample,
-        )
-    )
 
 
 def stale(past: Past) -> None:
@@ -51,18 +35,18 @@ def cooling(past: Past) -> None:
 
 
 def flapping(past: Past) -> None:
-    quiesce(past, 7)
+    past.quiesce(count=7)
     past.scale(want=0)
 
 
 def stale_way_back(past: Past) -> None:
-    quiesce(past, 7, "forecast", old(past))
+    past.quiesce(count=7, origin="forecast", sample=old(past))
 
 
 def cooling_way_back(past: Past) -> None:
     past.quiesce(count=1)
     past.round()
-    quiesce(past, 7, "forecast")
+    past.quiesce(count=7, origin="forecast")
 
 
 def at_maximum(past: Past) -> None:
@@ -87,12 +71,12 @@ def on_full_hosts(past: Past) -> None:
 
 def at_minimum(past: Past) -> None:
     past.pool("web", min_vms=3)
-    quiesce(past, 7)
+    past.quiesce(count=7)
 
 
 def down_to_minimum(past: Past) -> None:
     past.pool("web", min_vms=1)
-    quiesce(past, 7)
+    past.quiesce(count=7)
 
 
 @pytest.mark.parametrize(

@@ -5,33 +5,12 @@ from typing import Any
 
 import pytest
 
-from events.quiesce import QuiesceRequested
-from events.scale import Origin, Sample
-from tests.given import ORG, Past
+from events.scale import Origin
+from tests.given import Past
 
 
 def setting(vcpu: int = 20, **pool: Any) -> Past:
     return Past().contract(vcpu=vcpu).pool("web", **pool).host()
-
-
-def quiesce(past: Past, origin: Origin, count: int = 1, seconds_old: float | None = None) -> None:
-    sample = None if seconds_old is None else measured(past, seconds_old)
-    past.happened(
-        QuiesceRequested(
-            org=ORG,
-            pool="web",
-            publisher="shop",
-            key=str(past.seq),
-            origin=origin,
-            count=count,
-            received_at=past.now,
-            sample=sample,
-        )
-    )
-
-
-def measured(past: Past, seconds_old: float) -> Sample:
-    return Sample(query="up", value=2.0, above=1.0, observed_at=past.now - dt.timedelta(seconds=seconds_old))
 
 
 @pytest.mark.parametrize(
@@ -39,9 +18,9 @@ def measured(past: Past, seconds_old: float) -> Sample:
 )
 def test_a_measurement_counts_for_as_long_as_the_pool_looks_ahead(seconds: float, code: str) -> None:
     past = setting(cooldown_seconds=1).serving("web", 2)
-    quiesce(past, "forecast", seconds_old=seconds)
+    past.quiesce(origin="forecast", sample=past.measured(seconds))
     assert past.answer()[0].code == code
-    past.scale(add=1, origin="forecast", sample=measured(past, seconds))
+    past.scale(add=1, origin="forecast", sample=past.measured(seconds))
     assert past.answer()[0].code == code
 
 
@@ -57,17 +36,17 @@ def test_what_came_may_go_by_itself_only_after_the_cooldown(origin: Origin) -> N
     past = setting().serving("web", 3).asleep("web", 1)
     past.scale(add=1, origin="person")
     past.round()
-    quiesce(past, origin)
+    past.quiesce(origin=origin)
     answer, orders = past.answer()
     assert (answer.outcome, answer.code, orders) == ("refused", "Cooldown", ())
     assert answer.retry_at == past.now + dt.timedelta(seconds=90)
     past.later(89.999_999)
-    quiesce(past, origin)
+    past.quiesce(origin=origin)
     assert past.answer()[0].code == "Cooldown"
     past.later(0.000_001)
-    quiesce(past, origin)
+    past.quiesce(origin=origin)
     assert past.answer()[0].code == "Granted"
-    quiesce(past, origin)
+    past.quiesce(origin=origin)
     assert past.answer()[0].code == "Cooldown", "a pool that has shrunk has moved as well"
 
 
@@ -76,7 +55,7 @@ def test_a_person_or_program_shrinks_a_pool_at_any_time(origin: Origin) -> None:
     past = setting().serving("web", 3).asleep("web", 1)
     past.scale(add=1)
     past.round()
-    quiesce(past, origin)
+    past.quiesce(origin=origin)
     assert past.answer()[0].code == "Granted"
 
 
@@ -95,7 +74,7 @@ def test_the_cooldown_of_one_pool_holds_back_no_other_to_shrink() -> None:
     past = setting().pool("jobs").serving("web", 2).serving("jobs", 2)
     past.quiesce("jobs", 1)
     past.round()
-    quiesce(past, "forecast")
+    past.quiesce(origin="forecast")
     assert past.answer()[0].code == "Granted"
 
 
@@ -104,7 +83,7 @@ def test_a_request_that_moved_nothing_starts_no_cooldown() -> None:
     past.scale(add=5)
     past.stock(vms=1)
     past.round()
-    quiesce(past, "forecast")
+    past.quiesce(origin="forecast")
     assert past.answer()[0].code == "Granted"
 
 
@@ -112,5 +91,5 @@ def test_making_stock_is_no_move_of_the_pool() -> None:
     past = setting().serving("web", 1)
     past.stock(vms=2)
     past.round()
-    quiesce(past, "forecast")
+    past.quiesce(origin="forecast")
     assert past.answer()[0].code == "Granted"

@@ -8,8 +8,6 @@ import pytest
 from events.contract import ContractTookEffect
 from events.freeze import ScalingFrozen, ScalingThawed
 from events.gate import DrainOrdered, WakeOrdered
-from events.quiesce import QuiesceRequested
-from events.scale import Origin, Sample
 from events.vm import VmFoundAwake
 from schemas.capacity import Capacity
 from schemas.contract.document import Signed
@@ -27,26 +25,6 @@ def frozen(past: Past, seconds: int, pool: str | None = "web") -> None:
     past.happened(
         ScalingFrozen(org=ORG, pool=pool, actor="ops", reason="audit", frozen_at=past.now, until=until)
     )
-
-
-def quiesce(past: Past, origin: Origin, count: int = 1, seconds_old: float | None = None) -> None:
-    sample = None if seconds_old is None else measured(past, seconds_old)
-    past.happened(
-        QuiesceRequested(
-            org=ORG,
-            pool="web",
-            publisher="shop",
-            key=str(past.seq),
-            origin=origin,
-            count=count,
-            received_at=past.now,
-            sample=sample,
-        )
-    )
-
-
-def measured(past: Past, seconds_old: float) -> Sample:
-    return Sample(query="up", value=2.0, above=1.0, observed_at=past.now - dt.timedelta(seconds=seconds_old))
 
 
 def stray(past: Past, vm: str = "web-1") -> None:
@@ -67,7 +45,7 @@ def test_while_a_pool_is_frozen_nothing_grows_shrinks_or_is_stocked_whoever_asks
     past.scale(add=1, origin="person")
     past.scale(want=9, up_to=True)
     past.trigger(add=3)
-    quiesce(past, "person", 2)
+    past.quiesce(count=2, origin="person")
     past.stock(vms=9)
     past.scale(want=0)
     decided = past.round()
@@ -172,7 +150,7 @@ def test_a_contract_that_nobody_signed_lets_nothing_grow_and_lets_everything_shr
     )
     past.scale(add=1)
     past.stock(vms=9)
-    quiesce(past, "person")
+    past.quiesce(origin="person")
     grow, stock, shrink = past.round().answers
     assert (grow.outcome, grow.code) == ("refused", "ContractUnsigned")
     assert (stock.outcome, stock.code, stock.asked) == ("refused", "ContractUnsigned", 7)
@@ -194,7 +172,7 @@ def test_an_expired_contract_stops_nobody_and_still_lets_a_pool_shrink() -> None
     past = setting().serving("web", 2)
     past.now = NOW + dt.timedelta(hours=13)
     assert past.decide() is None
-    quiesce(past, "forecast")
+    past.quiesce(origin="forecast")
     assert past.answer()[0].code == "Granted"
 
 
@@ -205,7 +183,7 @@ def test_while_a_stray_is_awake_nothing_grows_and_the_pool_may_shrink() -> None:
     past.stock(vms=9)
     grow, stock = past.round().answers
     assert {(grow.outcome, grow.code), (stock.outcome, stock.code)} == {("refused", "StrayAwake")}
-    quiesce(past, "person")
+    past.quiesce(origin="person")
     assert past.answer()[0].code == "Granted"
 
 
@@ -240,9 +218,9 @@ def test_the_numbers_that_a_contract_sets_for_a_pool_are_the_ones_that_hold() ->
     override = Override(cooldown_seconds=5, horizon_seconds=7, drain_seconds=11, readiness_seconds=13)
     past = Past().contract(vcpu=20, pools={"web": override}).pool("web").pool("jobs").host()
     past.asleep("web", 3).asleep("jobs", 1)
-    past.scale(add=1, sample=measured(past, 8))
+    past.scale(add=1, sample=past.measured(8))
     assert past.answer()[0].code == "SignalStale"
-    past.scale("jobs", add=1, sample=measured(past, 8))
+    past.scale("jobs", add=1, sample=past.measured(8))
     (wake,) = past.answer()[1]
     assert isinstance(wake, WakeOrdered)
     assert wake.ready_seconds == 20
@@ -257,7 +235,7 @@ def test_the_numbers_that_a_contract_sets_for_a_pool_are_the_ones_that_hold() ->
     assert past.answer()[0].code == "Granted"
     past.ready(wake.vm)
     past.announced(wake.vm)
-    quiesce(past, "person")
+    past.quiesce(origin="person")
     (drain,) = past.answer()[1]
     assert isinstance(drain, DrainOrdered)
     assert drain.drain_seconds == 11
@@ -298,7 +276,7 @@ def test_the_reasons_come_in_their_order() -> None:
     frozen(past, 1)
 
     def told() -> str:
-        sample = measured(past, 91)
+        sample = past.measured(91)
         past.scale(add=1, origin="trigger", sample=sample)
         return past.answer()[0].code
 
@@ -320,7 +298,7 @@ def test_the_reasons_come_in_their_order() -> None:
     assert told() == "StrayAwake"
     past.quiesced("web-9")
     assert told() == "SignalStale"
-    past.scale(add=1, origin="trigger", sample=measured(past, 0))
+    past.scale(add=1, origin="trigger", sample=past.measured(0))
     assert past.answer()[0].code == "CapExceeded"
     past.contract(vcpu=20)
     past.scale(add=1)

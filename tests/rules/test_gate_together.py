@@ -10,7 +10,6 @@ from events.freeze import FreezeRequested, ScalingFrozen
 from events.gate import MOST_ANSWERS, DrainCancelled
 from events.host import HostChangeRequested
 from events.key import KeyRevoked
-from events.quiesce import QuiesceRequested
 from events.scale import Origin
 from schemas.contract.terms import canonical, fingerprint
 from schemas.names import PLATFORM
@@ -35,21 +34,6 @@ def freeze(past: Past, pool: str | None = "web") -> None:
             reason="audit",
             seconds=60,
             received_at=past.now,
-        )
-    )
-
-
-def quiesce(past: Past, origin: Origin, count: int = 1) -> None:
-    past.happened(
-        QuiesceRequested(
-            org=ORG,
-            pool="web",
-            publisher="shop",
-            key=str(past.seq),
-            origin=origin,
-            count=count,
-            received_at=past.now,
-            sample=None,
         )
     )
 
@@ -124,8 +108,8 @@ def test_a_woken_sleeper_is_no_second_vm_of_the_stock() -> None:
 @pytest.mark.parametrize("origin", ["trigger", "forecast"])
 def test_two_who_would_shrink_a_pool_by_themselves_at_the_same_time_shrink_it_once(origin: Origin) -> None:
     past = setting().serving("web", 6)
-    quiesce(past, origin, 2)
-    quiesce(past, origin, 2)
+    past.quiesce(count=2, origin=origin)
+    past.quiesce(count=2, origin=origin)
     first, second = past.round().answers
     assert (first.code, first.granted) == ("Granted", 2)
     assert (second.code, second.retry_at) == ("Cooldown", past.now + dt.timedelta(seconds=90))
@@ -133,15 +117,15 @@ def test_two_who_would_shrink_a_pool_by_themselves_at_the_same_time_shrink_it_on
 
 def test_a_pool_that_could_not_shrink_has_not_moved() -> None:
     past = setting(min_vms=2).serving("web", 2)
-    quiesce(past, "forecast")
-    quiesce(past, "forecast")
+    past.quiesce(origin="forecast")
+    past.quiesce(origin="forecast")
     assert [one.code for one in past.round().answers] == ["AlreadyAtMin", "AlreadyAtMin"]
 
 
 @pytest.mark.parametrize("origin", ["program", "trigger", "forecast"])
 def test_nobody_shrinks_a_pool_for_which_somebody_else_asks_more(origin: Origin) -> None:
     past = setting().serving("web", 3)
-    quiesce(past, origin)
+    past.quiesce(origin=origin)
     past.scale(add=1)
     shrink, grow = past.round().answers
     assert (shrink.outcome, shrink.code, shrink.granted) == ("refused", "AnticipatedFlapping", 0)
@@ -150,7 +134,7 @@ def test_nobody_shrinks_a_pool_for_which_somebody_else_asks_more(origin: Origin)
 
 def test_a_person_shrinks_a_pool_even_so_and_the_demand_gets_its_vm_back_a_round_later_at_the_cap() -> None:
     past = setting(vcpu=10).serving("web", 5)
-    quiesce(past, "person", 1)
+    past.quiesce(origin="person")
     past.scale(add=1)
     first = past.round()
     assert [one.code for one in first.answers] == ["Granted"]
@@ -164,14 +148,14 @@ def test_a_person_shrinks_a_pool_even_so_and_the_demand_gets_its_vm_back_a_round
 
 def test_a_request_for_another_pool_does_not_wait_for_the_leavers_of_this_one() -> None:
     past = setting().pool("jobs").serving("web", 2)
-    quiesce(past, "person", 1)
+    past.quiesce(origin="person")
     past.scale("jobs", add=1)
     assert [one.code for one in past.round().answers] == ["Granted", "Granted"]
 
 
 def test_demand_for_another_pool_does_not_keep_this_one_from_shrinking() -> None:
     past = setting().pool("jobs").serving("web", 2)
-    quiesce(past, "program", 1)
+    past.quiesce(origin="program")
     past.scale("jobs", add=1)
     assert [one.code for one in past.round().answers] == ["Granted", "Granted"]
 

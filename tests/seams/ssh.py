@@ -14,12 +14,6 @@ MEND = "apt-get install -y --no-install-recommends openssh-server openssh-client
 PRIVILEGE_SEPARATION = Path("/run/sshd")
 
 
-def missing() -> str:
-    """Why there can be no SSH here; empty when there can."""
-    lacking = [name for name in ("sshd", "ssh", "ssh-keygen", "nc") if find_program(name) is None]
-    return f"{', '.join(lacking)} not installed: {MEND}" if lacking else ""
-
-
 @dataclass(frozen=True)
 class Server:
     """It runs, lets one key in, and `command` is an ssh that knows it."""
@@ -41,6 +35,8 @@ class Server:
 
 async def serve(directory: Path) -> Server:
     """An SSH server that listens on loopback; stop its part."""
+    lacking = [name for name in ("sshd", "ssh", "ssh-keygen", "nc") if find_program(name) is None]
+    assert not lacking, f"{', '.join(lacking)} not installed: {MEND}"
     directory.mkdir()
     port = free_port()
     host, key, stranger = directory / "host", directory / "key", directory / "stranger"

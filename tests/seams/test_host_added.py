@@ -44,10 +44,7 @@ class Site:
         return await run(program, *words, house=self.world.directory)
 
 
-NO_SSH = pytest.mark.skipif(bool(ssh.missing()), reason=ssh.missing())
-
-
-@pytest.fixture(params=["tls", pytest.param("ssh", marks=NO_SSH)])
+@pytest.fixture(params=["tls", "ssh"])
 async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Site]:
     async with AsyncExitStack() as stack:
         world, _ = await stack.enter_async_context(a_world(memory_mib=100))

@@ -9,7 +9,6 @@ from schemas.moment import Moment
 from schemas.names import Count, Id, Name, Text, Word
 from schemas.struct import Value
 
-CONTENT_TYPE: Final = "application/problem+json"
 TYPE: Final = "urn:virtscale:problem:{}"
 """By code: `urn:virtscale:problem:CapExceeded`."""
 

@@ -33,8 +33,6 @@ _LOOK_SECONDS: Final = 0.5
 _ENDED: Final = frozenset({"serving", "failed"})
 _COMING: Final = frozenset({"booting", "waking", "warm"})
 
-PoolKey = tuple[str, str]
-
 
 class Cordons:
     """Where each host was last cordoned."""

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from tests.simulation.chance import Length
 from tests.simulation.run import Run, run
@@ -50,7 +50,7 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="first", metavar="N", help="the first of them")
     parser.add_argument("--seed", type=int, help="this one only")
     parser.add_argument(
-        "--length", choices=("short", "long"), help="all worlds so long, whatever their seed says"
+        "--length", choices=get_args(Length), help="all worlds so long, whatever their seed says"
     )
     parser.add_argument(
         "--plain",

@@ -31,7 +31,7 @@ class Chance:
         return least + (most - least) * self._draw() ** 2
 
 
-Length = Literal["short", "long"]
+Length = Literal["brief", "short", "long"]
 
 
 @dataclass(slots=True)
@@ -165,8 +165,11 @@ _USUAL = {
 LONG_EVERY: Final = 16
 """Of so many pairs of seeds one is a long world."""
 
-SHORTER: Final = 5.0
-"""In a short world what strikes out of the blue strikes so many times as often."""
+OFTEN: Final[dict[Length, float]] = {"brief": 10.0, "short": 5.0, "long": 1.0}
+"""What strikes out of the blue strikes so many times as often, the shorter a world is."""
+
+BRIEF_SECONDS: Final = 8.0
+"""The trouble of a brief world: for runs of very many, since no seed is brief by itself."""
 
 
 def length_of(seed: int) -> Length:
@@ -211,7 +214,8 @@ def plan_of(seed: int, length: Length | None = None, *, powers: bool = True) -> 
 
     Without `powers` it is a world of the time when nobody ruled and many had one host only.
     """
-    short = (length or length_of(seed)) == "short"
+    length = length or length_of(seed)
+    short = length != "long"
     rng = random.Random(f"{seed}/plan")
     share = rng.choice((0.0, 0.3, 0.5, 0.5, 0.7, 1.0))
     faults: dict[str, Any] = {}
@@ -223,7 +227,7 @@ def plan_of(seed: int, length: Length | None = None, *, powers: bool = True) -> 
         if not known:
             faults[field.name] = 0.0
         elif field.name.endswith("_seconds"):
-            faults[field.name] = usual / times / (SHORTER if short else 1.0)
+            faults[field.name] = usual / times / OFTEN[length]
         else:
             faults[field.name] = min(0.9, usual * times)
     hosts, orgs = rng.choice((1, 2)), rng.choice((1, 1, 2))
@@ -235,7 +239,7 @@ def plan_of(seed: int, length: Length | None = None, *, powers: bool = True) -> 
             orgs=orgs,
             pools=("web",),
             crews=rng.choice((0, 2, 2, 3, 4)),
-            chaos_seconds=rng.choice((12.0, 20.0, 40.0)),
+            chaos_seconds=rng.choice((12.0, 20.0, 40.0)) if length == "short" else BRIEF_SECONDS,
             quiet_seconds=10.0,
             boots=0.3,
             digest_seconds=12,

@@ -2,7 +2,7 @@
 FROM python:3.11-slim-bookworm
 
 RUN apt-get update \
-    && apt-get install -y --no-install-recommends gcc libc6-dev libvirt-dev libvirt0 pkg-config \
+    && apt-get install -y --no-install-recommends gcc libc6-dev libvirt-dev libvirt0 openssh-client pkg-config \
     && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /virtscale

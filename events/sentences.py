@@ -55,5 +55,5 @@ def sentence(org: str, answer: Answer, contract: ContractRef | None) -> str:
     if line is not None:
         why += f" {line.used + line.reserved} {unit(line)} are taken, {line.requested} were asked for, the limit is {line.limit}."
     if answer.retry_at is not None:
-        why += f" It may be asked again from {answer.retry_at:%H:%M:%S} UTC on."
+        why += f" It may be asked again from {answer.retry_at:%Y-%m-%d %H:%M:%S} UTC on."
     return f"{whose}: {why}{done}"

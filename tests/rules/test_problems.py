@@ -82,6 +82,11 @@ def test_retry_after_is_whole_seconds_rounded_up_and_never_negative(seconds: flo
     assert said(answer).retry_after_seconds == expected
 
 
+def test_a_freeze_of_days_says_on_which_day_it_ends() -> None:
+    answer = replace(an_answer("Frozen"), retry_at=dt.datetime(2026, 11, 25, 8, 33, tzinfo=dt.UTC))
+    assert "It may be asked again from 2026-11-25 08:33:00 UTC on." in said(answer).detail
+
+
 def test_without_a_contract_there_are_no_numbers_of_one() -> None:
     found = said(replace(an_answer("ContractMissing"), evidence=()), contract=None)
     assert (found.contract, found.contract_version, found.allowance_bp, found.lines) == (None, None, None, ())

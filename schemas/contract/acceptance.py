@@ -8,6 +8,7 @@ import datetime as dt
 from dataclasses import dataclass, field
 from typing import Final
 
+from schemas.codes import Code
 from schemas.contract.document import ROLES, PublicKey, Role, Signature, Signed
 from schemas.contract.signing import genuine
 from schemas.contract.terms import NOTICE, Contract, canonical, fingerprint
@@ -55,7 +56,7 @@ class Standing:
 class Objection:
     """Why a document is not accepted: a stable code, and a sentence."""
 
-    code: str
+    code: Code
     text: str
 
 

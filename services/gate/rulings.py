@@ -5,7 +5,6 @@ slips between the old state and the new.
 """
 
 import datetime as dt
-from typing import Final
 
 from events.contract import ContractAccepted, ContractSubmitted, ContractTookEffect, ContractVoided
 from events.freeze import FreezeRequested, ScalingFrozen, ScalingThawed, ThawRequested
@@ -20,22 +19,6 @@ from schemas.contract.terms import Contract, fingerprint
 from schemas.names import PLATFORM
 from services.gate.draft import Draft, fits
 from services.gate.state import Pending, Ruling
-
-_OBJECTIONS: Final[dict[str, Code]] = {
-    "ContractUnsigned": "ContractUnsigned",
-    "SignatureInvalid": "SignatureInvalid",
-    "KeyRevoked": "KeyRevoked",
-    "KeyReplaced": "KeyReplaced",
-    "KeyUnknown": "KeyUnknown",
-    "ContractExpired": "ContractExpired",
-    "ContractNotYetValid": "ContractNotYetValid",
-    "ContractInForce": "ContractInForce",
-    "ContractOutdated": "ContractOutdated",
-    "ContractOfAnother": "ContractOfAnother",
-    "ContractMissing": "ContractMissing",
-    "AddendumOutdated": "AddendumOutdated",
-    "NoticeTooShort": "NoticeTooShort",
-}
 
 
 def rule(draft: Draft, pending: Pending, wish: Ruling) -> None:
@@ -96,7 +79,7 @@ def _judge_document(draft: Draft, pending: Pending, wish: ContractSubmitted) -> 
         draft.leave(pending, "AlreadyInForce", 0)
         return
     if objection is not None:
-        draft.decline(pending, _OBJECTIONS[objection.code], 0)
+        draft.decline(pending, objection.code, 0)
         return
     at = draft.now if contract.amends is None else contract.amends.effective_from
     name = fingerprint(wish.document.text)

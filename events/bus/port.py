@@ -5,8 +5,8 @@ What an answer means was measured against nats-server 2.15.1, and both implement
 - An append that fails with `Unanswered` may have been stored, or may be stored later. Asking again proves
   nothing when it finds nothing; only the fence decides.
 - An expected sequence is checked before deduplication: a retry of a stored message is `Stale`.
-- Deduplication compares ids alone: a known id with another subject and payload is answered as a duplicate and
-  dropped. A batch with one known id is refused whole (`Known`), with one stale expectation as well (`Stale`).
+- Deduplication looks at nothing but the id: whatever else a message says, one with a known id is answered as a
+  duplicate and dropped. A batch with one known id is refused whole (`Known`), with one stale expectation as well (`Stale`).
 - Two members of one batch may not expect on the same subject, and a literal subject is the only kind
   that an expectation is given for.
 """

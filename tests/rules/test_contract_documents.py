@@ -63,7 +63,7 @@ def test_a_signed_file_keeps_the_words_that_a_person_wrote() -> None:
     assert read(write(WHOLE, write(WHOLE, words)).encode()) == WHOLE
 
 
-# ----------------------------------------------------------------------------------- as the issue names them, in order
+# ---------------------------------------------------------------------------------- each kind of bad document, by name
 
 
 def test_an_unsigned_document_is_refused() -> None:

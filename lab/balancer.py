@@ -160,7 +160,10 @@ class Balancer:
         await self.part.restart()
 
     async def _answers(self) -> bool:
-        return "Pid:" in await ask(self.socket, "show info", COMMAND_SECONDS)
+        """Workers and master: on a busy machine the master listens a moment later, and a reload is asked of it."""
+        if "Pid:" not in await ask(self.socket, "show info", COMMAND_SECONDS):
+            return False
+        return "master" in await ask(self.master_socket, "show proc", COMMAND_SECONDS)
 
 
 async def ask(socket: Path, line: str, timeout_seconds: float) -> str:

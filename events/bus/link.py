@@ -71,6 +71,9 @@ class Link:
         self._client = SteadyClient(self._on_failure)
         self._up = asyncio.Event()
         self._ended = asyncio.Event()
+        self._lost = asyncio.Event()
+        """Set while there is no connection: what waits for an answer of it waits in vain."""
+        self._pings: set[asyncio.Task[None]] = set()
         self._closing = False
         self._refused: asyncio.Future[BusError] = asyncio.get_running_loop().create_future()
         self._attempts = 0
@@ -119,6 +122,7 @@ class Link:
         """The connection is gone for good, and every request under way has ended."""
         self._closing = True
         self._up.clear()
+        self._lost.set()
         self._answers.break_off("the connection was closed")
         self._tell_ears()
         if self._watcher is not None:
@@ -201,9 +205,7 @@ class Link:
         self._ears[id(ear)] = ear
         try:
             await self._attach(ear)
-            # A denial comes before the answer to this ping. Shielded, since the client's reader dies of a pong
-            # that nobody waits for.
-            await asyncio.shield(self._client.flush())
+            await self._ping()
         except nats.errors.Error as error:
             self._ears.pop(id(ear), None)
             raise UnansweredError(f"{self.name} could not listen on {subject}: {error}.") from error
@@ -211,6 +213,28 @@ class Link:
             await self.unlisten(ear)
             raise DeniedError(f"The bus does not let {self.name} listen on {subject}.")
         return ear
+
+    async def _ping(self) -> None:
+        """The server has read all that was sent, and a denial has come; or there is no connection any more.
+
+        The ping itself goes on in any case, since the client's reader dies of a pong that nobody waits for.
+        """
+        ping = asyncio.create_task(self._client.flush())
+        self._pings.add(ping)
+        ping.add_done_callback(self._heard)
+        lost = asyncio.create_task(self._lost.wait())
+        try:
+            await asyncio.wait({ping, lost}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            lost.cancel()
+        if not ping.done():
+            raise nats.errors.ConnectionClosedError
+        ping.result()
+
+    def _heard(self, ping: asyncio.Task[None]) -> None:
+        self._pings.discard(ping)
+        if not ping.cancelled():
+            ping.exception()  # whoever still waits is told; nobody else is to hear of it
 
     async def unlisten(self, ear: Ear) -> None:
         """No message reaches the ear any more."""
@@ -284,6 +308,7 @@ class Link:
             if not self._client.is_closed:
                 continue
             self._up.clear()
+            self._lost.set()
             self._answers.break_off("the connection was closed by the bus")
             await asyncio.sleep(self._pause_seconds())
             self._client = SteadyClient(self._on_failure)
@@ -319,6 +344,7 @@ class Link:
                 self._refused.set_result(refusal)
         self.returns += 1
         self._attempts = 0
+        self._lost.clear()
         self._up.set()
         if self.returns > 1:
             self._fault(f"{self.name} is back on the bus.")
@@ -331,6 +357,7 @@ class Link:
 
     async def _on_disconnect(self) -> None:
         self._up.clear()
+        self._lost.set()
         self._answers.break_off("the connection broke")
         if not self._closing and self.returns:
             self._fault(f"{self.name} lost the bus at {self._url} and is trying to come back.")

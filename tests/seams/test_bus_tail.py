@@ -111,10 +111,21 @@ async def test_the_tail_ends_with_its_connection(world: World) -> None:
     reading = asyncio.create_task(anext(view.tail(0)))
     await view.last()
     await view.close()
-    # At most the ten seconds that the client waits for a pong, where it was still being opened.
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(5):
         with pytest.raises(StopAsyncIteration):
             await reading
+
+
+async def test_a_tail_that_is_being_opened_ends_with_its_connection_at_whatever_moment(world: World) -> None:
+    for turns in range(12):
+        view = await world.connect(VIEW)
+        reading = asyncio.create_task(anext(view.tail(0)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            await view.close()
+            with pytest.raises(StopAsyncIteration):
+                await reading
 
 
 async def append_until_it_is(bus: Bus, message: Outgoing) -> None:

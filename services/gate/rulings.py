@@ -11,6 +11,7 @@ from events.freeze import FreezeRequested, ScalingFrozen, ScalingThawed, ThawReq
 from events.gate import Evidence
 from events.host import HostAdmitted, HostChangeRequested, HostCordoned, HostFenced, HostRemoved
 from events.key import KeyRegistered, KeyRegisterRequested, KeyRevoked, KeyRevokeRequested
+from events.ruling import Ruling
 from schemas.capacity import NOTHING
 from schemas.codes import Code
 from schemas.contract import acceptance, signing
@@ -18,7 +19,7 @@ from schemas.contract.document import ContractError, examine
 from schemas.contract.terms import Contract, fingerprint
 from schemas.names import PLATFORM
 from services.gate.draft import Draft, fits
-from services.gate.state import Pending, Ruling
+from services.gate.state import Pending
 
 
 def rule(draft: Draft, pending: Pending, wish: Ruling) -> None:

@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Protocol, TypeVar
 
-from events.contract import ContractSubmitted
 from events.envelope import Recorded
 from events.fences import Fences
-from events.freeze import FreezeRequested, ThawRequested
 from events.gate import GateDecided
-from events.host import HostChangeRequested
-from events.key import KeyRegisterRequested, KeyRevokeRequested
 from events.quiesce import QuiesceRequested
+from events.ruling import Ruling
 from events.scale import ScaleRequested
 from events.stock import StockRequested
 from projections.contracts.fold import Contracts
@@ -24,16 +21,6 @@ from projections.usage.fold import Usage
 
 Scaling = ScaleRequested | QuiesceRequested | StockRequested
 """Requests to have more or fewer VMs awake."""
-
-Ruling = (
-    ContractSubmitted
-    | KeyRegisterRequested
-    | KeyRevokeRequested
-    | FreezeRequested
-    | ThawRequested
-    | HostChangeRequested
-)
-"""Requests to change what the gate decides by."""
 
 Wish = Scaling | Ruling
 """The requests that the gate answers."""

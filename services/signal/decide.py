@@ -11,13 +11,10 @@ from typing import Final
 
 import msgspec
 
-from events.contract import ContractSubmitted
-from events.freeze import FreezeRequested, ThawRequested
-from events.host import HostChangeRequested
 from events.ids import derive
-from events.key import KeyRegisterRequested, KeyRevokeRequested
 from events.person import PersonEraseRequested
 from events.quiesce import QuiesceRequested
+from events.ruling import Ruling
 from events.scale import Origin, Sample, ScaleRequested
 from events.stock import StockRequested
 from schemas.intake import (
@@ -40,18 +37,7 @@ from schemas.pool import Pool, Trigger
 from services.signal import rulings
 from services.signal.known import Known
 
-RequestFact = (
-    ScaleRequested
-    | QuiesceRequested
-    | StockRequested
-    | PersonEraseRequested
-    | ContractSubmitted
-    | KeyRegisterRequested
-    | KeyRevokeRequested
-    | FreezeRequested
-    | ThawRequested
-    | HostChangeRequested
-)
+RequestFact = ScaleRequested | QuiesceRequested | StockRequested | PersonEraseRequested | Ruling
 """The events that this worker writes."""
 
 Rule = Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost

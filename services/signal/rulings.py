@@ -9,21 +9,13 @@ from events.contract import ContractSubmitted
 from events.freeze import FreezeRequested, ThawRequested
 from events.host import HostChangeRequested
 from events.key import KeyRegisterRequested, KeyRevokeRequested
+from events.ruling import Ruling
 from schemas.contract import acceptance
 from schemas.contract.document import ContractError, examine
 from schemas.contract.terms import fingerprint
 from schemas.intake import ChangeHost, Freeze, RegisterKey, Rejection, RevokeKey, Submit, Thaw
 from schemas.names import PLATFORM
 from services.signal.known import Known
-
-Ruling = (
-    ContractSubmitted
-    | KeyRegisterRequested
-    | KeyRevokeRequested
-    | FreezeRequested
-    | ThawRequested
-    | HostChangeRequested
-)
 
 
 def judge(

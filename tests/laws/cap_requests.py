@@ -15,12 +15,12 @@ from events.gate import BootOrdered, WakeOrdered
 from events.host import HostChangeRequested, HostFenced
 from events.key import KeyRegisterRequested, KeyRevokeRequested
 from events.quiesce import QuiesceRequested
+from events.ruling import Ruling
 from events.scale import Sample
 from schemas.capacity import Capacity
 from schemas.contract.terms import NOTICE, fingerprint
 from schemas.names import PLATFORM
 from services.gate.draft import Decision
-from services.gate.state import Ruling
 from tests import papers
 from tests.given import Past
 from tests.laws import cap_world as world

@@ -12,11 +12,12 @@ from msgspec.structs import replace
 from events.contract import ContractTookEffect
 from events.gate import GateDecided
 from events.ids import derive
+from events.ruling import Ruling
 from events.vm import VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
 from projections.activations.fold import Activations
 from projections.fleet.life import ASLEEP
 from schemas.names import PLATFORM
-from services.gate.state import Ruling, Wish
+from services.gate.state import Wish
 from tests.laws import cap_world as world
 from tests.laws.cap_life import end, step
 from tests.laws.cap_requests import TIMES, Requests

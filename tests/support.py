@@ -49,6 +49,12 @@ async def eventually(
         await asyncio.sleep(every_seconds)
 
 
+async def turns(number: int) -> None:
+    """The event loop went round so many times: a moment that no clock names."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
 def free_port() -> int:
     """A TCP port on loopback that nobody listened on a moment ago; bind it soon."""
     return free_ports(1)[0]

@@ -26,7 +26,7 @@ from tests.seams.bus_worlds import (
     a_world,
     out,
 )
-from tests.support import eventually
+from tests.support import eventually, turns
 
 KINDS = ("memory", "nats")
 
@@ -117,11 +117,10 @@ async def test_the_tail_ends_with_its_connection(world: World) -> None:
 
 
 async def test_a_tail_that_is_being_opened_ends_with_its_connection_at_whatever_moment(world: World) -> None:
-    for turns in range(12):
+    for moment in range(12):
         view = await world.connect(VIEW)
         reading = asyncio.create_task(anext(view.tail(0)))
-        for _ in range(turns):
-            await asyncio.sleep(0)
+        await turns(moment)
         async with asyncio.timeout(5):
             await view.close()
             with pytest.raises(StopAsyncIteration):

@@ -40,11 +40,12 @@ class Machine:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A waker asked something of a domain: under which reservation, when, and how far it had read the ledger."""
+    """A waker asked something of a domain: under which reservation, when, how far it had read the ledger, in which life."""
 
     reservation: str | None
     at: float
     read_seq: int
+    life: int
 
 
 class TemplateMissingError(HypervisorError):

@@ -15,6 +15,12 @@ All are of the time when every world was a long one, nobody ruled, and many had 
 A change elsewhere may turn a seed into another story; the rules test beside the bug is what holds the bug away.
 """
 
+KEPT_BRIEF: Final[dict[int, str]] = {
+    228630: "a waker put a guest to sleep and died before it said so: its next life carries out the order, which is open",
+    239854: "the same in another story",
+}
+"""Kept too, as what they are: `make simulate SEED=228630 ARGS="--length brief"`."""
+
 BREAKS: Final[dict[str, int]] = {
     "the fence": 0,
     "the fence and the chain": 36,

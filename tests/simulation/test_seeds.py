@@ -14,7 +14,7 @@ from services.waker.worker import RECONCILE_SECONDS
 from tests.simulation.__main__ import Summary, many
 from tests.simulation.chance import LIE, LONG_EVERY, RULINGS, Chance, Weather, plan_of
 from tests.simulation.run import run
-from tests.simulation.seeds import BREAKS, KEPT
+from tests.simulation.seeds import BREAKS, KEPT, KEPT_BRIEF
 from tests.simulation.test_can_fail import no_fence
 from tests.simulation.world import spread
 
@@ -58,6 +58,11 @@ def test_every_law_holds_in_ten_thousand_further_worlds() -> None:
 @pytest.mark.parametrize("seed", sorted(KEPT))
 def test_what_a_seed_taught_is_not_forgotten(seed: int) -> None:
     assert run(seed, "long", powers=False).faults == (), KEPT[seed]
+
+
+@pytest.mark.parametrize("seed", sorted(KEPT_BRIEF))
+def test_what_a_brief_seed_taught_is_not_forgotten(seed: int) -> None:
+    assert run(seed, "brief").faults == (), KEPT_BRIEF[seed]
 
 
 def test_a_seed_is_one_story_whatever_the_order_of_sets_in_memory() -> None:

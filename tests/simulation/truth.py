@@ -36,7 +36,8 @@ class _Rise:
     """What was done to a domain under one reservation."""
 
     woken: int = 0
-    put_to_sleep_since: bool = False
+    put_to_sleep_in: int | None = None
+    """The life of the waker that put it to sleep since. Its next life knows nothing of that: the order is open, and holds."""
 
 
 @dataclass(slots=True)
@@ -64,6 +65,8 @@ class Truth:
     rulings: Rulings = field(default_factory=Rulings)
     reading: Callable[[str], int] = lambda _: 0
     """How far the waker of a host has read."""
+    life: Callable[[str], int] = lambda _: 0
+    """Which life the waker of a host is in."""
     buried: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
     """When, and by which event, each VM lost its reservation because its host was called dead."""
     rises: dict[str, _Rise] = field(default_factory=dict)
@@ -204,7 +207,7 @@ class Truth:
         begin_by = self.begin_by.get(reservation or "")
         if kind in {"start", "resume"} and begin_by is not None and self.now() > begin_by + CLOCKS_APART:
             self.breaks(f"{name} was to {kind} at {self.now()}, and that had to begin by {begin_by}.")
-        return Asked(reservation, asyncio.get_running_loop().time(), self.reading(host))
+        return Asked(reservation, asyncio.get_running_loop().time(), self.reading(host), self.life(host))
 
     def changed(self, machine: Machine, old: DomainState, by: By, why: str, asked: Asked | None) -> None:
         """The domain is in another state, and every law still holds."""
@@ -215,7 +218,7 @@ class Truth:
             vm = self.fleet.vms.get((machine.org, machine.vm))
             rise = self.rises.get(vm.reservation) if vm is not None and vm.reservation is not None else None
             if rise is not None:
-                rise.put_to_sleep_since = by == "waker"
+                rise.put_to_sleep_in = asked.life if asked is not None else None
         self._all_counted(f"when {machine.name} became {machine.state}")
         self._what_runs_is_within(machine.org)
 
@@ -234,10 +237,10 @@ class Truth:
                 f"now {(vm.reservation or 'nothing')[:8]} holds."
             )
         rise = self.rises.setdefault(reservation, _Rise())
-        if rise.woken and rise.put_to_sleep_since:
+        if rise.woken and rise.put_to_sleep_in == asked.life:
             self.breaks(f"{machine.name} was woken {rise.woken + 1} times under {reservation[:8]}.")
         rise.woken += 1
-        rise.put_to_sleep_since = False
+        rise.put_to_sleep_in = None
 
     def _is_ghost(self, machine: Machine, asked: Asked) -> bool:
         """Whether it was woken by a waker that could not know, or did not while it began, that its host is called dead."""

@@ -85,6 +85,7 @@ class World:
         self.homes: dict[str, str] = {}
         """The program in which each worker lives."""
         self.truth.reading = self._reading
+        self.truth.life = self._life
         grim = Grim(plan, self.chance("grim"))
         self.programs = [
             Program(name, main, grim, self.weather, note=self.note, crashed=self.truth.breaks)
@@ -234,6 +235,10 @@ class World:
     def _reading(self, host: str) -> int:
         ledger = self.ledgers.get(self.homes[f"waker-{host}"])
         return ledger.seq if ledger is not None else 0
+
+    def _life(self, host: str) -> int:
+        home = self.homes[f"waker-{host}"]
+        return next(program.lives for program in self.programs if program.name == home)
 
     def _on_fault(self, text: str) -> None:
         self.note(text)

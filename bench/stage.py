@@ -144,6 +144,9 @@ async def a_stage(directory: Path, publishers: Iterable[str]) -> AsyncGenerator[
         smtp_port=nowhere,
         prometheus_url=f"http://127.0.0.1:{nowhere}",
         metrics_port=nowhere,
+        audit="",
+        audit_key="",
+        origin="ledger.test/house",
     )
     (directory / FILE).write_bytes(msgspec.json.encode(house))
     await server.start()

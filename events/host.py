@@ -36,6 +36,20 @@ class HostChangeRequested(Fact, frozen=True):
     received_at: Moment
 
 
+class HostReconciled(Fact, frozen=True):
+    """The waker has looked at every domain of the host since the ledger was recovered, and said what it found.
+
+    `recovered_seq` is the place of the `ledger.recovered` that it answers. Its org is `platform`.
+    """
+
+    host: Name
+    recovered_seq: Count
+    domains: Count
+    """How many domains of ours the host has, awake or not."""
+    awake: Count
+    reconciled_at: Moment
+
+
 class HostCordoned(Fact, frozen=True):
     """No VM starts or wakes on the host from now on; those awake there stay until they are quiesced."""
 

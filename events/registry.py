@@ -21,10 +21,12 @@ from events.host import (
     HostChangeRequested,
     HostCordoned,
     HostFenced,
+    HostReconciled,
     HostRegistered,
     HostRemoved,
 )
 from events.key import KeyRegistered, KeyRegisterRequested, KeyRevoked, KeyRevokeRequested
+from events.ledger import LedgerRecovered, LedgerRolled, LedgerSealed
 from events.mail import MailAccepted, MailFailed
 from events.order import OrderOverdue
 from events.person import PersonErased, PersonEraseRequested
@@ -50,7 +52,7 @@ from events.vm import (
 Kind = Literal["org", "pool", "vm", "host", "person"]
 """The lasting thing an event is about. Never a request or a mail: subjects cost the server memory for ever."""
 
-Writer = Literal["signal", "gate", "waker", "prober", "announcer", "notifier"]
+Writer = Literal["signal", "gate", "waker", "prober", "announcer", "notifier", "sealer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("gate.decided", 1, GateDecided, "gate", "org"),
     Row("order.overdue", 1, OrderOverdue, "gate", "vm"),
     Row("host.registered", 1, HostRegistered, "waker", "host"),
+    Row("host.reconciled", 1, HostReconciled, "waker", "host"),
     Row("vm.defined", 1, VmDefined, "waker", "vm"),
     Row("vm.resumed", 1, VmResumed, "waker", "vm"),
     Row("vm.booted", 1, VmBooted, "waker", "vm"),
@@ -125,6 +128,9 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("mail.accepted", 1, MailAccepted, "notifier", "person"),
     Row("mail.failed", 1, MailFailed, "notifier", "person"),
     Row("person.erased", 1, PersonErased, "notifier", "person"),
+    Row("ledger.sealed", 1, LedgerSealed, "sealer", "org"),
+    Row("ledger.rolled", 1, LedgerRolled, "sealer", "org"),
+    Row("ledger.recovered", 1, LedgerRecovered, "sealer", "org"),
 )
 
 BY_TAG: Final[dict[str, Row]] = {row.tag: row for row in ROWS}

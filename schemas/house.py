@@ -59,6 +59,16 @@ class House(Value, frozen=True):
     prometheus_url: str
     metrics_port: int
     """Where the workers' own metrics are, on loopback."""
+    audit: str
+    """Directory of the audit log: tiles, entries and checkpoints. On another disk than the bus's, it survives that one."""
+    audit_key: str
+    """The file with the key that signs checkpoints, mode 0600."""
+    origin: str
+    """Whose log it is, in every checkpoint: `ledger.<operator>/<cluster>`."""
+    permit_seconds: float = 5.0
+    """How old the sealer's permit may be; when the sealer is silent for longer, nobody appends."""
+    witnesses: tuple[str, ...] = ()
+    """Where witnesses take checkpoints: the URLs of their `add-checkpoint`."""
 
 
 class HouseError(ValueError):

@@ -48,6 +48,9 @@ MOST_HOSTS: Final = 8
 PORTS_PER_HOST: Final = 500
 """A machine of 24 GiB holds some 130 guests of 96 MiB (docs/performance.md)."""
 
+ORIGIN: Final = "ledger.virtscale.local/house"
+"""The log of a house on one machine; an operator with a name of its own writes it into `house.json`."""
+
 _AGAIN_SECONDS: Final = 5.0
 _OPEN_SECONDS: Final = 30.0  # how long the intake may take to open
 _OPEN_PAUSE_SECONDS: Final = 0.1
@@ -241,6 +244,9 @@ class World:
             smtp_port=ports.smtp,
             prometheus_url=f"http://{LOOPBACK}:{ports.prometheus}",
             metrics_port=ports.metrics,
+            audit=str(here / "audit"),
+            audit_key=str(here / "audit-key" / "log.ed25519"),
+            origin=ORIGIN,
         )
 
     def _own_places(self) -> Iterator[HostPlace]:

@@ -44,6 +44,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         hosts=(),
         smtp_port=1,
         metrics_port=1,
+        audit="",
+        audit_key="",
+        origin="ledger.test/house",
         **{name: str(house / name) for name in paths},
         **dict.fromkeys(unused, "nats://127.0.0.1:1"),
     )

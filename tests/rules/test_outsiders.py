@@ -35,6 +35,9 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
         smtp_port=1,
         prometheus_url="http://127.0.0.1:1",
         metrics_port=1,
+        audit="",
+        audit_key="",
+        origin="ledger.test/house",
     )
     found(here, dt.datetime(2026, 11, 22, tzinfo=dt.UTC))
     (tmp_path / FILE).write_bytes(msgspec.json.encode(here))

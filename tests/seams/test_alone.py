@@ -42,6 +42,9 @@ def house_at(here: Path, url: str) -> House:
         smtp_port=1,
         prometheus_url=f"http://{LOOPBACK}:1",
         metrics_port=1,
+        audit="",
+        audit_key="",
+        origin="ledger.test/house",
     )
 
 

@@ -17,6 +17,7 @@ from nats.aio.subscription import Subscription
 from events.bus import wire
 from events.bus.answers import Answers
 from events.bus.outsiders import Tally, quoted
+from events.bus.permit import Permits
 from events.bus.port import BusError, DeniedError, TooLargeError, UnansweredError
 from events.bus.steady import SteadyClient
 from events.ids import derive
@@ -92,6 +93,16 @@ class Link:
         return self._client.max_payload
 
     @property
+    def server_id(self) -> str:
+        """Of the server that answers; it has a new one at every start."""
+        return self._client.server_id
+
+    @property
+    def server_id(self) -> str:
+        """What the server that we are with, or were with last, calls itself: new at each of its starts."""
+        return self._client.server_id
+
+    @property
     def closed(self) -> bool:
         """True once nothing can come or go any more."""
         return self._closing
@@ -158,13 +169,20 @@ class Link:
         messages: list[tuple[str, bytes, dict[str, str]]],
         done: Callable[[Msg], bool],
         timeout_seconds: float,
+        permits: Permits | None = None,
     ) -> list[Msg]:
-        """The answers to the last of `messages` until one is `done`; all are sent in one burst."""
+        """The answers to the last of `messages` until one is `done`; all are sent in one burst.
+
+        With `permits` they are sent to a server on which one may append, or not at all.
+        """
         *before, (last, payload, fields) = messages
         commands = [self._command(subject, "", payload, fields) for subject, payload, fields in before]
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._ready(last)
+                while permits is not None and not permits.fresh:
+                    await permits.wait()
+                    await self._ready(last)
                 with self._answers.expect([subject for subject, _, _ in messages], done) as (token, answer):
                     commands.append(self._command(last, f"{self._reply}.{token}", payload, fields))
                     await self._client.put(commands)
@@ -172,6 +190,8 @@ class Link:
         except nats.errors.Error as error:
             raise UnansweredError(f"{self.name} could not reach the bus on {last}: {error}.") from error
         except TimeoutError as error:
+            if permits is not None and not permits.fresh:
+                raise permits.missing(self.name, last) from error
             raise UnansweredError(
                 f"The bus did not answer {self.name} on {last} within {timeout_seconds:g} s."
             ) from error

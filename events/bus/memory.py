@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from events.bus import wire
+from events.bus import port, wire
 from events.bus.faults import Faults, NoFaults
 from events.bus.limits import (
     GROUP_MESSAGES,
@@ -79,7 +79,14 @@ class MemoryServer:
         self.buses: list[MemoryBus] = []
         self.services: list[_Service] = []
         self.clock_ns = clock_ns
+        self.created = str(clock_ns())
+        self._starts = 1
         self._stores: dict[str, Store] = {}
+
+    @property
+    def server_id(self) -> str:
+        """Another one at every start."""
+        return f"memory-{self._starts}"
 
     def stop(self) -> None:
         """The server is gone without a goodbye; what it stored stays. Requests under way are unanswered."""
@@ -89,6 +96,7 @@ class MemoryServer:
 
     def start(self) -> None:
         """The server is there again, with what it had stored."""
+        self._starts += 1
         self.up.set()
         for bus in self.buses:
             bus.resume()
@@ -163,6 +171,19 @@ class MemoryBus:
         """The ledger's last sequence."""
         await self._call(STREAM_INFO.format(LEDGER))
         return self._server.ledger.last
+
+    async def store(self) -> port.Store:
+        """Where the ledger's stream stands."""
+        await self._call(STREAM_INFO.format(LEDGER))
+        ledger = self._server.ledger
+        return port.Store(
+            first_seq=1,
+            last_seq=ledger.last,
+            bytes=ledger.bytes,
+            max_bytes=ledger.max_bytes or 0,
+            created=self._server.created,
+            server_id=self._server.server_id,
+        )
 
     async def last_on(self, subject: str) -> Stored | None:
         """The ledger's last message on a literal subject."""

@@ -11,7 +11,7 @@ from events.bus.limits import LEAST_BATCH, MOST_BATCH, MOST_SERVED, OVERLOADED, 
 from events.bus.link import Link
 from events.bus.outsiders import Tally, quoted
 from events.bus.permissions import DIRECT_GET, LEDGER, MESSAGE_GET, STREAM_INFO, asker, inbox
-from events.bus.port import Ack, Handler, Outgoing, Stored, UnansweredError
+from events.bus.port import Ack, Handler, Outgoing, Store, Stored, UnansweredError
 from events.bus.reader.ahead import Reader, dialler, hole
 from events.ids import derive
 
@@ -24,12 +24,15 @@ async def connect(
     inbox: str,
     on_fault: Callable[[str], None],
     timeout_seconds: float = TIMEOUT_SECONDS,
+    permit_seconds: float = 0.0,
 ) -> "NatsBus":
     """A connection of the user `name` that comes back whenever it is lost.
 
     `seed` is an nkey's, `inbox` a prefix that this user may subscribe to. `on_fault` hears one sentence about
     whatever no call can be told. Raises `Unanswered` when nobody answers within `timeout_seconds`, which
     also bounds every later call, and `Denied` for an unknown key.
+    With `permit_seconds` it appends only while the sealer's permit is not older than that; such a user must be one
+    that may listen to permits.
     """
     link = Link(url, name, seed, inbox, on_fault)
     await link.open(timeout_seconds)
@@ -72,10 +75,17 @@ class NatsBus:
 
     async def last(self) -> int:
         """The ledger's last sequence, asked of the stream's leader."""
+        return (await self._info()).state.last_seq
+
+    async def store(self) -> Store:
+        """Where the ledger's stream stands, and the server that said so: a request ends with its connection."""
+        return wire.store(await self._info(), self._link.server_id)
+
+    async def _info(self) -> wire.StreamInfo:
         info = wire.stream_info((await self._api(STREAM_INFO.format(LEDGER), b"")).data)
         if info.error is not None:
             raise wire.refusal(info.error, "a look at the ledger's end")
-        return info.state.last_seq
+        return info
 
     async def last_on(self, subject: str) -> Stored | None:
         """The ledger's last message on a literal subject, asked of the stream's leader."""

@@ -52,6 +52,24 @@ class Ack:
     duplicate: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where the ledger's stream stands, and which stream of which server it is."""
+
+    first_seq: int
+    """Of the oldest message that it holds; when it holds none, of the one that it would store next."""
+    last_seq: int
+    """Of the newest; `first_seq - 1` when it holds none."""
+    bytes: int
+    """What its messages take on the disk."""
+    max_bytes: int
+    """What they may take at most; 0 when nothing bounds them."""
+    created: str
+    """When the stream was made, as the server says it: two streams of one name differ in it."""
+    server_id: str
+    """A server has a new one at every start."""
+
+
 class BusError(Exception):
     """Something about the bus; `code` is stable."""
 
@@ -111,6 +129,10 @@ class Bus(Protocol):
 
     async def last(self) -> int:
         """The ledger's last sequence, as its leader says it; 0 when it is empty."""
+        ...
+
+    async def store(self) -> Store:
+        """Where the ledger's stream stands, as its leader says it, and on which server it was asked."""
         ...
 
     async def last_on(self, subject: str) -> Stored | None:

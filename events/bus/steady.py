@@ -72,6 +72,11 @@ class SteadyClient(Client):
         self._ears: dict[int, Callable[[Msg], None]] = {}
         self._on_failure = on_failure
 
+    @property
+    def server_id(self) -> str:
+        """Of the server that greeted this connection last; it has a new one at every start."""
+        return str(self._server_info.get("server_id", ""))
+
     async def hear(self, subject: str, queue: str, on_message: Callable[[Msg], None]) -> Subscription:
         """Messages on `subject` reach `on_message` in order; what it raises is told to `on_failure`."""
         sid = self._sid + 1
@@ -81,14 +86,27 @@ class SteadyClient(Client):
         assert subscription._id == sid, sid  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
         return subscription
 
+    @property
+    def server_id(self) -> str:
+        """The id of the server process, new at each start of it; empty before the first connection."""
+        return str(self._server_info.get("server_id", ""))
+
     async def put(self, commands: Sequence[bytes]) -> None:
-        """The commands are on their way, in order and as one write where there is room for them."""
-        if self.is_closed:
+        """The commands are on their way, in order and as one write where there is room for them.
+
+        Never to a later server: what is not written when the connection breaks is forgotten, since it was meant for
+        the store that this server had.
+        """
+        if not self.is_connected:
             raise nats.errors.ConnectionClosedError
         for command in commands:
             await self._send_command(command)
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+    async def _attempt_reconnect(self) -> None:
+        self._pending, self._pending_data_size = [], 0
+        await super()._attempt_reconnect()
 
     def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
         super()._remove_sub(sid, max_msgs)

@@ -26,8 +26,9 @@ class Store:
         self._last_on: dict[str, int] = {}
         self._known: dict[str, int] = {}
         self._dedup_ns = int(dedup_seconds * 1_000_000_000)
-        self._max_bytes = max_bytes
-        self._bytes = 0
+        self.max_bytes = max_bytes
+        self.bytes = 0
+        """What the messages take, as the file store counts."""
 
     @property
     def last(self) -> int:
@@ -92,12 +93,12 @@ class Store:
 
     def _room(self, messages: Sequence[Outgoing]) -> None:
         size = sum(map(_size_bytes, messages))
-        if self._max_bytes is not None and self._bytes + size > self._max_bytes:
+        if self.max_bytes is not None and self.bytes + size > self.max_bytes:
             raise FullError(
-                f"The bus has no room for {size} bytes: it holds {self._bytes} of at most {self._max_bytes}; "
+                f"The bus has no room for {size} bytes: it holds {self.bytes} of at most {self.max_bytes}; "
                 "nothing was stored. Give it more disk."
             )
-        self._bytes += size
+        self.bytes += size
 
     def _put(self, message: Outgoing, now_ns: int) -> int:
         seq = self.last + 1

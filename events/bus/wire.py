@@ -16,6 +16,7 @@ from events.bus.port import (
     KnownError,
     Outgoing,
     StaleError,
+    Store,
     Stored,
     UnansweredError,
 )
@@ -60,6 +61,8 @@ class _PubAck(msgspec.Struct, frozen=True):
 
 class _State(msgspec.Struct, frozen=True):
     last_seq: int
+    first_seq: int = 0
+    bytes: int = 0
 
 
 class StreamInfo(msgspec.Struct, frozen=True):
@@ -67,6 +70,7 @@ class StreamInfo(msgspec.Struct, frozen=True):
 
     error: ApiError | None = None
     config: dict[str, object] = {}
+    created: str = ""
     state: _State = _State(0)
 
 
@@ -165,6 +169,19 @@ def refusal(error: ApiError, what: str) -> BusError:
 def stream_info(raw: bytes) -> StreamInfo:
     """The decoded answer of STREAM.INFO."""
     return _stream_infos.decode(raw)
+
+
+def store(info: StreamInfo, server_id: str) -> Store:
+    """Where a stream stands; the server says 0 for the first sequence of one that never held a message."""
+    state, most = info.state, info.config.get("max_bytes")
+    return Store(
+        first_seq=state.first_seq or state.last_seq + 1,
+        last_seq=state.last_seq,
+        bytes=state.bytes,
+        max_bytes=max(most, 0) if isinstance(most, int) else 0,
+        created=info.created,
+        server_id=server_id,
+    )
 
 
 def api_error(raw: bytes) -> ApiError | None:

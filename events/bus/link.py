@@ -93,16 +93,6 @@ class Link:
         return self._client.max_payload
 
     @property
-    def server_id(self) -> str:
-        """Of the server that answers; it has a new one at every start."""
-        return self._client.server_id
-
-    @property
-    def server_id(self) -> str:
-        """What the server that we are with, or were with last, calls itself: new at each of its starts."""
-        return self._client.server_id
-
-    @property
     def closed(self) -> bool:
         """True once nothing can come or go any more."""
         return self._closing

@@ -72,11 +72,6 @@ class SteadyClient(Client):
         self._ears: dict[int, Callable[[Msg], None]] = {}
         self._on_failure = on_failure
 
-    @property
-    def server_id(self) -> str:
-        """Of the server that greeted this connection last; it has a new one at every start."""
-        return str(self._server_info.get("server_id", ""))
-
     async def hear(self, subject: str, queue: str, on_message: Callable[[Msg], None]) -> Subscription:
         """Messages on `subject` reach `on_message` in order; what it raises is told to `on_failure`."""
         sid = self._sid + 1
@@ -85,11 +80,6 @@ class SteadyClient(Client):
         subscription: Subscription = await client.subscribe(subject, queue)
         assert subscription._id == sid, sid  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
         return subscription
-
-    @property
-    def server_id(self) -> str:
-        """The id of the server process, new at each start of it; empty before the first connection."""
-        return str(self._server_info.get("server_id", ""))
 
     async def put(self, commands: Sequence[bytes]) -> None:
         """The commands are on their way, in order and as one write where there is room for them.

@@ -19,6 +19,7 @@ from virtscale.freezes import commands as freeze_commands
 from virtscale.hosts import commands as host_commands
 from virtscale.invocation import Deadline, Output, UsageError, here, present_house
 from virtscale.keys import commands as key_commands
+from virtscale.replaying import commands as replay_commands
 from virtscale.show import Format, say, show
 
 app = App(
@@ -34,6 +35,7 @@ for _part in (ledger, publisher, person):
 app.command(contract_commands.app)
 app.command(key_commands.app)
 app.command(host_commands.app)
+app.command(replay_commands.replay)
 freeze_commands.register(app)
 
 

@@ -14,6 +14,7 @@ from schemas.pool import PoolError
 from virtscale.ask import TurnedAwayError
 from virtscale.contracts.shelf import NothingSignedError
 from virtscale.contracts.signing import PaperError
+from virtscale.history import ExportError
 from virtscale.hosts.added import HostError
 from virtscale.keys.signers import SignerError
 from virtscale.publishers import PublisherError
@@ -22,6 +23,7 @@ from virtscale.ruled import UndecidedError
 SPOKEN: Final[tuple[type[Exception], ...]] = (
     BusError,
     ContractError,
+    ExportError,
     HostError,
     HouseError,
     KeyFileError,

@@ -1,0 +1,88 @@
+"""Where a replay reads from: the bus, or an archive of files that needs no bus; both give the same messages."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from itertools import islice
+from typing import Protocol
+
+from events.bus.limits import GROUP_MESSAGES
+from events.bus.port import Bus, Stored
+from events.bus.reader.ahead import hole
+
+
+class Source(Protocol):
+    """A ledger to read, from its first message to its last."""
+
+    async def last(self) -> int:
+        """The last sequence that can be read; 0 when there is none."""
+        ...
+
+    def read(self, first: int, last: int) -> AsyncGenerator[list[Stored]]:
+        """The messages from `first` to `last` in non-empty groups, in order; `BusError` for a hole."""
+        ...
+
+
+class BusSource:
+    """The ledger as a bus holds it, read by sequence with what follows on its way.
+
+    A bus that does not answer within its own time ends the reading with `UnansweredError`: what was folded by then
+    is the caller's to keep.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def last(self) -> int:
+        """The last sequence, as the ledger's leader says it."""
+        return await self._bus.last()
+
+    async def read(self, first: int, last: int) -> AsyncGenerator[list[Stored]]:
+        """The messages in groups as they come."""
+        seq = first - 1
+        while seq < last:
+            group = await self._bus.read_ahead(seq + 1, last)
+            if group[0].seq != seq + 1:
+                raise hole(seq + 1, group[0].seq)
+            yield group
+            seq = group[-1].seq
+
+
+class Archived(Protocol):
+    """What this reads of `events.tlog.reader.Archive`."""
+
+    @property
+    def size(self) -> int:
+        """The entries that the archive's checkpoint covers; the last one's sequence."""
+        ...
+
+    def stored(self, first_seq: int, last_seq: int) -> Iterator[Stored]:
+        """The messages in these entries."""
+        ...
+
+
+class ArchiveSource:
+    """An export, or the directory that a sealer writes: the ledger up to its checkpoint.
+
+    That the entries are those under the checkpoint's root is not looked at here: `virtscale ledger verify` does.
+    """
+
+    def __init__(self, archive: Archived) -> None:
+        self._archive = archive
+
+    async def last(self) -> int:
+        """The last sequence under the checkpoint; what the archive holds beyond it is nobody's promise yet."""
+        return self._archive.size
+
+    async def read(self, first: int, last: int) -> AsyncGenerator[list[Stored]]:
+        """The messages in groups; whoever else is there has a turn between them."""
+        messages, seq = self._archive.stored(first, last), first - 1
+        while seq < last:
+            group = list(islice(messages, GROUP_MESSAGES))
+            for stored in group:
+                seq += 1
+                if stored.seq != seq:
+                    raise hole(seq, stored.seq)
+            if not group:
+                raise hole(seq + 1, 0)
+            yield group
+            await asyncio.sleep(0)

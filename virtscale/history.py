@@ -1,0 +1,65 @@
+"""What a command that replays reads from, and up to where: the running house's ledger, or an export of one."""
+
+import datetime as dt
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from replay.source import Archived, ArchiveSource, BusSource, Source
+from schemas.house import House
+from virtscale.invocation import UsageError, present_house
+
+From = Annotated[
+    Path | None,
+    Parameter(name="--from", help="an export, or a sealer's directory, to read instead of the running bus"),
+]
+Place = Annotated[str, Parameter(help="a ledger sequence, or an instant such as 2026-11-22T03:14:05Z")]
+
+
+class ExportError(Exception):
+    """What `--from` names is no archive of a ledger."""
+
+    code = "ExportUnreadable"
+
+
+def place(text: str) -> int | dt.datetime:
+    """The sequence or the instant that was written; an instant without an offset is UTC, as everything here."""
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(
+            f"{text!a:.60} is no place in the ledger: write a sequence, or an instant such as 2026-11-22T03:14:05Z."
+        ) from error
+    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+
+
+@asynccontextmanager
+async def opened_source(
+    export: Path | None = None, house: Callable[[], House] = present_house
+) -> AsyncGenerator[Source]:
+    """The archive in the directory `export`, or with None the ledger of the house, read as the operator."""
+    if export is None:
+        from virtscale.ask import operator
+
+        async with operator(house()) as bus:
+            yield BusSource(bus)
+        return
+    yield ArchiveSource(_archive(export))
+
+
+def _archive(directory: Path) -> Archived:
+    from events.tlog.files import DirectoryFiles
+    from events.tlog.reader import Archive
+
+    archive = Archive(DirectoryFiles(directory))
+    if not directory.is_dir() or archive.checkpoint_note() is None:
+        raise ExportError(
+            f"{directory} holds no archive of a ledger: there is no checkpoint in it. Name the directory that "
+            "`virtscale ledger export` wrote."
+        )
+    return archive

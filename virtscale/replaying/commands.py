@@ -1,0 +1,8 @@
+"""The command group `virtscale replay`: each command stands in a module of its own and is put in here."""
+
+from cyclopts import App
+
+replay = App(
+    name="replay",
+    help="The ledger read back: views built anew, as they were at any moment, and why.",
+)

@@ -147,6 +147,7 @@ async def a_stage(directory: Path, publishers: Iterable[str]) -> AsyncGenerator[
         audit="",
         audit_key="",
         origin="ledger.test/house",
+        marks="",
     )
     (directory / FILE).write_bytes(msgspec.json.encode(house))
     await server.start()

@@ -65,8 +65,10 @@ class House(Value, frozen=True):
     """The file with the key that signs checkpoints, mode 0600."""
     origin: str
     """Whose log it is, in every checkpoint: `ledger.<operator>/<cluster>`."""
-    permit_seconds: float = 5.0
-    """How old the sealer's permit may be; when the sealer is silent for longer, nobody appends."""
+    marks: str
+    """Directory where each process notes how far it has read and acted, off the bus's disk."""
+    permit_seconds: float = 0.0
+    """How old the sealer's permit may be; when the sealer is silent for longer, nobody appends. 0 where nobody asks for one."""
     witnesses: tuple[str, ...] = ()
     """Where witnesses take checkpoints: the URLs of their `add-checkpoint`."""
 

@@ -247,6 +247,7 @@ class World:
             audit=str(here / "audit"),
             audit_key=str(here / "audit-key" / "log.ed25519"),
             origin=ORIGIN,
+            marks=str(here / "marks"),
         )
 
     def _own_places(self) -> Iterator[HostPlace]:

@@ -93,6 +93,11 @@ class Link:
         return self._client.max_payload
 
     @property
+    def server_id(self) -> str:
+        """Of the server that answers, or did last; it has a new one at every start."""
+        return self._client.server_id
+
+    @property
     def closed(self) -> bool:
         """True once nothing can come or go any more."""
         return self._closing

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from events.bus import port, wire
 from events.bus.faults import Faults, NoFaults
 from events.bus.limits import (
@@ -26,14 +28,17 @@ from events.bus.permissions import (
     DIRECT_GET,
     LEDGER,
     MESSAGE_GET,
+    PERMIT,
     STREAM_INFO,
     Permit,
     covers,
 )
+from events.bus.permit import Permits
 from events.bus.port import (
     Ack,
     BusError,
     DeniedError,
+    Grant,
     Handler,
     Outgoing,
     Stored,
@@ -142,7 +147,9 @@ class MemoryBus:
         *,
         on_fault: Callable[[str], None] = lambda _: None,
         timeout_seconds: float = TIMEOUT_SECONDS,
+        permit_seconds: float = 0.0,
     ) -> None:
+        """With `permit_seconds` it appends only while the sealer's permit is not older than that."""
         self.name = permit.name
         self._server = server
         self._permit = permit
@@ -154,6 +161,7 @@ class MemoryBus:
         self._asked: list[asyncio.Future[bytes]] = []
         self._permitted: dict[str, bool] = {}
         """Whether it may publish on a subject; there are few, and each is asked about all the time."""
+        self.permits = Permits(permit_seconds, lambda: server.server_id) if permit_seconds else None
         server.buses.append(self)
 
     # --------------------------------------------------------------------------------------------- append, read
@@ -208,6 +216,8 @@ class MemoryBus:
             fields = wire.batch_headers(message, "0" * 32, 1, 0) if batch else wire.headers(message)
             self._require(message.subject, wire.size_bytes(message.payload, fields))
         await self._ready(messages[0].subject, self._timeout_seconds)
+        if self.permits is not None and covers(SUBJECTS, messages[0].subject):
+            await self._permitted_now(self.permits, messages[0].subject)
         passage = self._server.faults.before(self.name, messages)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Ack | BusError] = loop.create_future()
@@ -229,6 +239,26 @@ class MemoryBus:
         if isinstance(heard, BusError):
             raise heard
         return heard
+
+    async def _permitted_now(self, permits: Permits, subject: str) -> None:
+        """One may append, to the server as it is now."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                while not permits.fresh:
+                    await permits.wait()
+                    await self._ready(subject, self._timeout_seconds)
+        except TimeoutError as error:
+            raise permits.missing(self.name, subject) from error
+
+    async def permit(self, grant: Grant) -> None:
+        """Whoever is on that server may append, for as long as each believes; lost while the server is away."""
+        self._require(PERMIT, 0)
+        await asyncio.sleep(0)
+        if self._closed or not self._server.up.is_set():
+            return
+        for bus in self._server.buses:
+            if bus.permits is not None:
+                bus.permits.hear(msgspec.json.encode(grant))
 
     def _arrive(self, messages: tuple[Outgoing, ...], *, batch: bool) -> Ack | BusError | None:
         if not self._server.up.is_set():

@@ -10,9 +10,11 @@ from events.bus import doorbell, wire
 from events.bus.limits import LEAST_BATCH, MOST_BATCH, MOST_SERVED, OVERLOADED, TIMEOUT_SECONDS
 from events.bus.link import Link
 from events.bus.outsiders import Tally, quoted
-from events.bus.permissions import DIRECT_GET, LEDGER, MESSAGE_GET, STREAM_INFO, asker, inbox
-from events.bus.port import Ack, Handler, Outgoing, Store, Stored, UnansweredError
+from events.bus.permissions import DIRECT_GET, LEDGER, MESSAGE_GET, PERMIT, STREAM_INFO, asker, covers, inbox
+from events.bus.permit import Permits
+from events.bus.port import Ack, Grant, Handler, Outgoing, Store, Stored, UnansweredError
 from events.bus.reader.ahead import Reader, dialler, hole
+from events.envelope import SUBJECTS
 from events.ids import derive
 
 
@@ -37,7 +39,14 @@ async def connect(
     link = Link(url, name, seed, inbox, on_fault)
     await link.open(timeout_seconds)
     reader = Reader(name, inbox, dialler(url, name, seed), on_fault, timeout_seconds)
-    return NatsBus(link, reader, timeout_seconds)
+    bus = NatsBus(link, reader, timeout_seconds)
+    if permit_seconds:
+        try:
+            await bus.obey(permit_seconds)
+        except BaseException:
+            await bus.close()
+            raise
+    return bus
 
 
 class NatsBus:
@@ -49,11 +58,27 @@ class NatsBus:
         self._timeout_seconds = timeout_seconds
         self._served: set[asyncio.Task[None]] = set()
         self._tally = Tally(link.on_fault)
+        self._permits: Permits | None = None
+
+    async def obey(self, seconds: float) -> None:
+        """From now on nothing is appended to the ledger without a permit of the sealer, at most so many seconds old."""
+        permits = Permits(seconds, lambda: self._link.server_id)
+        await self._link.listen(
+            PERMIT,
+            lambda message: permits.hear(message.data),
+            timeout_seconds=self._timeout_seconds,
+        )
+        self._permits = permits
+
+    async def permit(self, grant: Grant) -> None:
+        """Whoever is on that server may append, for as long as each believes; lost while there is no connection."""
+        await self._link.send(PERMIT, msgspec.json.encode(grant))
 
     async def append(self, message: Outgoing) -> Ack:
         """The message is stored for good; one durable write, 0.4 ms where fsync takes 0.2."""
         sent = (message.subject, message.payload, wire.headers(message))
-        answer = await self._link.collect([sent], _at_once, self._timeout_seconds)
+        permits = self._needed(message.subject)
+        answer = await self._link.collect([sent], _at_once, self._timeout_seconds, permits)
         return self._ack(answer[0], f"an append of {self._link.name} on {message.subject}")
 
     async def append_batch(self, messages: Sequence[Outgoing]) -> Ack:
@@ -65,8 +90,13 @@ class NatsBus:
             (message.subject, message.payload, wire.batch_headers(message, batch, place, size))
             for place, message in enumerate(messages, start=1)
         ]
-        answer = await self._link.collect(sent, _at_once, self._timeout_seconds)
+        permits = self._needed(messages[0].subject)
+        answer = await self._link.collect(sent, _at_once, self._timeout_seconds, permits)
         return self._ack(answer[0], f"a batch of {size} by {self._link.name}")
+
+    def _needed(self, subject: str) -> Permits | None:
+        """The permits that an append on the subject waits for: dead letters need none."""
+        return self._permits if covers(SUBJECTS, subject) else None
 
     def _ack(self, answer: Msg, what: str) -> Ack:
         if _status(answer) == wire.NO_RESPONDERS:

@@ -36,6 +36,9 @@ READ: Final = (
 )
 """What a connection must be able to publish to in order to read and follow the ledger."""
 
+PERMIT: Final = "permit.append"
+"""Where the sealer says that one may append. The sealer alone may publish there, and every writer hears it."""
+
 INTAKE: Final = "in.>"
 DEAD_LETTERS: Final = "dead.>"
 
@@ -105,7 +108,7 @@ def writes(writer: Writer, name: str) -> tuple[str, ...]:
 
 
 def worker(writer: Writer, host: str | None = None) -> Permit:
-    """One worker: its own events, the ledger, its inbox; `signal` also has the intake and the dead letters.
+    """One worker: its own events, the ledger, permits, its inbox; `signal` also has the intake and the dead letters.
 
     The worker of a host may be asked whether it lives.
 
@@ -114,12 +117,19 @@ def worker(writer: Writer, host: str | None = None) -> Permit:
     per_host = any(row.per_host for row in ROWS if row.writer == writer)
     assert per_host == (host is not None), (writer, host)
     name = writer if host is None else f"{writer}-{host}"
-    own = writes(writer, name)
+    says, hears = (*writes(writer, name), *READ), (PERMIT, f"{inbox(name)}.>")
     if writer == "signal":
-        return Permit(name, (*own, DEAD_LETTERS, *READ), (INTAKE, f"{inbox(name)}.>"), allow_responses=True)
+        return Permit(name, (*says, DEAD_LETTERS), (INTAKE, *hears), allow_responses=True)
+    if writer == "sealer":
+        return Permit(name, (*says, PERMIT), hears)
     if host is not None:
-        return Permit(name, (*own, *READ), (alive.subject(host), f"{inbox(name)}.>"), allow_responses=True)
-    return Permit(name, (*own, *READ), (f"{inbox(name)}.>",))
+        return Permit(name, says, (alive.subject(host), *hears), allow_responses=True)
+    return Permit(name, says, hears)
+
+
+def appends(name: str) -> bool:
+    """Whether the user of this name is a worker, who writes into the ledger."""
+    return any(name == row.writer or (row.per_host and name.startswith(f"{row.writer}-")) for row in ROWS)
 
 
 def workers(hosts: Iterable[str]) -> tuple[Permit, ...]:

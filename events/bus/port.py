@@ -70,6 +70,17 @@ class Store:
     """A server has a new one at every start."""
 
 
+class Grant(msgspec.Struct, frozen=True):
+    """One permit: on this server, this stream holds all that was sealed, `size` events under `root` (hexadecimal)."""
+
+    server: str
+    """The id that nats-server took when it started."""
+    created: str
+    """When the stream was made, as the server says it: what a stream is known by."""
+    size: int
+    root: str
+
+
 class BusError(Exception):
     """Something about the bus; `code` is stable."""
 
@@ -110,6 +121,18 @@ class TooLargeError(BusError):
     """The message is longer than the bus takes; nothing was stored."""
 
     code = "BusTooLarge"
+
+
+class UnpermittedError(UnansweredError):
+    """The sealer has not said lately that one may append; nothing was sent."""
+
+    code = "BusUnpermitted"
+
+
+class AnotherLedgerError(BusError):
+    """The stream was replaced while this process ran: what it has folded may not be what came before."""
+
+    code = "BusAnotherLedger"
 
 
 Handler = Callable[[str, bytes], Awaitable[bytes]]
@@ -166,6 +189,13 @@ class Bus(Protocol):
 
     async def ask(self, subject: str, payload: bytes, timeout_seconds: float) -> bytes:
         """The answer of whoever serves the subject; `UnansweredError` when nobody does in time."""
+        ...
+
+    async def permit(self, grant: Grant) -> None:
+        """Whoever is on the server that the grant names may append for some seconds. The sealer's word alone.
+
+        Lost without a word while there is no connection: it is said again twice a second.
+        """
         ...
 
     async def close(self) -> None:

@@ -81,6 +81,11 @@ class SteadyClient(Client):
         assert subscription._id == sid, sid  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
         return subscription
 
+    @property
+    def server_id(self) -> str:
+        """Of the server that greeted this connection last; it has a new one at every start."""
+        return str(self._server_info.get("server_id", ""))
+
     async def put(self, commands: Sequence[bytes]) -> None:
         """The commands are on their way, in order and as one write where there is room for them.
 

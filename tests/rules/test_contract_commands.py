@@ -47,6 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
         audit="",
         audit_key="",
         origin="ledger.test/house",
+        marks="",
         **{name: str(house / name) for name in paths},
         **dict.fromkeys(unused, "nats://127.0.0.1:1"),
     )

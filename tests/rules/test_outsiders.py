@@ -38,6 +38,7 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
         audit="",
         audit_key="",
         origin="ledger.test/house",
+        marks="",
     )
     found(here, dt.datetime(2026, 11, 22, tzinfo=dt.UTC))
     (tmp_path / FILE).write_bytes(msgspec.json.encode(here))

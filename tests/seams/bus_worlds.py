@@ -22,6 +22,7 @@ REQUESTED = "vs.acme.signal.pool.web.scale.requested"
 GATE = permissions.worker("gate")
 SIGNAL = permissions.worker("signal")
 NOTIFIER = permissions.worker("notifier")
+SEALER = permissions.worker("sealer")
 WAKER = permissions.worker("waker", "h1")
 SHOP = permissions.publisher("acme", "shop")
 VIEW = permissions.reader("view")
@@ -34,7 +35,9 @@ class World(Protocol):
 
     faults: list[str]
 
-    async def connect(self, permit: Permit, *, timeout_seconds: float = 5.0) -> Bus: ...
+    async def connect(
+        self, permit: Permit, *, timeout_seconds: float = 5.0, permit_seconds: float = 0.0
+    ) -> Bus: ...
 
     async def kill_server(self) -> None: ...
 
@@ -50,8 +53,16 @@ class MemoryWorld:
         self.faults: list[str] = []
         self._buses: list[MemoryBus] = []
 
-    async def connect(self, permit: Permit, *, timeout_seconds: float = 5.0) -> Bus:
-        bus = MemoryBus(self.server, permit, on_fault=self.faults.append, timeout_seconds=timeout_seconds)
+    async def connect(
+        self, permit: Permit, *, timeout_seconds: float = 5.0, permit_seconds: float = 0.0
+    ) -> Bus:
+        bus = MemoryBus(
+            self.server,
+            permit,
+            on_fault=self.faults.append,
+            timeout_seconds=timeout_seconds,
+            permit_seconds=permit_seconds,
+        )
         self._buses.append(bus)
         return bus
 
@@ -88,7 +99,9 @@ class NatsWorld:
         admin = await self.connect(ADMIN)
         await streams.establish(admin, dedup_seconds=dedup_seconds, ledger_bytes=ledger_bytes)
 
-    async def connect(self, permit: Permit, *, timeout_seconds: float = 5.0) -> Bus:
+    async def connect(
+        self, permit: Permit, *, timeout_seconds: float = 5.0, permit_seconds: float = 0.0
+    ) -> Bus:
         bus = await nats.connect(
             self.server.url,
             permit.name,
@@ -96,6 +109,7 @@ class NatsWorld:
             inbox=permit.inbox,
             on_fault=self.faults.append,
             timeout_seconds=timeout_seconds,
+            permit_seconds=permit_seconds,
         )
         self._buses.append(bus)
         return bus

@@ -1,0 +1,119 @@
+"""Where an archive's files are: a directory in which a file is there whole or not at all, and stays after a power cut."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Final, Protocol
+
+_DRAFT: Final = ".draft"
+
+
+class Files(Protocol):
+    """Files by relative paths with slashes. Every call may raise `OSError`."""
+
+    def read(self, path: str) -> bytes | None:
+        """The file's bytes; None when there is none."""
+        ...
+
+    def write(self, path: str, data: bytes) -> None:
+        """The file holds these bytes and will after a power cut; until then it is as it was before."""
+        ...
+
+    def listed(self, prefix: str) -> list[str]:
+        """The paths of the files in the directory `prefix` and below it, sorted; all files for an empty one."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """There is no such file; it may come back with a power cut."""
+        ...
+
+
+class DirectoryFiles:
+    """Files of one directory, which is made when the first of them is written.
+
+    A draft is written beside the file, fsynced and renamed over it, and the directory is fsynced: after a cut at any moment there is
+    the old file or the new one. A draft that was left behind is overwritten by the next and never listed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def read(self, path: str) -> bytes | None:
+        """The file's bytes; None when there is none."""
+        try:
+            return self._at(path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def write(self, path: str, data: bytes) -> None:
+        """The file holds these bytes and will after a power cut."""
+        target = self._at(path)
+        self._made(target.parent)
+        draft = target.with_name(target.name + _DRAFT)
+        try:
+            with draft.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            draft.replace(target)
+        except OSError:
+            with suppress(
+                OSError
+            ):  # the disk that did not take it may not let go of it either; it is never listed
+                draft.unlink(missing_ok=True)
+            raise
+        _sync(target.parent)
+
+    def listed(self, prefix: str) -> list[str]:
+        """The paths of the files in the directory `prefix` and below it, sorted."""
+        start = self._at(prefix) if prefix else self.root
+        return sorted(path.relative_to(self.root).as_posix() for path in _walk(start))
+
+    def remove(self, path: str) -> None:
+        """There is no such file, and no directory that held nothing else."""
+        target = self._at(path)
+        target.unlink(missing_ok=True)
+        for directory in target.parents:
+            if directory == self.root or not _emptied(directory):
+                return
+
+    def _at(self, path: str) -> Path:
+        parts = PurePosixPath(path).parts
+        if not parts or path.startswith("/") or ".." in parts or path.endswith(_DRAFT):
+            raise ValueError(f"No file of an archive is named {path!r}.")
+        return self.root.joinpath(*parts)
+
+    def _made(self, directory: Path) -> None:
+        """The directory is there and entered in the one above it."""
+        if directory.is_dir():
+            return
+        self._made(directory.parent)
+        directory.mkdir(exist_ok=True)
+        _sync(directory.parent)
+
+
+def _walk(directory: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(directory):
+        for name in names:
+            if not name.endswith(_DRAFT):
+                yield Path(parent, name)
+
+
+def _emptied(directory: Path) -> bool:
+    try:
+        directory.rmdir()
+    except OSError:
+        return False
+    return True
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

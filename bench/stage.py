@@ -147,7 +147,7 @@ async def a_stage(directory: Path, publishers: Iterable[str]) -> AsyncGenerator[
         audit="",
         audit_key="",
         origin="ledger.test/house",
-        marks="",
+        marks=str(directory / "marks"),
     )
     (directory / FILE).write_bytes(msgspec.json.encode(house))
     await server.start()

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from events.bus import heap
+from events.bus import heap, mark
 from events.bus.alone import Work
 from events.bus.entrance import connect_as
 from events.bus.ledger import Fold, Ledger
@@ -58,7 +58,9 @@ async def run(
             stack.push_async_callback(bus.close)
             return bus
 
-        ledger = Ledger(await connected("reader"))
+        reader, place = await connected("reader"), mark.path_of(house.marks, "crew")
+        await mark.compare(reader, place)
+        ledger = Ledger(reader)
         for kind in folds:
             ledger.fold(kind)
         clock = SystemClock()
@@ -87,6 +89,7 @@ async def run(
                 keeper = Keeper(ledger, Path(house.directory) / VIEWS)
                 crew.create_task(keeper.work(), name="views")
             crew.create_task(ledger.follow(), name="ledger")
+            crew.create_task(mark.keep(ledger, place), name="mark")
             await heap.settle(ledger)
             on_live(ledger)
             while arrivals is not None:

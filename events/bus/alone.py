@@ -14,7 +14,7 @@ import msgspec
 import prometheus_client
 import uvloop
 
-from events.bus import heap
+from events.bus import heap, mark
 from events.bus.entrance import connect_as
 from events.bus.ledger import Ledger
 from events.bus.port import Bus
@@ -132,12 +132,14 @@ async def _run(house: House, name: str, work: Work) -> None:
 async def _live(house: House, name: str, work: Work) -> None:
     bus = await connect_as(house, name, log.warning)
     try:
-        ledger = Ledger(bus)
+        ledger, place = Ledger(bus), mark.path_of(house.marks, name)
+        await mark.compare(bus, place)
         async with asyncio.TaskGroup() as parts:
             # In this order: the folds are made before the first event is read.
             parts.create_task(_finish(work(house, ledger, bus, SystemClock())), name=name)
             parts.create_task(ledger.follow(), name=f"{name}: ledger")
             parts.create_task(heap.settle(ledger), name=f"{name}: heap")
+            parts.create_task(mark.keep(ledger, place), name=f"{name}: mark")
     except* _Ended:
         log.info("%s has nothing more to do", name)
     finally:

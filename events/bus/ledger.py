@@ -103,6 +103,8 @@ class Ledger:
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self.seq = 0
         """The last sequence that all folds include."""
+        self.newest: Stored | None = None
+        """The last message that all folds include, as the bus holds it."""
         self.live = asyncio.Event()
         """Set once the folds include all that was stored when the reading began: before, nobody acts."""
 
@@ -219,6 +221,7 @@ class Ledger:
 
     def _take(self, stored: Stored) -> None:
         assert stored.seq == self.seq + 1, (stored.seq, self.seq)
+        self.newest = stored
         if not stored.id:
             # No pen wrote this: it is an answer of the bus's own API that somebody who may read had sent here
             # (permissions.py says how). It is no event and folds to nothing, but it stands on its subject.

@@ -45,7 +45,7 @@ def house_at(here: Path, url: str) -> House:
         audit="",
         audit_key="",
         origin="ledger.test/house",
-        marks="",
+        marks=str(here / "marks"),
     )
 
 

@@ -30,7 +30,7 @@ from events.ledger import LedgerRecovered, LedgerRolled, LedgerSealed
 from events.mail import MailAccepted, MailFailed
 from events.order import OrderOverdue
 from events.person import PersonErased, PersonEraseRequested
-from events.pool import PoolDefined
+from events.pool import PoolDefined, PoolObserved
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
@@ -88,6 +88,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("scale.requested", 1, ScaleRequested, "signal", "pool"),
     Row("quiesce.requested", 1, QuiesceRequested, "signal", "pool"),
     Row("stock.requested", 1, StockRequested, "signal", "pool"),
+    Row("pool.observed", 1, PoolObserved, "signal", "pool"),
     Row("person.erase-requested", 1, PersonEraseRequested, "signal", "person"),
     Row("contract.submitted", 1, ContractSubmitted, "signal", "org"),
     Row("key.register-requested", 1, KeyRegisterRequested, "signal", "org"),

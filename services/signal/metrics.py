@@ -11,3 +11,6 @@ STORED: Final = Counter("virtscale_intake_stored_total", "Requests that went int
 SILENT: Final = Counter(
     "virtscale_trigger_silent_total", "Trigger queries that yielded no number.", ["org", "pool"]
 )
+UNTOLD: Final = Counter(
+    "virtscale_observations_untold_total", "Windows of pools that were given up before the ledger took them."
+)

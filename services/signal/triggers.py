@@ -15,6 +15,7 @@ from schemas.pool import Pool, Trigger
 from services.signal.decide import Streak, cooled, due, lengthen, request_id, triggered
 from services.signal.limits import Limits
 from services.signal.metrics import REJECTED, SILENT
+from services.signal.observer import Observer
 from services.signal.port import Metrics
 from services.signal.state import Intake
 from services.signal.store import Store
@@ -30,11 +31,21 @@ log = logging.getLogger("virtscale.signal")
 class Triggers:
     """Every pool's trigger. What is counted lives here alone: after a restart a streak begins anew."""
 
-    def __init__(self, ledger: Ledger, clock: Clock, metrics: Metrics, store: Store, limits: Limits) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        clock: Clock,
+        metrics: Metrics,
+        store: Store,
+        limits: Limits,
+        *,
+        observer: Observer,
+    ) -> None:
         self._clock = clock
         self._metrics = metrics
         self._store = store
         self._limits = limits
+        self._observer = observer
         self._fleet = ledger.fold(Fleet)
         self._usage = ledger.fold(Usage)
         self._intake = ledger.fold(Intake)
@@ -43,17 +54,18 @@ class Triggers:
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def work(self) -> None:
-        """Triggers ask, for ever."""
+        """Pools are looked at and their triggers ask, for ever."""
         while True:
-            pools = [
-                (self._agreed(pool), pool.trigger) for pool in self._fleet.pools.values() if pool.trigger
-            ]
+            pools = [self._agreed(pool) for pool in self._fleet.pools.values()]
             # A redefined trigger begins anew, and a dropped one is forgotten.
-            keys = {(pool.org, pool.name, trigger) for pool, trigger in pools}
+            keys = {(pool.org, pool.name, pool.trigger) for pool in pools}
             self._streaks = {key: streak for key, streak in self._streaks.items() if key in keys}
             async with asyncio.TaskGroup() as queries:
-                for pool, trigger in pools:
-                    queries.create_task(self._look(pool, trigger))
+                for pool in pools:
+                    if pool.trigger is None:
+                        self._observer.look(pool, None, self._clock.now())
+                    else:
+                        queries.create_task(self._look(pool, pool.trigger))
             await asyncio.sleep(POLL_SECONDS)
 
     def _agreed(self, pool: Pool) -> Pool:
@@ -63,6 +75,7 @@ class Triggers:
     async def _look(self, pool: Pool, trigger: Trigger) -> None:
         async with self._slots:
             measured = await self._metrics.query(trigger.query, QUERY_SECONDS)
+        self._observer.look(pool, measured, self._clock.now())
         place = (pool.org, pool.name)
         if measured is None:
             SILENT.labels(*place).inc()

@@ -25,6 +25,7 @@ from services.signal.decide import MOST_BYTES, Asked, judge, read
 from services.signal.known import Known
 from services.signal.limits import Limits
 from services.signal.metrics import REJECTED
+from services.signal.observer import Observer
 from services.signal.port import Metrics
 from services.signal.state import Intake
 from services.signal.store import Store
@@ -55,9 +56,11 @@ class Signal:
         self._known = Known(ledger.fold(Usage), ledger.fold(Fleet), ledger.fold(Contracts))
         self._intake = ledger.fold(Intake)
         self._bell = ledger.bell()
-        self._store = Store(ledger, bus, Pen(bus, "signal", clock))
+        pen = Pen(bus, "signal", clock)
+        self._store = Store(ledger, bus, pen)
         self._limits = Limits()
-        self._triggers = Triggers(ledger, clock, metrics, self._store, self._limits)
+        self._observer = Observer(ledger, pen)
+        self._triggers = Triggers(ledger, clock, metrics, self._store, self._limits, observer=self._observer)
         self._tally = Tally(log.warning)
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -68,6 +71,7 @@ class Signal:
             parts.create_task(self._store.work())
             parts.create_task(self._tell())
             parts.create_task(self._triggers.work())
+            parts.create_task(self._observer.work())
             await self._open()
 
     async def _open(self) -> None:

@@ -1,0 +1,97 @@
+"""The pools' observations at work: looks become windows, and a window that is over becomes one event."""
+
+import asyncio
+import datetime as dt
+import logging
+from collections import deque
+from typing import Final
+
+from events.bus.ledger import Ledger
+from events.bus.pen import Pen
+from events.bus.port import FullError, StaleError, UnansweredError
+from events.pool import PoolObserved
+from projections.fleet.fold import Fleet
+from schemas.pool import Pool
+from services.signal.metrics import UNTOLD
+from services.signal.port import Measurement
+from services.signal.windows import Observed, Window, begin_of, counts, look, name, observed
+
+MOST_WAITING: Final = 20_000
+"""Windows that may wait for the ledger, some kilobytes each: two of ten thousand pools. The oldest are given up first."""
+
+_FIRST_PAUSE_SECONDS: Final = 0.1
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+
+log = logging.getLogger("virtscale.signal")
+
+
+class Observer:
+    """Keeps each pool's present window, and writes those that are over, one after another."""
+
+    def __init__(self, ledger: Ledger, pen: Pen) -> None:
+        self._ledger = ledger
+        self._pen = pen
+        self._fleet = ledger.fold(Fleet)
+        self._observed = ledger.fold(Observed)
+        self._windows: dict[tuple[str, str], Window] = {}
+        self._waiting: deque[PoolObserved] = deque()
+        self._news = asyncio.Event()
+
+    def look(self, pool: Pool, measured: Measurement | None, now: dt.datetime) -> None:
+        """The pool was looked at; a window that `now` is past is on its way into the ledger.
+
+        While a clock that was set back has not come again to where it was, looks are left out.
+        """
+        place = (pool.org, pool.name)
+        window = self._windows.get(place)
+        if window is not None and begin_of(now) > window.begins:
+            self._close(place, window)
+            window = None
+        elif window is not None and now < window.looked_until:
+            return
+        vms = counts(self._fleet, *place)
+        self._windows[place] = look(window, pool, measured, vms, state_seq=self._ledger.seq, now=now)
+
+    async def work(self) -> None:
+        """What is over is written, for ever."""
+        while True:
+            while self._waiting:
+                await self._write(self._waiting.popleft())
+            self._news.clear()
+            await self._news.wait()
+
+    def _close(self, place: tuple[str, str], window: Window) -> None:
+        self._waiting.append(observed(*place, window))
+        self._news.set()
+        if len(self._waiting) > MOST_WAITING:
+            lost = self._waiting.popleft()
+            UNTOLD.inc()
+            log.warning("what was seen of %s/%s at %s is given up", lost.org, lost.pool, lost.window_from)
+
+    async def _write(self, fact: PoolObserved) -> None:
+        """The window is in the ledger, or a later one of its pool is.
+
+        Safe to repeat: it expects the last sequence of its own subject, which signal workers alone write, so of two
+        that saw the same window one is stored.
+        """
+        id_ = name(fact)
+        event = self._pen.event(fact, id=id_, cause=None, correlation=id_)
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._told(fact):
+            last = max(self._observed.last_seq(fact.org, fact.pool), self._ledger.noise_on(event.subject))
+            try:
+                ack = await self._pen.append(event, expect=last)
+                await self._ledger.reach(ack.seq)
+                return
+            except (UnansweredError, StaleError) as error:
+                await asyncio.sleep(pause)
+                await self._ledger.catch_up()
+                if isinstance(error, StaleError):
+                    await self._ledger.look_on(event.subject)
+            except FullError:
+                await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    def _told(self, fact: PoolObserved) -> bool:
+        until = self._observed.until(fact.org, fact.pool)
+        return until is not None and fact.window_until <= until

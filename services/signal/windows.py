@@ -1,0 +1,238 @@
+"""Five minutes of one pool: what its trigger saw and how its VMs stood, look by look. Pure.
+
+Nothing here guesses: a sample counts in the window in which it was taken, once; a look that found nothing counts as a
+look; a window in which nobody looked does not exist.
+"""
+
+import datetime as dt
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+from events.envelope import Recorded
+from events.ids import derive
+from events.pool import MOST_MILLI_VMS, Demand, Level, PoolObserved, Reading, VmCounts
+from projections.fleet.fold import Fleet
+from projections.fleet.life import ASLEEP, EVERY
+from schemas.pool import Pool, Trigger
+from services.signal.port import Measurement
+
+WINDOW: Final = dt.timedelta(minutes=5)
+"""One event per pool and this long: 288 a day, some 900 bytes each."""
+
+MOST_VALUE: Final = 1e300
+"""A value beyond this is no measurement: triggers have no limit there either, and its sums would be infinite."""
+
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_AWAKE: Final = EVERY - ASLEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Demands of successive samples in thousandths of a VM, as whole numbers, so that their sums are exact."""
+
+    samples: int
+    total: int
+    squares: int
+    minimum: int
+    maximum: int
+    last: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What one trigger saw so far."""
+
+    trigger: Trigger
+    asked: int = 0
+    samples: int = 0
+    over: int = 0
+    total: float = 0.0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+    last: float = 0.0
+    newest: dt.datetime = _EPOCH
+    needs: Needs | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A pool from `begins` on, as far as it was looked at."""
+
+    begins: dt.datetime
+    looked_from: dt.datetime
+    looked_until: dt.datetime
+    looks: int
+    heard: Heard | None
+    vms: VmCounts
+    state_seq: int
+
+
+class Observed:
+    """How far each pool's windows are in the ledger, and where its subject ends: what keeps one window one event."""
+
+    def __init__(self) -> None:
+        self._until: dict[tuple[str, str], dt.datetime] = {}
+        self._last: dict[tuple[str, str], int] = {}
+
+    def until(self, org: str, pool: str) -> dt.datetime | None:
+        """The end of the pool's newest window in the ledger."""
+        return self._until.get((org, pool))
+
+    def last_seq(self, org: str, pool: str) -> int:
+        """The sequence of the pool's last observation; 0 when there is none."""
+        return self._last.get((org, pool), 0)
+
+    def apply(self, recorded: Recorded) -> None:
+        """The fold now includes the event."""
+        fact = recorded.fact
+        if isinstance(fact, PoolObserved):
+            key = (fact.org, fact.pool)
+            self._last[key] = recorded.seq
+            self._until[key] = max(fact.window_until, self._until.get(key, _EPOCH))
+
+
+def begin_of(now: dt.datetime) -> dt.datetime:
+    """The whole five minutes UTC that `now` lies in."""
+    return _EPOCH + (now - _EPOCH) // WINDOW * WINDOW
+
+
+def counts(fleet: Fleet, org: str, pool: str) -> VmCounts:
+    """The pool's VMs as the fleet has them."""
+    return VmCounts(
+        serving=len(fleet.members(org, pool, "serving")),
+        awake=fleet.count(org, pool, _AWAKE),
+        asleep=len(fleet.members(org, pool, "quiesced")),
+        wanted=fleet.staying(org, pool),
+    )
+
+
+def look(
+    window: Window | None,
+    pool: Pool,
+    measured: Measurement | None,
+    vms: VmCounts,
+    *,
+    state_seq: int,
+    now: dt.datetime,
+) -> Window:
+    """The window with one more look, or a new one that begins with it.
+
+    `measured` is what the pool's trigger was answered, None where it has none or nobody answered. The caller closes a
+    window first that `now` is past.
+    """
+    begins = begin_of(now) if window is None else window.begins
+    heard = None
+    if pool.trigger is not None:
+        known = window.heard if window is not None else None
+        # A redefined trigger measures something else.
+        heard = known if known is not None and known.trigger == pool.trigger else Heard(pool.trigger)
+        heard = replace(heard, asked=heard.asked + 1)
+        if measured is not None and begins <= measured.observed_at < begins + WINDOW:
+            heard = _hear(heard, measured, vms.serving)
+    return Window(
+        begins=begins,
+        looked_from=now if window is None else window.looked_from,
+        looked_until=now,
+        looks=1 if window is None else window.looks + 1,
+        heard=heard,
+        vms=vms,
+        state_seq=state_seq,
+    )
+
+
+def observed(org: str, pool: str, window: Window) -> PoolObserved:
+    """What is written of a window that is over."""
+    return PoolObserved(
+        org=org,
+        pool=pool,
+        window_from=window.begins,
+        window_until=window.begins + WINDOW,
+        looked_from=window.looked_from,
+        looked_until=window.looked_until,
+        looks=window.looks,
+        reading=None if window.heard is None else _reading(window.heard),
+        vms=window.vms,
+        state_seq=window.state_seq,
+    )
+
+
+def name(fact: PoolObserved) -> str:
+    """The id of an observation: pool and window, so that whoever saw it, it is one."""
+    return derive("pool.observed", fact.org, fact.pool, fact.window_from.isoformat())
+
+
+def milli_vms(value: float, limit: float, serving: int) -> int:
+    """The VMs, in thousandths, that would bring the reading to its limit: reading / limit x those that serve.
+
+    As the horizontal autoscalers elsewhere reckon it; it holds where the reading is shared among the VMs.
+    """
+    needed = value / limit * serving * 1000
+    return round(min(max(needed, 0.0), MOST_MILLI_VMS))
+
+
+# ------------------------------------------------------------------------------------------------------- private
+
+
+def _hear(heard: Heard, measured: Measurement, serving: int) -> Heard:
+    value = measured.value
+    if not math.isfinite(value) or abs(value) > MOST_VALUE or measured.observed_at <= heard.newest:
+        return heard
+    limit = heard.trigger.above
+    needs = heard.needs
+    if limit > 0 and serving:
+        needs = _need(needs, milli_vms(value, limit, serving))
+    return replace(
+        heard,
+        samples=heard.samples + 1,
+        over=heard.over + (value > limit),
+        total=heard.total + value,
+        minimum=min(heard.minimum, value),
+        maximum=max(heard.maximum, value),
+        last=value,
+        newest=measured.observed_at,
+        needs=needs,
+    )
+
+
+def _need(needs: Needs | None, needed: int) -> Needs:
+    if needs is None:
+        return Needs(1, needed, needed * needed, needed, needed, needed)
+    return Needs(
+        samples=needs.samples + 1,
+        total=needs.total + needed,
+        squares=needs.squares + needed * needed,
+        minimum=min(needs.minimum, needed),
+        maximum=max(needs.maximum, needed),
+        last=needed,
+    )
+
+
+def _reading(heard: Heard) -> Reading:
+    level = None
+    if heard.samples:
+        # Rounding of the sum must not carry the mean past what was seen.
+        mean = min(max(heard.total / heard.samples, heard.minimum), heard.maximum)
+        level = Level(heard.minimum, mean, heard.maximum, heard.last)
+    return Reading(
+        query=derive("query", heard.trigger.query),
+        above=heard.trigger.above,
+        asked=heard.asked,
+        samples=heard.samples,
+        over=heard.over,
+        level=level,
+        demand=None if heard.needs is None else _demand(heard.needs),
+    )
+
+
+def _demand(needs: Needs) -> Demand:
+    samples = needs.samples
+    variance = (samples * needs.squares - needs.total * needs.total) // (samples * samples)
+    return Demand(
+        samples=samples,
+        minimum=needs.minimum,
+        mean=(2 * needs.total + samples) // (2 * samples),
+        deviation=math.isqrt(variance),
+        maximum=needs.maximum,
+        last=needs.last,
+    )

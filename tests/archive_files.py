@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from nacl.signing import SigningKey
 
-from events.bus.port import Stored
+from events.stored import Stored
 from events.tlog.checkpoint import Checkpoint, signed
 from events.tlog.leaf import entry
 from events.tlog.note import Signer

@@ -17,15 +17,7 @@ from typing import Protocol
 
 import msgspec
 
-
-class Stored(msgspec.Struct, frozen=True, gc=False):
-    """A message of the ledger; `seq` counts from 1 without a gap, `stored_ns` is Unix time in nanoseconds."""
-
-    seq: int
-    stored_ns: int
-    subject: str
-    id: str
-    payload: bytes
+from events.stored import Stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import struct
 from hashlib import sha256
 from typing import Final
 
-from events.bus.port import Stored
+from events.stored import Stored
 
 MOST_ENTRY_BYTES: Final = 65_535
 """A C2SP entry bundle gives an entry's length in two bytes."""

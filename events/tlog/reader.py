@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Final
 
-from events.bus.port import Stored
+from events.stored import Stored
 from events.tlog import checkpoint, note
 from events.tlog.files import Files
 from events.tlog.leaf import EntryError, parse

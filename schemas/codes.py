@@ -39,6 +39,7 @@ Code = Literal[
     "SignalStale",
     "AnticipatedFlapping",
     "StrayAwake",
+    "Reconciling",
     # nothing to do
     "AlreadyAtDesired",
     "AlreadyAtMin",
@@ -83,6 +84,8 @@ MEANING: Final[dict[str, str]] = {
     "SignalStale": "The measurement behind the request is older than the pool's horizon.",
     "AnticipatedFlapping": "A request to grow the same pool waits at the same time: shrinking now would only be undone.",
     "StrayAwake": "A VM of the org is awake that nobody ordered; growth waits until it sleeps, which it was told to.",
+    "Reconciling": "The ledger was recovered, and not every host has been compared with it since: ask again when its waker has "
+    "done so, or fence a host that is dead.",
     "AlreadyAtDesired": "The pool already has what was asked for.",
     "AlreadyAtMin": "The pool may not go below its own minimum.",
     "AlreadyAtMax": "The pool has as many VMs awake as its own maximum allows.",

@@ -1,9 +1,10 @@
 """The rules of the gate: what is admitted, what is refused, and what is ordered.
 
 Pure: the same folds, requests and time give the same decision, which is what makes a replay an answer.
-A request to grow meets, in this order: a freeze, the contract, strays of the org, the age of its signal, the pool's cooldown,
-the envelope, the pool's own maximum, the size of a decision, and the memory of the hosts. All or nothing, unless it says
-`up_to`. Requests that change what is decided by (documents, keys, freezes, hosts) are answered in `rulings.py`.
+A request to grow meets, in this order: a freeze, the contract, hosts that the recovered ledger does not know yet, strays of
+the org, the age of its signal, the pool's cooldown, the envelope, the pool's own maximum, the size of a decision, and the
+memory of the hosts. All or nothing, unless it says `up_to`. Requests that change what is decided by (documents, keys,
+freezes, hosts) are answered in `rulings.py`.
 """
 
 import datetime as dt
@@ -26,7 +27,7 @@ from services.gate.draft import Decision, Draft, fits, room_for
 from services.gate.rulings import ripen, rule
 from services.gate.state import Pending, Scaling, State
 
-RULES: Final = "2026-11-22.2"
+RULES: Final = "2026-11-22.3"
 """The version of these rules; every decision carries it."""
 
 AUTOMATIC: Final[frozenset[Origin]] = frozenset({"trigger", "forecast"})
@@ -236,6 +237,8 @@ def _authority(draft: Draft) -> Contract | Code:
         return "ContractUnsigned"
     if not contract.valid_from <= draft.now < contract.valid_until:
         return "ContractExpired"
+    if draft.reconciling():
+        return "Reconciling"
     return "StrayAwake" if draft.usage.strays(draft.org) else contract
 
 

@@ -118,6 +118,18 @@ class Draft:
         """What holds the pool still at this time."""
         return self.state.freezes.over(self.org, pool, self.now)
 
+    def reconciling(self) -> bool:
+        """Whether VMs may run that the ledger lost: it was recovered, and a host that may carry some was not looked at since.
+
+        A host that is cordoned may carry some; one that is fenced is dead, and one that was removed is not there.
+        """
+        epochs = self.state.epochs
+        return epochs.epoch > 0 and any(
+            epochs.awaits(host.name)
+            for host in self.fleet.hosts.values()
+            if host.state not in {"fenced", "removed"}
+        )
+
     def full(self) -> bool:
         """Whether the round should end here and leave the rest to the next, which sees what this one changes."""
         return bool(self.facts) or len(self.answers) >= MOST_ANSWERS or self._bytes > MOST_BYTES // 2

@@ -15,6 +15,7 @@ from events.ruling import Ruling
 from events.scale import ScaleRequested
 from events.stock import StockRequested
 from projections.contracts.fold import Contracts
+from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
 from projections.freezes.fold import Freezes
 from projections.usage.fold import Usage
@@ -152,13 +153,14 @@ class FoldsOfReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a decision is made from: five folds over the same events, to the same sequence."""
+    """All that a decision is made from: six folds over the same events, to the same sequence."""
 
     docket: Docket = field(default_factory=Docket)
     usage: Usage = field(default_factory=Usage)
     fleet: Fleet = field(default_factory=Fleet)
     contracts: Contracts = field(default_factory=Contracts)
     freezes: Freezes = field(default_factory=Freezes)
+    epochs: Epochs = field(default_factory=Epochs)
 
     @classmethod
     def of(cls, reader: FoldsOfReader) -> "State":
@@ -169,9 +171,10 @@ class State:
             reader.fold(Fleet),
             reader.fold(Contracts),
             reader.fold(Freezes),
+            reader.fold(Epochs),
         )
 
     def apply(self, recorded: Recorded) -> None:
-        """All five include the event; for who has no reader, such as a replay."""
-        for fold in (self.docket, self.usage, self.fleet, self.contracts, self.freezes):
+        """All six include the event; for who has no reader, such as a replay."""
+        for fold in (self.docket, self.usage, self.fleet, self.contracts, self.freezes, self.epochs):
             fold.apply(recorded)

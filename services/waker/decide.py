@@ -1,11 +1,12 @@
 """The rules of the waker: what a VM's place in the fleet asks of its domain, and what a look at the domain means."""
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Literal
 
 from events.gate import BootOrdered, WakeOrdered
 from projections.fleet.fold import Fleet, Vm
-from services.waker.port import DomainState, HypervisorError
+from services.waker.port import Domain, DomainState, HypervisorError
 
 Step = Literal["rise", "suspend", "stop", "confirm"]
 """`confirm`: the guest was seen to answer, or not, before the waker could say that its domain runs."""
@@ -54,6 +55,25 @@ def finding(vm: Vm | None, seen: DomainState) -> Finding | None:
             return None
         case "off" | "missing":
             return "gone" if vm.state == "quiesced" else None
+
+
+def reconciled(fleet: Fleet, host: str, listed: Iterable[Domain]) -> bool:
+    """Whether nothing runs on the host that the ledger does not count there, and nothing is left to tell it.
+
+    What has an ordered step counts whatever its domain does. A domain that runs here and is another host's in the ledger
+    counts nowhere, and only a person can say what it is: with it the host is not reconciled.
+    """
+    seen = {(domain.org, domain.vm): domain.state for domain in listed}
+    here = {key for key, vm in fleet.vms.items() if vm.host == host}
+    for key in here | seen.keys():
+        vm = fleet.vms.get(key)
+        state: DomainState = seen.get(key, "missing")
+        if vm is not None and vm.host != host:
+            if state == "running":
+                return False
+        elif ordered(vm) is None and finding(vm, state) is not None:
+            return False
+    return True
 
 
 def too_late(begin_by: dt.datetime, now: dt.datetime) -> bool:

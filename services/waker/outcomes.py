@@ -11,7 +11,7 @@ from events.bus.pen import Pen
 from events.bus.port import Bus
 from events.clock import Clock
 from events.fact import Fact
-from events.host import HostRegistered
+from events.host import HostReconciled, HostRegistered
 from events.ids import derive
 from events.vm import (
     Sleep,
@@ -71,6 +71,19 @@ class Outcomes:
             return
         fact = msgspec.structs.replace(fact, observed_at=now)
         await self._record(fact, "host.registered", place.name, now, cause=None, correlation=None)
+
+    async def reconciled(self, recovered_seq: int, domains: int, awake: int) -> None:
+        """The recovered ledger knows the host: so many domains are there, so many of them awake."""
+        now = self._clock.now()
+        fact = HostReconciled(
+            org=PLATFORM,
+            host=self._host,
+            recovered_seq=recovered_seq,
+            domains=domains,
+            awake=awake,
+            reconciled_at=now,
+        )
+        await self._record(fact, "host.reconciled", self._host, now, cause=None, correlation=None)
 
     async def defined(self, vm: Vm, defined: Defined) -> None:
         """The VM has its domain, under the reservation that asked for it."""

@@ -15,11 +15,12 @@ import msgspec
 from events.bus.ledger import Ledger
 from events.bus.port import Bus, UnansweredError
 from events.clock import Clock
+from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
 from schemas import alive
 from schemas.alive import Alive
 from schemas.house import HostPlace
-from services.waker.decide import finding, ordered
+from services.waker.decide import finding, ordered, reconciled
 from services.waker.effects import Effects, Tries
 from services.waker.metrics import CONNECTED, ERRORS
 from services.waker.outcomes import Outcomes
@@ -28,6 +29,8 @@ from services.waker.state import Key, Orders
 
 RECONCILE_SECONDS: Final = 60.0
 """All domains are compared with the ledger this often; changes in between are heard."""
+
+_SETTLE_SECONDS: Final = 0.25  # between two looks at a host that a recovered ledger waits for
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
 _LONGEST_PAUSE_SECONDS: Final = 2.0
@@ -65,6 +68,7 @@ class Waker:
         self._place = place
         self._fleet = ledger.fold(Fleet)
         self._orders = ledger.fold(Orders)
+        self._epochs = ledger.fold(Epochs)
         self._bell = ledger.bell()
         self._outcomes = Outcomes(ledger, bus, clock, place.name)
         self._effects = Effects(hypervisor, self._outcomes, self._fleet, clock)
@@ -85,10 +89,10 @@ class Waker:
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._stay_connected(), name=f"waker {self._place.name}: connection")
             serving = tasks.create_task(self._tell_life(), name=f"waker {self._place.name}: signs of life")
-            shaken = self._orders.shaken.get(self._place.name)
+            shaken = self._shaken()
             while not self._removed():
-                if shaken != self._orders.shaken.get(self._place.name):
-                    shaken = self._orders.shaken.get(self._place.name)
+                if shaken != self._shaken():
+                    shaken = self._shaken()
                     self._ear.stir.set()
                 for key in [*self._orders.open(self._place.name), *self._rumours]:
                     if key not in self._running and self._next_step(key) is not None:
@@ -114,6 +118,10 @@ class Waker:
             except UnansweredError as error:
                 log.warning("host %s: nobody can ask its waker yet: %s", self._place.name, error)
                 await asyncio.sleep(_LONGEST_PAUSE_SECONDS)
+
+    def _shaken(self) -> tuple[int | None, int]:
+        """Changes when what runs here may count otherwise than it did."""
+        return self._orders.shaken.get(self._place.name), self._epochs.recovered_seq
 
     def _removed(self) -> bool:
         """Whether the host was removed in this life of ours; one that was so before is being added again."""
@@ -226,8 +234,12 @@ class Waker:
             while self._ear.connected.is_set():
                 pause = RECONCILE_SECONDS
                 self._ear.stir.clear()
+                awaited, since = self._epochs.awaits(self._place.name), self._epochs.recovered_seq
                 try:
-                    self._compare(await self._hypervisor.domains())
+                    listed = await self._hypervisor.domains()
+                    self._compare(listed)
+                    if awaited and not await self._reconcile(listed, since):
+                        pause = _SETTLE_SECONDS
                 except HypervisorError as error:
                     self._hurt("list the domains", error)
                     pause = _LONGEST_PAUSE_SECONDS
@@ -270,6 +282,14 @@ class Waker:
             elif key in found and found[key].state == "running":
                 log.error("%s/%s runs on %s and belongs to %s", *key, self._place.name, vm.host)
         self._bell.ring()
+
+    async def _reconcile(self, listed: list[Domain], since: int) -> bool:
+        """The ledger, recovered at `since`, is told that it knows the host, if it does by now: every rumour was looked into."""
+        if self._removed() or not reconciled(self._fleet, self._place.name, listed):
+            return False
+        awake = sum(domain.state == "running" for domain in listed)
+        await self._outcomes.reconciled(since, len(listed), awake)
+        return True
 
     def _hear(self, key: Key, state: DomainState) -> None:
         if finding(self._fleet.vms.get(key), state) is not None:

@@ -14,12 +14,13 @@ from events.bus.ledger import Ledger
 from events.envelope import Recorded
 from projections.activations.table import TABLES as ACTIVATIONS
 from projections.contracts.table import TABLES as CONTRACTS
+from projections.demand.table import TABLES as DEMAND
 from projections.fleet.table import TABLES as FLEET
 from projections.freezes.table import TABLES as FREEZES
 from projections.table import ALL, Cell, Key, Table
 from projections.usage.table import TABLES as USAGE
 
-TABLES: Final[tuple[Table[Any], ...]] = (*FLEET, *USAGE, *ACTIVATIONS, *CONTRACTS, *FREEZES)
+TABLES: Final[tuple[Table[Any], ...]] = (*FLEET, *USAGE, *ACTIVATIONS, *CONTRACTS, *FREEZES, *DEMAND)
 """Every table of every view."""
 
 _GATHER_SECONDS: Final = 0.05  # events that come within this are one commit: dashboards look slower than that

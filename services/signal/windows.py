@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from events.envelope import Recorded
+from events.fact import Fact
 from events.ids import derive
 from events.pool import MOST_MILLI_VMS, Demand, Level, PoolObserved, Reading, VmCounts
 from projections.fleet.fold import Fleet
@@ -70,6 +71,8 @@ class Window:
 
 class Observed:
     """How far each pool's windows are in the ledger, and where its subject ends: what keeps one window one event."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset({PoolObserved})
 
     def __init__(self) -> None:
         self._until: dict[tuple[str, str], dt.datetime] = {}

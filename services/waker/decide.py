@@ -63,7 +63,7 @@ def reconciled(fleet: Fleet, host: str, listed: Iterable[Domain]) -> bool:
     What has an ordered step counts whatever its domain does. A domain that runs here and is another host's in the ledger
     counts nowhere, and only a person can say what it is: with it the host is not reconciled.
     """
-    seen = {(domain.org, domain.vm): domain.state for domain in listed}
+    seen: dict[tuple[str, str], DomainState] = {(domain.org, domain.vm): domain.state for domain in listed}
     here = {key for key, vm in fleet.vms.items() if vm.host == host}
     for key in here | seen.keys():
         vm = fleet.vms.get(key)

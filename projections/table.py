@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from events.bus.ledger import Fold
 from events.envelope import Recorded
+from events.fact import Fact
 
 F = TypeVar("F", bound=Fold)
 
@@ -14,6 +15,15 @@ Cell = str | int | float | None
 
 ALL: Final[Key] = ()
 """Every row of a table."""
+
+
+@runtime_checkable
+class Settling(Protocol):
+    """A fold that can forget what never changes again; see `Activations`."""
+
+    def settle(self) -> None:
+        """All of that is forgotten: its rows are in the hands of whoever says so."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +44,10 @@ class Table(Generic[F]):
     touched: Callable[[Recorded], Iterable[Key]]
     row: Callable[[F, Key], tuple[Cell, ...] | None]
     keys: Callable[[F, Key], Iterable[Key]] | None = None
+    takes: frozenset[type[Fact]] | None = None
+    """The events that touch any row, where the table says so; `touched` is asked about no other."""
+    same: str | None = None
+    """A column that tells things under one key apart, where a fold forgets: the first row of a key stays."""
 
     @property
     def create(self) -> str:
@@ -45,7 +59,14 @@ class Table(Generic[F]):
     def upsert(self) -> str:
         """The statement that writes a row over its former self."""
         marks = ", ".join("?" * len(self.columns))
-        return f'INSERT OR REPLACE INTO "{self.name}" ({self._names}) VALUES ({marks})'  # noqa: S608 - our own names
+        if self.same is None:
+            return f'INSERT OR REPLACE INTO "{self.name}" ({self._names}) VALUES ({marks})'  # noqa: S608 - our own names
+        key = ", ".join(f'"{name}"' for name in self.columns[: self.key_columns])
+        rest = ", ".join(f'"{name}" = excluded."{name}"' for name in self.columns[self.key_columns :])
+        return (
+            f'INSERT INTO "{self.name}" ({self._names}) VALUES ({marks}) '  # noqa: S608 - our own names
+            f'ON CONFLICT ({key}) DO UPDATE SET {rest} WHERE "{self.same}" = excluded."{self.same}"'
+        )
 
     def delete(self, columns: int) -> str:
         """The statement that removes the rows whose first key columns, so many of them, have given values."""

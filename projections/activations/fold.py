@@ -6,10 +6,13 @@ L4 health: until the guest answered. L5 announce: until the load balancer sends 
 """
 
 import datetime as dt
-from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+import msgspec
+from msgspec.structs import replace
+
 from events.envelope import Recorded
+from events.fact import Fact
 from events.fences import Fences
 from events.gate import Answer, BootOrdered, ContractRef, DrainCancelled, GateDecided, WakeOrdered
 from events.mail import MailAccepted
@@ -31,11 +34,14 @@ from events.vm import (
 BUDGET_MS: Final[dict[str, int]] = {"L1": 140, "L2": 45, "L3": 380, "L4": 310, "L5": 525}
 """The activation budget of the platform, p50 in milliseconds; together 1,400."""
 
+MOST_UNMAILED: Final = 10_000
+"""Refused requests that a mail may still tell of; of one more the oldest is over, and its mail is not shown. Most
+refusals are mailed within a quarter of an hour or never: only the contract's own are."""
+
 Stage = Literal["ordered", "awake", "ready", "serving", "failed", "prepared"]
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One request as it was stored and what it was answered."""
 
     id: str
@@ -54,8 +60,7 @@ class Request:
     mailed_at: dt.datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Activation:
+class Activation(msgspec.Struct, frozen=True, gc=False):
     """One VM's trip, from the order to serving. Times are UTC; a step that did not happen is None."""
 
     order: str
@@ -67,6 +72,8 @@ class Activation:
     way: Literal["resume", "boot", "return"]
     """`return` is a VM that came back to serving because its drain was cancelled."""
     stage: Stage
+    decided_seq: int
+    """The sequence of the decision that ordered it."""
     requested_at: dt.datetime
     decided_at: dt.datetime
     observed_at: dt.datetime | None = None
@@ -100,20 +107,71 @@ def _between(start: dt.datetime | None, end: dt.datetime | None) -> float | None
 class Activations:
     """All requests by id and all activations by order; a wake's or boot's order is its reservation too.
 
+    Each comes to be **over**: a request once it is answered, and mailed where it was refused; a trip once its
+    reservation has ended, or another one has begun for its VM. What is over never changes again. Whoever has written it down
+    may therefore say `settle`, and it is forgotten; when that is said makes no difference to anything else, so that a view
+    of a long ledger is as large as what goes on in it. An id that is told again after it was over is another thing: it
+    never takes the place of the first.
+
     May begin anywhere in the ledger: a command that follows its own request folds from there on.
     """
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {
+            ScaleRequested,
+            QuiesceRequested,
+            StockRequested,
+            GateDecided,
+            VmResumed,
+            VmBooted,
+            VmReady,
+            VmAnnounced,
+            VmWakeFailed,
+            VmUnready,
+            VmAnnounceFailed,
+            VmStopped,
+            VmQuiesced,
+            MailAccepted,
+        }
+    )
 
     def __init__(self) -> None:
         self._fences: Fences | None = None
         self.requests: dict[str, Request] = {}
         self.activations: dict[str, Activation] = {}
+        self._over_requests: dict[str, None] = {}
+        self._over_trips: dict[str, None] = {}
+        self._first_requests: dict[str, Request] = {}
+        """Requests that are over, whose ids were told again before they were written down."""
+        self._first_trips: dict[str, Activation] = {}
+        self._unmailed: dict[str, None] = {}
         self._of_request: dict[str, list[str]] = {}
+        self._of_reservation: dict[str, list[str]] = {}
+        self._of_vm: dict[tuple[str, str], str] = {}
+        """The reservation that a VM was last ordered awake under."""
         self._returns: dict[str, str] = {}
         self._ended: dict[tuple[str, str], str] = {}
 
     def of(self, request: str) -> list[Activation]:
         """The activations that a request led to, in the order they were ordered."""
         return [self.activations[order] for order in self._of_request.get(request, ())]
+
+    def first_request(self, id: str) -> Request | None:
+        """The request that first had the id, of those that are not forgotten."""
+        return self._first_requests.get(id) or self.requests.get(id)
+
+    def first_activation(self, order: str) -> Activation | None:
+        """The activation that first had the order, of those that are not forgotten."""
+        return self._first_trips.get(order) or self.activations.get(order)
+
+    def settle(self) -> None:
+        """What is over is forgotten. Said by who has its rows in hand, after `first_…` gave the last of them."""
+        for id_ in self._over_requests:
+            del self.requests[id_]
+        for order in self._over_trips:
+            self._unlist(self.activations.pop(order))
+        for known in (self._over_requests, self._over_trips, self._first_requests, self._first_trips):
+            known.clear()
 
     def apply(self, recorded: Recorded) -> None:
         """The view now includes the event."""
@@ -157,8 +215,7 @@ class Activations:
                 self._end(reservation, f"the domain was paused ({cause})")
             case MailAccepted(requests=requests, accepted_at=moment):
                 for id_ in requests:
-                    if id_ in self.requests:
-                        self.requests[id_] = replace(self.requests[id_], mailed_at=moment)
+                    self._mail(id_, moment)
             case _:
                 pass
 
@@ -171,20 +228,27 @@ class Activations:
         asked: str,
         observed: dt.datetime | None,
     ) -> None:
-        if recorded.id not in self.requests:
-            self.requests[recorded.id] = Request(
-                id=recorded.id,
-                seq=recorded.seq,
-                org=recorded.fact.org,
-                pool=pool,
-                verb=verb,
-                publisher=publisher,
-                asked=asked,
-                stored_at=recorded.stored_at,
-                observed_at=observed,
-            )
+        id_ = recorded.id
+        if id_ in self.requests:
+            if id_ not in self._over_requests:
+                return
+            del self._over_requests[id_]
+            self._first_requests.setdefault(id_, self.requests[id_])
+        self.requests[id_] = Request(
+            id=id_,
+            seq=recorded.seq,
+            org=recorded.fact.org,
+            pool=pool,
+            verb=verb,
+            publisher=publisher,
+            asked=asked,
+            stored_at=recorded.stored_at,
+            observed_at=observed,
+        )
 
     def _decide(self, recorded: Recorded, decided: GateDecided) -> None:
+        stored_at = recorded.stored_at
+        answered: list[str] = []
         for answer in decided.answers:
             request = self.requests.get(answer.request)
             if request is not None and request.answer is None:
@@ -192,33 +256,83 @@ class Activations:
                     request,
                     answer=answer,
                     contract=decided.contract,
-                    decided_at=recorded.stored_at,
+                    decided_at=stored_at,
                     decided_seq=recorded.seq,
                 )
+                answered.append(answer.request)
         for order in decided.orders:
             match order:
                 case WakeOrdered():
-                    self._order(recorded, decided.org, order, order.id, "resume")
+                    self._start(recorded.seq, stored_at, decided.org, order, "resume")
                 case BootOrdered():
-                    self._order(recorded, decided.org, order, order.id, "boot")
+                    self._start(recorded.seq, stored_at, decided.org, order, "boot")
                 case DrainCancelled(reservation=reservation):
-                    self._order(recorded, decided.org, order, reservation, "return")
+                    self._order(recorded.seq, stored_at, decided.org, order, reservation, "return")
+                    self._returns[reservation] = order.id
                     if self._ended.get((decided.org, order.vm)) == reservation:
-                        self._fail(order.id, "the domain had stopped before it could serve again")
+                        self._end(reservation, "the domain had stopped before it could serve again")
                 case _:
                     pass
+        # Only now, since the orders of a decision take their times from the requests that it answers.
+        for id_ in answered:
+            self._close(id_)
 
-    def _order(
+    def _close(self, id_: str) -> None:
+        """An answered request is over, unless a mail will tell of it."""
+        request = self.requests[id_]
+        if request.answer is None:
+            return
+        if request.answer.outcome == "admitted" or request.mailed_at is not None:
+            self._unmailed.pop(id_, None)
+            self._over_requests[id_] = None
+            return
+        self._unmailed[id_] = None
+        if len(self._unmailed) > MOST_UNMAILED:
+            oldest = next(iter(self._unmailed))
+            del self._unmailed[oldest]
+            self._over_requests[oldest] = None
+
+    def _mail(self, id_: str, moment: dt.datetime) -> None:
+        request = self.requests.get(id_)
+        if request is not None and id_ not in self._over_requests:
+            self.requests[id_] = replace(request, mailed_at=moment)
+            self._close(id_)
+
+    def _start(
         self,
-        recorded: Recorded,
+        seq: int,
+        stored_at: dt.datetime,
+        org: str,
+        order: WakeOrdered | BootOrdered,
+        way: Literal["resume", "boot"],
+    ) -> None:
+        """A new reservation of the VM: whatever becomes of an earlier one, nobody waits for it any more."""
+        former = self._of_vm.get((org, order.vm))
+        if former is not None and former != order.id:
+            self._leave(former)
+        self._of_vm[org, order.vm] = order.id
+        self._order(seq, stored_at, org, order, order.id, way)
+
+    def _order(  # noqa: PLR0917 - the parts of a trip
+        self,
+        seq: int,
+        stored_at: dt.datetime,
         org: str,
         order: WakeOrdered | BootOrdered | DrainCancelled,
         reservation: str,
         way: Literal["resume", "boot", "return"],
     ) -> None:
         if order.id in self.activations:
-            return
+            if order.id not in self._over_trips:
+                return
+            del self._over_trips[order.id]
+            former = self.activations[order.id]
+            self._first_trips.setdefault(order.id, former)
+            self._unlist(former)
+        self._of_request.setdefault(order.request, []).append(order.id)
         request = self.requests.get(order.request)
+        if request is not None and order.request in self._over_requests:
+            request = None
         self.activations[order.id] = Activation(
             order=order.id,
             reservation=reservation,
@@ -228,31 +342,45 @@ class Activations:
             pool=order.pool,
             way=way,
             stage="ordered",
-            requested_at=request.stored_at if request else recorded.stored_at,
-            decided_at=recorded.stored_at,
+            decided_seq=seq,
+            requested_at=request.stored_at if request else stored_at,
+            decided_at=stored_at,
             observed_at=request.observed_at if request else None,
         )
-        self._of_request.setdefault(order.request, []).append(order.id)
-        if way == "return":
-            self._returns[reservation] = order.id
+        self._of_reservation.setdefault(reservation, []).append(order.id)
+
+    def _unlist(self, trip: Activation) -> None:
+        siblings = self._of_request[trip.request]
+        siblings.remove(trip.order)
+        if not siblings:
+            del self._of_request[trip.request]
 
     def _open(self, order: str) -> Activation | None:
         trip = self.activations.get(order)
-        return trip if trip is not None and trip.stage in {"ordered", "awake", "ready"} else None
+        if trip is None or trip.stage not in _UNDER_WAY or order in self._over_trips:
+            return None
+        return trip
 
     def _end(self, reservation: str, failure: str) -> None:
         """The reservation is over, and with it every trip under it that did not arrive."""
         self._fail(reservation, failure)
-        returning = self._returns.pop(reservation, None)
+        returning = self._returns.get(reservation)
         if returning is not None:
             self._fail(returning, failure)
         trip = self.activations.get(reservation)
-        if trip is not None:
+        if trip is not None and reservation not in self._over_trips:
             self._ended[trip.org, trip.vm] = reservation
+        self._leave(reservation)
+
+    def _leave(self, reservation: str) -> None:
+        """Whatever is told of the reservation from here on changes none of its trips."""
+        self._returns.pop(reservation, None)
+        for order in self._of_reservation.pop(reservation, ()):
+            self._over_trips[order] = None
 
     def _awake(self, reservation: str, moment: dt.datetime) -> None:
         trip = self.activations.get(reservation)
-        if trip is not None and trip.awake_at is None:
+        if trip is not None and trip.awake_at is None and reservation not in self._over_trips:
             stage = "awake" if trip.stage == "ordered" else trip.stage
             self.activations[reservation] = replace(trip, stage=stage, awake_at=moment)
 
@@ -260,3 +388,6 @@ class Activations:
         trip = self._open(order)
         if trip:
             self.activations[order] = replace(trip, stage="failed", failure=failure)
+
+
+_UNDER_WAY: Final = frozenset({"ordered", "awake", "ready"})

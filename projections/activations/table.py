@@ -29,7 +29,7 @@ def _requests_touched(recorded: Recorded) -> Iterable[Key]:
 
 
 def _request(view: Activations, key: Key) -> tuple[Cell, ...] | None:
-    request = view.requests.get(key[0])
+    request = view.first_request(key[0])
     if request is None:
         return None
     answer = request.answer
@@ -66,7 +66,7 @@ def _activations_touched(recorded: Recorded) -> Iterable[Key]:
 
 
 def _activation(view: Activations, key: Key) -> tuple[Cell, ...] | None:
-    trip = view.activations.get(key[0])
+    trip = view.first_activation(key[0])
     if trip is None:
         return None
     steps = trip.steps_ms()
@@ -83,6 +83,7 @@ def _activation(view: Activations, key: Key) -> tuple[Cell, ...] | None:
         trip.failure,
         trip.requested_at.isoformat(),
         _iso(trip.serving_at),
+        trip.decided_seq,
     )
 
 
@@ -115,6 +116,8 @@ TABLES = (
         1,
         _requests_touched,
         _request,
+        takes=frozenset({ScaleRequested, QuiesceRequested, StockRequested, GateDecided, MailAccepted}),
+        same="seq",
     ),
     Table(
         "activations",
@@ -136,10 +139,13 @@ TABLES = (
             "failure",
             "requested_at",
             "serving_at",
+            "decided_seq",
         ),
         1,
         _activations_touched,
         _activation,
+        takes=Activations.TAKES - {ScaleRequested, QuiesceRequested, StockRequested, MailAccepted},
+        same="decided_seq",
     ),
 )
 """Every request with its answer, and every activation with its steps in milliseconds."""

@@ -15,6 +15,7 @@ from events.envelope import address
 from events.ids import derive
 from events.scale import ScaleRequested
 from projections.keeper import Keeper
+from projections.rows import Writer
 from tests.support import eventually
 
 AT = dt.datetime(2026, 11, 22, 9, 0, tzinfo=dt.UTC)
@@ -62,9 +63,9 @@ async def test_thousands_of_rows_are_written_while_more_of_them_come(
     path = tmp_path / "views.db"
     keeper = Keeper(ledger, path)
     parts: list[int] = []
-    write = Keeper._write
+    write = Writer._execute
 
-    async def busy(self: Keeper, base: object, table: object, change: object) -> None:
+    async def busy(self: Writer, base: object, table: object, change: object) -> None:
         # Whenever a part is written there is more to read.
         parts.append(len(change.rows))  # pyright: ignore[reportAttributeAccessIssue]
         if len(parts) <= 3:
@@ -72,7 +73,7 @@ async def test_thousands_of_rows_are_written_while_more_of_them_come(
             await ledger.reach(server.ledger.last)
         await write(self, base, table, change)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(Keeper, "_write", busy)
+    monkeypatch.setattr(Writer, "_execute", busy)
     tasks = [asyncio.create_task(keeper.work()), asyncio.create_task(ledger.follow())]
     try:
         await eventually(lambda: kept(path) != (0, 0, 0))

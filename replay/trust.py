@@ -5,21 +5,17 @@ sealed. Neither is believed for itself. What is believed is whatever makes the s
 makes a hash that is believed already; a hash that makes a believed one cannot have been chosen by who altered the files.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Final
+
+from events.tlog.tree import node
 
 Known = Callable[[int, int], bytes | None]
 """Level, index -> the hash of that complete subtree of 2**level leaves; None where it cannot be had."""
 
 _MOST_CHOICES: Final = 4096
 """Ways to put a root together that are tried: where twelve of its parts differ, all of them."""
-
-
-def node(left: bytes, right: bytes) -> bytes:
-    """The hash of two subtrees, as RFC 6962 makes it."""
-    return hashlib.sha256(b"\x01" + left + right).digest()
 
 
 def parts(size: int) -> Iterator[tuple[int, int]]:

@@ -11,13 +11,14 @@ from prometheus_client import Gauge
 from events.bus.ledger import Fold, Ledger
 from projections.activations.table import TABLES as ACTIVATIONS
 from projections.contracts.table import TABLES as CONTRACTS
+from projections.demand.table import TABLES as DEMAND
 from projections.fleet.table import TABLES as FLEET
 from projections.freezes.table import TABLES as FREEZES
 from projections.rows import Touched, Writer
 from projections.table import Table
 from projections.usage.table import TABLES as USAGE
 
-TABLES: Final[tuple[Table[Any], ...]] = (*FLEET, *USAGE, *ACTIVATIONS, *CONTRACTS, *FREEZES)
+TABLES: Final[tuple[Table[Any], ...]] = (*FLEET, *USAGE, *ACTIVATIONS, *CONTRACTS, *FREEZES, *DEMAND)
 """Every table of every view."""
 
 _GATHER_SECONDS: Final = 0.05  # events that come within this are one commit: dashboards look slower than that

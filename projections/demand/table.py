@@ -67,6 +67,7 @@ TABLES = (
         3,
         _touched,
         _row,
+        takes=Demand.TAKES,
     ),
 )
 """What each pool needed and had, in thousandths of a VM and in VMs."""

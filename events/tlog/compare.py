@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from events.bus.port import Stored
+from events.stored import Stored
 from events.tlog.leaf import EntryError, entry, leaf_hash, parse
 from events.tlog.reader import Archive
 from events.tlog.tiles import WIDTH

@@ -31,13 +31,13 @@ class _Ended(Exception):
     """The worker came to its end by itself."""
 
 
-def run_alone(writer: str, work: Work) -> None:
+def run_alone(writer: str, work: Work, *, reads: bool = True) -> None:
     """The worker ran until it was asked to end; exits 0 then, and 1 with one sentence when it cannot go on.
 
     `work` is called once, connected as `writer` and before the reading of the ledger begins: it must make its
     worker, and with it every fold, before it first awaits. A writer that each host has one of is told its host by
     `--host` (needed when the house has several), connects as `<writer>-<host>` and is given a house with
-    that host alone.
+    that host alone. One that has no fold does without the reader (`reads`): nothing that it cannot decode stops it.
     """
     arguments = _arguments(writer)
     stopped: list[BaseException] = []
@@ -56,7 +56,7 @@ def run_alone(writer: str, work: Work) -> None:
         if arguments.metrics_port:
             prometheus_client.start_http_server(arguments.metrics_port, addr="127.0.0.1")
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_run(house, name, work))
+            runner.run(_run(house, name, work, reads=reads))
     except* Exception as errors:  # noqa: BLE001 - whatever ends a worker is told, and nothing goes on after it
         stopped = leaves(errors)
     for error in stopped:
@@ -107,7 +107,7 @@ def _on_one_host(house: House, name: str) -> House:
     return msgspec.structs.replace(house, hosts=chosen)
 
 
-async def _run(house: House, name: str, work: Work) -> None:
+async def _run(house: House, name: str, work: Work, *, reads: bool) -> None:
     """The worker's life, from its connection to the first SIGTERM or SIGINT."""
     loop, life = asyncio.get_running_loop(), asyncio.current_task()
     assert life is not None
@@ -122,14 +122,14 @@ async def _run(house: House, name: str, work: Work) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end)
     try:
-        await _live(house, name, work)
+        await _live(house, name, work, reads=reads)
     except asyncio.CancelledError:
         if not asked_to_end:
             raise
         log.info("%s ended as it was asked to", name)
 
 
-async def _live(house: House, name: str, work: Work) -> None:
+async def _live(house: House, name: str, work: Work, *, reads: bool) -> None:
     bus = await connect_as(house, name, log.warning)
     try:
         ledger, place = Ledger(bus), mark.path_of(house.marks, name)
@@ -137,9 +137,10 @@ async def _live(house: House, name: str, work: Work) -> None:
         async with asyncio.TaskGroup() as parts:
             # In this order: the folds are made before the first event is read.
             parts.create_task(_finish(work(house, ledger, bus, SystemClock())), name=name)
-            parts.create_task(ledger.follow(), name=f"{name}: ledger")
-            parts.create_task(heap.settle(ledger), name=f"{name}: heap")
-            parts.create_task(mark.keep(ledger, place), name=f"{name}: mark")
+            if reads:
+                parts.create_task(ledger.follow(), name=f"{name}: ledger")
+                parts.create_task(heap.settle(ledger), name=f"{name}: heap")
+                parts.create_task(mark.keep(ledger, place), name=f"{name}: mark")
     except* _Ended:
         log.info("%s has nothing more to do", name)
     finally:

@@ -5,7 +5,7 @@ last message that was handed on. Why there are no acks: docs/adr/0002-tail-witho
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Final
 
 import msgspec
@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from events.bus import wire
 from events.bus.link import Ear, Link
 from events.bus.permissions import CONSUMER_CREATE, CONSUMER_NEXT, LEDGER
-from events.bus.port import BusError, DeniedError, Stored, UnansweredError
+from events.bus.port import AnotherLedgerError, BusError, DeniedError, Stored, UnansweredError
 
 PULL_MESSAGES: Final = 256
 """Messages that one request may bring. Two stand at the server, so 512 bound what waits in memory here."""
@@ -33,20 +33,24 @@ RETRY_SECONDS: Final = 0.05
 _NS: Final = 1_000_000_000
 
 
-async def tail(link: Link, after: int) -> AsyncGenerator[list[Stored]]:
-    """Every message of the ledger after sequence `after`; see `events.bus.port.Bus.tail`."""
+async def tail(link: Link, after: int, look: Callable[[], Awaitable[None]]) -> AsyncGenerator[list[Stored]]:
+    """Every message of the ledger after sequence `after`; see `events.bus.port.Bus.tail`.
+
+    Before each consumer `look` is asked whether the ledger is still the one that was followed, and raises `AnotherLedger`.
+    """
     position = after
     said = ""
     while True:
         consumer = _Consumer(link)
         try:
+            await look()
             await consumer.open(position + 1)
             said = ""
             while True:
                 group = await consumer.take()
                 position = max(position, group[-1].seq)
                 yield group
-        except DeniedError:
+        except (AnotherLedgerError, DeniedError):
             raise
         except BusError as error:
             if link.closed:

@@ -6,13 +6,12 @@ equal runs. What is stored and refused stands in `events.bus.store`.
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 
 from events.bus import port, wire
-from events.bus.faults import Faults, NoFaults
 from events.bus.limits import (
     GROUP_MESSAGES,
     LEAST_BATCH,
@@ -21,10 +20,10 @@ from events.bus.limits import (
     OVERLOADED,
     TIMEOUT_SECONDS,
 )
+from events.bus.memory_server import MemoryServer, Service
 from events.bus.memory_tail import MemoryTail
 from events.bus.permissions import (
     CONSUMER_CREATE,
-    DEAD_LETTERS,
     DIRECT_GET,
     LEDGER,
     MESSAGE_GET,
@@ -33,7 +32,7 @@ from events.bus.permissions import (
     Permit,
     covers,
 )
-from events.bus.permit import Permits
+from events.bus.permit import Permits, replaced
 from events.bus.port import (
     Ack,
     BusError,
@@ -45,96 +44,7 @@ from events.bus.port import (
     TooLargeError,
     UnansweredError,
 )
-from events.bus.store import Store
 from events.envelope import SUBJECTS
-
-MAX_PAYLOAD_BYTES: Final = 60_000
-"""As the real bus is configured: payload and headers together."""
-
-
-@dataclass(slots=True, eq=False)
-class _Service:
-    bus: "MemoryBus"
-    subject: str
-    handler: Handler
-    running: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
-
-
-class MemoryServer:
-    """What all connections share: the ledger, the dead letters, who listens, and whether the server is there.
-
-    `clock_ns` gives Unix time in nanoseconds and must not run backwards.
-    """
-
-    def __init__(
-        self,
-        clock_ns: Callable[[], int],
-        *,
-        dedup_seconds: float = 600.0,
-        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
-        ledger_bytes: int | None = None,
-        faults: Faults | None = None,
-    ) -> None:
-        self.ledger = Store(dedup_seconds=dedup_seconds, max_bytes=ledger_bytes)
-        self.dead = Store(dedup_seconds=dedup_seconds)
-        self.faults = faults if faults is not None else NoFaults()
-        self.max_payload_bytes = max_payload_bytes
-        self.up = asyncio.Event()
-        self.up.set()
-        self.buses: list[MemoryBus] = []
-        self.services: list[_Service] = []
-        self.clock_ns = clock_ns
-        self.created = str(clock_ns())
-        self._starts = 1
-        self._stores: dict[str, Store] = {}
-
-    @property
-    def server_id(self) -> str:
-        """Another one at every start."""
-        return f"memory-{self._starts}"
-
-    def stop(self) -> None:
-        """The server is gone without a goodbye; what it stored stays. Requests under way are unanswered."""
-        self.up.clear()
-        for bus in self.buses:
-            bus.lose("the connection broke")
-
-    def start(self) -> None:
-        """The server is there again, with what it had stored."""
-        self._starts += 1
-        self.up.set()
-        for bus in self.buses:
-            bus.resume()
-
-    def store_of(self, subject: str) -> Store | None:
-        """The stream that takes a subject."""
-        known = self._stores.get(subject)
-        if known is None:
-            for pattern, store in ((SUBJECTS, self.ledger), (DEAD_LETTERS, self.dead)):
-                if covers(pattern, subject):
-                    known = self._stores[subject] = store
-        return known
-
-    def put(self, messages: Sequence[Outgoing], *, batch: bool) -> Ack:
-        """The messages are stored by the rules; raises what the rules refuse."""
-        store = self.store_of(messages[0].subject)
-        if store is None:
-            raise UnansweredError(f"No stream of the bus takes {messages[0].subject}.")
-        assert all(self.store_of(message.subject) is store for message in messages)
-        now_ns = self.clock_ns()
-        ack = store.append_batch(messages, now_ns) if batch else store.append(messages[0], now_ns)
-        for bus in self.buses:
-            bus.ring()
-        return ack
-
-    def service_for(self, subject: str) -> _Service | None:
-        """Whose turn it is to answer on `subject`; all who serve it take turns, as one queue."""
-        for service in self.services:
-            if covers(service.subject, subject):
-                self.services.remove(service)
-                self.services.append(service)
-                return service
-        return None
 
 
 class MemoryBus:
@@ -161,7 +71,10 @@ class MemoryBus:
         self._asked: list[asyncio.Future[bytes]] = []
         self._permitted: dict[str, bool] = {}
         """Whether it may publish on a subject; there are few, and each is asked about all the time."""
-        self.permits = Permits(permit_seconds, lambda: server.server_id) if permit_seconds else None
+        self._created = server.created
+        self.permits: Permits | None = (
+            Permits(permit_seconds, lambda: server.server_id) if permit_seconds else None
+        )
         server.buses.append(self)
 
     # --------------------------------------------------------------------------------------------- append, read
@@ -185,7 +98,7 @@ class MemoryBus:
         await self._call(STREAM_INFO.format(LEDGER))
         ledger = self._server.ledger
         return port.Store(
-            first_seq=1,
+            first_seq=ledger.first,
             last_seq=ledger.last,
             bytes=ledger.bytes,
             max_bytes=ledger.max_bytes or 0,
@@ -196,17 +109,17 @@ class MemoryBus:
     async def last_on(self, subject: str) -> Stored | None:
         """The ledger's last message on a literal subject."""
         await self._call(MESSAGE_GET.format(LEDGER))
-        return self._server.ledger.last_on(subject)
+        return self._server.last_on(subject)
 
     async def read(self, first: int, last: int) -> list[Stored]:
         """The ledger's messages from `first` to `last`, or to its end."""
         await self._call(DIRECT_GET.format(LEDGER))
-        return self._server.ledger.read(first, last)
+        return self._server.read(first, last)
 
     async def read_ahead(self, first: int, last: int) -> list[Stored]:
         """The next messages from `first` on, at most as many as a group of the real reader."""
         await self._call(DIRECT_GET.format(LEDGER))
-        group = self._server.ledger.read(first, min(last, first + GROUP_MESSAGES - 1))
+        group = self._server.read(first, min(last, first + GROUP_MESSAGES - 1))
         if not group:
             raise UnansweredError(f"The ledger holds no sequence {first} yet.")
         return group
@@ -218,6 +131,12 @@ class MemoryBus:
         await self._ready(messages[0].subject, self._timeout_seconds)
         if self.permits is not None and covers(SUBJECTS, messages[0].subject):
             await self._permitted_now(self.permits, messages[0].subject)
+        self._look()
+        if (begin := self._server.ledger.first) > 1:
+            messages = tuple(
+                replace(message, expect=0) if message.expect and message.expect < begin else message
+                for message in messages
+            )
         passage = self._server.faults.before(self.name, messages)
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Ack | BusError] = loop.create_future()
@@ -312,6 +231,12 @@ class MemoryBus:
         await asyncio.sleep(0)
         if self._closed or not self._server.up.is_set():
             raise UnansweredError(f"{self.name} has no answer on {subject}: the connection broke.")
+        self._look()
+
+    def _look(self) -> None:
+        """The ledger is the one that was there when this connection was made; `AnotherLedger` when it was made anew."""
+        if self._created != self._server.created:
+            raise replaced(self._created, self._server.created)
 
     # ------------------------------------------------------------------------------------------------- the tail
 
@@ -326,6 +251,7 @@ class MemoryBus:
         try:
             while group := await tail.take():
                 yield group
+            self._look()
         finally:
             self._tails.remove(tail)
             tail.end()
@@ -343,7 +269,7 @@ class MemoryBus:
         await self._ready(subject, self._timeout_seconds)
         if not self._permit.may_subscribe(subject):
             raise DeniedError(f"The bus does not let {self.name} listen on {subject}.")
-        self._server.services.append(_Service(self, subject, handler))
+        self._server.services.append(Service(self, subject, handler))
 
     async def ask(self, subject: str, payload: bytes, timeout_seconds: float) -> bytes:
         """The answer of whoever serves the subject, or `Unanswered`: at once when nobody is there."""
@@ -368,7 +294,7 @@ class MemoryBus:
 
     def take(
         self,
-        service: _Service,
+        service: Service,
         asker: Permit,
         message: tuple[str, bytes],
         answer: "asyncio.Future[bytes]",
@@ -383,7 +309,7 @@ class MemoryBus:
 
     async def _answer(
         self,
-        service: _Service,
+        service: Service,
         asker: Permit,
         message: tuple[str, bytes],
         answer: "asyncio.Future[bytes]",
@@ -412,9 +338,12 @@ class MemoryBus:
             tail.restart()
 
     def resume(self) -> None:
-        """The tails go on behind what they handed on last."""
+        """The tails go on behind what they handed on last, unless the ledger is another one."""
         for tail in self._tails:
-            tail.restart()
+            if self._created == self._server.created:
+                tail.restart()
+            else:
+                tail.end()
 
     def cut(self) -> None:
         """The connection is gone this instant, as when its process was killed."""

@@ -2,16 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 from nats.aio.msg import Msg
 
 from events.bus import doorbell, wire
-from events.bus.limits import LEAST_BATCH, MOST_BATCH, MOST_SERVED, OVERLOADED, TIMEOUT_SECONDS
+from events.bus.limits import (
+    GROUP_MESSAGES,
+    LEAST_BATCH,
+    MOST_BATCH,
+    MOST_SERVED,
+    OVERLOADED,
+    TIMEOUT_SECONDS,
+)
 from events.bus.link import Link
 from events.bus.outsiders import Tally, quoted
+from events.bus.past import Past, PastUnreadableError
 from events.bus.permissions import DIRECT_GET, LEDGER, MESSAGE_GET, PERMIT, STREAM_INFO, asker, covers, inbox
-from events.bus.permit import Permits
+from events.bus.permit import Permits, replaced
 from events.bus.port import Ack, Grant, Handler, Outgoing, Store, Stored, UnansweredError
 from events.bus.reader.ahead import Reader, dialler, hole
 from events.envelope import SUBJECTS
@@ -27,6 +36,7 @@ async def connect(
     on_fault: Callable[[str], None],
     timeout_seconds: float = TIMEOUT_SECONDS,
     permit_seconds: float = 0.0,
+    past: Past | None = None,
 ) -> "NatsBus":
     """A connection of the user `name` that comes back whenever it is lost.
 
@@ -34,12 +44,12 @@ async def connect(
     whatever no call can be told. Raises `Unanswered` when nobody answers within `timeout_seconds`, which
     also bounds every later call, and `Denied` for an unknown key.
     With `permit_seconds` it appends only while the sealer's permit is not older than that; such a user must be one
-    that may listen to permits.
+    that may listen to permits. What lies before the stream's first message is read from `past`.
     """
     link = Link(url, name, seed, inbox, on_fault)
     await link.open(timeout_seconds)
     reader = Reader(name, inbox, dialler(url, name, seed), on_fault, timeout_seconds)
-    bus = NatsBus(link, reader, timeout_seconds)
+    bus = NatsBus(link, reader, timeout_seconds, past)
     if permit_seconds:
         try:
             await bus.obey(permit_seconds)
@@ -52,10 +62,17 @@ async def connect(
 class NatsBus:
     """One worker's connection to nats-server; `events.bus.port.Bus` says what its methods promise."""
 
-    def __init__(self, link: Link, reader: Reader, timeout_seconds: float) -> None:
+    def __init__(self, link: Link, reader: Reader, timeout_seconds: float, past: Past | None = None) -> None:
         self._link = link
         self._reader = reader
         self._timeout_seconds = timeout_seconds
+        self._past = past
+        self._created = ""
+        """The stream that this process reads, by the time at which it was made; it must not become another one."""
+        self._first_seq = 1
+        """Where the stream was made to begin, as it was when the bus was last asked; what lies before is past."""
+        self._looked = 0
+        """On which of our connections, counted from 1, the bus was asked for these two."""
         self._served: set[asyncio.Task[None]] = set()
         self._tally = Tally(link.on_fault)
         self._permits: Permits | None = None
@@ -76,6 +93,8 @@ class NatsBus:
 
     async def append(self, message: Outgoing) -> Ack:
         """The message is stored for good; one durable write, 0.4 ms where fsync takes 0.2."""
+        if message.expect and self._unsure(message.expect):
+            message = await self._expecting(message, message.expect)
         sent = (message.subject, message.payload, wire.headers(message))
         permits = self._needed(message.subject)
         answer = await self._link.collect([sent], _at_once, self._timeout_seconds, permits)
@@ -85,6 +104,12 @@ class NatsBus:
         """All of them are stored, next to each other, or none: four fsyncs, cheaper from about ten on."""
         size = len(messages)
         assert LEAST_BATCH <= size <= MOST_BATCH, size
+        messages = [
+            await self._expecting(message, message.expect)
+            if message.expect and self._unsure(message.expect)
+            else message
+            for message in messages
+        ]
         batch = derive(self._link.fresh())
         sent = [
             (message.subject, message.payload, wire.batch_headers(message, batch, place, size))
@@ -93,6 +118,14 @@ class NatsBus:
         permits = self._needed(messages[0].subject)
         answer = await self._link.collect(sent, _at_once, self._timeout_seconds, permits)
         return self._ack(answer[0], f"a batch of {size} by {self._link.name}")
+
+    def _unsure(self, expect: int) -> bool:
+        """Whether an expected sequence may lie before the stream's first, as far as can be said without asking."""
+        return expect < self._first_seq or self._looked != self._link.returns
+
+    async def _expecting(self, message: Outgoing, expect: int) -> Outgoing:
+        """The message with what the stream can compare: on a subject whose last message is past it holds none, which is 0."""
+        return replace(message, expect=0) if expect < await self._begin() else message
 
     def _needed(self, subject: str) -> Permits | None:
         """The permits that an append on the subject waits for: dead letters need none."""
@@ -115,12 +148,42 @@ class NatsBus:
         info = wire.stream_info((await self._api(STREAM_INFO.format(LEDGER), b"")).data)
         if info.error is not None:
             raise wire.refusal(info.error, "a look at the ledger's end")
+        if self._created not in {"", info.created}:
+            raise replaced(self._created, info.created)
+        self._created, self._first_seq = info.created, wire.began(info)
         return info
+
+    async def _begin(self) -> int:
+        """Where the stream begins; asked once on each connection, since a bus that comes back may hold another ledger.
+
+        Raises `AnotherLedger` then: only a process that starts anew folds all that came before.
+        """
+        connection = self._link.returns
+        if self._looked != connection:
+            await self._info()
+            self._looked = connection
+        return self._first_seq
+
+    async def look(self) -> None:
+        """The stream is the one that it was; `AnotherLedger` when it was made anew, on whatever connection."""
+        await self._info()
 
     async def last_on(self, subject: str) -> Stored | None:
         """The ledger's last message on a literal subject, asked of the stream's leader."""
+        begin = await self._begin()
         body = msgspec.json.encode({"last_by_subj": subject})
-        return wire.message_on((await self._api(MESSAGE_GET.format(LEDGER), body)).data)
+        found = wire.message_on((await self._api(MESSAGE_GET.format(LEDGER), body)).data)
+        if found is None and begin > 1:
+            return await self._before(begin).last_on(subject, begin - 1)
+        return found
+
+    def _before(self, begin: int) -> Past:
+        if self._past is None:
+            raise PastUnreadableError(
+                f"The bus's stream begins at {begin}, and {self._link.name} knows of no archive with what came before. "
+                "Name the house's archive as `audit` in its house.json."
+            )
+        return self._past
 
     async def _api(self, subject: str, body: bytes) -> Msg:
         answer = await self._link.request(subject, body, self._timeout_seconds)
@@ -134,7 +197,10 @@ class NatsBus:
         Raises `BusError` for a hole, which a ledger has only when its store is damaged: a bit that flipped on
         the disk makes the server leave a message out without a word.
         """
+        begin = await self._begin()
         found: list[Stored] = []
+        if first < begin:
+            found = await self._before(begin).read(first, min(last, begin - 1))
         while first + len(found) <= last:
             after = first + len(found)
             part = await self._read_some(after, last)
@@ -163,11 +229,14 @@ class NatsBus:
 
     async def read_ahead(self, first: int, last: int) -> list[Stored]:
         """The next messages from `first` on, over a connection of their own that ends with `last`."""
+        begin = await self._begin()
+        if first < begin:
+            return await self._before(begin).read(first, min(last, begin - 1, first + GROUP_MESSAGES - 1))
         return await self._reader.read(first, last)
 
     def tail(self, after: int) -> AsyncGenerator[list[Stored]]:
         """Every message after sequence `after`, within 0.3 ms of being stored; ended with `aclose`."""
-        return doorbell.tail(self._link, after)
+        return doorbell.tail(self._link, after, self.look)
 
     async def serve(self, subject: str, queue: str, handler: Handler) -> None:
         """From now on `handler` answers what comes on `subject` of the intake, one member of `queue` each message."""

@@ -35,7 +35,7 @@ class Permits:
         """The sealer said this just now; `msgspec.DecodeError` for what is no grant, which counts for nothing."""
         grant = msgspec.json.decode(payload, type=Grant)
         if self._grant is not None and grant.created != self._grant.created:
-            self._replaced = _replaced(self._grant, grant)
+            self._replaced = replaced(self._grant.created, grant.created)
         else:
             self._grant, self._heard_at = grant, asyncio.get_running_loop().time()
         self._heard.set()
@@ -70,8 +70,9 @@ class Permits:
         )
 
 
-def _replaced(known: Grant, new: Grant) -> AnotherLedgerError:
+def replaced(known: str, new: str) -> AnotherLedgerError:
+    """What a process says that finds a stream of another time of making than the one it has read."""
     return AnotherLedgerError(
-        f"The bus holds another ledger, made {new.created}, than the one of {known.created} that this process has "
+        f"The bus holds another ledger, made {new}, than the one of {known} that this process has "
         "read. It writes nothing more; start it again, and it reads all that came before."
     )

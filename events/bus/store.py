@@ -20,11 +20,14 @@ RECORD_BYTES = 30
 class Store:
     """One stream in memory. `dedup_seconds=0` forgets every id at once; `max_bytes=None` is never full."""
 
-    def __init__(self, *, dedup_seconds: float, max_bytes: int | None = None) -> None:
+    def __init__(self, *, dedup_seconds: float, max_bytes: int | None = None, first: int = 1) -> None:
+        self.first = first
+        """The sequence of its first message, whether it holds one yet or not."""
         self.messages: list[Stored] = []
-        """In order; sequence n stands at index n - 1."""
+        """In order; sequence n stands at index n - `first`."""
         self._last_on: dict[str, int] = {}
         self._known: dict[str, int] = {}
+        self.dedup_seconds = dedup_seconds
         self._dedup_ns = int(dedup_seconds * 1_000_000_000)
         self.max_bytes = max_bytes
         self.bytes = 0
@@ -32,17 +35,17 @@ class Store:
 
     @property
     def last(self) -> int:
-        """The last sequence; 0 when empty."""
-        return len(self.messages)
+        """The last sequence; `first - 1` when empty."""
+        return self.first - 1 + len(self.messages)
 
     def last_on(self, subject: str) -> Stored | None:
         """The last message on a literal subject."""
         seq = self._last_on.get(subject)
-        return self.messages[seq - 1] if seq is not None else None
+        return self.messages[seq - self.first] if seq is not None else None
 
     def read(self, first: int, last: int) -> list[Stored]:
         """The messages from `first` to `last`, as far as there are any."""
-        return self.messages[max(first, 1) - 1 : last]
+        return self.messages[max(first - self.first, 0) : max(last + 1 - self.first, 0)]
 
     def append(self, message: Outgoing, now_ns: int) -> Ack:
         """The message is stored, or was before."""
@@ -87,7 +90,7 @@ class Store:
     def _forget(self, now_ns: int) -> None:
         while self._known:
             oldest, seq = next(iter(self._known.items()))
-            if self.messages[seq - 1].stored_ns + self._dedup_ns > now_ns:
+            if self.messages[seq - self.first].stored_ns + self._dedup_ns > now_ns:
                 return
             del self._known[oldest]
 

@@ -52,11 +52,13 @@ def ledger(
     max_bytes: int = LEDGER_BYTES,
     dedup_seconds: float = DEDUP_SECONDS,
     replicas: int = 1,
+    first_seq: int = 1,
 ) -> dict[str, object]:
     """The definition of the ledger: nothing in it is ever deleted, and when it is full it takes no more.
 
     No age, no TTL and no rollup, because each of them makes holes, and a sequence is also a place in the audit
-    tree. Never `persist_mode: async`, which acknowledges before the write.
+    tree. Never `persist_mode: async`, which acknowledges before the write. A stream that begins behind what was archived
+    has a `first_seq` past 1, which cannot be changed later.
     """
     return {
         "name": LEDGER,
@@ -66,6 +68,7 @@ def ledger(
         "retention": "limits",
         "discard": "new",
         "max_age": 0,
+        "first_seq": first_seq,
         "max_bytes": max_bytes,
         "max_msgs": -1,
         "max_msgs_per_subject": -1,
@@ -102,15 +105,17 @@ async def establish(
     dead_bytes: int = DEAD_BYTES,
     dedup_seconds: float = DEDUP_SECONDS,
     replicas: int = 1,
+    first_seq: int = 1,
     timeout_seconds: float = 10.0,
 ) -> None:
     """Both streams are there and guarded; those that were there stay as they are.
 
     `admin` is a connection that may use the whole API. With `dedup_seconds` at the server's minimum, 0.1,
-    deduplication is as good as off. Raises `Unguarded` for a stream that does not keep what it is given.
+    deduplication is as good as off. A ledger that is not there yet begins with `first_seq`. Raises `Unguarded` for a stream
+    that does not keep what it is given.
     """
     wanted = (
-        ledger(max_bytes=ledger_bytes, dedup_seconds=dedup_seconds, replicas=replicas),
+        ledger(max_bytes=ledger_bytes, dedup_seconds=dedup_seconds, replicas=replicas, first_seq=first_seq),
         dead(max_bytes=dead_bytes, replicas=replicas),
     )
     for definition in wanted:

@@ -184,6 +184,12 @@ def store(info: StreamInfo, server_id: str) -> Store:
     )
 
 
+def began(info: StreamInfo) -> int:
+    """Where the stream was made to begin. What it holds may begin later, when its store is damaged: that is a hole."""
+    first = info.config.get("first_seq")
+    return first if isinstance(first, int) and first > 1 else 1
+
+
 def api_error(raw: bytes) -> ApiError | None:
     """The error in an answer of the API, if it is one."""
     return _answers.decode(raw).error

@@ -97,7 +97,7 @@ async def test_a_server_that_dies_in_mid_read_is_read_on_when_it_is_back(world: 
 async def test_who_may_not_read_is_told_so(world: World) -> None:
     await fill(await world.connect(GATE), 2)
     shop = await world.connect(SHOP)
-    with pytest.raises(DeniedError, match=r"DIRECT\.GET\.LEDGER"):
+    with pytest.raises(DeniedError, match=r"\.LEDGER"):
         await shop.read_ahead(1, 2)
 
 

@@ -14,14 +14,14 @@ from events.envelope import SUBJECTS, Recorded, address
 from events.gate import GateDecided
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased, PersonEraseRequested
-from events.pool import PoolDefined
 from projections.fleet.fold import Fleet, Vm
 from projections.fleet.life import ASLEEP, UNDER_ORDER
 from projections.usage.fold import Usage
+from replay.whatif.asking import retold
+from replay.whatif.rules import Rules
 from schemas.intake import VERBS, Receipt
 from services.announcer.port import backend_name
-from services.gate.decide import decide
-from services.gate.state import Docket, State, Wish
+from services.gate.state import Docket, Wish
 from tests.simulation.load import WRONG
 from tests.simulation.mails import broken_mail, refusals
 from tests.simulation.world import World
@@ -201,30 +201,18 @@ def _folds(world: World) -> Iterator[str]:
 
 def _decisions(world: World) -> Iterator[str]:
     """Each decision follows the one before, and is made again from the ledger up to what it had folded."""
-    lines, last, decisions = world.truth.lines, dict[str, int](), list[tuple[GateDecided, int]]()
-    for line in lines:
+    last = dict[str, int]()
+    for line in world.truth.lines:
         if isinstance(fact := line.fact, GateDecided):
             before = last.get(fact.org, 0)
             if fact.follows != before:
                 yield f"Decision #{line.seq} about {fact.org} follows #{fact.follows}, and the one before is #{before}."
                 return
             last[fact.org] = line.seq
-            # What the gate found in its files is not in the ledger.
-            if not isinstance(lines[line.seq - 2].fact, PoolDefined):
-                decisions.append((fact, line.seq))
-    state, folded = State(), 0
-    for fact, seq in sorted(decisions, key=lambda one: one[0].state_seq):
-        for past in lines[folded : fact.state_seq]:
-            state.apply(past)
-        folded = fact.state_seq
-        again = decide(fact.org, state, now=fact.now, gate=fact.gate, state_seq=folded)
-        if again is None or again.decided != fact:
-            yield f"Decision #{seq} is not what the rules say at #{folded}: {fact} is not {again}."
-            return
-        facts = [one.fact for one in lines[seq - 1 - len(again.facts) : seq - 1]]
-        if facts != list(again.facts):
-            yield f"Decision #{seq} stands behind {facts}, and the rules say {again.facts}."
-            return
+    unlike = retold(world.truth.lines, Rules()).unlike
+    if unlike is not None:
+        fact = unlike.recorded.fact
+        yield f"Decision #{unlike.recorded.seq} is not what the rules say: {unlike.told} and {fact} are not {unlike.again}."
 
 
 def _is_frozen(kind: Any) -> bool:

@@ -1,0 +1,1 @@
+"""What the gate would have answered by other rules: the recorded requests, decided again."""

@@ -47,13 +47,18 @@ class Table(Generic[F]):
     takes: frozenset[type[Fact]] | None = None
     """The events that touch any row, where the table says so; `touched` is asked about no other."""
     same: str | None = None
-    """A column that tells things under one key apart, where a fold forgets: the first row of a key stays."""
+    """A column that tells things under one key apart, where a fold forgets: the first row of a key stays.
+
+    Such a table grows with the ledger, and its rows lie in the order in which they came: by keys, which are hashes, each
+    would be written to another page than the one before.
+    """
 
     @property
     def create(self) -> str:
         """The statement that makes the table."""
         key = ", ".join(f'"{name}"' for name in self.columns[: self.key_columns])
-        return f'CREATE TABLE "{self.name}" ({self._names}, PRIMARY KEY ({key})) WITHOUT ROWID'
+        laid = " WITHOUT ROWID" if self.same is None else ""
+        return f'CREATE TABLE "{self.name}" ({self._names}, PRIMARY KEY ({key})){laid}'
 
     @property
     def upsert(self) -> str:
@@ -67,6 +72,12 @@ class Table(Generic[F]):
             f'INSERT INTO "{self.name}" ({self._names}) VALUES ({marks}) '  # noqa: S608 - our own names
             f'ON CONFLICT ({key}) DO UPDATE SET {rest} WHERE "{self.same}" = excluded."{self.same}"'
         )
+
+    @property
+    def ordered(self) -> str:
+        """The query for all rows in the order of the key, compared as bytes."""
+        key = ", ".join(f'"{name}"' for name in self.columns[: self.key_columns])
+        return f'SELECT {self._names} FROM "{self.name}" ORDER BY {key}'  # noqa: S608 - our own names
 
     def delete(self, columns: int) -> str:
         """The statement that removes the rows whose first key columns, so many of them, have given values."""

@@ -32,15 +32,30 @@ async def fold(
     `after` is for folds that include what stands before it already. Raises `UnknownEventError` for an event that nobody
     understands, as the workers' own reading does, and `BusError` where the source cannot be read.
     """
-    take, seq = Dispatch(folds).take, after
+    seq = after
+    async with aclosing(folding(source, folds, until, progress, after=after)) as steps:
+        async for stored in steps:
+            seq = stored.seq
+    return seq
+
+
+async def folding(
+    source: Source,
+    folds: Sequence[Fold],
+    until: Until = None,
+    progress: Told | None = None,
+    *,
+    after: int = 0,
+) -> AsyncGenerator[Stored]:
+    """As `fold`, and after each group the last message that the folds include: for who writes down what they hold."""
+    take = Dispatch(folds).take
     async with aclosing(_groups(source, after, until, progress)) as groups:
         async for group in groups:
             for stored in group:
                 # Without an id no pen wrote it: it is no event and folds to nothing (`events.bus.ledger`).
                 if stored.id:
                     take(read(stored.seq, stored.stored_ns, stored.payload, stored.subject))
-            seq = group[-1].seq
-    return seq
+            yield group[-1]
 
 
 async def recorded(

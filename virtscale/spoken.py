@@ -8,6 +8,7 @@ from events.lock import TakenError
 from events.registry import UnknownEventError
 from events.vault import VaultError
 from lab.errors import LabError
+from replay.digest import ViewsError
 from schemas.contract.document import ContractError
 from schemas.house import HouseError
 from schemas.pool import PoolError
@@ -38,5 +39,6 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     UndecidedError,
     UnknownEventError,
     VaultError,
+    ViewsError,
 )
 """Everything else is ours to mend, and shows its trace."""

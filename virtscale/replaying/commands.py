@@ -2,7 +2,10 @@
 
 from cyclopts import App
 
+from virtscale.replaying import views
+
 replay = App(
     name="replay",
     help="The ledger read back: views built anew, as they were at any moment, and why.",
 )
+views.register(replay)

@@ -1,0 +1,104 @@
+"""Folds put away in the middle of a long reading, so that it can go on there.
+
+A snapshot is trusted only where it was made by this very code, from this very ledger, on a machine that has not been
+started anew since: it is then what the reading would come to again. Anything else is no error, the reading begins at its
+beginning. The bytes are Python's own (`pickle`), since folds are plain objects; they are looked at only when their digest
+is right, and lie in a file beside the views, which who can write to can write the views.
+"""
+
+import hashlib
+import pickle
+import sqlite3
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, cast
+
+import msgspec
+
+import events
+import projections
+import schemas
+from events.bus.port import Stored
+
+CREATE: Final = """
+CREATE TABLE snapshot (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    seq INTEGER, message BLOB, code TEXT, goal TEXT, boot TEXT, digest BLOB, folds BLOB
+)
+"""
+
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """Folds as of `seq`, as bytes, and what they may be trusted by."""
+
+    seq: int
+    message: bytes
+    """A hash of the ledger's message at `seq`."""
+    code: str
+    goal: str
+    """Which tables are built, and up to where: a reading to another place has other rows in its file."""
+    boot: str
+    digest: bytes
+    folds: bytes
+
+    @staticmethod
+    def of(folds: Iterable[object], last: Stored, goal: str) -> "Snapshot":
+        """The folds as they stand, which include `last` and nothing behind it."""
+        packed = pickle.dumps(list(folds), protocol=5)
+        digest = hashlib.sha256(packed).digest()
+        return Snapshot(last.seq, hash_of(last), code(), goal, _boot(), digest, packed)
+
+    def fits(self, goal: str) -> bool:
+        """Whether it was made by this code, for this goal, since the machine was started, and is whole."""
+        made = (self.code, self.goal, self.boot) == (code(), goal, _boot())
+        return made and hashlib.sha256(self.folds).digest() == self.digest
+
+    def unpacked(self) -> list[Any]:
+        """The folds; only after `fits`."""
+        return cast("list[Any]", pickle.loads(self.folds))  # noqa: S301 - ours, and whole
+
+    @property
+    def row(self) -> tuple[object, ...]:
+        """What the table `snapshot` holds of it."""
+        return (1, *msgspec.structs.astuple(self))
+
+
+WRITE: Final = "INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def found(path: Path) -> Snapshot | None:
+    """The snapshot in a file that an interrupted reading left; None where there is none that can be read."""
+    if not path.is_file():
+        return None
+    base = sqlite3.connect(path)
+    try:
+        row = base.execute("SELECT * FROM snapshot").fetchone()
+        return None if row is None else msgspec.convert(row[1:], Snapshot, from_attributes=False)
+    except (sqlite3.DatabaseError, msgspec.ValidationError):
+        return None  # cut short, or by another version: the reading begins anew
+    finally:
+        base.close()
+
+
+def hash_of(stored: Stored) -> bytes:
+    """All that the ledger says of a message, in 32 bytes."""
+    return hashlib.sha256(msgspec.msgpack.encode(stored)).digest()
+
+
+@cache
+def code() -> str:
+    """A hash of all code that folds are made of, and of what runs it."""
+    whole = hashlib.sha256(f"{sys.version} {msgspec.__version__}".encode())
+    for package in (schemas, events, projections):
+        root = Path(cast("str", package.__file__)).parent
+        for path in sorted(root.rglob("*.py")):
+            whole.update(f"{path.relative_to(root)}\n".encode() + hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def _boot() -> str:
+    return _BOOT.read_text(encoding="ascii").strip() if _BOOT.exists() else ""

@@ -79,10 +79,9 @@ async def what_if(
         return tell
 
     survey, state = Survey(), State()
-    async with aclosing(recorded(source, first_seq - 1, last_seq, told(1 - first_seq))) as groups:
+    async with aclosing(recorded(source, max(0, first_seq - 2), last_seq, told(1 - first_seq))) as groups:
         async for group in groups:
-            for line in group:
-                survey.take(line)
+            _survey(survey, group, first_seq)
     start = survey.least_state_seq(first_seq - 1)
     await fold(source, [getattr(state, part.name) for part in fields(state)], start, told(window))
     again = Retelling(state, survey, rules, start)
@@ -96,8 +95,7 @@ async def what_if(
 def retold(lines: Sequence[Recorded], rules: Rules, first_seq: int = 1) -> WhatIf:
     """The same for events that are at hand, all from the ledger's first on."""
     survey, state = Survey(), State()
-    for line in _behind(lines, first_seq - 1):
-        survey.take(line)
+    _survey(survey, _behind(lines, first_seq - 2), first_seq)
     start = survey.least_state_seq(first_seq - 1)
     for line in lines:
         if line.seq <= start:
@@ -106,6 +104,14 @@ def retold(lines: Sequence[Recorded], rules: Rules, first_seq: int = 1) -> WhatI
     for line in _behind(lines, start):
         again.take(line)
     return _ended(again, survey, rules, first_seq, lines[-1].seq if lines else 0)
+
+
+def _survey(survey: Survey, lines: Iterable[Recorded], first_seq: int) -> None:
+    for line in lines:
+        if line.seq < first_seq:
+            survey.preface(line)
+        else:
+            survey.take(line)
 
 
 def _behind(lines: Iterable[Recorded], seq: int) -> Iterable[Recorded]:

@@ -18,7 +18,6 @@ from events.fact import Fact
 from events.gate import GateDecided
 from events.host import HostFenced, HostRemoved
 from events.ids import derive
-from events.order import OrderOverdue
 from events.quiesce import QuiesceRequested
 from events.registry import NEWEST
 from events.scale import ScaleRequested
@@ -28,7 +27,7 @@ from replay.whatif.answers import Answers, is_wish
 from replay.whatif.history import Course, awaits_outcome, follows
 from replay.whatif.outcomes import holding, modelled
 from replay.whatif.rules import Rules
-from replay.whatif.survey import SECOND_NS, Round, Survey, trip_of
+from replay.whatif.survey import SECOND_NS, Round, Survey, is_ruled, trip_of
 from services.gate.decide import RULES, decide
 from services.gate.draft import Decision
 from services.gate.state import State
@@ -95,7 +94,7 @@ class Retelling:
         fact = recorded.fact
         if isinstance(fact, GateDecided):
             self._decided(recorded, fact)
-        elif recorded.writer == "gate" and not isinstance(fact, OrderOverdue):
+        elif is_ruled(recorded):
             self._ruled(recorded)
         elif is_wish(recorded):
             self._asked(recorded)

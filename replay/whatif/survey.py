@@ -22,6 +22,7 @@ from events.gate import (
     SuspendOrdered,
     WakeOrdered,
 )
+from events.order import OrderOverdue
 from events.pool import PoolDefined
 from events.vm import VmAnnounced, VmDrained, VmQuiesced, VmReady, VmStopped
 from projections.fleet.fold import Vm
@@ -49,8 +50,8 @@ class Round:
     state_seq: int
     through: int
     rules: str
-    defines: bool
-    """It defines pools as files said; there is nothing to decide again."""
+    kept: bool
+    """There is nothing to decide again: it defines pools as files said, or the window begins between it and its facts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,11 @@ class Survey:
         default_factory=dict[str, tuple[Trip, str, str, int]]
     )
     _defines: bool = False
+    _cut: bool = False
+
+    def preface(self, recorded: Recorded) -> None:
+        """The event stands right before the window."""
+        self._cut = is_ruled(recorded)
 
     def take(self, recorded: Recorded) -> None:
         """The event is taken into account."""
@@ -86,6 +92,7 @@ class Survey:
                 return
             case GateDecided() as decided:
                 self._decided(recorded, decided)
+                self._cut = False
             case VmReady(reservation=reservation):
                 self._close(f"stock {reservation}", recorded)
             case VmAnnounced(order=order):
@@ -102,12 +109,12 @@ class Survey:
 
     def by_state_seq(self) -> Iterator[Round]:
         """The rounds that are decided again, in the order in which their gates had folded what they decided from."""
-        again = (one for one in self.rounds if not one.defines)
+        again = (one for one in self.rounds if not one.kept)
         return iter(sorted(again, key=attrgetter("state_seq", "seq")))
 
     def least_state_seq(self, seq: int) -> int:
         """How far the oldest of the rounds had folded, if that is before `seq`; else `seq`."""
-        return min((one.state_seq for one in self.rounds if not one.defines), default=seq)
+        return min((one.state_seq for one in self.rounds if not one.kept), default=seq)
 
     def lasting(self, vm: Vm, pool: Pool | None) -> Lasting:
         """How long the order that the VM is under would have taken: the pool's recorded median, else its own limit."""
@@ -135,7 +142,7 @@ class Survey:
                 state_seq=decided.state_seq,
                 through=decided.through,
                 rules=decided.rules,
-                defines=self._defines and not (decided.answers or decided.orders),
+                kept=self._cut or (self._defines and not (decided.answers or decided.orders)),
             )
         )
         for order in decided.orders:
@@ -164,6 +171,11 @@ class Survey:
         if began is not None:
             trip, org, pool, at_ns = began
             self.trips.setdefault((trip, org, pool), []).append(max(0, recorded.stored_ns - at_ns))
+
+
+def is_ruled(recorded: Recorded) -> bool:
+    """Whether it is a fact that stands in one batch with the round behind it."""
+    return recorded.writer == "gate" and not isinstance(recorded.fact, GateDecided | OrderOverdue)
 
 
 def trip_of(vm: Vm) -> Trip:

@@ -1,0 +1,49 @@
+"""Why the sealer stops for good, each with its sentence. When it stops, everybody who writes stops with it."""
+
+
+class SealerError(Exception):
+    """The sealer cannot vouch for the ledger; nobody appends until somebody has looked."""
+
+    code = "SealerHalted"
+
+
+class SealKeyError(SealerError):
+    """The key that signs checkpoints is missing, open to others, or not the one that signed before."""
+
+    code = "SealKeyUnusable"
+
+
+class ArchiveMissingError(SealerError):
+    """The ledger was sealed before, and the archive that it was sealed into is not there."""
+
+    code = "ArchiveMissing"
+
+
+class ArchiveAlteredError(SealerError):
+    """The archive is not as it was written: a file is gone, or does not meet the checkpoint."""
+
+    code = "ArchiveAltered"
+
+
+class OriginDiffersError(SealerError):
+    """The archive is of another log than the house says."""
+
+    code = "OriginDiffers"
+
+
+class LedgerShorterError(SealerError):
+    """The bus holds less than was sealed or read: it came back with an older copy of its store."""
+
+    code = "LedgerShorter"
+
+
+class LedgerAlteredError(SealerError):
+    """The bus holds something else than what was sealed."""
+
+    code = "LedgerAltered"
+
+
+class LedgerReplacedError(SealerError):
+    """The bus holds another stream than a moment ago."""
+
+    code = "LedgerReplaced"

@@ -1,0 +1,77 @@
+"""The key that signs checkpoints: made once, for an archive that is empty, and never printed."""
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from nacl.signing import SigningKey
+
+from events.tlog.note import Signer
+from services.sealer.halt import SealKeyError
+
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+_SEED_BYTES: Final = 32
+
+
+def opened(path: Path, origin: str, *, first: bool) -> Signer:
+    """The key in `path`, under the log's name; made now when it is missing and this is the log's `first` start.
+
+    Raises `SealKeyError` for a file that is missing later, that others could have read, or that holds no key. A second
+    key for a log that was sealed with a first would be a second log: it is never made.
+    """
+    if first and not path.exists():
+        _create(path)
+    return Signer(origin, _read(path))
+
+
+def _create(path: Path) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft-{os.getpid()}")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(bytes(SigningKey.generate()).hex().encode() + b"\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+    try:
+        path.hardlink_to(draft)  # a link and not a rename: it does not replace what is there
+    except FileExistsError:
+        pass  # somebody else made it a moment ago, and it is as good
+    finally:
+        draft.unlink()
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _read(path: Path) -> SigningKey:
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        raise SealKeyError(
+            f"The key {path} is missing, and the log was sealed with it before. Nothing was signed and nobody may append. "
+            "Put the key back from its backup; with another one no checkpoint would be believed."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise SealKeyError(
+            f"The key {path} cannot be read: {why}. Nothing was signed and nobody may append."
+        ) from None
+    if mode & _OTHERS:
+        raise SealKeyError(
+            f"The key {path} can be read by others, who could sign another history with it. Nothing was signed and nobody "
+            f"may append. If nobody did, run `chmod 600 {path}`."
+        )
+    try:
+        seed = bytes.fromhex(text)
+    except ValueError:
+        seed = b""
+    if len(seed) != _SEED_BYTES:
+        raise SealKeyError(
+            f"The file {path} holds no ed25519 key: 64 hexadecimal digits make one. Nothing was signed and nobody may "
+            "append. Put the key back from its backup."
+        )
+    return SigningKey(seed)

@@ -1,0 +1,97 @@
+"""A sealer on a bus in memory, in virtual time, with files that outlive it and may fail."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from events.bus.memory import MemoryBus
+from events.bus.permissions import worker
+from events.bus.port import Outgoing, Stored
+from events.envelope import Recorded, read
+from events.tlog.checkpoint import Checkpoint, opened
+from events.tlog.files import Files
+from events.tlog.leaf import entry, leaf_hash
+from events.tlog.tree import Frontier
+from services.sealer.worker import OWN, Sealer
+from tests.archive_files import SIGNER, MemoryFiles
+from tests.rules.desk import Desk
+from tests.simulation.clock import pause
+
+T = TypeVar("T")
+
+OVERDUE = "vs.acme.gate.vm.{}.order.overdue"
+LAG_SECONDS = 5.0
+PATIENCE_SECONDS = 2.0
+
+
+class AtOnce:
+    """In the place of a thread: the call is made where it is asked for."""
+
+    async def call(self, work: Callable[[], T]) -> T:
+        return work()
+
+    def end(self) -> None:
+        pass
+
+
+def sealer_of(desk: Desk, files: Files) -> Sealer:
+    return Sealer(desk.worker_bus("sealer"), desk.clock, files, lambda _: SIGNER, AtOnce())
+
+
+@asynccontextmanager
+async def sealer(desk: Desk, files: Files) -> AsyncGenerator[Sealer]:
+    """A sealer at work; it is asked to end when the block ends, and must have lived until then."""
+    one = sealer_of(desk, files)
+    task = asyncio.create_task(one.work())
+    await pause(0.1)
+    try:
+        yield one
+    finally:
+        lived = not task.done()
+        task.cancel()
+        await asyncio.wait([task])
+        if not (lived and task.cancelled()):
+            await task
+
+
+async def killed(desk: Desk, files: Files, seconds: float) -> None:
+    """A sealer worked for a while, and was ended without a chance to leave anything in order."""
+    one = sealer_of(desk, files)
+    one._leave = lambda: None  # pyright: ignore[reportPrivateUsage]  # a killed process does nothing more
+    task = asyncio.create_task(one.work())
+    await pause(seconds)
+    task.cancel()
+    await asyncio.wait([task])
+
+
+def writer(desk: Desk, *, permit_seconds: float = LAG_SECONDS) -> MemoryBus:
+    return MemoryBus(
+        desk.server, worker("gate"), timeout_seconds=PATIENCE_SECONDS, permit_seconds=permit_seconds
+    )
+
+
+def fill(desk: Desk, count: int) -> None:
+    """So many further messages are in the ledger."""
+    for _ in range(count):
+        number = desk.server.ledger.last + 1
+        desk.server.put(
+            [Outgoing(OVERDUE.format(f"v{number % 7}"), f"id-{number}", b'{"n":%d}' % number)], batch=False
+        )
+
+
+def checkpoint(files: MemoryFiles) -> Checkpoint:
+    return opened(files.held["checkpoint"], SIGNER.verifier)
+
+
+def root_of(messages: list[Stored]) -> bytes:
+    """The root over these messages, from nothing but them."""
+    frontier = Frontier()
+    for one in messages:
+        frontier.add(leaf_hash(entry(one)))
+    return frontier.root()
+
+
+def said(desk: Desk) -> list[Recorded]:
+    """What the ledger itself says was sealed."""
+    return [read(one.seq, one.stored_ns, one.payload) for one in desk.stored() if one.subject == OWN]

@@ -13,6 +13,7 @@ import uvloop
 from cyclopts import App, Parameter
 
 from schemas.names import is_name
+from virtscale.audit import commands as audit_commands
 from virtscale.contracts import commands as contract_commands
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from virtscale.freezes import commands as freeze_commands
@@ -32,6 +33,7 @@ publisher = App(name="publisher", help="Outsiders who may publish requests.")
 person = App(name="person", help="People in the vault.")
 for _part in (ledger, publisher, person):
     app.command(_part)
+audit_commands.register(ledger)
 app.command(contract_commands.app)
 app.command(key_commands.app)
 app.command(host_commands.app)

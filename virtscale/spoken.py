@@ -6,9 +6,16 @@ from events.bus.port import BusError
 from events.keys import KeyFileError
 from events.lock import TakenError
 from events.registry import UnknownEventError
+from events.tlog.leaf import EntryError
+from events.tlog.note import NoteError
+from events.tlog.proof import ProofError
+from events.tlog.tiles import TileError
 from events.vault import VaultError
 from lab.errors import LabError
 from replay.digest import ViewsError
+from replay.export import ExportRefusedError
+from replay.tarred import PlaceError
+from replay.verify import UnverifiableError
 from schemas.contract.document import ContractError
 from schemas.house import HouseError
 from schemas.pool import PoolError
@@ -24,20 +31,27 @@ from virtscale.ruled import UndecidedError
 SPOKEN: Final[tuple[type[Exception], ...]] = (
     BusError,
     ContractError,
+    EntryError,
     ExportError,
+    ExportRefusedError,
     HostError,
     HouseError,
     KeyFileError,
     LabError,
+    NoteError,
     NothingSignedError,
     PaperError,
+    PlaceError,
     PoolError,
+    ProofError,
     PublisherError,
     SignerError,
     TakenError,
+    TileError,
     TurnedAwayError,
     UndecidedError,
     UnknownEventError,
+    UnverifiableError,
     VaultError,
     ViewsError,
 )

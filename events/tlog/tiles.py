@@ -37,7 +37,7 @@ def bundle_path(index: int, width: int = WIDTH) -> str:
 
 def width_of(index: int, count: int) -> int:
     """How many of `count` hashes (or entries) stand in file `index`: 256, fewer in the last one, or none."""
-    return max(0, min(WIDTH, count - index * WIDTH))
+    return max(0, min(WIDTH, count - index * WIDTH)) if index >= 0 else 0
 
 
 def encode_tile(hashes: Iterable[bytes]) -> bytes:

@@ -5,9 +5,11 @@ from bisect import bisect_left, insort
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, takewhile
+from typing import Final
 
 from events.contract import ContractAccepted, ContractTookEffect, ContractVoided
 from events.envelope import Recorded
+from events.fact import Fact
 from events.key import KeyRegistered, KeyRevoked
 from schemas.contract.acceptance import Accepted, Keys, Standing, void
 from schemas.contract.document import terms
@@ -32,6 +34,10 @@ class _File:
 
 class Contracts:
     """Every org's documents and keys; the provider's keys are those of the org `platform`."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {ContractAccepted, ContractTookEffect, ContractVoided, KeyRegistered, KeyRevoked}
+    )
 
     def __init__(self) -> None:
         self._files: dict[str, _File] = {}

@@ -5,10 +5,11 @@
 
 import datetime as dt
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from events.contract import ContractAccepted, ContractTookEffect, ContractVoided
 from events.envelope import Recorded
+from events.fact import Fact
 from events.key import KeyRegistered, KeyRevoked
 from schemas.contract.document import Signed, terms
 from schemas.contract.terms import Contract
@@ -49,6 +50,10 @@ class SigningKey:
 
 class Record:
     """All papers by org and fingerprint, all keys by org and key."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {ContractAccepted, ContractTookEffect, ContractVoided, KeyRegistered, KeyRevoked}
+    )
 
     def __init__(self) -> None:
         self.papers: dict[tuple[str, str], Paper] = {}

@@ -108,6 +108,7 @@ TABLES = (
         _contracts_touched,
         _contract,
         _contracts,
+        takes=frozenset({ContractAccepted, ContractTookEffect, ContractVoided}),
     ),
     Table(
         "signing_keys",
@@ -116,6 +117,7 @@ TABLES = (
         2,
         _keys_touched,
         _key,
+        takes=frozenset({KeyRegistered, KeyRevoked}),
     ),
 )
 """Documents by fingerprint, with their text and signatures as JSON; keys by their public part."""

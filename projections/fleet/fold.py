@@ -94,6 +94,31 @@ class Host(msgspec.Struct, frozen=True):
 class Fleet:
     """All pools, VMs and hosts, with an index of each pool's VMs by state and of VMs that await the gate."""
 
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {
+            HostRegistered,
+            HostCordoned,
+            HostAdmitted,
+            HostFenced,
+            HostRemoved,
+            PoolDefined,
+            GateDecided,
+            OrderOverdue,
+            VmDefined,
+            VmResumed,
+            VmBooted,
+            VmReady,
+            VmUnready,
+            VmAnnounced,
+            VmAnnounceFailed,
+            VmDrained,
+            VmQuiesced,
+            VmWakeFailed,
+            VmStopped,
+            VmFoundAwake,
+        }
+    )
+
     def __init__(self) -> None:
         self.pools: dict[tuple[str, str], Pool] = {}
         self.hosts: dict[str, Host] = {}

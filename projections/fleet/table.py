@@ -117,6 +117,7 @@ TABLES = (
         _hosts_touched,
         _host,
         _hosts,
+        takes=frozenset({GateDecided, *_HOST_CHANGES, VmFoundAwake, VmQuiesced, VmStopped, VmWakeFailed}),
     ),
     Table(
         "pools",
@@ -136,6 +137,7 @@ TABLES = (
         2,
         _pools_touched,
         _pool,
+        takes=frozenset({PoolDefined}),
     ),
     Table(
         "vms",
@@ -160,6 +162,7 @@ TABLES = (
         _vms_touched,
         _vm,
         _vms,
+        takes=Fleet.TAKES - {PoolDefined, HostRegistered, HostCordoned, HostAdmitted},
     ),
 )
 """Hosts, pools and VMs; a pool's counts are a query over its VMs."""

@@ -2,8 +2,10 @@
 
 import datetime as dt
 from dataclasses import dataclass, replace
+from typing import Final
 
 from events.envelope import Recorded
+from events.fact import Fact
 from events.freeze import ScalingFrozen, ScalingThawed
 
 
@@ -21,6 +23,8 @@ class Freeze:
 
 class Freezes:
     """The newest freeze of each pool and of each org as a whole."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset({ScalingFrozen, ScalingThawed})
 
     def __init__(self) -> None:
         self.freezes: dict[tuple[str, str | None], Freeze] = {}

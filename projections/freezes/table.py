@@ -22,6 +22,14 @@ def _row(freezes: Freezes, key: Key) -> tuple[Cell, ...] | None:
 
 
 TABLES = (
-    Table("freezes", Freezes, ("org", "pool", "actor", "reason", "frozen_at", "until"), 2, _touched, _row),
+    Table(
+        "freezes",
+        Freezes,
+        ("org", "pool", "actor", "reason", "frozen_at", "until"),
+        2,
+        _touched,
+        _row,
+        takes=Freezes.TAKES,
+    ),
 )
 """The newest freeze of each pool, and with an empty `pool` of each org; whether it is over, the reader's clock says."""

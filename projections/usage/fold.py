@@ -6,10 +6,12 @@ outcomes and outcomes of somebody else's reservation change nothing.
 """
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from events.contract import ContractTookEffect
 from events.dead import DeadHosts
 from events.envelope import Recorded
+from events.fact import Fact
 from events.fences import Fences
 from events.gate import BootOrdered, GateDecided, WakeOrdered
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
@@ -33,6 +35,23 @@ class Holding:
 
 class Usage:
     """Holdings by org and VM, with totals per org kept as they change."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {
+            ContractTookEffect,
+            HostRegistered,
+            HostAdmitted,
+            HostRemoved,
+            HostFenced,
+            GateDecided,
+            VmResumed,
+            VmBooted,
+            VmWakeFailed,
+            VmQuiesced,
+            VmStopped,
+            VmFoundAwake,
+        }
+    )
 
     def __init__(self) -> None:
         self.contracts: dict[str, Contract] = {}

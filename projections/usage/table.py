@@ -78,6 +78,7 @@ TABLES = (
         _touched,
         _row,
         _rows,
+        takes=frozenset({*_CHANGES, HostFenced}),
     ),
 )
 """One row per org and enforced dimension."""

@@ -2,10 +2,13 @@
 
 from cyclopts import App
 
-from virtscale.replaying import views
+from virtscale.replaying import trace, views, whatif, why
 
 replay = App(
     name="replay",
     help="The ledger read back: views built anew, as they were at any moment, and why.",
 )
 views.register(replay)
+why.register(replay)
+trace.register(replay)
+whatif.register(replay)

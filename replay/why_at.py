@@ -1,0 +1,74 @@
+"""Reading the ledger for `why ORG/POOL@TIME`: to the instant, and a little on from there."""
+
+import datetime as dt
+from typing import Final
+
+import msgspec
+
+from events.envelope import Recorded
+from replay.history import Told, Until, fold
+from replay.source import Source
+from replay.why import Step, steps_of
+from replay.why_pool import LOOK_AHEAD, LOOK_BACK, PoolThen, told
+from replay.why_story import Story
+from services.gate.state import State
+
+_WINDOW: Final = dt.timedelta(seconds=330)
+"""The five minutes that the instant lies in are told when they are over, and a moment later."""
+
+_LAST_YEAR: Final = 9999
+
+
+class PlaceError(ValueError):
+    """The pool or the instant is none that the ledger knows."""
+
+    code = "PlaceUnknown"
+
+
+class PoolAnswer(msgspec.Struct, frozen=True):
+    """The pool at the instant, and what happened to it around then."""
+
+    then: PoolThen
+    ended_at: dt.datetime | None
+    """When the ledger's last event was stored, where the instant is later than that."""
+    steps: tuple[Step, ...]
+
+
+class _Clock:
+    """When the last event was stored."""
+
+    def __init__(self) -> None:
+        self.at: dt.datetime | None = None
+
+    def apply(self, recorded: Recorded) -> None:
+        """The event is the last one."""
+        self.at = recorded.stored_at
+
+
+async def pool_at(
+    source: Source, org: str, pool: str, until: Until, progress: Told | None = None
+) -> PoolAnswer:
+    """The pool at an instant, or right behind a sequence; `PlaceError` where there was none.
+
+    Errors of reading as in `replay.history`. Writes nothing, so that it may be interrupted at any time.
+    """
+    if isinstance(until, dt.datetime) and until.year >= _LAST_YEAR:
+        raise PlaceError(f"{until:%Y-%m-%d} is later than anybody can decide by: choose an earlier instant.")
+    last = await source.last()
+    state, story, clock = State(), Story(org, pool), _Clock()
+    seq = await fold(source, [state, story, clock], until, progress)
+    if clock.at is None:
+        raise PlaceError(f"The ledger holds no event up to {until}: choose a later place.")
+    at = until if isinstance(until, dt.datetime) else clock.at
+    # What follows is told, and changes nothing of what was known at the instant.
+    ahead = story.fork()
+    await fold(source, [ahead], at + _WINDOW, after=seq)
+    then = told(state, story, ahead, at, seq)
+    if then is None:
+        raise PlaceError(
+            f"The org {org} had no pool {pool} at {at:%Y-%m-%d %H:%M:%S} UTC (sequence {seq}): "
+            "`virtscale pools` lists those of today."
+        )
+    links = [link for link in ahead.lately if at - LOOK_BACK <= link.recorded.stored_at <= at + LOOK_AHEAD]
+    ended_at = clock.at if seq == last and clock.at < at else None
+    return PoolAnswer(then, ended_at, tuple(step for link in links for step in steps_of(link, "then")))

@@ -26,6 +26,11 @@ def show(rows: Sequence[Mapping[str, object]], form: Format, *, columns: Sequenc
         )
 
 
+def write_json(value: object) -> None:
+    """The value on standard output as one JSON document, for answers that are no list of rows."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"

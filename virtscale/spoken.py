@@ -16,6 +16,7 @@ from replay.digest import ViewsError
 from replay.export import ExportRefusedError
 from replay.tarred import PlaceError
 from replay.verify import UnverifiableError
+from replay.whatif.rules import WhatIfError
 from schemas.contract.document import ContractError
 from schemas.house import HouseError
 from schemas.pool import PoolError
@@ -54,5 +55,6 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     UnverifiableError,
     VaultError,
     ViewsError,
+    WhatIfError,
 )
 """Everything else is ours to mend, and shows its trace."""

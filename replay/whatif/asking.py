@@ -41,6 +41,8 @@ class WhatIf:
     refused_now: int
     changed: tuple[Changed, ...]
     undecidable: tuple[Undecidable, ...]
+    modelled: frozenset[str]
+    """Requests that an outcome in the new course is modelled for."""
     models: dict[tuple[str, str], int]
     """Outcomes that were modelled, by what for and where the duration comes from."""
     then: dict[tuple[str, str], Spent]
@@ -139,6 +141,7 @@ def _ended(again: Retelling, survey: Survey, rules: Rules, first_seq: int, last_
         refused_now=answers.refused_now,
         changed=tuple(answers.changed),
         undecidable=tuple(answers.undecidable.values()),
+        modelled=frozenset(again.modelled),
         models=dict(again.models),
         then=then.meter.pools,
         now=again.now.meter.pools,

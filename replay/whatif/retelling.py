@@ -64,6 +64,8 @@ class Retelling:
         """Rounds that were decided by another version of the rules than this one, by version."""
         self.models: Counter[tuple[str, str]] = Counter()
         """Modelled outcomes: what for, and where the duration comes from."""
+        self.modelled: set[str] = set()
+        """Requests that an outcome was modelled for."""
         self.at_ns = 0
         self.seq = seq
         self._survey, self._rules = survey, rules
@@ -364,6 +366,8 @@ class Retelling:
     def _model(self, key: _Key, vm: Vm) -> None:
         lasting = self._survey.lasting(vm, self.now.fleet.pools.get((vm.org, vm.pool)))
         self.models[trip_of(vm), lasting.basis] += 1
+        if vm.request is not None:
+            self.modelled.add(vm.request)
         for fact in modelled(vm, moment_of(self.at_ns)):
             self._tell(fact, vm.order)
         self._check(key)

@@ -1,0 +1,149 @@
+"""What holds for every what-if: over the ledgers of simulated worlds, in which everything that can go wrong does."""
+
+import functools
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from events.envelope import Recorded, read
+from events.gate import GateDecided
+from replay.whatif.asking import WhatIf, retold
+from replay.whatif.rules import ContractSet, PoolSet, Rules
+from replay.whatif.survey import Survey
+from schemas.capacity import ENFORCED
+from services.gate.state import State
+from tests.simulation.run import run
+
+SEEDS = range(24)
+
+
+@functools.cache
+def world(seed: int) -> tuple[Recorded, ...]:
+    """The ledger of one simulated world."""
+    done = run(seed)
+    assert done.faults == (), done.faults
+    return tuple(read(one.seq, one.stored_ns, one.payload, one.subject) for one in done.stored if one.id)
+
+
+@functools.cache
+def orgs(seed: int) -> tuple[str, ...]:
+    return tuple(retold(world(seed), Rules()).contracts)
+
+
+def rules_for(seed: int) -> st.SearchStrategy[Rules]:
+    org = st.sampled_from(orgs(seed) or ("acme",))
+    contract = st.builds(
+        ContractSet,
+        org,
+        st.sampled_from([None, 500, 2000]),
+        st.dictionaries(st.just("vcpu"), st.integers(0, 64), max_size=1),
+    )
+    pool = st.builds(
+        PoolSet,
+        st.none() | org,
+        st.just("web"),
+        st.dictionaries(st.sampled_from(["cooldown_seconds", "horizon_seconds"]), st.integers(1, 600), max_size=2)
+        | st.builds(lambda most: {"min_vms": 0, "max_vms": most}, st.integers(1, 20)),
+    )
+    return st.builds(
+        Rules, st.lists(contract, max_size=2).map(tuple), st.lists(pool, max_size=2).map(tuple)
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_what_if_with_the_ledgers_own_rules_gives_its_own_answers_byte_for_byte(seed: int) -> None:
+    lines = world(seed)
+    told = retold(lines, Rules())
+    rounds = [line for line in lines if isinstance(line.fact, GateDecided)]
+    assert told.unlike is None
+    assert told.same == told.rounds
+    assert told.rounds >= sum(bool(line.fact.answers) for line in rounds if isinstance(line.fact, GateDecided))
+    assert (told.changed, told.undecidable, told.models) == ((), (), {})
+    assert told.then == told.now
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(SEEDS), st.data())
+def test_it_does_so_from_any_place_of_the_ledger_on(seed: int, data: st.DataObject) -> None:
+    lines = world(seed)
+    first = data.draw(st.integers(1, len(lines)))
+    told = retold(lines, Rules(), first)
+    assert told.unlike is None
+    assert told.same == told.rounds
+
+
+def test_the_bytes_that_are_compared_are_those_that_the_ledger_holds() -> None:
+    done = run(2)
+    again = 0
+    for stored in done.stored:
+        line = read(stored.seq, stored.stored_ns, stored.payload, stored.subject)
+        if isinstance(line.fact, GateDecided):
+            data = msgspec.json.decode(stored.payload, type=dict[str, msgspec.Raw])["data"]
+            assert msgspec.json.encode(line.fact) == bytes(data)
+            again += 1
+    assert again
+
+
+def _settled(told: WhatIf) -> tuple[object, ...]:
+    return told.changed, told.undecidable, told.models, told.then, told.now, told.refused_now
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(SEEDS), st.data())
+def test_a_what_if_asked_twice_says_the_same(seed: int, data: st.DataObject) -> None:
+    rules = data.draw(rules_for(seed))
+    assert _settled(retold(world(seed), rules)) == _settled(retold(world(seed), rules))
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(SEEDS), st.data())
+def test_every_answer_of_the_ledger_is_accounted_for_and_the_recorded_course_stays_as_it_was(
+    seed: int, data: st.DataObject
+) -> None:
+    rules = data.draw(rules_for(seed))
+    plain, told = retold(world(seed), Rules()), retold(world(seed), rules)
+    assert told.then == plain.now
+    assert told.refused_then == plain.refused_then
+    assert told.answers == plain.answers
+    lost = {one.seq for one in told.undecidable}
+    assert not lost & {one.now.answer.request_seq for one in told.changed}
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.sampled_from(SEEDS), st.data())
+def test_no_answer_of_a_what_if_admits_more_than_the_limit_that_is_set(
+    seed: int, data: st.DataObject
+) -> None:
+    rules = data.draw(rules_for(seed))
+    told = retold(world(seed), rules)
+    for one in told.changed:
+        answer = one.now.answer
+        if answer.outcome == "admitted" and answer.granted:
+            assert all(
+                line.projected <= line.limit for line in answer.evidence if line.dimension in ENFORCED
+            )
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(SEEDS), st.data())
+def test_rules_that_say_what_is_said_already_change_nothing(seed: int, data: st.DataObject) -> None:
+    state = State()
+    for line in world(seed):
+        state.apply(line)
+    pools = data.draw(st.lists(st.sampled_from(sorted(state.fleet.pools)), unique=True))
+    same = tuple(
+        PoolSet(org, name, {"cooldown_seconds": state.fleet.pools[org, name].cooldown_seconds})
+        for org, name in pools
+    )
+    told = retold(world(seed), Rules(pools=same))
+    assert told.same == told.rounds
+    assert told.then == told.now
+
+
+def test_a_survey_knows_each_round_before_its_place_comes() -> None:
+    survey = Survey()
+    for line in world(2):
+        survey.take(line)
+    assert all(one.state_seq < one.seq for one in survey.rounds)

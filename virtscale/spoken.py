@@ -14,6 +14,7 @@ from events.vault import VaultError
 from lab.errors import LabError
 from replay.digest import ViewsError
 from replay.export import ExportRefusedError
+from replay.figures.sealed import SealError
 from replay.tarred import PlaceError
 from replay.verify import UnverifiableError
 from replay.whatif.rules import WhatIfError
@@ -46,6 +47,7 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     PoolError,
     ProofError,
     PublisherError,
+    SealError,
     SignerError,
     TakenError,
     TileError,

@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from virtscale.replaying import trace, views, whatif, why
+from virtscale.replaying import report, trace, views, whatif, why
 
 replay = App(
     name="replay",
@@ -12,3 +12,4 @@ views.register(replay)
 why.register(replay)
 trace.register(replay)
 whatif.register(replay)
+report.register(replay)

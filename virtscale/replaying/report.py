@@ -1,0 +1,88 @@
+"""The command `virtscale replay report`."""
+
+import asyncio
+import hashlib
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import uvloop
+from cyclopts import App, Parameter
+
+from virtscale.exits import EXIT_DONE
+from virtscale.history import From
+from virtscale.invocation import UsageError
+from virtscale.progress import Progress
+from virtscale.show import Format, say, show
+
+_USUAL: Final = Path("engineering.html")
+
+
+def register(app: App) -> None:
+    """The command is part of the group."""
+    app.command(report)
+
+
+def report(
+    *,
+    source: From = None,
+    output: Annotated[Path, Parameter(name="--output", help="the file to write")] = _USUAL,
+    checkpoint: Annotated[
+        Path | None,
+        Parameter(help="a checkpoint that somebody kept, to compute it from; the ledger's newest if absent"),
+    ] = None,
+    vkey: Annotated[
+        Path | None,
+        Parameter(
+            name="--vkey",
+            help="file with the public key that you trust; the one beside the ledger if absent",
+        ),
+    ] = None,
+    form: Annotated[
+        Format, Parameter(name=["-o", "--format"], help="table for people, json for programs")
+    ] = "table",
+) -> int:
+    """Write the engineering page, computed from the sealed ledger alone, and show its figures.
+
+    The same ledger and the same checkpoint give the same bytes.
+    """
+    from events.tlog.reader import Archive
+    from replay.page.whole import Seal
+    from replay.report import report as make
+    from replay.report import rows
+    from replay.source import ArchiveSource
+    from virtscale.audit.places import archive_of, key_of
+    from virtscale.history import ExportError
+
+    if output.is_dir() or not output.parent.is_dir():
+        raise UsageError(f"{output} is no file that could be written: name one in a directory that exists.")
+    with archive_of(source) as (files, _), Progress("report") as told:
+        archive = Archive(files)
+        note = archive.checkpoint_note() if checkpoint is None else _kept(checkpoint)
+        if note is None:
+            raise ExportError("No checkpoint is there to compute a report from: nothing was sealed yet.")
+        seal = Seal(note, key_of(vkey, files).vkey)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            measured, page = runner.run(make(ArchiveSource(archive), seal, told))
+    data = page.encode()
+    _write(output, data)
+    say(
+        f"{output}: {len(data):,} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}, from events 1 to "
+        f"{measured.checkpoint.size:,} of {measured.checkpoint.origin}"
+    )
+    show(rows(measured), form)
+    return EXIT_DONE
+
+
+def _kept(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"The checkpoint {path} cannot be read: {error}.") from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """The file is there whole, or as it was."""
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_bytes(data)
+    os.replace(draft, path)  # noqa: PTH105 - the atomic call by its name

@@ -21,8 +21,8 @@ from projections.keeper import Keeper
 from schemas.house import HostPlace, House
 
 WAKER: Final = "waker"
-WORKERS: Final = ("signal", "gate", WAKER, "prober", "announcer", "notifier")
-"""Every worker there is, in the order of a request's way through them."""
+WORKERS: Final = ("sealer", "signal", "gate", WAKER, "prober", "announcer", "notifier")
+"""Every worker there is: the sealer, without which nobody writes, and the others in the order of a request's way."""
 
 VIEWS: Final = "views.db"
 """The file of the views, in the house's directory."""

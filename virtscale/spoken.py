@@ -21,6 +21,7 @@ from replay.whatif.rules import WhatIfError
 from schemas.contract.document import ContractError
 from schemas.house import HouseError
 from schemas.pool import PoolError
+from services.sealer.halt import SealerError
 from virtscale.ask import TurnedAwayError
 from virtscale.contracts.shelf import NothingSignedError
 from virtscale.contracts.signing import PaperError
@@ -48,6 +49,7 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     ProofError,
     PublisherError,
     SealError,
+    SealerError,
     SignerError,
     TakenError,
     TileError,

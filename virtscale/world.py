@@ -51,6 +51,9 @@ PORTS_PER_HOST: Final = 500
 ORIGIN: Final = "ledger.virtscale.local/house"
 """The log of a house on one machine; an operator with a name of its own writes it into `house.json`."""
 
+PERMIT_SECONDS: Final = 5.0
+"""When the sealer is silent for longer, nobody writes. It speaks twice a second, and a restart takes it about one."""
+
 _AGAIN_SECONDS: Final = 5.0
 _OPEN_SECONDS: Final = 30.0  # how long the intake may take to open
 _OPEN_PAUSE_SECONDS: Final = 0.1
@@ -107,8 +110,13 @@ class World:
         *,
         own_hosts: int = 1,
         memory_mib: int | None = None,
+        permit_seconds: float = PERMIT_SECONDS,
     ) -> None:
-        """`own_hosts` private hypervisors, each lending `memory_mib` to guests: without it, their share of what is free."""
+        """`own_hosts` private hypervisors, each lending `memory_mib` to guests: without it, their share of what is free.
+
+        With `permit_seconds=0` the workers write without the sealer's permit, and it need not run.
+        """
+        self._permit_seconds = permit_seconds
         self.directory = directory.resolve()
         self._own_hosts = tuple(f"h{number + 1}" for number in range(own_hosts))
         self._memory_mib = memory_mib
@@ -248,6 +256,7 @@ class World:
             audit_key=str(here / "audit-key" / "log.ed25519"),
             origin=ORIGIN,
             marks=str(here / "marks"),
+            permit_seconds=self._permit_seconds,
         )
 
     def _own_places(self) -> Iterator[HostPlace]:

@@ -58,7 +58,7 @@ async def sealer(desk: Desk, files: Files) -> AsyncGenerator[Sealer]:
 async def killed(desk: Desk, files: Files, seconds: float) -> None:
     """A sealer worked for a while, and was ended without a chance to leave anything in order."""
     one = sealer_of(desk, files)
-    one._leave = lambda: None  # pyright: ignore[reportPrivateUsage]  # a killed process does nothing more
+    one._leave = lambda: None  # a killed process does nothing more
     task = asyncio.create_task(one.work())
     await pause(seconds)
     task.cancel()

@@ -125,7 +125,7 @@ def test_a_full_disk_ends_permits_and_loses_nothing_and_room_brings_them_back() 
 
 
 @pytest.mark.parametrize("torn", [False, True], ids=["before the write", "after the write"])
-def test_killed_at_any_write_the_sealer_starts_again_to_the_same_root(torn: bool) -> None:
+def test_killed_at_any_write_the_sealer_starts_again_to_the_same_root(*, torn: bool) -> None:
     def lived(dies_after: int | None) -> int:
         """Two lives, of which the first dies after so many writes; how many there were in it."""
         files = MemoryFiles()

@@ -38,7 +38,7 @@ from virtscale.ask import new_key
 from virtscale.crew import VIEWS, WORKERS
 from virtscale.keys import signers
 from virtscale.views import Views
-from virtscale.world import Ports, Substrate, World
+from virtscale.world import PERMIT_SECONDS, Ports, Substrate, World
 
 VMS: Final = 4
 HOST_MIB: Final = 240
@@ -184,14 +184,29 @@ class House:
 
 @asynccontextmanager
 async def a_world(
-    substrate: Substrate = "qemu", *, hosts: int = 1, memory_mib: int | None = None
+    substrate: Substrate = "qemu",
+    *,
+    hosts: int = 1,
+    memory_mib: int | None = None,
+    permit_seconds: float = 0.0,
 ) -> AsyncGenerator[tuple[World, list[str]]]:
-    """A world of its own on free ports, and what it says; gone with its files when the block ends."""
+    """A world of its own on free ports, and what it says; gone with its files when the block ends.
+
+    Nobody needs a permit unless the test says so, and with it starts a sealer.
+    """
     directory = Path(tempfile.mkdtemp(prefix="vs-house-"))
     directory.chmod(0o755)  # guests started by root belong to nobody, who must be able to come in
     said: list[str] = []
     try:
-        world = World(directory, Ports.free(), substrate, said.append, own_hosts=hosts, memory_mib=memory_mib)
+        world = World(
+            directory,
+            Ports.free(),
+            substrate,
+            said.append,
+            own_hosts=hosts,
+            memory_mib=memory_mib,
+            permit_seconds=permit_seconds,
+        )
         async with world:
             yield world, said
     finally:
@@ -225,7 +240,9 @@ def waker_of(host: str) -> str:
 async def a_house() -> AsyncGenerator[House]:
     """A whole house on two hosts, whose pool holds four suspended VMs, two on each."""
     async with AsyncExitStack() as stack:
-        world, said = await stack.enter_async_context(a_world(hosts=2, memory_mib=HOST_MIB))
+        world, said = await stack.enter_async_context(
+            a_world(hosts=2, memory_mib=HOST_MIB, permit_seconds=PERMIT_SECONDS)
+        )
         second_org(world)
         crew = Crew(world.directory)
         stack.push_async_callback(crew.stop)

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from events.envelope import Recorded
+from events.fact import Fact
 from events.gate import Answer, ContractRef, GateDecided
+from services.gate.draft import Decision
 from services.gate.state import Wish
 
 Effect = Literal["refusal avoided", "newly refused", "more granted", "less granted", "otherwise"]
@@ -51,6 +53,16 @@ class Undecidable:
     pool: str
     why: str
     then: Said | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unlike:
+    """A round that is not the recorded one when it is decided again."""
+
+    recorded: Recorded
+    told: tuple[Fact, ...]
+    """The facts that stand with the recorded round."""
+    again: Decision | None
 
 
 @dataclass(slots=True)

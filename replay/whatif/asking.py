@@ -9,8 +9,8 @@ from events.envelope import Recorded
 from replay.history import Told, fold, recorded
 from replay.metering import Spent, ns_of
 from replay.source import Source
-from replay.whatif.answers import Changed, Undecidable
-from replay.whatif.retelling import Retelling, Unlike
+from replay.whatif.answers import Changed, Undecidable, Unlike
+from replay.whatif.retelling import Retelling
 from replay.whatif.rules import Rules, WhatIfError
 from replay.whatif.survey import Survey
 from schemas.contract.terms import Contract

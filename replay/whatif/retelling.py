@@ -8,7 +8,6 @@ outcome is modelled (`outcomes.py`).
 """
 
 from collections import Counter, deque
-from dataclasses import dataclass
 from heapq import heappop, heappush
 
 import msgspec
@@ -23,7 +22,7 @@ from events.registry import NEWEST
 from events.scale import ScaleRequested
 from projections.fleet.fold import Vm
 from replay.metering import Meter, moment_of
-from replay.whatif.answers import Answers, is_wish
+from replay.whatif.answers import Answers, Unlike, is_wish
 from replay.whatif.history import Course, awaits_outcome, follows
 from replay.whatif.outcomes import holding, modelled
 from replay.whatif.rules import Rules
@@ -36,16 +35,6 @@ _GATE = "what-if"
 """Who gives the rounds that no gate gave."""
 
 _Key = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Unlike:
-    """A round that is not the recorded one when it is decided again."""
-
-    recorded: Recorded
-    told: tuple[Fact, ...]
-    """The facts that stand with the recorded round."""
-    again: Decision | None
 
 
 class Retelling:
@@ -76,6 +65,8 @@ class Retelling:
         self._batch: list[Recorded] = []
         self._due: list[tuple[int, int, _Key, str | None, str]] = []
         self._drawn = 0
+        self._ordered_ns: dict[_Key, int] = {}
+        """When a VM was last given an order in the new course."""
         self._awaited: set[tuple[_Key, str | None, str]] = set()
         self._waiting: set[str] = set()
         self._apart: dict[_Key, int | None] = {}
@@ -153,7 +144,8 @@ class Retelling:
             self.same += 1
             self.answers.both(fact)
             self._both(recorded)
-            self._look(fact, fact)
+            self._ordered(fact)
+            self._look(fact)
             return
         if self.unlike is None:
             self.unlike = Unlike(recorded, tuple(line.fact for line in told), again)
@@ -165,7 +157,7 @@ class Retelling:
                 if held[place : place + 1] != [new]:
                     self._tell(new)
             self._store(again.decided)
-        self._look(fact, again.decided if again else None)
+        self._look(fact, *([again.decided] if again else []))
         while again is not None and self._is_behind(one):
             again = decide(one.org, self.now.state, now=one.now, gate=one.gate, state_seq=recorded.seq)
             if again is not None:
@@ -175,12 +167,14 @@ class Retelling:
         """A round from before the window, or one that defines pools: it stands, behind whatever stands before it now."""
         if self.then is None:
             self.now.apply(recorded, self.at_ns)
+            self._ordered(fact)
             return
         self.then.apply(recorded, self.at_ns)
         follows = self.now.state.docket.fence_seq(fact.org)
         changed = msgspec.structs.replace(recorded, fact=msgspec.structs.replace(fact, follows=follows))
         self.now.apply(changed, self.at_ns)
-        self._look(fact, fact)
+        self._ordered(fact)
+        self._look(fact)
 
     def _end_of_way(self, one: Round) -> None:
         under_way = self._under_way[one.org]
@@ -203,18 +197,34 @@ class Retelling:
     def _store(self, decided: GateDecided) -> None:
         self.answers.now(decided)
         self._tell(decided)
+        self._ordered(decided)
+
+    def _ordered(self, decided: GateDecided) -> None:
+        for order in decided.orders:
+            self._ordered_ns[decided.org, order.vm] = self.at_ns
 
     def _settle(self) -> None:
         """The gate orders the next steps of VMs that came to need one in the new course alone."""
         for org in list(self._waiting):
-            if org in self._under_way or next(self.now.state.docket.pending(org), None) is not None:
-                continue  # a recorded round is near, and does it
-            self._waiting.discard(org)
-            while any(not self._follows((org, vm.name)) for vm in self.now.fleet.attention(org)):
-                again = decide(org, self.now.state, now=moment_of(self.at_ns), gate=_GATE, state_seq=self.seq)
-                if again is None:
-                    break
-                self._say(again)
+            if not self._is_near(org):
+                self._waiting.discard(org)
+                self._step_on(org)
+
+    def _is_near(self, org: str) -> bool:
+        """Whether a recorded round comes that sees to the org: one is under way, or somebody waits for one then as well."""
+        return (
+            org in self._under_way
+            or next(self.now.state.docket.pending(org), None) is not None
+            or any(self._follows((org, vm.name)) for vm in self.now.fleet.attention(org))
+        )
+
+    def _step_on(self, org: str) -> None:
+        """The next steps of the org's VMs are ordered, at the time that it is."""
+        while next(self.now.fleet.attention(org), None) is not None:
+            again = decide(org, self.now.state, now=moment_of(self.at_ns), gate=_GATE, state_seq=self.seq)
+            if again is None:
+                return
+            self._say(again)
 
     # ----------------------------------------------------------------------------------------------------- requests
 
@@ -305,12 +315,11 @@ class Retelling:
         then = self._part()
         return follows(then.fleet.vms.get(key), self.now.fleet.vms.get(key))
 
-    def _look(self, *rounds: GateDecided | None) -> None:
+    def _look(self, *rounds: GateDecided) -> None:
         """VMs that any of the rounds gave an order are looked at."""
         if self.then is not None:
             for one in rounds:
-                for order in one.orders if one is not None else ():
-                    assert one is not None
+                for order in one.orders:
                     self._check((one.org, order.vm))
 
     def _look_everywhere(self) -> None:
@@ -349,8 +358,9 @@ class Retelling:
             return
         self._awaited.add(mark)
         lasting = self._survey.lasting(vm, self.now.fleet.pools.get((vm.org, vm.pool)))
+        due_ns = self._ordered_ns.get(key, self.at_ns) + lasting.ns
         self._drawn += 1
-        heappush(self._due, (self.at_ns + lasting.ns, self._drawn, *mark))
+        heappush(self._due, (max(self.at_ns, due_ns), self._drawn, *mark))
 
     def _pass(self, until_ns: int) -> None:
         """Time goes by, and with it comes what was due."""

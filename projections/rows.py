@@ -110,7 +110,7 @@ class Writer:
                 row = table.row(fold, whole)
                 if row is not None:
                     change.rows.append(row)
-                elif whole == key:
+                elif whole == key and table.same is None:
                     change.gone.setdefault(len(key), []).append(key)
         return change
 

@@ -47,7 +47,7 @@ class Table(Generic[F]):
     takes: frozenset[type[Fact]] | None = None
     """The events that touch any row, where the table says so; `touched` is asked about no other."""
     same: str | None = None
-    """A column that tells things under one key apart, where a fold forgets: the first row of a key stays.
+    """A column that tells things under one key apart, where a fold forgets: the first row of a key stays, for ever.
 
     Such a table grows with the ledger, and its rows lie in the order in which they came: by keys, which are hashes, each
     would be written to another page than the one before.

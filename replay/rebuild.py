@@ -57,13 +57,13 @@ class Build:
         self, source: Source, until: Until, progress: Told | None, keep: "Keep | None" = None
     ) -> None:
         """The folds include everything up to `until`, and all that they forgot on the way is in the file."""
-        steps = folding(source, [*self.folds, self._touched], until, progress, after=self.seq)
+        steps = folding(source, [*self.folds, self.touched], until, progress, after=self.seq)
         async with aclosing(steps):
             async for last in steps:
                 self.seq = last.seq
                 if keep is not None:
                     keep.last = last
-                if self._touched.rows >= _MANY_ROWS:
+                if self.touched.rows >= _MANY_ROWS:
                     await _whole(self.write(keep))
 
     async def write(self, keep: "Keep | None" = None) -> None:
@@ -75,8 +75,8 @@ class Build:
 
     def _adopt(self, folds: dict[type[Fold], Fold]) -> None:
         self._folds = folds
-        self._touched = Touched(self._tables)
-        self._writer = Writer(self._tables, folds, self._touched)
+        self.touched = Touched(self._tables)
+        self._writer = Writer(self._tables, folds, self.touched)
 
 
 class Keep:

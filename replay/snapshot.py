@@ -32,7 +32,7 @@ CREATE TABLE snapshot (
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
-class Snapshot(msgspec.Struct, frozen=True):
+class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     """Folds as of `seq`, as bytes, and what they may be trusted by."""
 
     seq: int
@@ -77,7 +77,7 @@ def found(path: Path) -> Snapshot | None:
     base = sqlite3.connect(path)
     try:
         row = base.execute("SELECT * FROM snapshot").fetchone()
-        return None if row is None else msgspec.convert(row[1:], Snapshot, from_attributes=False)
+        return None if row is None else msgspec.convert(row[1:], Snapshot)
     except (sqlite3.DatabaseError, msgspec.ValidationError):
         return None  # cut short, or by another version: the reading begins anew
     finally:

@@ -20,6 +20,8 @@ from events.tlog.note import (
     key_id,
     parse_vkey,
     render_vkey,
+    seal,
+    split,
     unbase64,
 )
 from events.tlog.tree import HASH_BYTES
@@ -116,9 +118,11 @@ def parse(body: str) -> AddCheckpoint:
     return AddCheckpoint(decimal(lines[0].removeprefix(_OLD), "the old size"), path, note)
 
 
-def with_cosignatures(note: str, signatures: Sequence[Signature]) -> str:
-    """The note with these signatures under those that it has, each once."""
-    return note + "".join(one.line for one in dict.fromkeys(signatures) if one.line not in note)
+def with_cosignatures(note: str, cosignatures: Sequence[Signature]) -> str:
+    """The note with these under its signatures; of one key the last one counts, since a note signed twice by it opens nowhere."""
+    text, signatures = split(note)
+    newest = {(one.name, one.key_id): one for one in (*signatures, *cosignatures)}
+    return seal(text, newest.values())
 
 
 def _message(text: str, seconds: int) -> bytes:

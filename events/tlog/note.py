@@ -142,6 +142,8 @@ def open_note(data: str | bytes, verifiers: Sequence[Opener]) -> Note:
                 f"The note's signature by {signature.name} (key {signature.key_id.hex()}) does not fit its text: "
                 "the text was altered, or the signature was."
             )
+        if any((one.name, one.key_id) == (signature.name, signature.key_id) for one in verified):
+            raise NoteError(f"The note is signed twice by {signature.name} (key {signature.key_id.hex()}).")
         verified.append(signature)
     if not verified:
         wanted = ", ".join(f"{one.name} (key {one.key_id.hex()})" for one in verifiers) or "nobody"

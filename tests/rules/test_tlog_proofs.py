@@ -149,6 +149,10 @@ def test_a_cosignature_goes_under_the_checkpoint_and_says_when() -> None:
     assert cosigned_at(found.verified[1]) == NOW
     assert opened(whole, SIGNER.verifier).size == SIZE
     assert with_cosignatures(whole, parse_signatures(answer * 2)) == whole
+    later = WITNESS.sign(text, NOW + 60)
+    assert open_note(with_cosignatures(whole, [later]), (witness,)).verified == (later,)
+    with pytest.raises(NoteError, match=r"signed twice by witness.example/w1"):
+        open_note(whole + later.line, (witness,))
 
 
 def test_a_cosignature_with_another_time_or_text_is_refused() -> None:

@@ -16,9 +16,14 @@ from replay.source import Source
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The folds as of the checkpoint's last event, whose stored time ends `month`."""
+    """The folds as of the checkpoint's last event, whose stored time ends `month`.
+
+    Of an empty ledger all instants are 0.
+    """
 
     checkpoint: Checkpoint
+    began_ns: int
+    """When the ledger's first event was stored."""
     month: Span
     idle: Idle
     trips: Trips
@@ -32,17 +37,9 @@ async def measure(source: Source, checkpoint: Checkpoint, told: Told | None = No
     sealed = Sealed(source, checkpoint)
     until_ns = await sealed.stored_ns()
     month, year = trailing(until_ns, MONTH_DAYS), trailing(until_ns, YEAR_DAYS)
-    measured = Measured(
-        checkpoint=checkpoint,
-        month=month,
-        idle=Idle(month),
-        trips=Trips(month),
-        answers=Answers(month, year),
-        parts=Parts(),
-        demand=Demand(),
-    )
-    folds = (measured.idle, measured.trips, measured.answers, measured.parts, measured.demand)
-    await fold(sealed, folds, checkpoint.size, told)
+    idle, trips, answers = Idle(month), Trips(month), Answers(month, year)
+    parts, demand = Parts(), Demand()
+    await fold(sealed, (idle, trips, answers, parts, demand), checkpoint.size, told)
     sealed.check()
-    measured.idle.close()
-    return measured
+    idle.close()
+    return Measured(checkpoint, sealed.began_ns, month, idle, trips, answers, parts, demand)

@@ -23,6 +23,8 @@ class Sealed:
         self._source = source
         self._checkpoint = checkpoint
         self._frontier = Frontier()
+        self.began_ns = 0
+        """When the first event was stored, in Unix nanoseconds, once it was read."""
 
     async def last(self) -> int:
         """The checkpoint's size. Raises `SealError` where the ledger ends before it."""
@@ -49,6 +51,8 @@ class Sealed:
         async with aclosing(self._source.read(first, last)) as groups:
             async for group in groups:
                 for stored in group:
+                    if stored.seq == 1:
+                        self.began_ns = stored.stored_ns
                     if stored.seq == self._frontier.size + 1:
                         self._frontier.add(leaf_hash(entry(stored)))
                 yield group

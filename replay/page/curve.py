@@ -16,7 +16,7 @@ _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 # In the picture's own units: a phone that is 360 pixels wide shows them in 302, and 12 of them as letters of 10.
 _WIDTH, _HEIGHT = 360, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 30, 6, 18, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 30, 6, 26, 24
 _TICKS: Final = 4
 
 
@@ -107,7 +107,7 @@ def _picture(curve: Curve, name: str, told: str) -> Html:
         joined(_stairs(run, across, up) for run in runs),
         joined(_line(run, across, up) for run in needed),
         tag("path", class_="axis", d=f"M{_LEFT} {bottom}H{right}"),
-        tag("text", "VMs", x=0, y=11),
+        tag("text", "VMs", x=0, y=12),
         viewBox=f"0 0 {_WIDTH} {_HEIGHT}",
         role="img",
     )

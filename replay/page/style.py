@@ -41,7 +41,7 @@ _RULES: Final = """\
 html{-webkit-text-size-adjust:100%;text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);
  font:1rem/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif;
- font-variant-numeric:tabular-nums}
+ font-variant-numeric:tabular-nums;overflow-wrap:break-word}
 main,header,footer{max-width:66rem;margin:0 auto;padding:0 1rem}
 header{padding-top:2rem}
 h1{font-size:1.6rem;line-height:1.2;font-weight:600;letter-spacing:-.01em;margin:0 0 .5rem}
@@ -59,8 +59,8 @@ p{margin:.25rem 0 .75rem;max-width:44rem}
 code,pre,.hash{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.8125rem}
 pre{background:var(--card);border:1px solid var(--rule);border-radius:.5rem;padding:.75rem 1rem;margin:.5rem 0 1rem;
  white-space:pre-wrap;overflow-wrap:anywhere}
-table{border-collapse:collapse;width:100%;max-width:44rem;margin:1rem 0}
-th,td{text-align:right;padding:.35rem 0 .35rem .6rem;border-bottom:1px solid var(--rule);font-weight:400}
+table{border-collapse:collapse;width:100%;max-width:44rem;margin:1rem 0;font-size:.9375rem}
+th,td{text-align:right;padding:.35rem 0 .35rem .5rem;border-bottom:1px solid var(--rule);font-weight:400}
 thead th{color:var(--quiet);font-size:.875rem;vertical-align:bottom}
 tbody th,thead th:first-child{text-align:left;padding-left:0}
 tr.sum>*{font-weight:600}

@@ -90,18 +90,16 @@ def _name(one: Curve) -> tuple[str, str]:
 
 
 def _header(measured: Measured, newest: dt.datetime) -> Html:
-    size = measured.checkpoint.size
-    return tag(
-        "header",
-        tag("h1", "Engineering, measured"),
-        tag(
-            "p",
-            f"Every number here is computed from the audit ledger {measured.checkpoint.origin}, events 1 to {size:,}, "
-            f"and from nothing else. \u201cThese {MONTH_DAYS} days\u201d end with the newest of them, "
-            f"{_utc(newest)}.",
-            class_="quiet",
-        ),
+    checkpoint = measured.checkpoint
+    words = (
+        f"Every number here is computed from the audit ledger {checkpoint.origin}, events 1 to {checkpoint.size:,}, and "
+        f"from nothing else. \u201cThese {MONTH_DAYS} days\u201d end with the newest of them, {_utc(newest)}"
     )
+    if not checkpoint.size:
+        words = f"The audit ledger {checkpoint.origin} has no event yet"
+    elif measured.began_ns > measured.month.from_ns:
+        words += f", and began with the first, {_utc(moment(measured.began_ns))}"
+    return tag("header", tag("h1", "Engineering, measured"), tag("p", f"{words}.", class_="quiet"))
 
 
 def _nine(all_: Sequence[Figure]) -> Html:
@@ -174,7 +172,7 @@ def _origin(checkpoint: Checkpoint, seal: Seal, newest: dt.datetime) -> Html:
     entries = (
         ("origin", checkpoint.origin),
         ("events", f"1 to {checkpoint.size:,}"),
-        ("newest event stored", _utc(newest)),
+        ("newest event stored", _utc(newest) if checkpoint.size else "none"),
         ("root, SHA-256 of the Merkle tree (RFC 6962)", checkpoint.root.hex()),
         ("public key that the signature was checked with", seal.vkey),
     )

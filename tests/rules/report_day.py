@@ -255,7 +255,7 @@ def needed(pool: str, hour: float) -> float:
         morning = math.exp(-((hour - 10.5) ** 2) / 8)
         evening = math.exp(-((hour - 19.5) ** 2) / 5)
         return 1.2 + 4.2 * morning + 6.0 * evening
-    return 0.6 if hour % 6 > 1 else 2.4
+    return 0.6 if hour % 6 > 1 else 3.3
 
 
 def a_day(hours: float = 25.0, hole: tuple[float, float] = (13.0, 13.75)) -> Day:

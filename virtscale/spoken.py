@@ -15,6 +15,7 @@ from lab.errors import LabError
 from replay.digest import ViewsError
 from replay.export import ExportRefusedError
 from replay.figures.sealed import SealError
+from replay.keeping.intent import KeepingError
 from replay.tarred import PlaceError
 from replay.verify import UnverifiableError
 from replay.whatif.rules import WhatIfError
@@ -39,6 +40,7 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     ExportRefusedError,
     HostError,
     HouseError,
+    KeepingError,
     KeyFileError,
     LabError,
     NoteError,

@@ -16,7 +16,6 @@ from events import keys
 from events.bus.entrance import connect_as
 from events.bus.permissions import Permit, admin, operator, reader, workers
 from events.bus.port import Bus, UnansweredError
-from events.bus.streams import establish
 from events.lock import hold
 from lab import doctor
 from lab.balancer import Balancer, Frontend
@@ -29,7 +28,7 @@ from lab.ports import LOOPBACK, free_ports, require_free
 from projections.contracts.fold import Contracts
 from schemas.house import FILE, HostPlace, House
 from schemas.pool import read as read_pool
-from virtscale import founding, publishers
+from virtscale import founding, publishers, standing
 from virtscale.hosts import added as hosts
 from virtscale.hypervisors import Hypervisors
 
@@ -286,6 +285,7 @@ class World:
 
     async def _start_bus(self) -> None:
         self._publishers = publishers.all_of(self.directory)
+        standing.set_aside(self.directory)
         self.bus = BusServer(
             self.directory / "bus",
             self._ports.bus,
@@ -297,7 +297,7 @@ class World:
         self._stack.push_async_callback(self.bus.stop)
         bus = await self.connect("admin")
         try:
-            await establish(bus)
+            await standing.stand(self.house, bus, self._say)
             self._say(f"bus on {self.house.bus_url}, ledger at sequence {await bus.last()}")
         finally:
             await bus.close()

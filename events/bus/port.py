@@ -49,7 +49,7 @@ class Store:
     """Where the ledger's stream stands, and which stream of which server it is."""
 
     first_seq: int
-    """Of the oldest message that it holds; when it holds none, of the one that it would store next."""
+    """Where it was made to begin: what comes before lies in the archive. One that lost its first messages begins there still."""
     last_seq: int
     """Of the newest; `first_seq - 1` when it holds none."""
     bytes: int

@@ -172,10 +172,10 @@ def stream_info(raw: bytes) -> StreamInfo:
 
 
 def store(info: StreamInfo, server_id: str) -> Store:
-    """Where a stream stands; the server says 0 for the first sequence of one that never held a message."""
+    """Where a stream stands. That it begins later than it was made to is no roll, but a store that is damaged."""
     state, most = info.state, info.config.get("max_bytes")
     return Store(
-        first_seq=state.first_seq or state.last_seq + 1,
+        first_seq=began(info),
         last_seq=state.last_seq,
         bytes=state.bytes,
         max_bytes=max(most, 0) if isinstance(most, int) else 0,

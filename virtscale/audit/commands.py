@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from virtscale.audit import keeping
 from virtscale.history import From
 from virtscale.invocation import Output
 
@@ -21,6 +22,7 @@ def register(ledger: App) -> None:
     for command in (verify, export, prove):
         ledger.command(command)
     ledger.command(check_proof, name="check-proof")
+    keeping.register(ledger)
 
 
 def verify(

@@ -1,0 +1,97 @@
+"""Files carried from one place to another: the archive's, which never change, and a house's private ones, which do."""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from events.tlog.files import Files
+from events.tlog.reader import CHECKPOINT, VKEY
+from replay.keeping.intent import KeepingError, sync
+
+Told = Callable[[int, int], None]
+"""Hears how many files are done, and how many there are."""
+
+PRIVATE: Final = 0o600
+_CLOSED: Final = 0o700
+_TEMPORARY: Final = (".draft", "lock")
+
+
+def put_back(source: Files, target: Files, told: Told | None = None) -> None:
+    """The archive's files are in `target`, its checkpoint last. Safe to interrupt and to repeat.
+
+    Raises `KeepingError` where another archive lies already: nothing is written over.
+    """
+    paths = [*source.listed("tile"), VKEY, CHECKPOINT]
+    for done, path in enumerate(paths, start=1):
+        data, present = source.read(path), target.read(path)
+        if present is not None and present != data:
+            raise KeepingError(
+                "PlaceTaken",
+                f"{target} holds another {path}: there is an archive already. Nothing more was written.",
+            )
+        if data is not None and present is None:
+            target.write(path, data)
+        if told is not None:
+            told(done, len(paths))
+
+
+def mirror(parts: Mapping[str, Path], target: Path) -> int:
+    """Under `target` lies what lies in each of the parts now, for its owner alone; how many files that are.
+
+    What is gone from a part is gone here too: a person who was erased must not live on in the copy. A file appears whole.
+    """
+    files = 0
+    for name, source in parts.items():
+        place = target / name
+        wanted = {path.relative_to(source) for path in _files(source)} if source.is_dir() else set[Path]()
+        for path in sorted(wanted):
+            try:
+                data = (source / path).read_bytes()
+            except FileNotFoundError:  # gone since it was listed: the next copy leaves it out
+                continue
+            write(place / path, data)
+            files += 1
+        for path in _files(place):
+            if path.relative_to(place) not in wanted:
+                path.unlink()
+    return files
+
+
+def bring(source: Path, parts: Mapping[str, Path]) -> int:
+    """Each part of the house is what was copied, readable by its owner alone; how many files that are."""
+    files = 0
+    for name, target in parts.items():
+        for path in _files(source / name):
+            write(target / path.relative_to(source / name), path.read_bytes())
+            files += 1
+    return files
+
+
+def write(path: Path, data: bytes) -> None:
+    """The file is there whole, for its owner alone; nothing is written where it is so already."""
+    if path.is_file() and path.stat().st_mode & 0o777 == PRIVATE and path.read_bytes() == data:
+        return
+    path.parent.mkdir(mode=_CLOSED, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)
+    sync(path.parent)
+
+
+def copy(source: Path, target: Path) -> None:
+    """The target holds what the source does, for its owner alone."""
+    write(target, source.read_bytes())
+
+
+def _files(directory: Path) -> list[Path]:
+    found: list[Path] = []
+    for parent, _, names in os.walk(directory):
+        found += [
+            Path(parent, name) for name in names if not name.endswith(_TEMPORARY) and ".draft-" not in name
+        ]
+    return sorted(found)

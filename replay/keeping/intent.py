@@ -1,0 +1,99 @@
+"""What is to happen to the ledger's stream, written down before the old one goes: a kill in between is completed later.
+
+From here on there is one way only, and each step finds out by itself whether it was done: the old store is set aside or the
+old stream deleted, a new stream is made that begins behind the archive, and its first events are appended.
+"""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from events.envelope import Addressed
+from schemas.names import Count
+from schemas.struct import Value
+
+FILE: Final = "keeping.json"
+"""In the house's directory, as long as something is under way."""
+
+
+class Line(Value, frozen=True):
+    """One event that the new stream begins with, as it will be stored."""
+
+    subject: str
+    id: str
+    payload: str
+
+
+class Intent(Value, frozen=True):
+    """The ledger goes on behind `size` events that are archived and verified, in a stream that begins with `lines`."""
+
+    what: str
+    """The word for it: rolled, recovered, restored, imported."""
+    size: Count
+    root: str
+    lines: tuple[Line, ...]
+    last_seq: Count | None = None
+    """Where the old stream ended; when it has gone on since, it may not be deleted. None when it may be in any case."""
+    aside: str = ""
+    """The old store is kept under this name beside it; empty when all it holds is in the archive."""
+    forget_marks: bool = False
+    """Whether the marks of those who acted on what is lost are void."""
+
+
+class KeepingError(Exception):
+    """The ledger cannot be rolled, recovered, saved or put back like that; the sentence says what to do."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def line(event: Addressed) -> Line:
+    """The event as it is written down."""
+    return Line(subject=event.subject, id=event.id, payload=event.payload.decode())
+
+
+def read(directory: Path) -> Intent | None:
+    """What is under way in this house; None when nothing is."""
+    path = directory / FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Intent)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise KeepingError(
+            "KeepingUnreadable",
+            f"{path} says how the ledger is to go on, and cannot be read: {error}. Move it away, and run "
+            "`virtscale ledger recover`.",
+        ) from error
+
+
+def write(directory: Path, intent: Intent) -> None:
+    """From now on this will be done, whatever happens to this process."""
+    path = directory / FILE
+    draft = path.with_name(f"{FILE}.draft")
+    with draft.open("wb") as stream:
+        stream.write(msgspec.json.encode(intent))
+        stream.flush()
+        os.fsync(stream.fileno())
+    draft.replace(path)
+    sync(directory)
+
+
+def forget(directory: Path) -> None:
+    """It is done."""
+    with suppress(FileNotFoundError):
+        (directory / FILE).unlink()
+    sync(directory)
+
+
+def sync(directory: Path) -> None:
+    """What was renamed or removed in the directory stays so after a power cut."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

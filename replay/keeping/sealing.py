@@ -1,0 +1,158 @@
+"""What the bus still holds sealed into the archive: all of it before a roll, what is left of it after a disaster."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from events.bus.mark import Mark, mark_of
+from events.bus.port import Bus, BusError, Stored
+from events.envelope import read
+from events.ledger import LedgerSealed
+from events.registry import UnknownEventError
+from events.tlog.compare import compare
+from events.tlog.files import Files
+from events.tlog.leaf import EntryError
+from events.tlog.note import Signer
+from events.tlog.tiles import TileError
+from replay.keeping.intent import KeepingError
+from replay.verify import verify
+from services.sealer import decide, key
+from services.sealer.archive import SealedArchive, is_empty
+from services.sealer.compare import scrub
+from services.sealer.halt import LedgerAlteredError
+from services.sealer.reading import between, last_on
+from services.sealer.worker import OWN
+
+Told = Callable[[int, int], None]
+"""Hears how many events are done, and how many there are."""
+
+_GROUP: Final = 256
+
+
+def signer_of(key_file: Path, origin: str, files: Files) -> Signer:
+    """The house's key of the log; made now where nothing was ever sealed."""
+    return key.opened(key_file, origin, first=is_empty(files))
+
+
+async def seal_to_the_end(bus: Bus, files: Files, signer: Signer, told: Told | None = None) -> SealedArchive:
+    """The archive holds all that the bus does, and each event there is the one here; else the error that says which not.
+
+    Errors are the sealer's own, who does the same while the house is up.
+    """
+    archive = SealedArchive(files, signer)
+    store, said = await bus.store(), await last_on(bus, OWN)
+    told_seq = said.seq if said is not None else None
+    decide.check_start(archive.last.size, store.first_seq, store.last_seq, told_seq, str(files))
+    await _expect(bus, archive)
+    async for group in between(bus, archive.last.size + 1, store.last_seq):
+        archive.seal(group)
+        if told is not None:
+            told(archive.last.size, store.last_seq)
+    await scrub(bus, archive.reader(), store.first_seq, background=False)
+    return archive
+
+
+async def _expect(bus: Bus, archive: SealedArchive) -> None:
+    """What the ledger itself says was sealed is what the archive must come to, where it is not as far yet."""
+    said = await last_on(bus, OWN)
+    if said is not None and said.id:
+        fact = read(said.seq, said.stored_ns, said.payload, said.subject).fact
+        assert isinstance(fact, LedgerSealed), fact
+        archive.expect(fact.checkpoint)
+
+
+def require_sound(files: Files, signer: Signer, told: Told | None = None) -> None:
+    """Every entry of the archive leads up to the signed root; `KeepingError` with the verdict when one does not."""
+    verified = verify(files, signer.verifier, told=told)
+    wrong = next((verdict for verdict in verified.verdicts if not verdict.ok), None)
+    if wrong is not None:
+        raise KeepingError(
+            "ArchiveUnsound",
+            f"The archive {files} is not as it was sealed: {wrong.says} Nothing was done. Put it back from a backup.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Salvaged:
+    """What a broken bus still gave: `taken` events were sealed, and `seen` is the last sequence that it named."""
+
+    taken: int
+    seen: int
+    why: str
+    """Why no more was taken; empty when that was all."""
+
+
+async def salvage(
+    bus: Bus, archive: SealedArchive, marks: Iterable[Mark] = (), told: Told | None = None
+) -> Salvaged:
+    """Whatever the bus holds beyond the archive, in order and without a hole, is sealed, if what it holds before is intact.
+
+    A store that went on from an older copy differs from the archive before its end, or from what the `marks` say that
+    somebody acted on: nothing of it is taken. Each event must be one that a worker could read, or every worker would stop
+    at it.
+    """
+    store = await bus.store()
+    size, last = archive.last.size, store.last_seq
+    if store.first_seq > size + 1:
+        return Salvaged(
+            0, last, f"the bus's stream begins with event {store.first_seq}, behind the archive's end"
+        )
+    if last <= size:
+        return Salvaged(0, last, "" if last == size else f"the bus's ledger ends with event {last}")
+    for mark in marks:
+        if size < mark.seq <= last:
+            group, why = await _readable(bus, mark.seq, mark.seq)
+            if not group or mark_of(group[0]) != mark:
+                return Salvaged(
+                    0, last, why or f"somebody acted on another event {mark.seq} than the bus holds"
+                )
+    reader = archive.reader()
+    await _expect(bus, archive)
+    taken, at = 0, store.first_seq
+    while at <= last:
+        group, why = await _readable(bus, at, min(at + _GROUP - 1, last))
+        if at <= size:
+            try:
+                difference = compare([one for one in group if one.seq <= size], reader)
+            except TileError as error:
+                raise KeepingError(
+                    "ArchiveUnsound", f"{error} Put the archive back from a backup."
+                ) from error
+            if difference is not None:
+                return Salvaged(0, last, difference.sentence)
+            if why and (not group or group[-1].seq < size):
+                return Salvaged(0, last, why)
+        fresh = [one for one in group if one.seq > size]
+        if fresh:
+            try:
+                archive.seal(fresh)
+            except LedgerAlteredError as error:
+                return Salvaged(taken, last, str(error))
+            taken += len(fresh)
+        if told is not None and group:
+            told(group[-1].seq, last)
+        if why:
+            return Salvaged(taken, last, why)
+        at = group[-1].seq + 1
+    return Salvaged(taken, last, "")
+
+
+async def _readable(bus: Bus, first: int, last: int) -> tuple[list[Stored], str]:
+    """The messages from `first` on up to the first that cannot be had or understood, and why that one cannot."""
+    try:
+        group = await bus.read(first, last)
+    except BusError:
+        group = []
+    found: list[Stored] = []
+    for seq in range(first, last + 1):
+        try:
+            [stored] = [group[seq - first]] if group else await bus.read(seq, seq)
+            if stored.id:
+                read(stored.seq, stored.stored_ns, stored.payload, stored.subject)
+        except (BusError, EntryError, UnknownEventError) as error:
+            return found, str(error)
+        except (IndexError, ValueError):
+            return found, f"the bus does not give event {seq}"
+        found.append(stored)
+    return found, ""

@@ -1,0 +1,272 @@
+"""`virtscale ledger backup`, `restore` and `import`: the ledger in another place, and back in a house."""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from events.lock import hold
+from events.tlog.checkpoint import Checkpoint, opened, signed
+from events.tlog.files import DirectoryFiles, Files
+from events.tlog.note import NoteError, Signer, Verifier
+from events.tlog.reader import CHECKPOINT, VKEY, Archive
+from events.vault import Vault
+from replay.export import export
+from replay.keeping import copies, first, intent
+from replay.keeping.intent import Intent, KeepingError
+from replay.verify import verifier_of, verify
+from schemas.house import FILE, House
+from schemas.names import Count
+from schemas.struct import Value
+from services.sealer import key
+from services.sealer.archive import Sealed
+from virtscale.audit.going_on import GoneOn, epochs
+from virtscale.audit.maintenance import Place, bus_alone
+from virtscale.progress import Progress
+from virtscale.show import say
+
+MANIFEST: Final = "backup.json"
+"""Written last into a backup: without it the backup was cut short."""
+
+LEDGER: Final = "ledger"
+HOUSE: Final = "house"
+KEY: Final = "audit-key"
+BEGUN: Final = "putting-back.json"
+"""In a house into which a ledger is being put back, until that can be completed by whoever comes next."""
+
+_ERASED: Final = ".person.erased"
+
+
+class Manifest(Value, frozen=True):
+    """What a backup holds: the ledger up to `size` under `root`, and the private parts of its house."""
+
+    format: Count
+    origin: str
+    size: Count
+    root: str
+    made_at: dt.datetime
+
+
+@dataclass(frozen=True, slots=True)
+class BackedUp:
+    """What a backup holds now, and how many of the archive's files this run wrote."""
+
+    size: int
+    root: str
+    written: int
+    private_files: int
+
+
+class _Begun(Value, frozen=True):
+    root: str
+
+
+def private_parts(house: House) -> Mapping[str, Path]:
+    """What a house has besides its ledger and cannot be made anew, by the name that it has in a backup."""
+    directory = Path(house.directory)
+    return {
+        "keys": Path(house.keys),
+        "signing": Path(house.signing_keys),
+        "vault": Path(house.vault),
+        "contracts": Path(house.contracts),
+        "pools": Path(house.pools),
+        "publishers": directory / "publishers",
+        "hosts": directory / "hosts",
+        KEY: Path(house.audit_key).parent,
+    }
+
+
+def backup(house: House, target: Path) -> BackedUp:
+    """The backup holds the ledger up to the newest checkpoint, and the house's private parts; the house may be up.
+
+    Safe to interrupt and to repeat: only what is new is written, and what is gone from the house goes from the backup. The
+    ledger first: whatever it speaks of, the parts that are copied after it hold.
+    """
+    if Path(house.directory).resolve() in target.resolve().parents:
+        raise KeepingError(
+            "BackupInside",
+            f"{target} lies in the house itself, and would be lost with it. Name a directory on another disk.",
+        )
+    target.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with hold(target / "backup.lock", f"The backup {target} is being written"):
+        files = DirectoryFiles(Path(house.audit))
+        signer = key.opened(Path(house.audit_key), house.origin, first=False)
+        with Progress("backup") as told:
+            done = export(files, signer.verifier, target / LEDGER, told)
+        private = copies.mirror(private_parts(house), target / HOUSE)
+        manifest = Manifest(
+            format=1, origin=done.origin, size=done.size, root=done.root, made_at=dt.datetime.now(dt.UTC)
+        )
+        copies.write(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
+    return BackedUp(done.size, done.root, done.written, private)
+
+
+async def restore(directory: Path, source: Path, actor: str, reason: str) -> GoneOn:
+    """The house is what was backed up: every event under the same root, keys, people and contracts; then it goes on.
+
+    What happened after the backup is lost, and what it admitted may run: the ledger begins a new epoch. People whose
+    erasure the ledger holds are erased again, if the backup still had them. Safe to repeat.
+    """
+    manifest = _manifest(source)
+    place = Place.fresh(directory)
+    with place.down():
+        done = await _completed(place)
+        if done is not None:
+            return done
+        files = DirectoryFiles(source / LEDGER)
+        signer = key.opened(source / HOUSE / KEY / place.audit_key.name, place.origin, first=False)
+        checkpoint = _sound(files, signer.verifier)
+        if checkpoint.size < manifest.size:
+            raise KeepingError(
+                "BackupCutShort", f"{source} holds fewer events than it says. Nothing was done."
+            )
+        _begin(place, checkpoint)
+        parts = {name: directory / name for name in _names()}
+        copies.bring(source / HOUSE, parts)
+        with Progress("restore", "files") as told:
+            copies.put_back(files, DirectoryFiles(place.audit), told)
+        _erase_again(Archive(files), Vault(directory / "vault"))
+        return await _go_on(
+            place, Sealed(checkpoint.size, checkpoint.root, _note(files)), (actor, reason), "restored"
+        )
+
+
+async def bring_in(
+    directory: Path, files: Files, trusted: Verifier | None, key_file: Path | None, said: tuple[str, str]
+) -> GoneOn:
+    """The house holds what was exported: sequence, stored time and root are the same; then it goes on in a new epoch.
+
+    With `key_file` the log goes on under the key that signed it. Without, the house makes a key of its own, and signs the
+    same size and root with it; the note that came with the export stands in the ledger.
+    """
+    place = Place.fresh(directory)
+    with place.down():
+        done = await _completed(place)
+        if done is not None:
+            return done
+        checkpoint = _sound(files, verifier_of(files) if trusted is None else trusted)
+        if checkpoint.origin != place.origin:
+            raise KeepingError(
+                "OriginDiffers",
+                f"The export is of {checkpoint.origin}, and a house here is {place.origin}. Nothing was done.",
+            )
+        _begin(place, checkpoint)
+        if key_file is not None:
+            copies.copy(key_file, place.audit_key)
+        signer = key.opened(place.audit_key, place.origin, first=True)
+        note = _note(files)
+        with Progress("import", "files") as told:
+            copies.put_back(_Signed(files, signer, checkpoint), DirectoryFiles(place.audit), told)
+        return await _go_on(place, Sealed(checkpoint.size, checkpoint.root, note), said, "imported")
+
+
+class _Signed:
+    """An export's files under the key that the house has: the same ledger, signed by whoever keeps it from now on."""
+
+    def __init__(self, files: Files, signer: Signer, checkpoint: Checkpoint) -> None:
+        self._files = files
+        self._own: dict[str, bytes] = {}
+        try:
+            opened(files.read(CHECKPOINT) or b"", signer.verifier)
+        except NoteError:  # another key's
+            plain = Checkpoint(checkpoint.origin, checkpoint.size, checkpoint.root)
+            self._own = {CHECKPOINT: signed(plain, signer).encode(), VKEY: f"{signer.vkey}\n".encode()}
+
+    def read(self, path: str) -> bytes | None:
+        """The file's bytes, with the house's own signature."""
+        return self._own.get(path) or self._files.read(path)
+
+    def write(self, path: str, data: bytes) -> None:
+        """An export is read only."""
+        raise OSError(f"{path} ({len(data)} bytes) cannot be written into an export that is read.")
+
+    def listed(self, prefix: str) -> list[str]:
+        """The export's paths."""
+        return self._files.listed(prefix)
+
+    def remove(self, path: str) -> None:
+        """An export is read only."""
+        raise OSError(f"{path} cannot be removed from an export that is read.")
+
+
+def _names() -> tuple[str, ...]:
+    return ("keys", "signing", "vault", "contracts", "pools", "publishers", "hosts", KEY)
+
+
+def _manifest(source: Path) -> Manifest:
+    path = source / MANIFEST
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise KeepingError(
+            "BackupCutShort",
+            f"{path} cannot be read, so {source} is no backup, or one that was cut short: {error}. Run `virtscale ledger backup` "
+            "again, which goes on where it stopped.",
+        ) from error
+
+
+def _sound(files: Files, verifier: Verifier) -> Checkpoint:
+    """The checkpoint, once every entry led up to it."""
+    with Progress("verify") as told:
+        verified = verify(files, verifier, told=told)
+    wrong = next((verdict for verdict in verified.verdicts if not verdict.ok), None)
+    if wrong is not None:
+        raise KeepingError("CopyUnsound", f"{files} is not as it was sealed: {wrong.says} Nothing was done.")
+    return opened(_note(files), verifier)
+
+
+def _note(files: Files) -> str:
+    return (files.read(CHECKPOINT) or b"").decode()
+
+
+async def _completed(place: Place) -> GoneOn | None:
+    """What an earlier run has written down is done; None when there is nothing of the kind."""
+    if intent.read(place.directory) is None:
+        return None
+    async with bus_alone(place) as bus:
+        done = await bus.stand()
+    assert done is not None, place
+    say(f"What an earlier run had begun is done now: the ledger was {done.what} behind sequence {done.size}.")
+    return GoneOn(done.what, done.size, done.root)
+
+
+def _begin(place: Place, checkpoint: Checkpoint) -> None:
+    """The house is empty, or an earlier run had begun to put this very ledger into it."""
+    begun, wanted = place.directory / BEGUN, msgspec.json.encode(_Begun(root=checkpoint.root.hex()))
+    if begun.exists() and begun.read_bytes() == wanted:
+        return
+    held = [path for path in (FILE, "audit", "bus", "keys", KEY, BEGUN) if (place.directory / path).exists()]
+    if held:
+        raise KeepingError(
+            "HouseNotEmpty",
+            f"The house {place.directory} is not empty: it has {', '.join(held)}. Nothing was done. Name an empty directory "
+            "in VIRTSCALE_HOUSE, or move what is there away.",
+        )
+    copies.write(begun, wanted)
+
+
+async def _go_on(place: Place, last: Sealed, said: tuple[str, str], what: str) -> GoneOn:
+    """The stream begins behind what was put back."""
+    now = dt.datetime.now(dt.UTC)
+    epoch = await epochs(place, last.size) + 1
+    lines = [first.recovered(place.origin, last, epoch, (0, 0), first.Word(*said, now))]
+    own = _note(DirectoryFiles(place.audit))
+    if own != last.note:
+        lines.append(first.sealed(place.origin, Sealed(last.size, last.root, own), now))
+    plan = Intent(
+        what=what, size=last.size, root=last.root.hex(), lines=tuple(lines), last_seq=None, forget_marks=True
+    )
+    intent.write(place.directory, plan)
+    (place.directory / BEGUN).unlink()
+    async with bus_alone(place) as bus:
+        await bus.stand()
+    return GoneOn(what, last.size, last.root.hex(), 0, 0, epoch)
+
+
+def _erase_again(archive: Archive, vault: Vault) -> None:
+    for stored in archive.stored(1, archive.size):
+        if stored.subject.endswith(_ERASED):
+            vault.erase(stored.subject.split(".")[4])

@@ -8,11 +8,11 @@ from typing import Any
 
 
 def opened(aics: Any, note: str, key: Any) -> Any:
-    """The checkpoint that the log of this key signed."""
+    """Size and root that the log of this key signed."""
     checked = aics.verify_checkpoint(aics.parse_note(note), key, expected_origin=key.name)
     if not checked.log_ok:
         sys.exit(f"aics-tlog: checkpoint: {checked.error}")
-    return checked.checkpoint
+    return checked
 
 
 def past(aics: Any, old: str, key: Any, tree: Any) -> Any:

@@ -45,7 +45,7 @@ def damage(store: Path, seed: int) -> Damage:
     chance = random.Random(seed)
     [ledger] = store.glob("jetstream/*/streams/LEDGER")
     index = ledger / "msgs" / "index.db"
-    kinds = [kind for kind in KINDS if index.exists() or kind not in OF_INDEX]
+    kinds: list[Kind] = [kind for kind in KINDS if index.exists() or kind not in OF_INDEX]
     kind = kinds[seed % len(kinds)]
     what = _done(ledger, kind, chance)
     drop = kind != "drop-index" and index.exists() and chance.random() < 0.5

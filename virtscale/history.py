@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from replay.source import Archived, ArchiveSource, BusSource, Source
+from replay.source import ArchiveSource, BusSource, Source
 from schemas.house import House
 from virtscale.invocation import UsageError, present_house
 
@@ -42,24 +42,21 @@ def place(text: str) -> int | dt.datetime:
 async def opened_source(
     export: Path | None = None, house: Callable[[], House] = present_house
 ) -> AsyncGenerator[Source]:
-    """The archive in the directory `export`, or with None the ledger of the house, read as the operator."""
+    """The archive at `export`, a directory or a tar, or with None the ledger of the house, read as the operator."""
     if export is None:
         from virtscale.ask import operator
 
         async with operator(house()) as bus:
             yield BusSource(bus)
         return
-    yield ArchiveSource(_archive(export))
-
-
-def _archive(directory: Path) -> Archived:
-    from events.tlog.files import DirectoryFiles
     from events.tlog.reader import Archive
+    from replay.tarred import files_at
 
-    archive = Archive(DirectoryFiles(directory))
-    if not directory.is_dir() or archive.checkpoint_note() is None:
-        raise ExportError(
-            f"{directory} holds no archive of a ledger: there is no checkpoint in it. Name the directory that "
-            "`virtscale ledger export` wrote."
-        )
-    return archive
+    with files_at(export) as files:
+        archive = Archive(files)
+        if archive.checkpoint_note() is None:
+            raise ExportError(
+                f"{export} holds no archive of a ledger: there is no checkpoint in it. Name what "
+                "`virtscale ledger export` wrote."
+            )
+        yield ArchiveSource(archive)

@@ -5,7 +5,7 @@ import contextlib
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from functools import cache
 from pathlib import Path
 
@@ -74,7 +74,7 @@ class Ledger:
 
 
 @contextlib.contextmanager
-def directory() -> Iterator[Path]:
+def directory() -> Generator[Path]:
     with tempfile.TemporaryDirectory() as made:
         yield Path(made)
 

@@ -1,22 +1,20 @@
 """The commands `virtscale replay rebuild`, `at`, `diff` and `digest`."""
 
-import asyncio
 import datetime as dt
-import gc
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
-import uvloop
 from cyclopts import App, Parameter
 
 from virtscale.exits import EXIT_DONE
 from virtscale.history import From, opened_source, place
 from virtscale.invocation import Output, UsageError, here
 from virtscale.progress import Progress
+from virtscale.replaying.loop import run as run_long
 from virtscale.show import Format, say, show
 
 if TYPE_CHECKING:  # a command imports what it needs, so that --help stays quick
@@ -25,7 +23,6 @@ if TYPE_CHECKING:  # a command imports what it needs, so that --help stays quick
 
 _REBUILT: Final = "views.rebuilt.db"
 _WIDEST: Final = 100
-_YOUNG: Final = 50_000  # as events.bus.heap has it, and for the same reason
 
 
 def register(app: App) -> None:
@@ -72,7 +69,7 @@ def rebuild(
         _show_digest(built, form)
         return EXIT_DONE
 
-    return _run(run)
+    return run_long(run)
 
 
 def at(
@@ -106,7 +103,7 @@ def at(
                 show(found, output)
         return EXIT_DONE
 
-    return _run(run)
+    return run_long(run)
 
 
 def diff(
@@ -149,7 +146,7 @@ def diff(
             say("nothing differs")
         return EXIT_DONE
 
-    return _run(run)
+    return run_long(run)
 
 
 def digest(
@@ -164,14 +161,6 @@ def digest(
 
     _show_digest(digest_of(file or here() / VIEWS), output)
     return EXIT_DONE
-
-
-def _run(work: Callable[[], Coroutine[Any, Any, int]]) -> int:
-    # What folds hold stays: looking through it again and again is a fifth of the time.
-    gc.freeze()
-    gc.set_threshold(_YOUNG)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(work())
 
 
 def _tables(views: Sequence[str]) -> "tuple[Table[Any], ...]":

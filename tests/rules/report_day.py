@@ -28,7 +28,7 @@ from events.quiesce import QuiesceRequested
 from events.registry import NEWEST
 from events.scale import Sample, ScaleRequested
 from events.stored import Stored
-from events.vm import VmAnnounced, VmBooted, VmDrained, VmQuiesced, VmReady, VmResumed
+from events.vm import VmAnnounced, VmBooted, VmDrained, VmQuiesced, VmReady, VmResumed, VmWakeFailed
 from projections.fleet.fold import Fleet
 from schemas.capacity import Size
 from schemas.codes import Code, Outcome
@@ -222,6 +222,20 @@ class Day:
         self.decided(*suspends)
         for one in suspends:
             self.happened(VmQuiesced(ORG, one.vm, one.host, one.reservation, "ordered", self.now))
+
+    def fail(self, pool: str) -> None:
+        """One sleeper is asked for, and libvirt says no."""
+        asked = self.ask(pool, 1, None)
+        vm = next(iter(self.fleet.members(ORG, pool, "quiesced")))
+        known = self.fleet.vms[ORG, vm]
+        id_, begin_by = derive("wake", vm, asked.id), self.now + dt.timedelta(seconds=60)
+        order = WakeOrdered(id_, vm, pool, known.host, known.size, asked.id, "serve", begin_by, 20)
+        self.decided(order, answers=(self.answer(asked, pool, 1),))
+        self.happened(VmWakeFailed(ORG, vm, known.host, id_, "wake-refused", "no", "paused", self.now))
+
+    def recorded(self) -> list[Recorded]:
+        """The events as whoever reads the ledger has them."""
+        return [read(one.seq, one.stored_ns, one.payload, one.subject) for one in self.stored]
 
     def refused(self, pool: str) -> None:
         """The cap holds."""

@@ -45,6 +45,12 @@ from projections.fleet.loads import Loads
 from schemas.capacity import Size
 from schemas.pool import Pool
 
+_OF_HOSTS: Final = (HostRegistered, HostCordoned, HostAdmitted, HostFenced, HostRemoved)
+_BEGINNINGS: Final = (VmDefined, VmResumed, VmBooted, VmReady, VmAnnounced, VmFoundAwake)
+_OUTCOMES: Final = (VmUnready, VmAnnounceFailed, VmDrained, VmQuiesced, VmWakeFailed, VmStopped)
+
+_Way = DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
+
 _MOST_DIGITS: Final = 6
 _PATIENCE: Final = dt.timedelta(seconds=60)
 """How long an order that starts nothing may take until it is overdue."""
@@ -95,28 +101,7 @@ class Fleet:
     """All pools, VMs and hosts, with an index of each pool's VMs by state and of VMs that await the gate."""
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset(
-        {
-            HostRegistered,
-            HostCordoned,
-            HostAdmitted,
-            HostFenced,
-            HostRemoved,
-            PoolDefined,
-            GateDecided,
-            OrderOverdue,
-            VmDefined,
-            VmResumed,
-            VmBooted,
-            VmReady,
-            VmUnready,
-            VmAnnounced,
-            VmAnnounceFailed,
-            VmDrained,
-            VmQuiesced,
-            VmWakeFailed,
-            VmStopped,
-            VmFoundAwake,
-        }
+        (PoolDefined, GateDecided, OrderOverdue, *_OF_HOSTS, *_BEGINNINGS, *_OUTCOMES)
     )
 
     def __init__(self) -> None:
@@ -240,10 +225,8 @@ class Fleet:
             case VmDefined(org=org, vm=vm, domain=domain, address=address):
                 if (org, vm) in self.vms:
                     self._put(replace(self.vms[org, vm], domain=domain, address=address))
-            case VmResumed(org=org, vm=vm, reservation=reservation):
-                self._prove(org, vm, reservation)
-            case VmBooted(org=org, vm=vm, reservation=reservation):
-                self._prove(org, vm, reservation)
+            case VmResumed() | VmBooted():
+                self._prove(fact.org, fact.vm, fact.reservation)
             case VmReady(org=org, vm=vm, reservation=reservation, boot_id=boot_id):
                 known = self._held(org, vm, reservation)
                 if known is not None:
@@ -316,14 +299,7 @@ class Fleet:
             case StopOrdered():
                 self._follow(known, order, "stop.ordered", now + _PATIENCE, seq)
 
-    def _follow(
-        self,
-        known: Vm | None,
-        order: DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered,
-        event: str,
-        due_at: dt.datetime,
-        seq: int,
-    ) -> None:
+    def _follow(self, known: Vm | None, order: _Way, event: str, due_at: dt.datetime, seq: int) -> None:  # noqa: PLR0917
         if known is None or known.reservation != order.reservation or (known.state, event) not in NEXT:
             return
         self._step(replace(known, order=order.id, due_at=due_at, alarmed=False), event, seq)

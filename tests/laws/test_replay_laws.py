@@ -23,6 +23,7 @@ from replay.history import folding
 from replay.rebuild import Build, rebuild
 from tests.laws.strength import examples
 from tests.simulation.run import run
+from tests.support import turns
 
 SEEDS = (1, 2, 3)
 """Worlds with duplicates, refusals with their mails, strays, lost hosts and documents; some hundred events each."""
@@ -69,7 +70,7 @@ class Ledger:
                 task = asyncio.current_task()
                 assert task is not None
                 task.cancel()
-                await asyncio.sleep(0)
+                await turns(1)
             yield group
 
 

@@ -299,7 +299,7 @@ class Fleet:
             case StopOrdered():
                 self._follow(known, order, "stop.ordered", now + _PATIENCE, seq)
 
-    def _follow(self, known: Vm | None, order: _Way, event: str, due_at: dt.datetime, seq: int) -> None:  # noqa: PLR0917
+    def _follow(self, known: Vm | None, order: _Way, event: str, due_at: dt.datetime, seq: int) -> None:
         if known is None or known.reservation != order.reservation or (known.state, event) not in NEXT:
             return
         self._step(replace(known, order=order.id, due_at=due_at, alarmed=False), event, seq)

@@ -16,6 +16,7 @@ from replay.digest import ViewsError
 from replay.export import ExportRefusedError
 from replay.figures.sealed import SealError
 from replay.keeping.intent import KeepingError
+from replay.statement.month import StatementError
 from replay.tarred import PlaceError
 from replay.verify import UnverifiableError
 from replay.whatif.rules import WhatIfError
@@ -53,6 +54,7 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     SealError,
     SealerError,
     SignerError,
+    StatementError,
     TakenError,
     TileError,
     TurnedAwayError,

@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from virtscale.replaying import report, trace, views, whatif, why
+from virtscale.replaying import report, statement, trace, views, whatif, why
 
 replay = App(
     name="replay",
@@ -13,3 +13,4 @@ why.register(replay)
 trace.register(replay)
 whatif.register(replay)
 report.register(replay)
+statement.register(replay)

@@ -229,8 +229,6 @@ async def test_what_is_over_is_not_held(tmp_path: Path) -> None:
         await build.write()
         [view] = [fold for fold in build.folds if type(fold).__name__ == "Activations"]
         held = view.requests  # type: ignore[attr-defined]
-        rows = await (await base.execute("SELECT count(*) FROM requests")).fetchone()
-    assert rows is not None
-    assert rows[0] > 60
-    assert all(one.answer is None or one.answer.outcome != "admitted" for one in held.values())
-    assert len(held) < rows[0] / 2
+        found = await (await base.execute("SELECT id FROM requests WHERE outcome = 'admitted'")).fetchall()
+    assert len(list(found)) > 5
+    assert not {id for (id,) in found} & set(held)

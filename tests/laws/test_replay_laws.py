@@ -231,4 +231,4 @@ async def test_what_is_over_is_not_held(tmp_path: Path) -> None:
         held = view.requests  # type: ignore[attr-defined]
         found = await (await base.execute("SELECT id FROM requests WHERE outcome = 'admitted'")).fetchall()
     assert len(list(found)) > 5
-    assert not {id for (id,) in found} & set(held)
+    assert not {name for (name,) in found} & set(held)

@@ -72,7 +72,7 @@ def write(path: Path, data: bytes) -> None:
     """The file is there whole, for its owner alone; nothing is written where it is so already."""
     if path.is_file() and path.stat().st_mode & 0o777 == PRIVATE and path.read_bytes() == data:
         return
-    path.parent.mkdir(mode=_CLOSED, parents=True, exist_ok=True)
+    _close(path.parent)
     draft = path.with_name(f".{path.name}.draft")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
     with os.fdopen(handle, "wb") as stream:
@@ -81,6 +81,13 @@ def write(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
     draft.replace(path)
     sync(path.parent)
+
+
+def _close(directory: Path) -> None:
+    """The directory is there; what had to be made for that is its owner's alone."""
+    if not directory.is_dir():
+        _close(directory.parent)
+        directory.mkdir(mode=_CLOSED, exist_ok=True)
 
 
 def copy(source: Path, target: Path) -> None:

@@ -44,12 +44,21 @@ async def seal_to_the_end(bus: Bus, files: Files, signer: Signer, told: Told | N
     store, said = await bus.store(), await last_on(bus, OWN)
     told_seq = said.seq if said is not None else None
     decide.check_start(archive.last.size, store.first_seq, store.last_seq, told_seq, str(files))
+    # What was sealed before anything new is: a store that went on from an older copy must not be signed for.
+    await scrub(bus, archive.reader(), store.first_seq, background=False)
     await _expect(bus, archive)
-    async for group in between(bus, archive.last.size + 1, store.last_seq):
+    fresh = archive.last.size + 1
+    async for group in between(bus, fresh, store.last_seq):
         archive.seal(group)
         if told is not None:
             told(archive.last.size, store.last_seq)
-    await scrub(bus, archive.reader(), store.first_seq, background=False)
+    reader = archive.reader()
+    async for group in between(bus, fresh, store.last_seq):
+        difference = compare(group, reader)
+        if difference is not None:
+            raise LedgerAlteredError(
+                f"{difference.sentence} It was sealed a moment ago. Nothing more was done."
+            )
     return archive
 
 

@@ -1,0 +1,373 @@
+"""The ledger's stream made anew: whatever is killed in between is completed, and what a broken bus still holds is kept."""
+
+import datetime as dt
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from events.bus import mark, streams
+from events.bus.past import Past
+from events.bus.port import Bus, Outgoing, Stored
+from events.envelope import address, read
+from events.fact import Fact
+from events.ids import derive
+from events.ledger import LedgerRecovered, LedgerRolled
+from events.quiesce import QuiesceRequested
+from events.tlog.files import DirectoryFiles
+from events.tlog.reader import Archive
+from replay.against_bus import against_bus
+from replay.keeping import first, intent, sealing, stream
+from replay.keeping.intent import KeepingError
+from replay.verify import verifier_of, verify
+from services.sealer import key
+from services.sealer.archive import SealedArchive, is_empty
+from services.sealer.halt import LedgerAlteredError, LedgerShorterError
+from virtscale.audit import going_on
+from virtscale.audit.maintenance import BusAlone, Place, bus_alone
+
+NOW = dt.datetime(2026, 11, 22, 12, tzinfo=dt.UTC)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place.fresh(tmp_path / "house")
+
+
+@asynccontextmanager
+async def running(place: Place) -> AsyncGenerator[tuple[BusAlone, Bus]]:
+    """The bus alone with its stream, and somebody who may write everything."""
+    place.directory.mkdir(parents=True, exist_ok=True)
+    async with bus_alone(place) as bus:
+        await bus.stand()
+        admin = await bus.admin()
+        try:
+            yield bus, admin
+        finally:
+            await admin.close()
+
+
+async def write(bus: Bus, first: int, count: int) -> None:
+    """So many events, the first with that number in it."""
+    for number in range(first, first + count):
+        fact: Fact = QuiesceRequested(
+            org="acme",
+            pool="web",
+            publisher="shop",
+            key=f"k{number}",
+            origin="person",
+            count=1,
+            received_at=NOW,
+            sample=None,
+        )
+        own = derive("kept", number)
+        event = address(fact, writer="signal", id=own, time=NOW, cause=None, correlation=own)
+        await bus.append(Outgoing(event.subject, event.id, event.payload))
+
+
+def files_of(place: Place) -> DirectoryFiles:
+    return DirectoryFiles(place.audit)
+
+
+async def seal(place: Place, bus: Bus) -> SealedArchive:
+    signer = sealing.signer_of(place.audit_key, place.origin, files_of(place))
+    return await sealing.seal_to_the_end(bus, files_of(place), signer)
+
+
+async def whole(place: Place) -> list[Stored]:
+    """The ledger as a reader has it, from the first event to the last; integrity and completeness hold."""
+    async with running(place) as (bus, _):
+        reader = await bus.sealer()
+        try:
+            await seal(place, reader)
+            files = files_of(place)
+            verdicts = verify(files, verifier_of(files)).verdicts + await against_bus(reader, Archive(files))
+            assert [one.says for one in verdicts if not one.ok] == []
+            last = await reader.last()
+            held = await reader.read(1, last)
+            assert [one.seq for one in held] == list(range(1, last + 1))
+            return held
+        finally:
+            await reader.close()
+
+
+def fact_of(stored: Stored) -> Fact:
+    return read(stored.seq, stored.stored_ns, stored.payload, stored.subject).fact
+
+
+# --------------------------------------------------------------------------------------------------------------- roll
+
+
+async def test_a_rolled_ledger_has_every_event_that_it_had_and_goes_on_with_the_next_sequence(
+    place: Place,
+) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 300)
+        before = await admin.read(1, 300)
+    done = await going_on.roll(place, "ann", "the store is full")
+    assert (done.what, done.size) == ("rolled", 300)
+    async with running(place) as (_, admin):
+        store = await admin.store()
+        assert (store.first_seq, store.last_seq) == (301, 301)
+        await write(admin, 301, 2)
+    held = await whole(place)
+    assert held[:300] == before
+    rolled = fact_of(held[300])
+    assert isinstance(rolled, LedgerRolled)
+    assert (rolled.size, rolled.root, rolled.actor) == (300, done.root, "ann")
+    assert len(held) == 303
+
+
+async def test_a_ledger_is_rolled_again_and_again_and_a_roll_that_has_nothing_to_do_says_so(
+    place: Place,
+) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 3)
+    await going_on.roll(place, "ann", "one")
+    with pytest.raises(KeepingError, match="rolled just now"):
+        await going_on.roll(place, "ann", "too soon")
+    async with running(place) as (_, admin):
+        await write(admin, 4, 2)
+    await going_on.roll(place, "ann", "two")
+    kinds = [type(fact_of(one)).__name__ for one in await whole(place)]
+    assert kinds == ["QuiesceRequested"] * 3 + ["LedgerRolled"] + ["QuiesceRequested"] * 2 + ["LedgerRolled"]
+
+
+async def planned(place: Place) -> intent.Intent:
+    """What a roll wrote down before it was killed; nothing of it is done."""
+    written: list[intent.Intent] = []
+
+    class Killed(BaseException):
+        pass
+
+    def kill(directory: Path, plan: intent.Intent) -> None:
+        written.append(plan)
+        raise Killed
+
+    keep, intent.write = intent.write, kill
+    try:
+        with pytest.raises(Killed):
+            await going_on.roll(place, "ann", "killed")
+    finally:
+        intent.write = keep
+    return written[0]
+
+
+async def _nothing(_admin: Bus, _plan: intent.Intent) -> None: ...
+
+
+async def _deleted(admin: Bus, _plan: intent.Intent) -> None:
+    await admin.ask(stream.STREAM_DELETE, b"", 5.0)
+
+
+async def _made(admin: Bus, plan: intent.Intent) -> None:
+    await _deleted(admin, plan)
+    await streams.establish(admin, first_seq=plan.size + 1)
+
+
+@pytest.mark.parametrize(
+    ("at", "next_run"), [(_nothing, "up"), (_deleted, "up"), (_made, "up"), (_deleted, "roll")]
+)
+async def test_a_roll_that_was_killed_is_completed_by_whatever_comes_next(
+    place: Place, at: Callable, next_run: str
+) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 5)
+    plan = await planned(place)
+    async with bus_alone(place) as bus:
+        admin = await bus.admin()
+        await at(admin, plan)
+        await admin.close()
+    intent.write(place.directory, plan)
+    if next_run == "roll":
+        assert (await going_on.roll(place, "ann", "again")).what == "rolled"
+    held = await whole(place)
+    assert [type(fact_of(one)).__name__ for one in held[5:]] == ["LedgerRolled"]
+    assert intent.read(place.directory) is None
+
+
+async def test_a_roll_that_was_done_and_not_forgotten_is_not_done_twice(place: Place) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 5)
+    plan = await planned(place)
+    intent.write(place.directory, plan)
+    for _ in range(2):
+        intent.write(place.directory, plan)
+        async with running(place):
+            pass
+    assert len(await whole(place)) == 6
+
+
+async def test_a_stream_that_went_on_after_the_plan_is_not_deleted(place: Place) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 5)
+    plan = await planned(place)
+    async with running(place) as (_, admin):
+        await write(admin, 6, 1)
+    intent.write(place.directory, plan)
+    with pytest.raises(KeepingError, match="gone on to 6"):
+        async with running(place):
+            pass
+
+
+async def test_a_house_that_is_up_is_not_rolled(place: Place) -> None:
+    with place.down(), pytest.raises(OSError, match="is up already"):
+        await going_on.roll(place, "ann", "why not")
+
+
+# ------------------------------------------------------------------------------------------------------------ recover
+
+
+async def test_a_store_that_is_gone_is_not_replaced_by_an_empty_one(place: Place) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 5)
+        await seal(place, reader := await bus.sealer())
+        await reader.close()
+    (place.bus / "store").rename(place.bus / "elsewhere")
+    with pytest.raises(KeepingError, match="recover"):
+        async with running(place):
+            pass
+    done = await going_on.recover(place, "ann", "the disk died")
+    assert (done.what, done.size, done.epoch, done.lost_last) == ("recovered", 5, 1, 0)
+    held = await whole(place)
+    assert isinstance(fact_of(held[5]), LedgerRecovered)
+
+
+async def test_what_nobody_had_sealed_yet_is_taken_over_from_a_store_that_is_intact(place: Place) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 5)
+        await seal(place, reader := await bus.sealer())
+        await reader.close()
+        await write(admin, 6, 3)
+        before = await admin.read(1, 8)
+    done = await going_on.recover(place, "ann", "to be sure")
+    assert (done.size, done.lost_first, done.lost_last) == (8, 0, 0)
+    assert (await whole(place))[:8] == before
+    assert Path(done.kept).is_dir()
+
+
+async def test_an_older_copy_that_went_on_loses_what_it_wrote_and_the_event_names_the_range(
+    place: Place,
+) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 3)
+    older = place.directory / "older"
+    (place.bus / "store").rename(older)
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 5)
+        await seal(place, reader := await bus.sealer())
+        before = await admin.read(1, 5)
+        await reader.close()
+    (place.bus / "store").rename(place.directory / "newer")
+    older.rename(place.bus / "store")
+    async with running(place) as (bus, admin):
+        with pytest.raises(LedgerShorterError):
+            await seal(place, reader := await bus.sealer())
+        await reader.close()
+        await write(admin, 100, 4)
+    async with running(place) as (bus, _):
+        with pytest.raises(LedgerAlteredError):
+            await seal(place, reader := await bus.sealer())
+        await reader.close()
+    mark.write(place.marks / "gate.json", mark.Mark(9, "0" * 64))
+    done = await going_on.recover(place, "ann", "the disk died")
+    assert (done.size, done.lost_first, done.lost_last, done.epoch) == (5, 6, 9, 1)
+    assert list(place.marks.glob("*")) == []
+    held = await whole(place)
+    assert held[:5] == before
+    recovered = fact_of(held[5])
+    assert isinstance(recovered, LedgerRecovered)
+    assert (recovered.lost_first, recovered.lost_last, recovered.size) == (6, 9, 5)
+
+
+async def test_what_somebody_acted_on_and_the_bus_holds_otherwise_is_not_taken_over(place: Place) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 5)
+        await seal(place, reader := await bus.sealer())
+        await reader.close()
+        await write(admin, 6, 3)
+    mark.write(place.marks / "gate.json", mark.Mark(7, "0" * 64))
+    done = await going_on.recover(place, "ann", "the disk died")
+    assert (done.size, done.lost_first, done.lost_last) == (5, 6, 8)
+
+
+async def test_an_event_that_nobody_understands_ends_what_is_taken_over(place: Place) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 5)
+        await seal(place, reader := await bus.sealer())
+        await reader.close()
+        await write(admin, 6, 2)
+        await admin.append(Outgoing("vs.acme.gate.org.acme.gate.decided", "f" * 32, b"{"))
+        await write(admin, 9, 1)
+    done = await going_on.recover(place, "ann", "a bad line")
+    assert (done.size, done.lost_first, done.lost_last) == (7, 8, 9)
+    assert len(await whole(place)) == 8
+
+
+async def test_a_second_recovery_is_a_second_epoch(place: Place) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 3)
+    assert (await going_on.recover(place, "ann", "one")).epoch == 1
+    done = await going_on.recover(place, "ann", "two")
+    assert (done.epoch, Path(done.kept).name) == (2, "store.lost-2")
+
+
+@pytest.mark.parametrize("step", ["planned", "aside"])
+async def test_a_recovery_that_was_killed_is_completed(place: Place, step: str) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 5)
+        archive = await seal(place, reader := await bus.sealer())
+        await reader.close()
+    line = first.recovered(place.origin, archive.last, 1, (0, 0), first.Word("ann", "killed", NOW))
+    plan = intent.Intent(
+        what="recovered",
+        size=5,
+        root=archive.last.root.hex(),
+        lines=(line,),
+        aside="store.lost-1",
+        forget_marks=True,
+    )
+    mark.write(place.marks / "gate.json", mark.Mark(9, "0" * 64))
+    intent.write(place.directory, plan)
+    if step == "aside":
+        stream.set_aside(plan, place.bus)
+    assert (await going_on.recover(place, "ann", "again")).what == "recovered"
+    assert len(await whole(place)) == 6
+    assert (place.bus / "store.lost-1").is_dir()
+    assert list(place.marks.glob("*")) == []
+
+
+async def test_a_lost_archive_is_made_anew_from_a_bus_that_holds_everything(place: Place) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 300)
+        root = (await seal(place, reader := await bus.sealer())).last.root.hex()
+        await reader.close()
+    place.audit.rename(place.directory / "lost")
+    done = await going_on.recover(place, "ann", "the archive's disk died")
+    assert (done.size, done.root) == (300, root)
+    assert len(await whole(place)) == 301
+
+
+async def test_a_damaged_archive_is_no_ground_to_go_on_from(place: Place) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 5)
+        await seal(place, reader := await bus.sealer())
+        await reader.close()
+    path = place.audit / "tile/entries/000.p/5"
+    path.write_bytes(path.read_bytes().replace(b'"k3"', b'"k9"'))
+    with pytest.raises(KeepingError, match="not as it was sealed"):
+        await going_on.recover(place, "ann", "why not")
+    assert (place.bus / "store").is_dir()
+
+
+async def test_a_key_is_made_for_a_log_that_was_never_sealed_and_never_again(place: Place) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 2)
+    await going_on.roll(place, "ann", "early")
+    assert not is_empty(files_of(place))
+    assert place.audit_key.stat().st_mode & 0o777 == 0o600
+    place.audit_key.unlink()
+    with pytest.raises(Exception, match="is missing"):
+        key.opened(place.audit_key, place.origin, first=is_empty(files_of(place)))
+    assert (await Past(place.audit).read(1, 2))[0].seq == 1

@@ -119,7 +119,7 @@ def steps_of(link: Link, part: Part, named: Named | None = None) -> list[Step]:
     steps = [
         msgspec.structs.replace(
             whole,
-            what=" ".join([*words, by_rules(decided)]),
+            what=" ".join([*words, f"Rules {decided.rules}."]),
             evidence=tuple(line for answer in link.answers for line in answer.evidence),
         )
     ]

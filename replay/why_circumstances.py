@@ -207,7 +207,8 @@ def _of_hosts(hosts: tuple[Lending, ...]) -> Iterator[str]:
 
 def _of_waiting(state: State, org: str) -> Iterator[str]:
     if waiting := sum(1 for _ in state.docket.pending(org)):
-        yield f"{waiting} requests of {org} waited for their answer, and would have been answered first"
+        requests = f"{waiting} request{'' if waiting == 1 else 's'} of {org}"
+        yield f"{requests} waited for an answer, and would have been answered first"
 
 
 def _of_decision(story: Story) -> Iterator[str]:

@@ -21,7 +21,7 @@ from schemas.pool import Pool
 from services.gate.state import State
 
 LOOK_BACK: Final = dt.timedelta(seconds=600)
-"""A request older than this is no answer to why a pool did not move now: its horizon is 90 s, its cooldown as well."""
+"""Events so long before the instant are told with it."""
 
 LOOK_AHEAD: Final = dt.timedelta(seconds=60)
 """What came so soon after the instant is told with it: an activation is promised within some seconds."""
@@ -76,33 +76,39 @@ def told(state: State, story: Story, ahead: Story, at: dt.datetime, seq: int) ->
         pool=story.pool,
         at=at,
         seq=seq,
-        grew=_verdict(ahead, at, ScaleRequested),
-        shrank=_verdict(ahead, at, QuiesceRequested),
+        grew=_verdict(ahead, agreed, at, ScaleRequested),
+        shrank=_verdict(ahead, agreed, at, QuiesceRequested),
         suppositions=tuple(_suppositions(state, agreed, at, seq)),
         circumstances=circumstances(state, story, ahead, agreed, at),
     )
 
 
-def _verdict(story: Story, at: dt.datetime, kind: type[ScaleRequested | QuiesceRequested]) -> Verdict:
+def _verdict(
+    story: Story, pool: Pool, at: dt.datetime, kind: type[ScaleRequested | QuiesceRequested]
+) -> Verdict:
+    """Why by the last request of its kind; one from before the pool's cooldown and horizon says nothing about now."""
     way = "growth" if kind is ScaleRequested else "shrinking"
-    asked_for = "more" if kind is ScaleRequested else "fewer"
-    lately = [
-        heard
-        for heard in story.heard.values()
-        if isinstance(heard.wish, kind) and at - LOOK_BACK <= heard.at <= at
-    ]
+    recent = dt.timedelta(seconds=pool.cooldown_seconds + pool.horizon_seconds)
+    all_of_them = [heard for heard in story.heard.values() if isinstance(heard.wish, kind) and heard.at <= at]
+    lately = [heard for heard in all_of_them if heard.at >= at - recent]
     if not lately:
+        asked_for = "more" if kind is ScaleRequested else "fewer"
+        last = f" The last one before was {_which(all_of_them[-1])}." if all_of_them else ""
         return Verdict(
             moved=False,
             because=f"no {way} at {moment(at)} because nobody asked: no request for {asked_for} VMs of "
-            f"{story.org}/{story.pool} was received in the {LOOK_BACK.total_seconds():.0f} s before",
+            f"{story.org}/{story.pool} was received in the {recent.total_seconds():.0f} s before.{last}",
         )
     heard = lately[-1]
-    before = [one for one in lately[:-1] if one.answer is not None and one.answer.granted]
-    since = ""
-    if before and not (heard.answer is not None and heard.answer.granted):
-        since = f" The last {way} before that was at {moment(before[-1].at)}, by request {before[-1].id}."
-    which = f"request {heard.id} (sequence {heard.seq}, {moment(heard.at)})"
+    before = [
+        one for one in all_of_them if one is not heard and one.answer is not None and one.answer.granted
+    ]
+    since = (
+        f" The last {way} before that was at {moment(before[-1].at)}, by request {before[-1].id}."
+        if before
+        else ""
+    )
+    which = _which(heard)
     if heard.answer is None or heard.decided_at is None:
         text = f"no {way} at {moment(at)} yet: {which} had no answer.{since}"
         return Verdict(moved=False, because=text, request=heard.id, seq=heard.seq)
@@ -120,6 +126,10 @@ def _verdict(story: Story, at: dt.datetime, kind: type[ScaleRequested | QuiesceR
         request=heard.id,
         seq=heard.decided_seq,
     )
+
+
+def _which(heard: Heard) -> str:
+    return f"request {heard.id} (sequence {heard.seq}, {moment(heard.at)})"
 
 
 def _fate(heard: Heard) -> str:

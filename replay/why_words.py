@@ -78,10 +78,16 @@ def number(vms: int, *, more: bool = False) -> str:
 
 
 def answered(org: str, answer: Answer, contract: ContractRef | None) -> str:
-    """What was answered, with the arithmetic that decided it where the sentence itself does not have it."""
+    """What was answered, with the arithmetic that decided it where the sentence itself does not have it.
+
+    Of several lines those past their limit, or the one that came nearest to it.
+    """
     said = sentence(org, answer, contract)
-    lines = [] if answer.code == "CapExceeded" else [arithmetic(line, contract) for line in answer.evidence]
-    return f"{said} Projected: {'; '.join(lines)}." if lines else said
+    if answer.code == "CapExceeded" or not answer.evidence:
+        return said
+    over = [line for line in answer.evidence if line.projected > line.limit]
+    shown = over or [max(answer.evidence, key=lambda line: line.projected / max(1, line.limit))]
+    return f"{said} Projected: {'; '.join(arithmetic(line, contract) for line in shown)}."
 
 
 def arithmetic(line: Evidence, contract: ContractRef | None) -> str:

@@ -57,12 +57,24 @@ async def test_a_pool_for_which_nobody_asked_did_not_grow_because_of_that() -> N
     assert not answer.then.grew.moved
     assert answer.then.grew.because == (
         "no growth at 2026-11-22 10:00:01 UTC because nobody asked: no request for more VMs of acme/web was received in "
-        "the 600 s before"
+        "the 180 s before."
     )
     assert "because nobody asked: no request for fewer VMs" in answer.then.shrank.because
     would = supposed(answer, PERSON)
     assert (would.outcome, would.code, would.granted) == ("admitted", "Granted", 1)
     assert "Projected: 6 of 11 vCPU (4 in use + 0 reserved + 2 requested" in would.text
+
+
+async def test_a_request_of_long_ago_is_named_and_is_not_the_reason() -> None:
+    past = setting().serving("web", 5)
+    request = past.scale(add=1)
+    past.round()
+    past.later(181)
+    grew = (await at(past)).then.grew
+    assert "because nobody asked" in grew.because
+    assert grew.because.endswith(
+        f" The last one before was request {request.id} (sequence {request.seq}, 2026-11-22 09:00:00 UTC)."
+    )
 
 
 async def test_a_refused_request_is_why_the_pool_did_not_grow_with_its_numbers() -> None:
@@ -191,7 +203,7 @@ async def test_a_request_that_waited_is_told_and_answered_before_what_is_suppose
     assert answer.then.grew.request == waiting.id
     assert supposed(answer, PERSON).code == "CapExceeded", "the one that waits takes the last place"
     assert "8 in use, 2 reserved, 2 requested" in supposed(answer, PERSON).text
-    assert said(answer, "1 requests of acme waited")
+    assert said(answer, "1 request of acme waited")
 
 
 async def test_what_came_right_after_the_instant_is_told_and_not_known() -> None:

@@ -1,6 +1,7 @@
 """The command `virtscale replay why`."""
 
 import asyncio
+import datetime as dt
 import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -42,7 +43,8 @@ def why(
     """Why something happened, or did not: `virtscale replay why 4f2a91`, `why acme/web@2026-11-22T03:14:05Z`.
 
     An id (of an event, a request, an order, a mail) gives the chain of events that led to it and what followed. A pool at
-    an instant, or right behind a sequence, gives what it did around then, and why it did not grow or shrink.
+    an instant, or right behind a sequence, gives what it did around then, and why it did not grow or shrink; an instant
+    without a fraction is the whole second.
     """
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         if "/" in what:
@@ -83,6 +85,9 @@ async def _pool(text: str, source: From, form: Format) -> int:
             f"{text!a:.80} names no pool at a time: write ORG/POOL@TIME, as acme/web@2026-11-22T03:14:05Z."
         )
     until = place(when)
+    whole = isinstance(until, dt.datetime) and "." not in when
+    if isinstance(until, dt.datetime) and whole:
+        until = until.replace(microsecond=999_999)  # who names a second means all of it
     async with opened_source(source) as ledger:
         with Progress("why") as progress:
             try:
@@ -94,7 +99,8 @@ async def _pool(text: str, source: From, form: Format) -> int:
         _write(found)
         return EXIT_DONE
     then = found.then
-    _say(f"{org}/{pool} at {then.at:%Y-%m-%d %H:%M:%S.%f} UTC, ledger sequence {then.seq}")
+    said = f"{then.at:%Y-%m-%d %H:%M:%S}" if whole else f"{then.at:%Y-%m-%d %H:%M:%S.%f}"
+    _say(f"{org}/{pool} at {said} UTC, ledger sequence {then.seq}")
     _say(then.grew.because)
     _say(then.shrank.because)
     _say("")

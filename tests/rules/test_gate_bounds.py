@@ -37,6 +37,15 @@ def test_however_many_vms_a_request_moves_a_decision_stays_small() -> None:
     assert len(msgspec.json.encode(decided)) < MOST_BYTES
 
 
+def test_vms_that_are_there_already_take_no_place_in_a_decision() -> None:
+    past = setting().pool("api").asleep("api", 48).serving("web", 63).asleep("web", 1)
+    past.scale(pool="api", add=48)
+    past.scale(want=64)
+    decided = past.round()
+    assert [(answer.pool, answer.granted) for answer in decided.answers] == [("api", 48), ("web", 1)]
+    assert len(msgspec.json.encode(decided)) < MOST_BYTES
+
+
 def test_the_same_key_stored_again_reserves_anew() -> None:
     past = setting().asleep("web", 1)
     past.scale(add=1, key="again")

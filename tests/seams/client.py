@@ -10,6 +10,8 @@ from events.bus.ledger import Ledger
 from events.bus.port import Bus, UnansweredError
 from events.envelope import Recorded
 from events.fact import Fact
+from events.ledger import LedgerSealed
+from events.pool import PoolObserved
 from projections.activations.fold import Activation, Activations
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
@@ -33,6 +35,10 @@ class History:
 
     def apply(self, recorded: Recorded) -> None:
         self.events.append(recorded)
+
+    def asked(self, seq: int) -> list[Recorded]:
+        """What happened after a sequence, but for what the clock brings: observations, and that the ledger was sealed."""
+        return [one for one in self.events[seq:] if not isinstance(one.fact, PoolObserved | LedgerSealed)]
 
     def facts(self, seq: int, kind: type[F]) -> list[F]:
         """What happened of one kind after a sequence."""

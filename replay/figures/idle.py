@@ -40,6 +40,8 @@ class Held:
 class Idle:
     """Every pool's VMs, asleep or awake, over a span. A VM that is off holds nothing, and is neither."""
 
+    TAKES = Fleet.TAKES
+
     def __init__(self, span: Span) -> None:
         self.fleet = Fleet()
         self.pools: dict[Key, Held] = {}

@@ -154,7 +154,7 @@ def _horizon(measured: Measured) -> Figure:
         value=span,
         note="No pool is defined."
         if span is None
-        else f"As {_count(len(seconds), 'pool')} and their contracts define it. "
+        else f"As defined for {_count(len(seconds), 'pool')}. "
         + (
             "Forecasts were made by it."
             if measured.answers.granted["forecast"]

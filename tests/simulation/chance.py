@@ -78,6 +78,10 @@ class Plan:
     rulings: tuple[str, ...]
     """What is asked for, by lot: `authority.py`."""
     freeze_seconds: tuple[int, ...]
+    seals: bool
+    """There is a sealer, and nobody writes without its permit."""
+    ends_older: bool
+    """At last, where there is a sealer, the bus comes back with an older copy of its store."""
     # the bus
     request_lost: float
     ack_lost: float
@@ -172,6 +176,10 @@ BRIEF_SECONDS: Final = 8.0
 """The trouble of a brief world: for runs of very many, since no seed is brief by itself."""
 
 
+SEALED_SHARE: Final = 0.5
+"""Of the worlds: the others find what a sealer that stops the writers would hide."""
+
+
 def length_of(seed: int) -> Length:
     """How long the world with this seed is, unless somebody wants it otherwise.
 
@@ -209,10 +217,11 @@ _NO_POWERS: Final[dict[str, Any]] = {
 }
 
 
-def plan_of(seed: int, length: Length | None = None, *, powers: bool = True) -> Plan:
+def plan_of(seed: int, length: Length | None = None, *, powers: bool = True, seals: bool = True) -> Plan:
     """The plan of the world with this seed: even seeds have deduplication, odd ones do without.
 
-    Without `powers` it is a world of the time when nobody ruled and many had one host only.
+    Without `powers` it is a world of the time when nobody ruled and many had one host only, without `seals` one of the time
+    when there was no sealer.
     """
     length = length or length_of(seed)
     short = length != "long"
@@ -231,6 +240,9 @@ def plan_of(seed: int, length: Length | None = None, *, powers: bool = True) -> 
         else:
             faults[field.name] = min(0.9, usual * times)
     hosts, orgs = rng.choice((1, 2)), rng.choice((1, 1, 2))
+    drawn = random.Random(f"{seed}/seals")
+    faults["seals"] = powers and seals and drawn.random() < SEALED_SHARE
+    faults["ends_older"] = drawn.random() < 1 / 3
     faults |= {"hosts": hosts, **(_powers(seed, short=short) if powers else _NO_POWERS)}
     if short:
         return Plan(

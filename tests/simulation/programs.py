@@ -16,7 +16,10 @@ from tests.simulation.chance import Chance, Plan, Weather
 _present: ContextVar["Life | None"] = ContextVar("life", default=None)
 
 LOOKS: Final = frozenset(
-    {"servers", "probe", "query", "domains", "state", "last", "last_on", "read", "read_ahead", "contact"}
+    {
+        *("servers", "probe", "query", "domains", "state", "contact"),
+        *("last", "last_on", "read", "read_ahead", "store", "permit", "listed"),
+    }
 )
 """Calls that only look, and do so all the time: kills strike them less often."""
 

@@ -15,6 +15,7 @@ from events.envelope import Recorded
 from tests.simulation.chance import Length, plan_of
 from tests.simulation.clock import DeadlockError, SpinError, VirtualLoop, pause
 from tests.simulation.load import Client
+from tests.simulation.older import comes_back_older
 from tests.simulation.programs import make_task
 from tests.simulation.trace import Note, digest, lines
 from tests.simulation.verdict import judge, unrest
@@ -56,11 +57,11 @@ class Run:
         return tuple(f"{one.seq} {one.subject} {one.payload.decode()}" for one in self.stored)
 
 
-def run(seed: int, length: Length | None = None, *, powers: bool = True) -> Run:
+def run(seed: int, length: Length | None = None, *, powers: bool = True, seals: bool = True) -> Run:
     """The world of this seed lived, and was judged; it is as long as its seed says unless `length` says it."""
     loop = VirtualLoop()
     loop.set_task_factory(make_task)
-    world = World(plan_of(seed, length, powers=powers), loop)
+    world = World(plan_of(seed, length, powers=powers, seals=seals), loop)
     faults: list[str] = []
     with _silence(), _quick():
         try:
@@ -69,6 +70,11 @@ def run(seed: int, length: Length | None = None, *, powers: bool = True) -> Run:
             faults.extend([*world.truth.broken, str(error)])
         else:
             faults.extend(judge(world))
+            if world.sealing is not None and not faults:
+                faults.extend(world.sealing.laws(world.truth.stored))
+                if not faults and world.plan.ends_older:
+                    loop.run_until_complete(comes_back_older(world))
+                    faults.extend(world.truth.broken)
         finally:
             lived = loop.time()
             loop.run_until_complete(_end(world))
@@ -118,6 +124,8 @@ def _on_the_way(world: World) -> Iterator[str]:
     """What was sent or asked before the calm and has not arrived yet, one sentence each."""
     if asyncio.get_running_loop().time() < world.trouble.lands_at:
         yield "A message is on its way to the bus that nobody waits for any more."
+    if world.sealing is not None:
+        yield from world.sealing.unsealed(world.truth.stored)
     for host in world.hosts:
         if host.busy():
             yield f"Host {host.name} has not done yet what was asked of it."

@@ -7,14 +7,17 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from events.bus.pen import Pen
-from events.bus.port import Ack, Outgoing
+from events.bus.permit import Permits
+from events.bus.port import Ack, Bus, Outgoing, Store, Stored
 from events.dead import DeadHosts
 from events.envelope import Addressed, Recorded
 from events.fences import Fences
 from events.gate import GateDecided
+from events.tlog.leaf import entry
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet, Vm
 from projections.freezes.fold import Freezes
@@ -23,6 +26,9 @@ from schemas.contract.acceptance import Accepted
 from services.gate import placement
 from services.gate.draft import Draft
 from services.gate.state import Docket, Pending
+from services.sealer import archive, compare, reading
+from services.sealer import decide as sealer_rules
+from services.sealer.worker import Sealer
 from tests.simulation.run import run
 from tests.simulation.seeds import BREAKS
 
@@ -161,6 +167,38 @@ def cordons_that_nobody_heeds(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Draft, "_loads", all_ready)
 
 
+def permits_that_nobody_heeds(patch: pytest.MonkeyPatch) -> None:
+    """Who has no permit writes all the same."""
+    patch.setattr(Permits, "fresh", property(lambda _: True))
+
+
+def a_sealer_that_does_not_compare(patch: pytest.MonkeyPatch) -> None:
+    """The sealer does not look whether the bus holds all that it sealed."""
+
+    async def looked(self: Sealer, store: Store) -> Store:
+        self._looked_at = store
+        return store
+
+    patch.setattr(sealer_rules, "check_end", lambda *_: None)
+    patch.setattr(Sealer, "_look", looked)
+
+
+def leaves_without_their_time(patch: pytest.MonkeyPatch) -> None:
+    """What is sealed of a message is not all that the bus keeps of it, and the sealer does not compare the two."""
+    patch.setattr(compare, "compare", lambda *_: None)
+    patch.setattr(archive, "entry", lambda stored: entry(msgspec.structs.replace(stored, stored_ns=0)))
+
+
+def a_tail_that_is_believed(patch: pytest.MonkeyPatch) -> None:
+    """The sealer takes what the tail brings, in the order in which it comes."""
+
+    async def as_it_came(bus: Bus, seq: int, group: list[Stored]) -> list[Stored]:
+        del bus, seq
+        return group
+
+    patch.setattr(reading, "_straightened", as_it_came)
+
+
 @pytest.mark.parametrize(
     ("what", "breaks", "sentence"),
     [
@@ -176,6 +214,10 @@ def cordons_that_nobody_heeds(patch: pytest.MonkeyPatch) -> None:
         ("an addendum's end", addenda_that_ripen_again, "took effect at"),
         ("revocation", keys_that_stay, "its key was revoked"),
         ("cordons", cordons_that_nobody_heeds, "was placed on"),
+        ("permits", permits_that_nobody_heeds, "after its last permit"),
+        ("the look at a bus that was restarted", a_sealer_that_does_not_compare, "on an older copy"),
+        ("the time in a leaf", leaves_without_their_time, "is of no prefix"),
+        ("the order of what is sealed", a_tail_that_is_believed, "sealer ended by itself"),
     ],
 )
 def test_a_seed_catches_the_loss_of(

@@ -31,8 +31,7 @@ def unrest(world: World) -> Iterator[str]:
     """What is not yet settled, one sentence each."""
     truth, fleet = world.truth, world.truth.fleet
     for program in world.programs:
-        ledger = world.ledgers.get(program.name)
-        if program.life is None or ledger is None or ledger.seq != len(truth.stored):
+        if program.life is None or world.read_by(program.name) != len(truth.stored):
             yield f"{program.name} has not read the whole ledger."
     for org in truth.docket.waiting():
         yield f"Org {org} has unanswered requests."

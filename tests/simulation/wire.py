@@ -7,8 +7,9 @@ from typing import Any
 from events.bus.faults import Delivery, Passage
 from events.bus.memory import MemoryBus, MemoryServer
 from events.bus.permissions import Permit
-from events.bus.port import Ack, BusError, Outgoing, Stored, UnansweredError
+from events.bus.port import Ack, BusError, Grant, Outgoing, Store, Stored, UnansweredError
 from tests.simulation.chance import Chance, Plan
+from tests.simulation.sealing import Sealing
 
 
 class Trouble:
@@ -17,11 +18,15 @@ class Trouble:
     def __init__(self, plan: Plan, chance: Chance) -> None:
         self._plan = plan
         self._chance = chance
+        self.sent: Callable[[str, Sequence[Outgoing]], None] | None = None
+        """Hears of each append as it is sent."""
         self.lands_at = 0.0
         """The loop's time when the last message is stored that somebody sent and heard nothing of."""
 
     def before(self, name: str, messages: Sequence[Outgoing]) -> Passage:
         """An append's fate."""
+        if self.sent is not None:
+            self.sent(name, messages)
         plan, chance = self._plan, self._chance
         there, back = chance.seconds(0.0002, 0.002), chance.seconds(0.0001, 0.001)
         # A broken connection is known at once, a lost message after the client's own timeout.
@@ -63,6 +68,7 @@ class WatchedServer(MemoryServer):
     """A server that tells what it stores, in order, before anybody else hears of it."""
 
     stored: Callable[[Stored], None] | None = None
+    sealing: Sealing | None = None
 
     def put(self, messages: Sequence[Outgoing], *, batch: bool) -> Ack:
         """The messages are stored, and told."""
@@ -78,11 +84,26 @@ class Connection(MemoryBus):
     """One program's connection; questions may go unanswered too."""
 
     def __init__(
-        self, server: MemoryServer, permit: Permit, plan: Plan, chance: Chance, **named: Any
+        self, server: WatchedServer, permit: Permit, plan: Plan, chance: Chance, **named: Any
     ) -> None:
         super().__init__(server, permit, **named)
+        self._watched = server
         self._plan = plan
         self._chance = chance
+
+    async def store(self) -> Store:
+        """Where the ledger's stream stands."""
+        self._trouble()
+        return await super().store()
+
+    async def permit(self, grant: Grant) -> None:
+        """The sealer's word; it may be lost, as all that nobody acknowledges."""
+        sealing = self._watched.sealing
+        assert sealing is not None
+        if self._chance.strikes(self._plan.request_lost):
+            return
+        sealing.grant(grant)
+        await super().permit(grant)
 
     async def last(self) -> int:
         """The ledger's last sequence."""

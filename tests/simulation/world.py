@@ -2,7 +2,8 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from events.bus import permissions
@@ -28,11 +29,13 @@ from tests import papers
 from tests.simulation.authority import Authority
 from tests.simulation.chance import Chance, Plan, Weather
 from tests.simulation.clock import EPOCH, VirtualClock, pause
+from tests.simulation.crews import again_and_again, endless, spread
 from tests.simulation.hypervisor import Host
 from tests.simulation.load import Client
 from tests.simulation.machine import Machine
 from tests.simulation.neighbours import Balancer, Gauges, Network, People, Relay
 from tests.simulation.programs import Grim, Life, Program
+from tests.simulation.sealing import Sealing, needs
 from tests.simulation.truth import Truth
 from tests.simulation.wire import Connection, Trouble, WatchedServer
 
@@ -44,8 +47,6 @@ Work = Callable[[Life, Ledger, Any, VirtualClock], Awaitable[None]]
 """A worker, given what its process has."""
 
 ORGS: Final = ("acme", "zeta")
-ADDED_AGAIN_SECONDS: Final = 3.0
-"""A host that was removed is added again after so long."""
 SIZES: Final = (
     Size(name="small", vcpu=1, memory_mib=256),
     Size(name="medium", vcpu=2, memory_mib=512),
@@ -70,6 +71,10 @@ class World:
             faults=self.trouble,
         )
         self.server.stored = self.truth.append
+        self.sealing = Sealing(loop.time, self.truth.breaks) if plan.seals else None
+        self.server.sealing = self.sealing
+        if self.sealing is not None:
+            self.trouble.sent = partial(self.sealing.sent, self.server)
         self.orgs = ORGS[: plan.orgs]
         self.pools = [self._pool(org, name, chance) for org in self.orgs for name in plan.pools]
         for org in self.orgs:
@@ -87,8 +92,9 @@ class World:
         self.truth.reading = self._reading
         self.truth.life = self._life
         grim = Grim(plan, self.chance("grim"))
+        crashed = self.truth.breaks if self.sealing is None else self.sealing.crashed
         self.programs = [
-            Program(name, main, grim, self.weather, note=self.note, crashed=self.truth.breaks)
+            Program(name, main, grim, self.weather, note=self.note, crashed=crashed)
             for name, main in self._mains().items()
         ]
         self.clients = [self._client(org, name) for org in self.orgs for name in ("shop", "operator")]
@@ -191,6 +197,7 @@ class World:
             "prober": (permissions.worker("prober"), self._prober),
             "announcer": (permissions.worker("announcer"), self._announcer),
             "notifier": (permissions.worker("notifier"), self._notifier),
+            **({"sealer": (permissions.worker("sealer"), self._sealer)} if self.sealing is not None else {}),
         }
 
     def _mains(self) -> dict[str, Callable[[Life], Awaitable[None]]]:
@@ -219,22 +226,36 @@ class World:
         clock = VirtualClock(self._loop, off_seconds=off)
         buses = {worker: self._connect(life, worker, permit) for worker, (permit, _) in workers.items()}
         reader = buses.get(name) or self._connect(life, name, permissions.reader("reader"))
-        ledger = self.ledgers[name] = Ledger(reader)
+        ledger = Ledger(reader)
+        alone = self.sealing is not None and name == "sealer"  # it has no fold, and therefore no reader
+        if not alone:
+            self.ledgers[name] = ledger
         working = [work(life, ledger, buses[worker], clock) for worker, (_, work) in workers.items()]
         async with asyncio.TaskGroup() as parts:
             for one in working:
-                parts.create_task(_endless(one))
-            parts.create_task(ledger.follow())
+                parts.create_task(endless(one))
+            if not alone:
+                parts.create_task(ledger.follow())
 
     def _connect(self, life: Life, name: str, permit: Permit) -> Any:
         """The life's access to the bus, in one worker's name."""
-        bus = Connection(self.server, permit, self.plan, self.chance(name), on_fault=self._on_fault)
+        seconds = needs(permit, seals=self.plan.seals)
+        chance = self.chance(name)
+        bus = Connection(
+            self.server, permit, self.plan, chance, on_fault=self._on_fault, permit_seconds=seconds
+        )
         life.ends.append(bus.cut)
         return life.reach(bus)
 
-    def _reading(self, host: str) -> int:
-        ledger = self.ledgers.get(self.homes[f"waker-{host}"])
+    def read_by(self, program: str) -> int:
+        """How far a program has read; 0 before it has begun."""
+        if program == "sealer" and self.sealing is not None:
+            return self.sealing.seq
+        ledger = self.ledgers.get(program)
         return ledger.seq if ledger is not None else 0
+
+    def _reading(self, host: str) -> int:
+        return self.read_by(self.homes[f"waker-{host}"])
 
     def _life(self, host: str) -> int:
         home = self.homes[f"waker-{host}"]
@@ -263,7 +284,7 @@ class World:
             memory_mib=self.memory_mib,
             first_port=1,
         )
-        return _again_and_again(lambda: Waker(ledger, bus, clock, life.reach(link), place))
+        return again_and_again(lambda: Waker(ledger, bus, clock, life.reach(link), place))
 
     def _prober(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         return Prober(ledger, bus, clock, life.reach(self.network)).work()
@@ -274,6 +295,11 @@ class World:
     def _notifier(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         relay, people = life.reach(self.relay), life.reach(self.people)
         return Notifier(ledger, bus, clock, relay, people, digest_seconds=self.plan.digest_seconds).work()
+
+    def _sealer(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        del ledger
+        assert self.sealing is not None
+        return self.sealing.sealer(life.reach, bus, clock).work()
 
     # -------------------------------------------------------------------------------------------------- bad days
 
@@ -362,39 +388,3 @@ class World:
 
     async def _load_changes(self, chance: Chance) -> None:
         self.gauges.load = chance.rng.random()
-
-
-def spread(workers: Sequence[str], crews: int, chance: Chance) -> list[list[str]]:
-    """The workers in so many crews at most, by lot; the two gates are never in one."""
-    placed: list[list[str]] = [[] for _ in range(crews)]
-    first = 0
-    for worker in workers:
-        place = chance.rng.randrange(crews)
-        if worker == "gate-1":
-            first = place
-        elif worker == "gate-2" and place == first:
-            place = (first + chance.rng.randrange(1, crews)) % crews
-        placed[place].append(worker)
-    return [crew for crew in placed if crew]
-
-
-def _again_and_again(make: Callable[[], Waker]) -> Awaitable[None]:
-    """A waker ends when its host is removed; by and by somebody adds the host again.
-
-    The first one is made at once, because its folds must be there before the reading begins.
-    """
-    first = make()
-
-    async def work() -> None:
-        waker = first
-        while True:
-            await waker.work()
-            await pause(ADDED_AGAIN_SECONDS)
-            waker = make()
-
-    return work()
-
-
-async def _endless(working: Awaitable[None]) -> None:
-    await working
-    raise AssertionError("the worker has nothing more to do")

@@ -27,6 +27,12 @@ Status = Literal["unset", "ok", "error"]
 STEPS: Final = {"L1": "signal", "L2": "gate", "L3": "wake", "L4": "health", "L5": "announce"}
 """The five steps of an activation, by name."""
 
+ENDED: Final = frozenset({"serving", "prepared", "failed"})
+"""Stages of a trip behind which there is no further step."""
+
+MAIL_GIVEN_UP: Final = dt.timedelta(seconds=2 * 3600)
+"""Behind this no mail about a refusal is looked for: a digest waits 15 minutes at most, and is tried for an hour."""
+
 _MICROSECOND: Final = dt.timedelta(microseconds=1)
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
@@ -103,6 +109,21 @@ class Steps:
         trip = self.view.activations.get(order)
         if trip is not None and trip.request == self.request:
             self.ended.setdefault((order, step), recorded)
+
+    def ended_by(self, now: dt.datetime) -> bool:
+        """Whether nothing more can come that the trace would show: answered, arrived or failed, and mailed if refused."""
+        request = self.view.requests.get(self.request)
+        if request is None or request.answer is None or request.decided_at is None:
+            return False
+        told = request.answer.outcome not in {"refused", "partial"} or self.mailed is not None
+        given_up = now > request.decided_at + MAIL_GIVEN_UP
+        trips = self.view.of(self.request)
+        # The waker's word is off the path: a VM can serve a moment before its L3 is known.
+        arrived = all(
+            trip.failure or (trip.stage in ENDED and (trip.awake_at or trip.way == "return"))
+            for trip in trips
+        )
+        return arrived and (told or given_up)
 
     @property
     def trips(self) -> list[Activation]:

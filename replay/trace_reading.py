@@ -1,9 +1,10 @@
 """Reading the ledger for `trace ID`: which request and which VM the id is about, and their events."""
 
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from events.gate import BootOrdered, DrainCancelled, GateDecided, WakeOrdered
-from replay.history import Told, fold
+from replay.history import Told, recorded
 from replay.source import Source
 from replay.trace import Steps, Trace, trace_of
 from replay.why import located
@@ -22,10 +23,20 @@ async def trace(source: Source, text: str, progress: Told | None = None) -> Trac
     named, origins = await located(source, text, last, progress)
     request, order, seq = _about(origins.links, named)
     steps = Steps(request, order)
-    await fold(source, [steps], last, progress, after=seq - 1)
+    await _read(source, steps, seq, last, progress)
     found = trace_of(steps)
     assert found is not None, (request, seq)  # it was seen there
     return found
+
+
+async def _read(source: Source, steps: Steps, first: int, last: int, progress: Told | None) -> None:
+    """The steps include everything from the request until nothing more can come; however the source groups it."""
+    async with aclosing(recorded(source, first - 1, last, progress)) as groups:
+        async for group in groups:
+            for one in group:
+                steps.apply(one)
+                if steps.ended_by(one.stored_at):
+                    return
 
 
 def _about(links: Sequence[Link], named: Named) -> tuple[str, str | None, int]:

@@ -1,11 +1,13 @@
 """Reading the ledger for `why ORG/POOL@TIME`: to the instant, and a little on from there."""
 
 import datetime as dt
+from contextlib import aclosing
+from dataclasses import fields
 from typing import Final
 
 import msgspec
 
-from events.envelope import Recorded
+from events.bus.ledger import Fold
 from replay.history import Told, Until, fold
 from replay.source import Source
 from replay.why import Step, steps_of
@@ -34,17 +36,6 @@ class PoolAnswer(msgspec.Struct, frozen=True):
     steps: tuple[Step, ...]
 
 
-class _Clock:
-    """When the last event was stored."""
-
-    def __init__(self) -> None:
-        self.at: dt.datetime | None = None
-
-    def apply(self, recorded: Recorded) -> None:
-        """The event is the last one."""
-        self.at = recorded.stored_at
-
-
 async def pool_at(
     source: Source, org: str, pool: str, until: Until, progress: Told | None = None
 ) -> PoolAnswer:
@@ -55,11 +46,13 @@ async def pool_at(
     if isinstance(until, dt.datetime) and until.year >= _LAST_YEAR:
         raise PlaceError(f"{until:%Y-%m-%d} is later than anybody can decide by: choose an earlier instant.")
     last = await source.last()
-    state, story, clock = State(), Story(org, pool), _Clock()
-    seq = await fold(source, [state, story, clock], until, progress)
-    if clock.at is None:
+    state, story = State(), Story(org, pool)
+    folds: list[Fold] = [getattr(state, field.name) for field in fields(state)]
+    seq = await fold(source, [*folds, story], until, progress)
+    if seq == 0:
         raise PlaceError(f"The ledger holds no event up to {until}: choose a later place.")
-    at = until if isinstance(until, dt.datetime) else clock.at
+    stored_at = await _stored_at(source, seq)
+    at = until if isinstance(until, dt.datetime) else stored_at
     # What follows is told, and changes nothing of what was known at the instant.
     ahead = story.fork()
     await fold(source, [ahead], at + _WINDOW, after=seq)
@@ -70,5 +63,13 @@ async def pool_at(
             "`virtscale pools` lists those of today."
         )
     links = [link for link in ahead.lately if at - LOOK_BACK <= link.recorded.stored_at <= at + LOOK_AHEAD]
-    ended_at = clock.at if seq == last and clock.at < at else None
+    ended_at = stored_at if seq == last and stored_at < at else None
     return PoolAnswer(then, ended_at, tuple(step for link in links for step in steps_of(link, "then")))
+
+
+async def _stored_at(source: Source, seq: int) -> dt.datetime:
+    """When the bus stored the message, to the microsecond."""
+    async with aclosing(source.read(seq, seq)) as groups:
+        async for group in groups:
+            return dt.datetime.fromtimestamp(group[0].stored_ns // 1000 / 1e6, dt.UTC)
+    raise AssertionError(seq)  # a reading of one message yields one group, or raises

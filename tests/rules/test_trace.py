@@ -15,7 +15,7 @@ from replay.trace_reading import trace
 from replay.why_named import AmbiguousError, IdError
 from tests.given import ORG, Past
 from tests.papers import NOW
-from tests.rules.why_past import Kept, drained, mailed, order_of, setting
+from tests.rules.why_past import Kept, drained, mailed, order_of, setting, stored
 
 HEX = re.compile("[0-9a-f]+")
 
@@ -162,6 +162,24 @@ async def test_the_same_ledger_gives_the_same_bytes() -> None:
     past, request, _ = two_woken()
     for form in (otlp, chrome):
         assert form(await traced(past, request)) == form(await trace(Kept.of(past), request[:8]))
+
+
+async def test_what_comes_later_and_how_it_is_read_make_no_difference() -> None:
+    past, request, _ = two_woken()
+    arrived = Kept.of(past)
+    past.quiesce(count=2)
+    past.round()
+    for vm in ("web-1", "web-2"):
+        drained(past, vm)
+    refused = past.scale(add=64)
+    past.round()
+    mailed(past, refused.id)
+    lines = [stored(line) for line in past.lines]
+    assert otlp(await trace(arrived, request)) == otlp(await trace(Kept(lines, 1), request))
+    assert otlp(await trace(Kept(lines, 1000), request)) == otlp(await trace(Kept(lines, 3), request))
+    assert chrome(await trace(Kept(lines, 1000), refused.id)) == chrome(
+        await trace(Kept(lines, 1), refused.id)
+    )
 
 
 async def test_otlp_is_as_its_json_encoding_says() -> None:

@@ -11,7 +11,7 @@ from cyclopts import App, Parameter
 
 from virtscale.exits import EXIT_DONE
 from virtscale.history import From
-from virtscale.invocation import UsageError
+from virtscale.invocation import UsageError, here
 from virtscale.progress import Progress
 from virtscale.show import Format, say, show
 
@@ -60,7 +60,10 @@ def report(
         archive = Archive(files)
         note = archive.checkpoint_note() if checkpoint is None else _kept(checkpoint)
         if note is None:
-            raise ExportError("No checkpoint is there to compute a report from: nothing was sealed yet.")
+            raise ExportError(
+                f"{source or here()} holds no checkpoint that a report could be computed from: name with --from what "
+                "`virtscale ledger export` wrote, or start the house and have its sealer seal."
+            )
         seal = Seal(note, key_of(vkey, files).vkey)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             measured, page = runner.run(make(ArchiveSource(archive), seal, told))

@@ -122,7 +122,7 @@ def _behind(lines: Iterable[Recorded], seq: int) -> Iterable[Recorded]:
 
 def _ended(again: Retelling, survey: Survey, rules: Rules, first_seq: int, last_seq: int) -> WhatIf:
     again.end()
-    for unknown in rules.unknown(again.now.state):
+    for unknown in rules.unknown(again.state):
         raise WhatIfError(f"{unknown} Nothing was decided again.")
     then, answers = again.then or again.now, again.answers
     return WhatIf(

@@ -1,8 +1,10 @@
 """One course of things, as it was or as it would have been: what the gate decides by, and what was awake for how long."""
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import fields
 
+from events.bus.ledger import Dispatch, Fold
 from events.envelope import Recorded
 from projections.fleet.fold import Fleet, Vm
 from projections.fleet.life import UNDER_ORDER
@@ -11,31 +13,30 @@ from replay.metering import Meter
 from services.gate.state import State
 
 
-@dataclass(slots=True)
 class Course:
-    """The gate's state and the meter beside it."""
+    """Pools, VMs and hosts, what counts, and the meter; with them whatever else the gate decides by, if it shall."""
 
-    state: State
-    meter: Meter
+    def __init__(self, fleet: Fleet, usage: Usage, meter: Meter, others: Iterable[Fold] = ()) -> None:
+        self.fleet = fleet
+        self.usage = usage
+        self.meter = meter
+        self._dispatch = Dispatch((fleet, usage, *others))
 
-    @property
-    def fleet(self) -> Fleet:
-        """Pools, VMs and hosts."""
-        return self.state.fleet
-
-    @property
-    def usage(self) -> Usage:
-        """What counts."""
-        return self.state.usage
+    @classmethod
+    def of(cls, state: State, at_ns: int) -> "Course":
+        """The course that the gate's whole state goes, metered from this instant on."""
+        parts = [getattr(state, part.name) for part in fields(state)]
+        others = [part for part in parts if part is not state.fleet and part is not state.usage]
+        return cls(state.fleet, state.usage, Meter(state.usage, at_ns), others)
 
     def apply(self, recorded: Recorded, at_ns: int) -> None:
         """The course includes the event, which came at this instant."""
-        self.state.apply(recorded)
-        self.meter.note(self.state.usage, recorded, at_ns)
+        self._dispatch.take(recorded)
+        self.meter.note(self.usage, recorded, at_ns)
 
     def copied(self) -> "Course":
-        """The same, which goes its own way from here on."""
-        return copy.deepcopy(self)
+        """The same, which goes its own way from here on, and by which nothing is decided."""
+        return Course(*copy.deepcopy((self.fleet, self.usage, self.meter)))
 
 
 def follows(then: Vm | None, now: Vm | None) -> bool:

@@ -21,7 +21,7 @@ from events.quiesce import QuiesceRequested
 from events.registry import NEWEST
 from events.scale import ScaleRequested
 from projections.fleet.fold import Vm
-from replay.metering import Meter, moment_of
+from replay.metering import moment_of
 from replay.whatif.answers import Answers, Unlike, is_wish
 from replay.whatif.history import Course, awaits_outcome, follows
 from replay.whatif.outcomes import holding, modelled
@@ -41,7 +41,8 @@ class Retelling:
     """Both courses, fed with the ledger's events behind the place that the state was folded to, in order."""
 
     def __init__(self, state: State, survey: Survey, rules: Rules, seq: int) -> None:
-        self.now = Course(state, Meter(state.usage, survey.first_ns))
+        self.state = state
+        self.now = Course.of(state, survey.first_ns)
         self.then: Course | None = None
         self.answers = Answers()
         self.rounds = 0
@@ -108,7 +109,7 @@ class Retelling:
         while self._coming and self._coming[0].state_seq <= seq:
             one = self._coming.popleft()
             self._remade[one.seq] = decide(
-                one.org, self.now.state, now=one.now, gate=one.gate, state_seq=one.state_seq
+                one.org, self.state, now=one.now, gate=one.gate, state_seq=one.state_seq
             )
             self._under_way.setdefault(one.org, deque()).append(one.seq)
 
@@ -159,7 +160,7 @@ class Retelling:
             self._store(again.decided)
         self._look(fact, *([again.decided] if again else []))
         while again is not None and self._is_behind(one):
-            again = decide(one.org, self.now.state, now=one.now, gate=one.gate, state_seq=recorded.seq)
+            again = decide(one.org, self.state, now=one.now, gate=one.gate, state_seq=recorded.seq)
             if again is not None:
                 self._say(again)
 
@@ -170,7 +171,7 @@ class Retelling:
             self._ordered(fact)
             return
         self.then.apply(recorded, self.at_ns)
-        follows = self.now.state.docket.fence_seq(fact.org)
+        follows = self.state.docket.fence_seq(fact.org)
         changed = msgspec.structs.replace(recorded, fact=msgspec.structs.replace(fact, follows=follows))
         self.now.apply(changed, self.at_ns)
         self._ordered(fact)
@@ -184,7 +185,7 @@ class Retelling:
 
     def _is_behind(self, one: Round) -> bool:
         """Whether a request is unanswered that the recorded round had answered."""
-        first = next(self.now.state.docket.pending(one.org), None)
+        first = next(self.state.docket.pending(one.org), None)
         return first is not None and first.seq <= one.through
 
     def _say(self, decision: Decision) -> None:
@@ -214,14 +215,14 @@ class Retelling:
         """Whether a recorded round comes that sees to the org: one is under way, or somebody waits for one then as well."""
         return (
             org in self._under_way
-            or next(self.now.state.docket.pending(org), None) is not None
+            or next(self.state.docket.pending(org), None) is not None
             or any(self._follows((org, vm.name)) for vm in self.now.fleet.attention(org))
         )
 
     def _step_on(self, org: str) -> None:
         """The next steps of the org's VMs are ordered, at the time that it is."""
         while next(self.now.fleet.attention(org), None) is not None:
-            again = decide(org, self.now.state, now=moment_of(self.at_ns), gate=_GATE, state_seq=self.seq)
+            again = decide(org, self.state, now=moment_of(self.at_ns), gate=_GATE, state_seq=self.seq)
             if again is None:
                 return
             self._say(again)

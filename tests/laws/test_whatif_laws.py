@@ -66,7 +66,7 @@ def test_a_what_if_with_the_ledgers_own_rules_gives_its_own_answers_byte_for_byt
     assert told.then == told.now
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(SEEDS), st.data())
 def test_it_does_so_from_any_place_of_the_ledger_on(seed: int, data: st.DataObject) -> None:
     lines = world(seed)
@@ -92,14 +92,14 @@ def _settled(told: WhatIf) -> tuple[object, ...]:
     return told.changed, told.undecidable, told.models, told.then, told.now, told.refused_now
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(SEEDS), st.data())
 def test_a_what_if_asked_twice_says_the_same(seed: int, data: st.DataObject) -> None:
     rules = data.draw(rules_for(seed))
     assert _settled(retold(world(seed), rules)) == _settled(retold(world(seed), rules))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(SEEDS), st.data())
 def test_every_answer_of_the_ledger_is_accounted_for_and_the_recorded_course_stays_as_it_was(
     seed: int, data: st.DataObject
@@ -113,7 +113,7 @@ def test_every_answer_of_the_ledger_is_accounted_for_and_the_recorded_course_sta
     assert not lost & {one.now.answer.request_seq for one in told.changed}
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.sampled_from(SEEDS), st.data())
 def test_no_answer_of_a_what_if_admits_more_than_the_limit_that_is_set(
     seed: int, data: st.DataObject
@@ -126,7 +126,7 @@ def test_no_answer_of_a_what_if_admits_more_than_the_limit_that_is_set(
             assert all(line.projected <= line.limit for line in answer.evidence if line.dimension in ENFORCED)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.sampled_from(SEEDS), st.data())
 def test_rules_that_say_what_is_said_already_change_nothing(seed: int, data: st.DataObject) -> None:
     state = State()

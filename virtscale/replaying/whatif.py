@@ -73,9 +73,9 @@ def _show(told: "WhatIf", form: Format, *, checked: bool) -> None:
     from replay.whatif import wording
     from replay.whatif.costs import rate
 
+    again = f", {told.same} of them to the same bytes" if checked else ""
     say(
-        f"from #{told.first_seq} to #{told.last_seq}: {told.answers} answers in {told.rounds} rounds, "
-        f"{told.same} of them decided again to the same bytes"
+        f"from #{told.first_seq} to #{told.last_seq}: {told.answers} answers in {told.rounds} rounds, decided again{again}"
     )
     for version, rounds in told.foreign.items():
         say(f"{rounds} rounds were decided by the rules {version} then, and by {wording.RULES} here")
@@ -89,15 +89,15 @@ def _show(told: "WhatIf", form: Format, *, checked: bool) -> None:
     avoided = sum(one.effect == "refusal avoided" for one in told.changed)
     refused = sum(one.effect == "newly refused" for one in told.changed)
     say(
-        f"{len(rows)} answers change; {avoided} refusals avoided, {refused} new; refused {told.refused_then} then, "
-        f"{told.refused_now} now; {told.renumbered} are the same by other numbers"
+        f"answers that change: {len(rows)}; refusals avoided: {avoided}, new: {refused}; refused then: {told.refused_then}, "
+        f"now: {told.refused_now}; the same by other numbers: {told.renumbered}"
     )
     if told.unanswered:
-        say(f"{told.unanswered} requests would not have been answered within the window")
+        say(f"requests that would not have been answered within the window: {told.unanswered}")
     if checked:
         return
     if told.undecidable:
-        say(f"\n{len(told.undecidable)} requests are undecidable: they lost their cause")
+        say(f"\nundecidable requests, for they lost their cause: {len(told.undecidable)}")
         show([_lost(row) for row in wording.undecidable(told)[:_SHOWN]], form)
     if told.models:
         say("\nmodelled outcomes: these VMs never did it, and are taken to have succeeded")

@@ -136,9 +136,12 @@ class History:
         return self._told(org, "gate", decided)
 
 
-async def write(bus: Bus, events: int) -> None:
-    """The ledger, empty before, holds so many events; in atomic batches, each encoded while the last is stored."""
-    messages = History().messages()
+async def write(bus: Bus, events: int, messages: Iterator[Outgoing] | None = None) -> None:
+    """The ledger, empty before, holds so many events; in atomic batches, each encoded while the last is stored.
+
+    With `messages`, the ones that a past gives next: so a ledger is made longer.
+    """
+    messages = messages or History().messages()
     left, under_way = events, None
     while left or under_way:
         batch = list(islice(messages, min(BATCH, left)))

@@ -41,9 +41,3 @@ class LedgerAlteredError(SealerError):
     """The bus holds something else than what was sealed."""
 
     code = "LedgerAltered"
-
-
-class LedgerReplacedError(SealerError):
-    """The bus holds another stream than a moment ago."""
-
-    code = "LedgerReplaced"

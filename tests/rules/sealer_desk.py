@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
+import pytest
+
 from events.bus.memory import MemoryBus
 from events.bus.permissions import worker
 from events.bus.port import Outgoing, Stored
@@ -12,9 +14,11 @@ from events.envelope import Recorded, read
 from events.tlog.checkpoint import Checkpoint, opened
 from events.tlog.files import Files
 from events.tlog.leaf import entry, leaf_hash
+from events.tlog.note import Signer
 from events.tlog.tree import Frontier
+from events.tlog.writer import TileWriter
 from services.sealer.worker import OWN, Sealer
-from tests.archive_files import SIGNER, MemoryFiles
+from tests.archive_files import SIGNER, MemoryFiles, sealed
 from tests.rules.desk import Desk
 from tests.simulation.clock import pause
 
@@ -23,6 +27,7 @@ T = TypeVar("T")
 OVERDUE = "vs.acme.gate.vm.{}.order.overdue"
 LAG_SECONDS = 5.0
 PATIENCE_SECONDS = 2.0
+HALT_SECONDS = 5.0
 
 
 class AtOnce:
@@ -35,8 +40,8 @@ class AtOnce:
         pass
 
 
-def sealer_of(desk: Desk, files: Files) -> Sealer:
-    return Sealer(desk.worker_bus("sealer"), desk.clock, files, lambda _: SIGNER, AtOnce())
+def sealer_of(desk: Desk, files: Files, key: Signer = SIGNER) -> Sealer:
+    return Sealer(desk.worker_bus("sealer"), desk.clock, files, lambda _: key, AtOnce())
 
 
 @asynccontextmanager
@@ -95,3 +100,27 @@ def root_of(messages: list[Stored]) -> bytes:
 def said(desk: Desk) -> list[Recorded]:
     """What the ledger itself says was sealed."""
     return [read(one.seq, one.stored_ns, one.payload) for one in desk.stored() if one.subject == OWN]
+
+
+@asynccontextmanager
+async def halted(desk: Desk, files: Files, error: type[Exception], match: str = "") -> AsyncGenerator[Sealer]:
+    """A sealer at work, which the block gives reason to halt: a moment after it, the sealer has, with this error."""
+    one = sealer_of(desk, files)
+    task = asyncio.create_task(one.work())
+    await pause(0.1)
+    yield one
+    await asyncio.wait([task], timeout=HALT_SECONDS)
+    assert task.done(), "the sealer goes on"
+    with pytest.raises(ExceptionGroup) as ended:
+        await task
+    assert ended.group_contains(error, match=match), ended.value.exceptions
+
+
+def archive_over(messages: list[Stored]) -> MemoryFiles:
+    """An archive of these messages, the ledger's first, as its sealer would have left it when killed then."""
+    files = MemoryFiles()
+    writer = TileWriter(files)
+    for one in messages:
+        writer.add(entry(one))
+    writer.commit(sealed(writer))
+    return files

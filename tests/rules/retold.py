@@ -14,6 +14,8 @@ from replay.whatif.asking import WhatIf, retold
 from replay.whatif.rules import Rules
 from tests.given import Past
 
+HOUR = dt.timedelta(hours=1)
+
 
 class Told(Past):
     """The window begins where `begin` is called; before it lies the setting."""
@@ -81,18 +83,18 @@ class Lines:
     """A source that holds these events and nothing else."""
 
     def __init__(self, lines: Sequence[Recorded]) -> None:
-        self._stored = [
+        self.stored = [
             Stored(line.seq, line.stored_ns, written.subject, written.id, written.payload)
             for line in lines
             for written in [_written(line)]
         ]
 
     async def last(self) -> int:
-        return len(self._stored)
+        return len(self.stored)
 
     async def read(self, first: int, last: int) -> AsyncGenerator[list[Stored]]:
         for at in range(first - 1, last, 100):
-            yield self._stored[at : min(at + 100, last)]
+            yield self.stored[at : min(at + 100, last)]
 
 
 def _written(line: Recorded) -> Any:
@@ -100,6 +102,3 @@ def _written(line: Recorded) -> Any:
     return address(
         line.fact, writer=writer, id=line.id, time=line.time, cause=line.cause, correlation=line.correlation
     )
-
-
-HOUR = dt.timedelta(hours=1)

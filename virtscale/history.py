@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from replay.source import ArchiveSource, BusSource, Source
+from replay.source import ArchiveSource, BusSource, JoinedSource, Source
 from schemas.house import House
 from virtscale.invocation import UsageError, present_house
 
@@ -42,16 +42,25 @@ def place(text: str) -> int | dt.datetime:
 async def opened_source(
     export: Path | None = None, house: Callable[[], House] = present_house
 ) -> AsyncGenerator[Source]:
-    """The archive at `export`, a directory or a tar, or with None the ledger of the house, read as the operator."""
-    if export is None:
-        from virtscale.ask import operator
+    """The archive at `export`, a directory or a tar, or with None the ledger of the house, read as the operator.
 
-        async with operator(house()) as bus:
-            yield BusSource(bus)
-        return
+    Of a house what was sealed is read from its audit log, and the rest from the bus.
+    """
+    from events.tlog.files import DirectoryFiles
     from events.tlog.reader import Archive
     from replay.tarred import files_at
 
+    if export is None:
+        from virtscale.ask import operator
+
+        place = house()
+        async with operator(place) as bus:
+            sealed = Archive(DirectoryFiles(Path(place.audit))) if place.audit else None
+            if sealed is not None and sealed.checkpoint_note() is not None:
+                yield JoinedSource(sealed, bus)
+            else:
+                yield BusSource(bus)
+        return
     with files_at(export) as files:
         archive = Archive(files)
         if archive.checkpoint_note() is None:

@@ -30,7 +30,9 @@ def verify(
     from_: From = None,
     checkpoint: Annotated[
         list[Path] | None,
-        Parameter(help="a checkpoint that somebody kept, to be of this history; may be said more than once"),
+        Parameter(
+            help="a checkpoint that somebody kept, or a proof with one, to be of this history; may be said more than once"
+        ),
     ] = None,
     vkey: Vkey = None,
     events: Annotated[

@@ -3,10 +3,14 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
+from events.bus.port import BusError
+from events.tlog import proof
 from events.tlog.files import Files
+from events.tlog.proof import ProofError
 from events.tlog.reader import Archive
 from replay.against_bus import against_bus
 from replay.verify import UnverifiableError, Verdict, Verified, verify
@@ -17,6 +21,7 @@ from virtscale.exits import EXIT_DONE, EXIT_FAILED
 from virtscale.progress import Progress
 from virtscale.show import Format, say, show
 
+PROOF_BEGINS: Final = "c2sp.org/tlog-proof@"
 _COLUMNS = ["of", "verdict", "code", "trusted_to", "first_bad_seq", "says"]
 
 
@@ -53,9 +58,22 @@ def show_verdicts(
 
 
 async def _beside(house: House, files: Files) -> tuple[Verdict, Verdict]:
-    with Progress("compare with the bus") as told:
-        async with operator(house) as bus:
-            return await against_bus(bus, Archive(files), told)
+    """The verdicts on the bus; where it does not answer, that is what they say."""
+    try:
+        with Progress("compare with the bus") as told:
+            async with operator(house) as bus:
+                return await against_bus(bus, Archive(files), told)
+    except BusError as error:
+        integrity = Verdict(
+            verdict="integrity",
+            of="bus",
+            ok=False,
+            code=error.code,
+            first_bad_seq=None,
+            trusted_to=0,
+            says=f"Nothing is known of the bus: {error} The archive alone is verified with --from {house.audit}.",
+        )
+        return integrity, msgspec.structs.replace(integrity, verdict="completeness")
 
 
 def _tell(verified: Verified, seconds: float) -> None:
@@ -67,7 +85,9 @@ def _tell(verified: Verified, seconds: float) -> None:
 
 
 def _text(path: Path) -> str:
+    """The checkpoint in the file, which may be one alone, or a proof of some event, under which there is one."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+        return proof.parse(text).note if text.startswith(PROOF_BEGINS) else text
+    except (OSError, UnicodeDecodeError, ProofError) as error:
         raise UnverifiableError(f"The checkpoint {path} cannot be read: {error}.") from error

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 REJECTED: Final = Counter(
     "virtscale_intake_rejected_total", "Intake messages that were refused at the door.", ["code"]
@@ -13,4 +13,7 @@ SILENT: Final = Counter(
 )
 UNTOLD: Final = Counter(
     "virtscale_observations_untold_total", "Windows of pools that were given up before the ledger took them."
+)
+WAITING: Final = Gauge(
+    "virtscale_observations_waiting", "Windows of pools that are over and that the ledger has not taken yet."
 )

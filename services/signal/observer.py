@@ -12,7 +12,7 @@ from events.bus.port import FullError, StaleError, UnansweredError
 from events.pool import PoolObserved
 from projections.fleet.fold import Fleet
 from schemas.pool import Pool
-from services.signal.metrics import UNTOLD
+from services.signal.metrics import UNTOLD, WAITING
 from services.signal.port import Measurement
 from services.signal.windows import Observed, Window, begin_of, counts, look, name, observed
 
@@ -35,7 +35,13 @@ class Observer:
         self._observed = ledger.fold(Observed)
         self._windows: dict[tuple[str, str], Window] = {}
         self._waiting: deque[PoolObserved] = deque()
+        self._writing = False
         self._news = asyncio.Event()
+
+    @property
+    def waiting(self) -> int:
+        """Windows that are over and not in the ledger yet, as far as is known here."""
+        return len(self._waiting) + self._writing
 
     def look(self, pool: Pool, measured: Measurement | None, now: dt.datetime) -> None:
         """The pool was looked at; a window that `now` is past is on its way into the ledger.
@@ -56,12 +62,16 @@ class Observer:
         """What is over is written, for ever."""
         while True:
             while self._waiting:
+                self._writing = True
                 await self._write(self._waiting.popleft())
+                self._writing = False
+                WAITING.set(self.waiting)
             self._news.clear()
             await self._news.wait()
 
     def _close(self, place: tuple[str, str], window: Window) -> None:
         self._waiting.append(observed(*place, window))
+        WAITING.set(self.waiting)
         self._news.set()
         if len(self._waiting) > MOST_WAITING:
             lost = self._waiting.popleft()

@@ -7,15 +7,18 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from events.bus.faults import SMOOTH, Fate, Faults, NoFaults, Passage
 from events.bus.ledger import Ledger
 from events.bus.port import Outgoing
+from events.envelope import address, read
 from events.fact import Fact
 from events.gate import BootOrdered, GateDecided
 from events.host import HostRegistered
 from events.ids import derive
-from events.pool import PoolObserved, VmCounts
+from events.pool import MOST_MILLI_VMS, PoolObserved, VmCounts
 from projections.fleet.fold import Fleet
 from schemas.pool import Trigger
 from services.signal.port import Measurement
@@ -176,6 +179,42 @@ def test_vms_are_counted_by_what_matters() -> None:
     past.waking("web", 1)
     fleet: Fleet = past.fleet
     assert counts(fleet, "acme", "web") == VmCounts(serving=3, awake=4, asleep=2, wanted=4)
+
+
+@given(
+    st.floats(min_value=-1e300, max_value=1e300),
+    st.lists(
+        st.tuples(st.integers(-400, 400), st.floats(), st.integers(0, 100_000)), min_size=1, max_size=80
+    ),
+)
+def test_whatever_a_metrics_store_says_the_event_can_be_read_and_claims_no_more_than_was_seen(
+    limit: float, looks: list[tuple[int, float, int]]
+) -> None:
+    definition = pool("web", Trigger(query="q", above=limit))
+    window: Window | None = None
+    for place, (taken, value, serving) in enumerate(looks):
+        vms = VmCounts(serving=serving, awake=serving, asleep=0, wanted=serving)
+        window = look(
+            window, definition, Measurement(value, at(taken)), vms, state_seq=place, now=at(3 * place + 1)
+        )
+    assert window is not None
+    fact = observed("acme", "web", window)
+    event = address(fact, writer="signal", id=name(fact), time=at(301), cause=None, correlation=name(fact))
+    assert read(1, 1, event.payload, event.subject).fact == fact
+    reading = fact.reading
+    assert reading is not None
+    taken_within = {taken for taken, value, _ in looks if 0 <= taken < 300 and abs(value) <= 1e300}
+    assert reading.over <= reading.samples <= len(taken_within) <= fact.looks == reading.asked
+    assert (reading.level is None) == (reading.samples == 0)
+    if reading.level is not None:
+        level = reading.level
+        assert level.minimum <= level.mean <= level.maximum
+        assert level.minimum <= level.last <= level.maximum
+    if reading.demand is not None:
+        demand = reading.demand
+        assert demand.samples <= reading.samples
+        assert 0 <= demand.minimum <= demand.mean <= demand.maximum <= MOST_MILLI_VMS
+        assert demand.deviation <= demand.maximum - demand.minimum
 
 
 # ------------------------------------------------------------------------------------------------------ at work

@@ -319,7 +319,7 @@ def test_a_full_ledger_refuses_requests_and_says_so() -> None:
     async def scene() -> None:
         desk = Desk()
         desk.contract()
-        desk.server.ledger._max_bytes = desk.server.ledger._bytes + 10
+        desk.server.ledger.max_bytes = desk.server.ledger.bytes + 10
         async with intake(desk):
             rejection = await ask(desk, "scale", {"pool": "web", "key": "k", "add": 1})
             assert isinstance(rejection, Rejection)

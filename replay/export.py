@@ -128,7 +128,13 @@ def export(files: Files, verifier: Verifier, target: Path, told: Told | None = N
             f"The archive's checkpoint is not believed, so nothing was exported: {error}"
         ) from error
     source = _Source(files, verifier, checkpoint, note, told)
-    written, kept = (_into_tar if target.name.endswith(".tar") else _into_directory)(source, target)
+    try:
+        written, kept = (_into_tar if target.name.endswith(".tar") else _into_directory)(source, target)
+    except OSError as error:
+        raise ExportRefusedError(
+            f"The disk did not take the export into {target}: {error.strerror or error}. What was written stays; make room, and "
+            "the same command goes on where it stopped."
+        ) from error
     return Exported(
         origin=checkpoint.origin,
         size=checkpoint.size,
@@ -143,13 +149,14 @@ def _copied(
     files: Files, path: Callable[[int], str], width: int, *, entries: bool = False
 ) -> tuple[str, bytes]:
     """The file of this width, taken from a wider one if the archive has grown meanwhile; with `entries` it is a bundle."""
-    found, data = wide(files, path, width)
+    found = wide(files, path, width)
+    data = found.data
     if data is None:
         raise ExportRefusedError(
-            f"The archive has no {path(width)}: it is damaged, and nothing was finished. `virtscale ledger verify` says what "
+            f"{found.why} The archive is damaged, and nothing was finished. `virtscale ledger verify` says what "
             "of it holds."
         )
-    if found != path(width):
+    if found.path != path(width):
         data = data[: _end(data, width)] if entries else data[: HASH_BYTES * width]
     return path(width), data
 

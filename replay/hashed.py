@@ -39,17 +39,31 @@ class Fault:
     """Whether it is a tile above the lowest, which differs as well wherever an entry does."""
 
 
-def wide(files: Files, path: Callable[[int], str], width: int) -> tuple[str, bytes | None]:
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A file as it was found: its bytes, or why there are none."""
+
+    path: str
+    data: bytes | None
+    why: str = ""
+
+
+def wide(files: Files, path: Callable[[int], str], width: int) -> Read:
     """The file of so many entries or hashes, or a wider one of the same place: an archive grows while it is read.
 
-    A wider file begins with what the narrower one held, so whoever reads it takes the beginning.
+    A wider file begins with what the narrower one held, so whoever reads it takes the beginning. What the disk does not give
+    counts as missing: that is what a broken disk looks like.
     """
-    data = files.read(path(width))
-    if data is None and width < WIDTH:
+    try:
+        data = files.read(path(width))
+        if data is not None or width == WIDTH:
+            return Read(path(width), data, f"There is no file {path(width)}.")
         full = files.read(path(WIDTH))
-        if full is not None:
-            return path(WIDTH), full
-    return path(width), data
+    except OSError as error:
+        return Read(path(width), None, f"{path(width)} cannot be read: {error.strerror or error}.")
+    if full is None:
+        return Read(path(width), None, f"There is no file {path(width)}.")
+    return Read(path(WIDTH), full)
 
 
 class Hashed:
@@ -90,17 +104,17 @@ class Hashed:
         bundle, place = divmod(index << level, WIDTH)
         if self._leaves[0] != bundle:
             width = min(WIDTH, self._size - bundle * WIDTH)
-            _, data = wide(self._files, lambda width: bundle_path(bundle, width), width)
-            self._leaves = (bundle, cut(data or b"", bundle * WIDTH + 1, width)[0])
-        found = self._leaves[1][place : place + (1 << level)]
-        return complete(found) if len(found) == 1 << level else None
+            found = wide(self._files, lambda width: bundle_path(bundle, width), width)
+            self._leaves = (bundle, cut(found.data or b"", bundle * WIDTH + 1, width)[0])
+        leaves = self._leaves[1][place : place + (1 << level)]
+        return complete(leaves) if len(leaves) == 1 << level else None
 
     def tile(self, level: int, index: int) -> bytes | None:
         """What the tiles say of a complete subtree; None where the file is missing or too short."""
         at, up = divmod(level, LEVELS)
         tile, place = divmod(index << up, WIDTH)
         width = min(WIDTH, (self._size >> LEVELS * at) - tile * WIDTH)
-        _, data = wide(self._files, lambda width: tile_path(at, tile, width), width)
+        data = wide(self._files, lambda width: tile_path(at, tile, width), width).data
         found = (data or b"")[place * HASH_BYTES : (place + (1 << up)) * HASH_BYTES]
         if len(found) != HASH_BYTES << up:
             return None
@@ -108,9 +122,10 @@ class Hashed:
 
     def _bundle(self, bundle: int, width: int, *, events: bool) -> list[bytes]:
         first = bundle * WIDTH + 1
-        path, data = wide(self._files, lambda width: bundle_path(bundle, width), width)
+        found = wide(self._files, lambda width: bundle_path(bundle, width), width)
+        path, data = found.path, found.data
         if data is None:
-            self._fault(Fault(first, "EntryMissing", f"There is no file {path}."))
+            self._fault(Fault(first, "EntryMissing", found.why))
             self._compare(bundle, width, [])
             return []
         leaves, wrong, end = cut(data, first, width)
@@ -126,10 +141,11 @@ class Hashed:
 
     def _compare(self, bundle: int, width: int, leaves: list[bytes]) -> None:
         """The tile beside the bundle holds the hashes of its entries."""
-        path, tile = wide(self._files, lambda width: tile_path(0, bundle, width), width)
+        found = wide(self._files, lambda width: tile_path(0, bundle, width), width)
+        path, tile = found.path, found.data
         first = bundle * WIDTH + 1
         if tile is None:
-            self._fault(Fault(first, "TileMissing", f"There is no file {path}.", in_tile=True))
+            self._fault(Fault(first, "TileMissing", found.why, in_tile=True))
         elif path == tile_path(0, bundle, width) and len(tile) != HASH_BYTES * width:
             says = f"{path} has {len(tile)} bytes and must have {HASH_BYTES * width}."
             self._fault(Fault(first, "TileAltered", says, in_tile=True))
@@ -147,27 +163,31 @@ class Hashed:
             below = self._levels[at - 1]
             for tile in range(-(-len(below) // WIDTH)):
                 hashes = below[tile * WIDTH : (tile + 1) * WIDTH]
-                path, data = wide(
+                found = wide(
                     self._files, lambda width, at=at, tile=tile: tile_path(at, tile, width), len(hashes)
                 )
-                self._above(path, data, at, tile, hashes)
+                self._above(found, at, tile, hashes)
             self._levels.append(
                 [_joined(below[begin : begin + WIDTH]) for begin in range(0, len(below) - WIDTH + 1, WIDTH)]
             )
             at += 1
 
-    def _above(self, path: str, data: bytes | None, at: int, tile: int, hashes: list[bytes | None]) -> None:
+    def _above(self, found: Read, at: int, tile: int, hashes: list[bytes | None]) -> None:
+        """A tile above the lowest holds the hashes of what is below it."""
         each = WIDTH**at
-        first = tile * WIDTH * each + 1
+        first, data = tile * WIDTH * each + 1, found.data
         if data is None:
-            self._fault(Fault(first, "TileMissing", f"There is no file {path}.", in_tile=True, above=True))
+            self._fault(Fault(first, "TileMissing", found.why, in_tile=True, above=True))
             return
         for place, known in enumerate(hashes):
             if known is not None and data[HASH_BYTES * place : HASH_BYTES * (place + 1)] != known:
                 begin = first + place * each
-                says = f"{path} says otherwise of entries {begin} to {begin + each - 1} than they do."
+                says = f"{found.path} says otherwise of entries {begin} to {begin + each - 1} than they do."
                 self._fault(Fault(begin, "TileAltered", says, in_tile=True, above=True))
                 return
+        if found.path == tile_path(at, tile, len(hashes)) and len(data) != HASH_BYTES * len(hashes):
+            says = f"{found.path} has {len(data)} bytes and must have {HASH_BYTES * len(hashes)}."
+            self._fault(Fault(first, "TileAltered", says, in_tile=True, above=True))
 
     def _read(self, data: bytes, first: int, count: int) -> None:
         """Each entry is an event that this version reads, or a message that no pen wrote."""

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Final
 
-from events.bus.port import Stored
 from events.envelope import read
 from events.gate import Answer, ContractRef, GateDecided
 from events.registry import UnknownEventError
+from events.stored import Stored
 from events.tlog.files import Files
 from events.tlog.leaf import parse
 from events.tlog.reader import Archive
@@ -54,7 +54,7 @@ def find(archive: Archive, files: Files, asked: str, told: Callable[[int, int], 
     answers: dict[str, int] = {}
     for index in range(-(-size // WIDTH)):
         width = width_of(index, size)
-        _, data = wide(files, lambda width, at=index: bundle_path(at, width), width)
+        data = wide(files, lambda width, at=index: bundle_path(at, width), width).data
         if data is not None and asked.encode() in data:
             for entry in archive.bundle(index):
                 if asked.encode() in entry:

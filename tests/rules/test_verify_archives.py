@@ -1,5 +1,7 @@
 """What verify says of an archive alone, and of an archive beside a checkpoint that somebody kept."""
 
+import errno
+
 import pytest
 
 from events.bus.port import Stored
@@ -222,3 +224,29 @@ def test_messages_that_no_pen_wrote_are_counted_and_are_no_fault() -> None:
     integrity = verdicts(sealed(noise), events=True)[0]
     assert integrity.ok
     assert "5 were written by no pen" in integrity.says
+
+
+class Unreadable(MemoryFiles):
+    """A disk that does not give one of its files."""
+
+    broken = "tile/entries/001"
+
+    def read(self, path: str) -> bytes | None:
+        if path == self.broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return super().read(path)
+
+
+def test_what_the_disk_does_not_give_counts_as_missing(whole: MemoryFiles) -> None:
+    files = Unreadable(whole.files)
+    integrity, completeness = verdicts(files)
+    assert (integrity.code, integrity.first_bad_seq, integrity.trusted_to) == ("EntryMissing", 257, 256)
+    assert "tile/entries/001 cannot be read: Input/output error." in completeness.says
+    files.broken = "checkpoint"
+    assert verdicts(files)[0].says == "The checkpoint cannot be read: Input/output error."
+
+
+def test_a_tile_above_that_goes_on_behind_its_end_is_seen(whole: MemoryFiles) -> None:
+    files = whole.copy()
+    files.files["tile/1/000.p/3"] += bytes(32)
+    assert verdicts(files)[0].code == "TileAltered"

@@ -41,6 +41,9 @@ class Member:
 class Crew:
     """Workers by name. With `keep`, whoever dies is started again at once; who was not killed is remembered."""
 
+    through: tuple[str, ...] = ()
+    """A module that each worker is run through, for those who run another version of it."""
+
     def __init__(self, house: Path, *, keep: bool = True) -> None:
         self._house = house
         self._logs = house / "logs"
@@ -128,7 +131,7 @@ class Crew:
             member.process = await asyncio.create_subprocess_exec(
                 # Whoever kills the tests kills the workers.
                 *(setpriv, "--pdeathsig", "KILL"),
-                *(sys.executable, "-m", f"services.{member.service}"),
+                *(sys.executable, "-m", *self.through, f"services.{member.service}"),
                 *("--house", str(self._house), *member.arguments),
                 cwd=ROOT,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable
 from dataclasses import fields
+from itertools import chain
 
 from events.bus.ledger import Dispatch, Fold
 from events.envelope import Recorded
@@ -36,7 +37,13 @@ class Course:
 
     def copied(self) -> "Course":
         """The same, which goes its own way from here on, and by which nothing is decided."""
-        return Course(*copy.deepcopy((self.fleet, self.usage, self.meter)))
+        fleet, usage = self.fleet, self.usage
+        values = chain(
+            fleet.vms.values(), fleet.pools.values(), fleet.hosts.values(), usage.holdings.values()
+        )
+        # What never changes is shared: told that it is copied already, the copying passes it by.
+        shared: dict[int, object] = {id(one): one for one in chain(values, usage.contracts.values())}
+        return Course(*copy.deepcopy((fleet, usage, self.meter), shared))
 
 
 def follows(then: Vm | None, now: Vm | None) -> bool:

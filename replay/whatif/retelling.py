@@ -83,7 +83,7 @@ class Retelling:
         """Both courses include the event."""
         self._remake(recorded.seq - 1)
         at_ns = max(self.at_ns, recorded.stored_ns)
-        self._pass(at_ns)
+        self.pass_time(at_ns)
         self.at_ns, self.seq = at_ns, recorded.seq
         fact = recorded.fact
         if isinstance(fact, GateDecided):
@@ -98,7 +98,7 @@ class Retelling:
 
     def end(self) -> None:
         """The window is over: outcomes that were due by now have come, and all is metered."""
-        self._pass(self._survey.last_ns)
+        self.pass_time(self._survey.last_ns)
         self.at_ns = max(self.at_ns, self._survey.last_ns)
         for course in (self.now, self.then):
             if course is not None:
@@ -363,7 +363,7 @@ class Retelling:
         self._drawn += 1
         heappush(self._due, (max(self.at_ns, due_ns), self._drawn, *mark))
 
-    def _pass(self, until_ns: int) -> None:
+    def pass_time(self, until_ns: int) -> None:
         """Time goes by, and with it comes what was due."""
         while self._due and self._due[0][0] <= until_ns:
             at_ns, _, key, order, state = heappop(self._due)

@@ -114,7 +114,7 @@ class Survey:
 
     def least_state_seq(self, seq: int) -> int:
         """How far the oldest of the rounds had folded, if that is before `seq`; else `seq`."""
-        return min((one.state_seq for one in self.rounds if not one.kept), default=seq)
+        return min([seq, *(one.state_seq for one in self.rounds if not one.kept)])
 
     def lasting(self, vm: Vm, pool: Pool | None) -> Lasting:
         """How long the order that the VM is under would have taken: the pool's recorded median, else its own limit."""

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from events.envelope import Recorded, read
 from events.gate import GateDecided
+from projections.fleet.life import UNDER_ORDER
 from replay.whatif.asking import WhatIf, retold
+from replay.whatif.retelling import Retelling
 from replay.whatif.rules import ContractSet, PoolSet, Rules
 from replay.whatif.survey import Survey
 from schemas.capacity import ENFORCED
@@ -88,6 +90,18 @@ def test_the_bytes_that_are_compared_are_those_that_the_ledger_holds() -> None:
     assert again
 
 
+def course(lines: tuple[Recorded, ...], rules: Rules) -> Retelling:
+    """Both courses, to the end of the ledger."""
+    survey = Survey()
+    for line in lines:
+        survey.take(line)
+    again = Retelling(State(), survey, rules, 0)
+    for line in lines:
+        again.take(line)
+    again.end()
+    return again
+
+
 def _settled(told: WhatIf) -> tuple[object, ...]:
     return told.changed, told.undecidable, told.models, told.then, told.now, told.refused_now
 
@@ -147,3 +161,17 @@ def test_a_survey_knows_each_round_before_its_place_comes() -> None:
     for line in world(2):
         survey.take(line)
     assert all(one.state_seq < one.seq for one in survey.rounds)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(SEEDS), st.data())
+def test_the_new_course_comes_to_rest_as_the_recorded_one_does(seed: int, data: st.DataObject) -> None:
+    """No VM waits for ever for an outcome that was recorded for another, or for a round that no gate gave."""
+    again = course(world(seed), data.draw(rules_for(seed)))
+    again.pass_time(again.at_ns + 86_400 * 10**9)
+    waiting = [vm for vm in again.now.fleet.vms.values() if vm.state in UNDER_ORDER]
+    assert waiting == []
+    assert list(again.now.fleet.needing()) == []
+    for key, vm in again.now.fleet.vms.items():
+        held = again.now.usage.holdings.get(key)
+        assert (held.reservation if held else None) == vm.reservation

@@ -1,15 +1,14 @@
 """The command `virtscale replay trace`."""
 
-import asyncio
 import sys
 from typing import Annotated, Literal
 
-import uvloop
 from cyclopts import App, Parameter
 
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE
 from virtscale.history import From, opened_source
 from virtscale.progress import Progress
+from virtscale.replaying.loop import run
 from virtscale.show import say
 
 TraceFormat = Literal["otlp", "chrome"]
@@ -35,8 +34,7 @@ def trace(
     ] = "otlp",
 ) -> int:
     """An activation as a trace, with the same ids each time: `virtscale replay trace 4f2a91 -o chrome > trace.json`."""
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_trace(id, source, output))
+    return run(lambda: _trace(id, source, output))
 
 
 async def _trace(text: str, source: From, form: TraceFormat) -> int:

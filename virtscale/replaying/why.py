@@ -1,12 +1,10 @@
 """The command `virtscale replay why`."""
 
-import asyncio
 import datetime as dt
 import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
-import uvloop
 from cyclopts import App, Parameter
 
 from schemas.names import is_name
@@ -14,6 +12,7 @@ from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND, EXIT_USAGE
 from virtscale.history import From, opened_source, place
 from virtscale.invocation import Output, UsageError
 from virtscale.progress import Progress
+from virtscale.replaying.loop import run
 from virtscale.show import Format, say, show
 
 if TYPE_CHECKING:  # a command imports what it needs, so that --help stays quick
@@ -46,10 +45,7 @@ def why(
     an instant, or right behind a sequence, gives what it did around then, and why it did not grow or shrink; an instant
     without a fraction is the whole second.
     """
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        if "/" in what:
-            return runner.run(_pool(what, source, output))
-        return runner.run(_chain(what, source, output))
+    return run(lambda: (_pool if "/" in what else _chain)(what, source, output))
 
 
 async def _chain(text: str, source: From, form: Format) -> int:

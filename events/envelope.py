@@ -11,7 +11,7 @@ from typing import Annotated, Final, Literal, Protocol, cast
 import msgspec
 
 from events.fact import Fact
-from events.registry import BY_TAG, NEWEST, Kind, Row, UnknownEventError, decode
+from events.registry import BY_TAG, NEWEST, WRITTEN, Kind, Row, UnknownEventError, decode
 from schemas.names import Id
 
 _SOURCE: Final = "/virtscale/"
@@ -77,7 +77,7 @@ def address(
     correlation: str,
 ) -> Addressed:
     """The bytes of an event and where they go; the subject follows from the fact and its writer alone."""
-    row = NEWEST[type(fact)]
+    row = WRITTEN[type(fact)]
     assert writer == row.writer or (row.per_host and writer.startswith(f"{row.writer}-")), (writer, row.tag)
     entity = row.entity(fact)
     data = msgspec.Raw(msgspec.json.encode(fact))

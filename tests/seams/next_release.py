@@ -51,6 +51,7 @@ def adopt() -> None:
     registry.BY_TAG.update({row.tag: row for row in rows})
     registry._BY_NAME_VERSION.update({(row.name, row.version): row for row in rows})
     registry.NEWEST[StockRequested] = registry.BY_TAG["stock.requested.v2"]
+    registry.WRITTEN[StockRequested] = registry.BY_TAG["stock.requested.v2"]
 
 
 if __name__ == "__main__":

@@ -153,6 +153,8 @@ async def bring_in(
                 "OriginDiffers",
                 f"The export is of {checkpoint.origin}, and a house here is {place.origin}. Nothing was done.",
             )
+        if key_file is not None:
+            _require_signer(key.opened(key_file, place.origin, first=False), files, key_file)
         _begin(place, checkpoint)
         if key_file is not None:
             copies.copy(key_file, place.audit_key)
@@ -190,6 +192,16 @@ class _Signed:
     def remove(self, path: str) -> None:
         """An export is read only."""
         raise OSError(f"{path} cannot be removed from an export that is read.")
+
+
+def _require_signer(signer: Signer, files: Files, key_file: Path) -> None:
+    try:
+        opened(_note(files), signer.verifier)
+    except NoteError as error:
+        raise KeepingError(
+            "KeyOfAnother",
+            f"The key {key_file} did not sign this export: {error} Nothing was done. Without --key the house makes its own.",
+        ) from error
 
 
 def _names() -> tuple[str, ...]:

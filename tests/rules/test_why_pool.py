@@ -1,31 +1,19 @@
 """Why a pool did what it did at an instant, and why it did not do what it did not: asked of the gate's own rules."""
 
-import copy
 import datetime as dt
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from events.envelope import Recorded
-from events.freeze import ScalingFrozen
-from events.host import HostCordoned
 from events.ids import derive
 from events.pool import Demand, Level, PoolObserved, Reading, VmCounts
-from events.quiesce import QuiesceRequested
-from events.registry import NEWEST
-from events.scale import ScaleRequested
-from replay import asked
 from replay.history import Until
 from replay.why_at import PlaceError, PoolAnswer, pool_at
-from schemas.pool import Pool, Trigger
 from services.gate.decide import RULES
-from tests import papers
 from tests.given import ORG, Past
 from tests.papers import NOW
-from tests.rules.why_past import Kept, setting
-
-TRIGGER = Trigger(query="up", above=1.0, samples=3, add=4)
+from tests.rules.why_past import TRIGGER, Kept, cordoned, expired, frozen, setting
 
 
 async def at(past: Past, until: Until = None) -> PoolAnswer:
@@ -143,21 +131,6 @@ async def test_a_trigger_that_asks_for_more_than_fits_is_asked_in_its_own_size_t
     answer = await at(past)
     assert supposed(answer, "1 more VM, asked by its trigger").code == "Granted"
     assert supposed(answer, "4 more VMs, asked by its trigger").code == "CapExceeded"
-
-
-def frozen(past: Past) -> None:
-    until = past.now + dt.timedelta(hours=1)
-    past.happened(
-        ScalingFrozen(org=ORG, pool=None, actor="ops", reason="a move", frozen_at=past.now, until=until)
-    )
-
-
-def cordoned(past: Past) -> None:
-    past.happened(HostCordoned(org="platform", host="h1", actor="ops", reason="repair", cordoned_at=past.now))
-
-
-def expired(past: Past) -> None:
-    past.now = NOW + dt.timedelta(hours=12)
 
 
 @pytest.mark.parametrize(
@@ -296,73 +269,3 @@ async def test_rules_of_another_time_are_named() -> None:
     past = setting().serving("web", 1)  # by the rules "given"
     answer = await at(past)
     assert said(answer, f"follows the rules {RULES}; those of that decision were given")
-
-
-# -------------------------------------------------------------------------------------- what is supposed is what would be
-
-
-def full_of_requests(past: Past) -> None:
-    for _ in range(70):
-        past.scale(add=1, up_to=True)
-
-
-def ripe(past: Past) -> None:
-    """An addendum that halves the quota takes effect today."""
-    terms = papers.terms(ORG, 10)
-    less = papers.addendum(terms, NOW, quota=papers.terms(ORG, 4).quota)
-    past.happened(papers.accepted(less, NOW))
-
-
-def shrinking(past: Past) -> None:
-    past.quiesce(count=2)
-
-
-@pytest.mark.parametrize(
-    "what", [frozen, cordoned, expired, full_of_requests, ripe, shrinking, lambda _: None]
-)
-@pytest.mark.parametrize("vms", [1, 3])
-@pytest.mark.parametrize("origin", ["trigger", "person"])
-def test_what_is_supposed_is_what_the_gate_would_have_said(
-    what: Callable[[Past], None], vms: int, origin: Any
-) -> None:
-    past = setting(vcpu=10, trigger=TRIGGER).keys().serving("web", 3).asleep("web", 1)
-    what(past)
-    pool: Pool = past.fleet.pools[ORG, "web"]
-    wishes: list[ScaleRequested | QuiesceRequested] = [
-        asked.grow(pool, vms, origin, past.now),
-        asked.shrink(pool, vms, origin, past.now),
-    ]
-    for wish in wishes:
-        before = copy.deepcopy(past.state)
-        supposition = asked.ask(past.state, wish, past.now, past.seq)
-        assert supposition is not None
-        assert asked.ask(past.state, wish, past.now, past.seq) == supposition, "asking changes nothing"
-        assert list(past.docket.pending(ORG)) == list(before.docket.pending(ORG))
-        assert past.fleet.vms == before.fleet.vms
-        real = _really(past, wish)
-        assert supposition.answer.code == real.code
-        assert supposition.answer.granted == real.granted
-        assert supposition.answer.evidence == real.evidence
-        assert supposition.answer.retry_at == real.retry_at
-
-
-def _really(past: Past, wish: ScaleRequested | QuiesceRequested) -> Any:
-    """The gate's answer in a world in which it was asked."""
-    world = copy.deepcopy(past)
-    row = NEWEST[type(wish)]
-    request = world.happened(wish, derive("really"))
-    assert isinstance(request, Recorded)
-    assert row.writer == "signal"
-    for _ in range(5):
-        for answer in world.round().answers:
-            if answer.request == request.id:
-                return answer
-    raise AssertionError("the gate never answered")
-
-
-def test_more_waiting_requests_than_are_decided_give_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    past = setting()
-    full_of_requests(past)
-    pool = past.fleet.pools[ORG, "web"]
-    monkeypatch.setattr(asked, "MOST_ROUNDS", 1)
-    assert asked.ask(past.state, asked.grow(pool, 1, "person", past.now), past.now, past.seq) is None

@@ -6,15 +6,20 @@ from typing import Any
 
 from events.bus.port import Stored
 from events.envelope import Recorded, address
+from events.freeze import ScalingFrozen
 from events.gate import GateDecided
+from events.host import HostCordoned
 from events.ids import derive
 from events.mail import MailAccepted
 from events.registry import NEWEST
 from events.vm import VmDrained
 from replay.why import Why, why
+from schemas.pool import Trigger
 from tests.given import ORG, Past
+from tests.papers import NOW
 
 GROUP = 7
+TRIGGER = Trigger(query="up", above=1.0, samples=3, add=4)
 
 
 def setting(vcpu: int = 10, **pool: Any) -> Past:
@@ -100,3 +105,21 @@ def mailed(past: Past, *requests: str) -> MailAccepted:
 def order_of(decided: GateDecided, vm: str) -> str:
     """The order that this VM was given in a round."""
     return next(order.id for order in decided.orders if order.vm == vm)
+
+
+def frozen(past: Past) -> None:
+    """Every pool of the org stands still for an hour."""
+    until = past.now + dt.timedelta(hours=1)
+    past.happened(
+        ScalingFrozen(org=ORG, pool=None, actor="ops", reason="a move", frozen_at=past.now, until=until)
+    )
+
+
+def cordoned(past: Past) -> None:
+    """Nothing starts on the only host."""
+    past.happened(HostCordoned(org="platform", host="h1", actor="ops", reason="repair", cordoned_at=past.now))
+
+
+def expired(past: Past) -> None:
+    """The contract's last day is over."""
+    past.now = NOW + dt.timedelta(hours=12)

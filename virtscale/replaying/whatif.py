@@ -78,7 +78,9 @@ def _show(told: "WhatIf", form: Format, *, checked: bool) -> None:
         f"from #{told.first_seq} to #{told.last_seq}: {told.answers} answers in {told.rounds} rounds, decided again{again}"
     )
     for version, rounds in told.foreign.items():
-        say(f"{rounds} rounds were decided by the rules {version} then, and by {wording.RULES} here")
+        say(f"rounds decided by the rules {version} then, and by {wording.RULES} here: {rounds}")
+    if told.foreign and not checked:
+        say("what those differ in by that alone is said when nothing is set")
     if checked and told.unlike is not None:
         say(f"#{told.unlike.recorded.seq} is the first that is not what these rules decide")
     rows = wording.changed(told)

@@ -13,6 +13,7 @@ import prometheus_client
 
 from events.bus.ledger import Ledger
 from projections.contracts.fold import Contracts
+from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
 from projections.fleet.life import STAYING, State
 from projections.usage.fold import Usage
@@ -141,12 +142,15 @@ async def _stock(world: World, ledger: Ledger, vms: int, screen: Screen) -> None
     Guests do not outlive their house: what the ledger last saw asleep is gone when a house starts again. So the
     request waits until the waker has said so of each, or it would be answered that nothing is missing.
     """
-    fleet, began = ledger.fold(Fleet), ledger.seq
+    fleet, epochs, began = ledger.fold(Fleet), ledger.fold(Epochs), ledger.seq
 
     def known() -> bool:
         return ("acme", "web") in fleet.pools and bool(fleet.hosts)
 
     def looked_at() -> bool:
+        # A recovered ledger lets nothing grow before its hosts were compared with it.
+        if any(epochs.awaits(host) for host in world.hypervisors):
+            return False
         here = [vm for vm in fleet.vms.values() if vm.host in world.hypervisors]
         return all(vm.state == "stopped" or vm.since_seq > began for vm in here)
 

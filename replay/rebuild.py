@@ -23,7 +23,7 @@ from replay.source import Source
 _MANY_ROWS: Final = 20_000
 """Rows that wait to be written: some megabytes. In larger parts more rows change twice before they are written once."""
 
-_SNAPSHOT_EVENTS: Final = 250_000
+_SNAPSHOT_EVENTS: Final = 100_000
 """Events between two snapshots: some seconds, which a reading that was killed has to do again."""
 
 T = TypeVar("T")

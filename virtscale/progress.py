@@ -40,16 +40,12 @@ class Progress:
     def __call__(self, done: int, total: int) -> None:
         """So much is done of so much."""
         if self._first is None:
-            # What was done before, by a run that was interrupted, was not done at this speed.
-            self._first = self._done
+            # What was done before, perhaps by a run that was interrupted, was not done at this speed.
+            self._first = done
         self._done, self._total = done, total
         if self._shown and time.monotonic() >= self._next:
             self._next = time.monotonic() + _EVERY_SECONDS
             self._write()
-
-    def begin_at(self, done: int) -> None:
-        """So much was done before this run; it counts as done, and not in the speed."""
-        self._done = self._first = done
 
     @property
     def per_second(self) -> float:
@@ -60,13 +56,14 @@ class Progress:
     def _write(self) -> None:
         speed = self.per_second
         filled = _WIDTH * self._done // self._total if self._total else 0
+        rate = f", {speed:,.0f}/s" if speed >= 1 else ""
         left = (
             f", {(self._total - self._done) / speed:.0f} s left"
-            if speed > 0 and self._done < self._total
+            if speed >= 1 and self._done < self._total
             else ""
         )
         self._out.write(
             f"\r{self._work}  {'#' * filled}{'-' * (_WIDTH - filled)}  {self._done:,} of {self._total:,} "
-            f"{self._unit}, {speed:,.0f}/s{left}\x1b[K"
+            f"{self._unit}{rate}{left}\x1b[K"
         )
         self._out.flush()

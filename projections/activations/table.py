@@ -19,13 +19,13 @@ from projections.table import Cell, Key, Table
 def _requests_touched(recorded: Recorded) -> Iterable[Key]:
     match recorded.fact:
         case ScaleRequested() | QuiesceRequested() | StockRequested():
-            yield (recorded.id,)
+            return ((recorded.id,),)
         case GateDecided(answers=answers):
-            yield from ((answer.request,) for answer in answers)
+            return [(answer.request,) for answer in answers]
         case MailAccepted(requests=requests):
-            yield from ((request,) for request in requests)
+            return [(request,) for request in requests]
         case _:
-            pass
+            return ()
 
 
 def _request(view: Activations, key: Key) -> tuple[Cell, ...] | None:
@@ -56,13 +56,16 @@ def _request(view: Activations, key: Key) -> tuple[Cell, ...] | None:
 def _activations_touched(recorded: Recorded) -> Iterable[Key]:
     fact = recorded.fact
     if isinstance(fact, GateDecided):
-        return (
+        return [
             (order.id,)
             for order in fact.orders
             if isinstance(order, WakeOrdered | BootOrdered | DrainCancelled)
-        )
-    named = (getattr(fact, name, None) for name in ("reservation", "order"))
-    return ((id_,) for id_ in named if isinstance(id_, str))
+        ]
+    # An outcome names the reservation, which is the order of the trip that began it, and may name another order.
+    reservation, order = getattr(fact, "reservation", None), getattr(fact, "order", None)
+    if order is None or order == reservation:
+        return ((reservation,),) if reservation is not None else ()
+    return ((order,),) if reservation is None else ((reservation,), (order,))
 
 
 def _activation(view: Activations, key: Key) -> tuple[Cell, ...] | None:

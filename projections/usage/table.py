@@ -24,10 +24,12 @@ _CHANGES = (
 
 
 def _touched(recorded: Recorded) -> Iterable[Key]:
-    if isinstance(recorded.fact, HostFenced):
-        yield ALL  # what its VMs counted is released, in orgs that the event does not name
-    if isinstance(recorded.fact, _CHANGES):
-        yield from ((recorded.fact.org, dimension) for dimension in ENFORCED)
+    fact = recorded.fact
+    if isinstance(fact, HostFenced):
+        return (ALL,)  # what its VMs counted is released, in orgs that the event does not name
+    if isinstance(fact, _CHANGES):
+        return [(fact.org, dimension) for dimension in ENFORCED]
+    return ()
 
 
 def _rows(usage: Usage, prefix: Key) -> Iterable[Key]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:  # a command imports what it needs, so that --help stays quick
 
 _REBUILT: Final = "views.rebuilt.db"
 _WIDEST: Final = 100
+_LONGEST: Final = 60
 
 
 def register(app: App) -> None:
@@ -94,13 +95,13 @@ def at(
                     rows = {table.name: stood.rows(table) for table in tables}
         say(f"as of sequence {stood.seq}")
         if view is not None:
-            show(rows[view], output)
+            show(rows[view], output, columns=tables[0].columns)
         elif output == "json":
             _write_json({"seq": stood.seq, "views": rows})
         else:
-            for name, found in rows.items():
-                say(f"\n{name}")
-                show(found, output)
+            for table in tables:
+                say(f"\n{table.name}")
+                show(rows[table.name], output, columns=table.columns)
         return EXIT_DONE
 
     return run_long(run)
@@ -203,7 +204,8 @@ def _what(before: Mapping[str, object], after: Mapping[str, object]) -> str:
 
 
 def _said(value: object) -> str:
-    return "-" if value is None else str(value)
+    text = "-" if value is None else str(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
 
 def _write_json(value: object) -> None:

@@ -4,7 +4,6 @@ import datetime as dt
 import sys
 from typing import TYPE_CHECKING, Annotated, Final
 
-import msgspec
 from cyclopts import App, Parameter
 
 from schemas.names import is_name
@@ -13,7 +12,7 @@ from virtscale.history import From, opened_source, place
 from virtscale.invocation import Output, UsageError
 from virtscale.progress import Progress
 from virtscale.replaying.loop import run
-from virtscale.show import Format, say, show
+from virtscale.show import Format, say, show, write_json
 
 if TYPE_CHECKING:  # a command imports what it needs, so that --help stays quick
     from replay.why import Step
@@ -60,7 +59,7 @@ async def _chain(text: str, source: From, form: Format) -> int:
                 say(f"virtscale: {error} [{error.code}]")
                 return EXIT_NOT_FOUND if type(error) is IdError else EXIT_USAGE
     if form == "json":
-        _write(found)
+        write_json(found)
         return EXIT_DONE
     for line in found.because:
         _say(line)
@@ -92,7 +91,7 @@ async def _pool(text: str, source: From, form: Format) -> int:
                 say(f"virtscale: {error} [{error.code}]")
                 return EXIT_NOT_FOUND
     if form == "json":
-        _write(found)
+        write_json(found)
         return EXIT_DONE
     then = found.then
     said = f"{then.at:%Y-%m-%d %H:%M:%S}" if whole else f"{then.at:%Y-%m-%d %H:%M:%S.%f}"
@@ -137,7 +136,3 @@ def _say(line: str) -> None:
 def _printable(text: str) -> str:
     """What publishers and operators wrote, without what a terminal would take for a command."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-
-
-def _write(answer: msgspec.Struct) -> None:
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(answer), indent=2).decode() + "\n")

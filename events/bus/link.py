@@ -7,15 +7,14 @@ queue is full, and a fetch in flight while the server restarts waits out its who
 import asyncio
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import nats.errors
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
 from events.bus import wire
 from events.bus.answers import Answers
+from events.bus.ear import Ear, OnMessage
 from events.bus.outsiders import Tally, quoted
 from events.bus.permit import Permits
 from events.bus.port import BusError, DeniedError, TooLargeError, UnansweredError
@@ -34,22 +33,8 @@ PING_SECONDS: Final = 5.0
 WATCH_SECONDS: Final = 0.5
 """How often a connection that the client closed for good is looked for, when no callback told of it."""
 
-OnMessage = Callable[[Msg], None]
-
 _SPACE: Final = re.compile(r"\s")
 _DENIED: Final = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"')
-
-
-@dataclass(slots=True)
-class Ear:
-    """A subscription that outlives the connection it was made on."""
-
-    subject: str
-    queue: str
-    on_message: OnMessage
-    on_return: Callable[[], None] | None = None
-    """Called whenever the connection was made anew, and when it is closed for good."""
-    subscription: Subscription | None = None
 
 
 class Link:

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeVar
 import aiosqlite
 
 from events.bus.ledger import Fold
-from events.bus.port import Stored
+from events.bus.port import BusError, Stored
 from projections.keeper import TABLES
 from projections.rows import Touched, Writer
 from projections.table import Table
@@ -125,12 +125,13 @@ async def rebuild(
         keep.due = build.seq + _SNAPSHOT_EVENTS
         try:
             await build.fold(source, until, progress, keep)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, BusError):
+            # Both come between two groups of events: the folds are whole, and gone on with by the next call.
             keep.due = 0
             await build.write(keep)
             raise
-        await base.execute("DROP TABLE snapshot")
         await build.write()
+        await base.execute("DROP TABLE snapshot")
         # One file, without a log beside it: it can be copied, and read where nothing may be written.
         await base.execute("PRAGMA journal_mode=DELETE")
     digested = _digested(part)

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.bus.port import Stored
+from events.bus.port import Stored, UnansweredError
 from projections.keeper import TABLES
 from replay import snapshot
 from replay.at import opened, standing
 from replay.diff import between
 from replay.digest import Digest, digest_of
 from replay.history import folding
-from replay.rebuild import Build, rebuild
+from replay.rebuild import Build, Keep, rebuild
 from tests.laws.strength import examples
 from tests.simulation.run import run
 from tests.support import turns
@@ -140,6 +140,48 @@ def test_a_rebuild_that_was_interrupted_goes_on_and_comes_to_the_same(seed: int,
             assert [left.name for left in place.iterdir()] == ["views.db"]
 
     asyncio.run(scene())
+
+
+@examples(15)
+@given(seed=st.sampled_from(SEEDS), data=st.data())
+def test_rows_that_are_ahead_of_the_snapshot_are_written_over_with_the_same(
+    seed: int, data: st.DataObject
+) -> None:
+    size = len(lived(seed))
+    stop, snapshots = data.draw(st.integers(GROUP + 1, size)), data.draw(st.integers(1, size))
+
+    async def scene() -> None:
+        with directory() as place, pytest.MonkeyPatch.context() as patch:
+            patch.setattr("replay.rebuild._MANY_ROWS", 1)
+            patch.setattr("replay.rebuild._SNAPSHOT_EVENTS", snapshots)
+            path, put = place / "views.db", Keep.put
+
+            async def unless_interrupted(self: Keep, build: Build) -> None:
+                if self.due:
+                    await put(self, build)
+
+            patch.setattr(Keep, "put", unless_interrupted)
+            with contextlib.suppress(asyncio.CancelledError):
+                await rebuild(Ledger(lived(seed), stop), path)
+            patch.undo()
+            assert await rebuild(Ledger(lived(seed)), path) == await built(Ledger(lived(seed)))
+
+    asyncio.run(scene())
+
+
+async def test_a_bus_that_goes_away_leaves_what_was_read(tmp_path: Path) -> None:
+    class Leaving(Ledger):
+        async def read(self, first: int, last: int) -> AsyncGenerator[list[Stored]]:
+            async for group in super().read(first, last):
+                if group[0].seq > 60:
+                    raise UnansweredError("Nobody is there.")
+                yield group
+
+    with pytest.raises(UnansweredError):
+        await rebuild(Leaving(lived(2)), tmp_path / "views.db")
+    ledger = Ledger(lived(2))
+    assert await rebuild(ledger, tmp_path / "views.db") == await built(Ledger(lived(2)))
+    assert ledger.asked[-1] > 50
 
 
 async def interrupted(path: Path, seed: int) -> None:

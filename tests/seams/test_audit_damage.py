@@ -16,12 +16,15 @@ from events.bus.port import Bus, BusError, Outgoing, Stored
 from events.tlog.reader import Archive
 from replay.against_bus import against_bus
 from replay.verify import Verdict
+from services.sealer.compare import scrub
+from services.sealer.halt import SealerError
 from tests.rules.archives import MemoryFiles, sealed
 from tests.seams.bus_worlds import ADMIN, OVERDUE, VIEW, NatsWorld
 from tests.seams.damage import KINDS, Damage, Kind, damage
 
 MESSAGES = 3000
 AT_ONCE = 4
+SCRUB_SECONDS = 3.0
 DAILY = range(20)
 MANY = range(20, 220)
 
@@ -59,6 +62,8 @@ class Seen:
     verdicts: tuple[Verdict, ...]
     first_altered: int | None
     """The first message that the bus does not give as it was given: looked at without verify. None when all are."""
+    sealer: str
+    """What the sealer does, which compares the bus with the archive before it lets anybody write."""
     anew: bool
     """Whether the bus came up without a ledger, and it was defined anew."""
 
@@ -125,11 +130,27 @@ async def tried(prepared: Prepared, directory: Path, seed: int) -> Seen:
             store, anew = await bus.store(), True
         first = await first_altered(bus, prepared.stored, store.last_seq)
         verdicts = await against_bus(bus, Archive(prepared.archive))
+        sealer = await refuses(bus, Archive(prepared.archive), store.first_seq)
         codes = sorted({verdict.code for verdict in verdicts if not verdict.ok})
-        return Seen(done, codes, verdicts, first, anew)
+        return Seen(done, codes, verdicts, first, sealer, anew)
     finally:
         await world.close()
         shutil.rmtree(directory)
+
+
+async def refuses(bus: Bus, archive: Archive, first_seq: int) -> str:
+    """How the sealer's comparison at a start ends: `permits`, `refuses` with a sentence, or `waits` for what the bus counts.
+
+    No permit is given before it has ended.
+    """
+    try:
+        async with asyncio.timeout(SCRUB_SECONDS):
+            await scrub(bus, archive, first_seq, background=False)
+    except (SealerError, BusError):
+        return "refuses"
+    except TimeoutError:
+        return "waits"
+    return "permits"
 
 
 async def first_altered(bus: Bus, stored: Sequence[Stored], last: int) -> int | None:
@@ -172,6 +193,10 @@ def complaints(seen: Seen) -> list[str]:
         broken.append(
             f"verify says {seen.looks}, and the first message that is another is {seen.first_altered}"
         )
+    if (seen.sealer == "permits") == altered:
+        broken.append(
+            f"the sealer {seen.sealer}, and the first message that is another is {seen.first_altered}"
+        )
     if seen.first_altered is not None:
         trusted = min((verdict.trusted_to for verdict in seen.verdicts if not verdict.ok), default=0)
         if trusted >= seen.first_altered:
@@ -187,8 +212,8 @@ async def promised(prepared: Prepared, directory: Path, seeds: range) -> None:
     before = dict(prepared.archive.files)
     seen = await each(prepared, directory, seeds)
     for seed, one in seen.items():
-        print(seed, one.damage, *one.looks, one.first_altered)
-    print(Counter((one.damage.kind, *one.looks) for one in seen.values()))
+        print(seed, one.damage, *one.looks, one.sealer, one.first_altered)
+    print(Counter((one.damage.kind, *one.looks, one.sealer) for one in seen.values()))
     assert {seed: broken for seed, one in seen.items() if (broken := complaints(one))} == {}
     assert prepared.archive.files == before, "verify only looks"
 

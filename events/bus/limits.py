@@ -17,6 +17,9 @@ OVERLOADED: Final = msgspec.json.encode(
     }
 )
 
+MOST_MESSAGE_BYTES: Final = 60_000
+"""Headers and payload of one message: with its prefix it stays below the 64 KiB that an entry of the audit log may have."""
+
 LEAST_BATCH: Final = 2
 MOST_BATCH: Final = 1000
 """The server's own limit for one atomic batch."""

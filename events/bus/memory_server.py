@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from events.bus.faults import Faults, NoFaults
+from events.bus.limits import MOST_MESSAGE_BYTES
 from events.bus.permissions import DEAD_LETTERS, Permit, covers
 from events.bus.permit import Permits
 from events.bus.port import Ack, Handler, Outgoing, Stored, UnansweredError
 from events.bus.store import Store
 from events.envelope import SUBJECTS
-
-MAX_PAYLOAD_BYTES: Final = 60_000
-"""As the real bus is configured: payload and headers together."""
 
 
 @dataclass(slots=True, eq=False)
@@ -61,7 +59,7 @@ class MemoryServer:
         clock_ns: Callable[[], int],
         *,
         dedup_seconds: float = 600.0,
-        max_payload_bytes: int = MAX_PAYLOAD_BYTES,
+        max_payload_bytes: int = MOST_MESSAGE_BYTES,
         ledger_bytes: int | None = None,
         faults: Faults | None = None,
     ) -> None:

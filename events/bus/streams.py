@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from events.bus import wire
+from events.bus.limits import MOST_MESSAGE_BYTES
 from events.bus.permissions import DEAD, DEAD_LETTERS, LEDGER, STREAM_INFO
 from events.bus.port import Bus, BusError
 from events.envelope import SUBJECTS
@@ -37,6 +38,7 @@ _GUARDS: Final = (
     "max_age",
     "max_msgs",
     "max_msgs_per_subject",
+    "max_msg_size",
 )
 """What a stream that exists must agree on; sizes and windows may have been chosen otherwise."""
 
@@ -72,6 +74,9 @@ def ledger(
         "max_bytes": max_bytes,
         "max_msgs": -1,
         "max_msgs_per_subject": -1,
+        # The server's own limit binds its clients, and not what its API answers: an answer that somebody who may read has
+        # sent here could be longer than an entry of the audit log, or than a reader takes.
+        "max_msg_size": MOST_MESSAGE_BYTES,
         "deny_delete": True,
         "deny_purge": True,
         "allow_rollup_hdrs": False,

@@ -9,14 +9,16 @@ import pytest
 
 from events.bus import permissions, streams
 from events.bus.ledger import Ledger
+from events.bus.limits import MOST_MESSAGE_BYTES
 from events.bus.nats import NatsBus
-from events.bus.permissions import covers
+from events.bus.permissions import LEDGER, STREAM_INFO, covers
 from events.bus.port import BusError, DeniedError
 from events.registry import ROWS
 from tests.seams.bus_worlds import (
     ADMIN,
     FENCE,
     GATE,
+    OVERDUE,
     PERMITS,
     REQUESTED,
     SHOP,
@@ -209,6 +211,26 @@ async def test_what_a_reader_has_written_that_way_stops_nobody(real: World) -> N
     # It moved the fence, as the bus counts it; whoever decides next expects it and is not locked out.
     await gate.append(out(FENCE, "decided", b"{}", expect=ledger.noise_on(FENCE)))
     following.cancel()
+
+
+async def test_an_answer_that_is_longer_than_an_entry_may_be_is_not_written(real: World) -> None:
+    gate, view = await real.connect(GATE), await real.connect(VIEW)
+    assert isinstance(view, NatsBus)
+    for batch in range(2):
+        names = [f"vm-with-a-long-name-{batch}-{number}" for number in range(1000)]
+        await gate.append_batch([out(OVERDUE.format(name), name) for name in names])
+    every = b'{"subjects_filter":">"}'
+    assert len(await view.ask(STREAM_INFO.format(LEDGER), every, 5.0)) > MOST_MESSAGE_BYTES
+    await view._link.send(STREAM_INFO.format(LEDGER), every, FENCE)
+    await view._link.send(STREAM_INFO.format(LEDGER), b"", FENCE)
+
+    async def grown() -> bool:
+        return await view.last() > 2000
+
+    await eventually(grown)
+    await asyncio.gather(*(view.last() for _ in range(5)))
+    (noise,) = await view.read(2001, 2100)
+    assert len(noise.payload) < MOST_MESSAGE_BYTES
 
 
 async def test_an_answer_is_given_to_an_inbox_and_never_to_the_ledger(real: World) -> None:

@@ -93,7 +93,7 @@ def _meant(asked: str, own: dict[str, int], answers: dict[str, int], size: int) 
     return Found(seq=own[id_])
 
 
-class Told(Value, frozen=True):
+class Telling(Value, frozen=True):
     """What an entry says, for a person."""
 
     seq: int
@@ -106,7 +106,7 @@ class Told(Value, frozen=True):
     """Org, answer and the contract it was decided by, where it is a decision."""
 
 
-def tell(entry: bytes) -> Told:
+def tell(entry: bytes) -> Telling:
     """What the entry says; of an event that this version does not read, what stands around it. Raises `EntryError`."""
     stored = parse(entry)
     try:
@@ -119,7 +119,7 @@ def tell(entry: bytes) -> Told:
         if isinstance(fact, GateDecided)
         else ()
     )
-    return Told(
+    return Telling(
         seq=stored.seq,
         stored_ns=stored.stored_ns,
         subject=stored.subject,
@@ -130,8 +130,8 @@ def tell(entry: bytes) -> Told:
     )
 
 
-def _bare(stored: Stored) -> Told:
-    return Told(
+def _bare(stored: Stored) -> Telling:
+    return Telling(
         seq=stored.seq,
         stored_ns=stored.stored_ns,
         subject=stored.subject,

@@ -153,7 +153,9 @@ def test_an_archive_that_lacks_a_file_is_not_exported_as_if_it_were_whole(
 ) -> None:
     files = whole.copy()
     files.remove("tile/entries/002")
-    with pytest.raises(ExportRefusedError, match=r"There is no file tile/entries/002. The archive is damaged"):
+    with pytest.raises(
+        ExportRefusedError, match=r"There is no file tile/entries/002. The archive is damaged"
+    ):
         export(files, KEY, tmp_path / "copy")
     assert not (tmp_path / "copy" / "checkpoint").exists()
 

@@ -23,9 +23,9 @@ TABLES: Final[tuple[Table[Any], ...]] = (*FLEET, *USAGE, *ACTIVATIONS, *CONTRACT
 
 _GATHER_SECONDS: Final = 0.05  # events that come within this are one commit: dashboards look slower than that
 _LOOK_SECONDS: Final = 0.05  # an empty ledger is read to its end without a ring
-_MANY_ROWS: Final = (
-    20_000  # some megabytes; in larger parts more rows change twice before they are written once
-)
+_MANY_ROWS: Final = 50_000
+"""Rows that wait while the ledger is read: some 80 MB. Who waits for the reading waits for their writing, too, so that a short
+ledger is read first and written then."""
 _seq = Gauge("virtscale_views_seq", "Ledger sequence that the committed views include")
 _lag = Gauge("virtscale_views_lag_events", "Events folded and not yet committed to the views")
 

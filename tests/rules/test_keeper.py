@@ -88,3 +88,41 @@ async def test_thousands_of_rows_are_written_while_more_of_them_come(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_rows_are_written_while_a_long_ledger_is_read_and_the_file_is_seen_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("projections.keeper._MANY_ROWS", 100)
+    server = MemoryServer(lambda: 1)
+    ask(server, 0, 3500)
+    ledger = Ledger(MemoryBus(server, reader("view")))
+    path = tmp_path / "views.db"
+    keeper = Keeper(ledger, path)
+    commits: list[tuple[int, bool]] = []
+    write = Writer.write
+
+    async def counted(self: Writer, base: object, seq: object) -> int:
+        included = await write(self, base, seq)  # pyright: ignore[reportArgumentType]
+        commits.append((included, path.exists()))
+        return included
+
+    monkeypatch.setattr(Writer, "write", counted)
+    create = Writer.create
+
+    async def then_follow(self: Writer, base: object) -> None:
+        await create(self, base)  # pyright: ignore[reportArgumentType]
+        tasks.append(asyncio.create_task(ledger.follow()))
+
+    monkeypatch.setattr(Writer, "create", then_follow)
+    tasks = [asyncio.create_task(keeper.work())]
+    try:
+        await eventually(lambda: kept(path) == (3500, 3500, 3500))
+        assert commits[0][0] < 3500
+        assert not any(swapped for included, swapped in commits if included < 3500)
+        ask(server, 3500, 1)
+        await eventually(lambda: kept(path) == (3501, 3501, 3501))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

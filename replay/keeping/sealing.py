@@ -28,6 +28,8 @@ Told = Callable[[int, int], None]
 """Hears how many events are done, and how many there are."""
 
 _GROUP: Final = 256
+_AT_ONCE: Final = 16_384
+"""Events that one checkpoint covers here, some megabytes: each takes a few dozen milliseconds of fsync."""
 
 
 def signer_of(key_file: Path, origin: str, files: Files) -> Signer:
@@ -48,10 +50,14 @@ async def seal_to_the_end(bus: Bus, files: Files, signer: Signer, told: Told | N
     await scrub(bus, archive.reader(), store.first_seq, background=False)
     await _expect(bus, archive)
     fresh = archive.last.size + 1
+    waiting: list[Stored] = []
     async for group in between(bus, fresh, store.last_seq):
-        archive.seal(group)
+        waiting += group
+        if len(waiting) >= _AT_ONCE or group[-1].seq == store.last_seq:
+            archive.seal(waiting)
+            waiting = []
         if told is not None:
-            told(archive.last.size, store.last_seq)
+            told(group[-1].seq, store.last_seq)
     reader = archive.reader()
     async for group in between(bus, fresh, store.last_seq):
         difference = compare(group, reader)
@@ -119,6 +125,7 @@ async def salvage(
     reader = archive.reader()
     await _expect(bus, archive)
     taken, at = 0, store.first_seq
+    waiting: list[Stored] = []
     while at <= last:
         group, why = await _readable(bus, at, min(at + _GROUP - 1, last))
         if at <= size:
@@ -132,13 +139,13 @@ async def salvage(
                 return Salvaged(0, last, difference.sentence)
             if why and (not group or group[-1].seq < size):
                 return Salvaged(0, last, why)
-        fresh = [one for one in group if one.seq > size]
-        if fresh:
+        waiting += [one for one in group if one.seq > size]
+        if waiting and (len(waiting) >= _AT_ONCE or why or group[-1].seq == last):
             try:
-                archive.seal(fresh)
+                archive.seal(waiting)
             except LedgerAlteredError as error:
                 return Salvaged(taken, last, str(error))
-            taken += len(fresh)
+            taken, waiting = taken + len(waiting), []
         if told is not None and group:
             told(group[-1].seq, last)
         if why:

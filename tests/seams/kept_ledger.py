@@ -14,6 +14,7 @@ from events.tlog.reader import Archive
 from replay.against_bus import against_bus
 from replay.keeping import sealing
 from replay.verify import verifier_of, verify
+from schemas.house import House
 from services.sealer.archive import SealedArchive
 from virtscale.audit.maintenance import BusAlone, Place, bus_alone
 
@@ -79,3 +80,30 @@ async def whole(place: Place) -> list[Stored]:
 
 def fact_of(stored: Stored) -> Fact:
     return read(stored.seq, stored.stored_ns, stored.payload, stored.subject).fact
+
+
+def house_of(place: Place) -> House:
+    """What `house.json` would say, as far as a backup looks."""
+    here = place.directory
+    return House(
+        directory=str(here),
+        bus_url="",
+        keys=str(place.keys),
+        signing_keys=str(here / "signing"),
+        contracts=str(here / "contracts"),
+        pools=str(here / "pools"),
+        templates="",
+        vault=str(here / "vault"),
+        hosts=(),
+        balancer_socket="",
+        balancer_config="",
+        balancer_base="",
+        smtp_host="",
+        smtp_port=0,
+        prometheus_url="",
+        metrics_port=0,
+        audit=str(place.audit),
+        audit_key=str(place.audit_key),
+        origin=place.origin,
+        marks=str(place.marks),
+    )

@@ -19,40 +19,12 @@ from replay.keeping import intent
 from replay.keeping.intent import KeepingError
 from replay.tarred import files_at
 from replay.verify import verifier_of, verify
-from schemas.house import House
 from services.sealer.halt import SealKeyError
-from tests.seams.kept_ledger import NOW, fact_of, files_of, running, seal, whole, write
+from tests.seams.kept_ledger import NOW, fact_of, files_of, house_of, running, seal, whole, write
 from virtscale.audit import saving
 from virtscale.audit.maintenance import Place
 
 SAID = ("ann", "another machine")
-
-
-def house_of(place: Place) -> House:
-    """What `house.json` would say, as far as a backup looks."""
-    here = place.directory
-    return House(
-        directory=str(here),
-        bus_url="",
-        keys=str(place.keys),
-        signing_keys=str(here / "signing"),
-        contracts=str(here / "contracts"),
-        pools=str(here / "pools"),
-        templates="",
-        vault=str(here / "vault"),
-        hosts=(),
-        balancer_socket="",
-        balancer_config="",
-        balancer_base="",
-        smtp_host="",
-        smtp_port=0,
-        prometheus_url="",
-        metrics_port=0,
-        audit=str(place.audit),
-        audit_key=str(place.audit_key),
-        origin=place.origin,
-        marks=str(place.marks),
-    )
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -44,6 +45,8 @@ def recover(*, reason: Reason, actor: Actor = None, output: Output = "table") ->
     from virtscale.freezes.standing import actor_of, checked
 
     done = asyncio.run(going_on.recover(Place.of(present_house()), actor_of(actor), checked(reason)))
+    kept = os.path.relpath(done.kept) if done.kept else ""
+    done = replace(done, kept=kept)
     return _show(done, output, ["what", "size", "epoch", "lost_first", "lost_last", "kept"])
 
 

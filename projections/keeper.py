@@ -14,6 +14,7 @@ from projections.contracts.table import TABLES as CONTRACTS
 from projections.demand.table import TABLES as DEMAND
 from projections.fleet.table import TABLES as FLEET
 from projections.freezes.table import TABLES as FREEZES
+from projections.opening import opened
 from projections.rows import Touched, Writer
 from projections.table import Table
 from projections.usage.table import TABLES as USAGE
@@ -58,7 +59,7 @@ class Keeper:
         fresh = self._path.with_suffix(".new")
         for leftover in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm")):
             leftover.unlink(missing_ok=True)
-        async with aiosqlite.connect(fresh) as base:
+        async with opened(fresh) as base:
             await self._writer.create(base)
             await base.commit()
             await self._read_far(base)
@@ -70,7 +71,7 @@ class Keeper:
         os.replace(fresh, self._path)  # noqa: PTH105 - the atomic call by its name
         for leftover in (Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
             leftover.unlink(missing_ok=True)
-        async with aiosqlite.connect(self._path) as base:
+        async with opened(self._path) as base:
             await base.execute("PRAGMA synchronous=NORMAL")
             while True:
                 await self._bell.wait()

@@ -22,6 +22,7 @@ class Touched:
     def __init__(self, tables: Sequence[Table[Any]]) -> None:
         self.keys: dict[str, dict[Key, None]] = {table.name: {} for table in tables}
         self._tables = tuple(tables)
+        self.TAKES = _all(table.takes for table in tables)
         self._asked: dict[type[Fact], list[tuple[Callable[[Recorded], Iterable[Key]], dict[Key, None]]]] = {}
 
     @property
@@ -54,6 +55,14 @@ class Touched:
         for key in taken:
             del keys[key]
         return taken
+
+
+def _all(kinds: Iterable[frozenset[type[Fact]] | None]) -> frozenset[type[Fact]] | None:
+    """What several take together; None where one of them takes everything."""
+    named = list(kinds)
+    return (
+        None if None in named else frozenset[type[Fact]]().union(*(one for one in named if one is not None))
+    )
 
 
 class Writer:

@@ -10,6 +10,7 @@ from typing import Any
 
 import aiosqlite
 
+from projections.opening import opened
 from projections.table import Cell, Table
 from replay.history import Told, Until
 from replay.rebuild import Build
@@ -42,7 +43,7 @@ async def standing(
     """The tables as of `until`. Errors are those of `replay.history.fold`."""
     with tempfile.TemporaryDirectory(prefix="virtscale-at-") as directory:
         path = Path(directory) / "views.db"
-        async with opened(path) as base:
+        async with passing(path) as base:
             build = Build(base, tables)
             await build.create()
             await build.fold(source, until, progress)
@@ -51,9 +52,9 @@ async def standing(
 
 
 @asynccontextmanager
-async def opened(path: Path) -> AsyncGenerator[aiosqlite.Connection]:
+async def passing(path: Path) -> AsyncGenerator[aiosqlite.Connection]:
     """A file that nobody will miss: nothing of it is forced to the disk, and nothing kept for a way back."""
-    async with aiosqlite.connect(path) as base:
+    async with opened(path) as base:
         await base.execute("PRAGMA journal_mode=OFF")
         await base.execute("PRAGMA synchronous=OFF")
         yield base

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from projections.table import Cell, Table
-from replay.at import opened
+from replay.at import passing
 from replay.history import Told, Until
 from replay.rebuild import Build
 from replay.source import Source
@@ -53,14 +53,14 @@ async def between(
     """
     with tempfile.TemporaryDirectory(prefix="virtscale-diff-") as directory:
         before, after = Path(directory) / "before.db", Path(directory) / "after.db"
-        async with opened(before) as base:
+        async with passing(before) as base:
             build = Build(base, tables)
             await build.create()
             await build.fold(source, first, progress)
             await build.write()
         at_first = build.seq
         shutil.copyfile(before, after)
-        async with opened(after) as base:
+        async with passing(after) as base:
             build.base = base
             await build.fold(source, second, progress)
             await build.write()

@@ -13,6 +13,7 @@ import aiosqlite
 from events.bus.ledger import Fold
 from events.bus.port import BusError, Stored
 from projections.keeper import TABLES
+from projections.opening import opened
 from projections.rows import Touched, Writer
 from projections.table import Table
 from replay import snapshot
@@ -112,7 +113,7 @@ async def rebuild(
     kept = await _usable(part, source, goal)
     if kept is None:
         _remove(part)
-    async with aiosqlite.connect(part) as base:
+    async with opened(part) as base:
         # Nothing is forced to the disk while the file grows: after a power cut another boot begins anew.
         await base.execute("PRAGMA journal_mode=WAL")
         await base.execute("PRAGMA synchronous=OFF")

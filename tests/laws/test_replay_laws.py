@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from events.bus.port import Stored, UnansweredError
+from events.registry import UnknownEventError
 from projections.keeper import TABLES
 from replay import snapshot
-from replay.at import opened, standing
+from replay.at import passing, standing
 from replay.diff import between
 from replay.digest import Digest, digest_of
 from replay.history import folding
@@ -95,6 +96,23 @@ async def test_two_rebuilds_have_the_same_digest_and_not_that_of_another_place(s
     assert (await built(ledger, until=len(ledger.messages) // 3)).digest != once.digest
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_a_view_that_is_built_alone_is_what_it_is_among_all(seed: int, tmp_path: Path) -> None:
+    ledger = Ledger(lived(seed))
+    together = {one.table: one for one in (await built(ledger)).tables}
+    for table in TABLES:
+        alone = await rebuild(ledger, tmp_path / f"{table.name}.db", [table])
+        assert alone.tables == (together[table.name],)
+        assert alone.seq == len(ledger.messages)
+
+
+async def test_an_event_that_nobody_knows_stops_even_a_view_that_takes_hardly_any(tmp_path: Path) -> None:
+    [freezes] = [table for table in TABLES if table.name == "freezes"]
+    strange = Stored(1, 1, "vs.acme.gate.org.acme.moon.risen", "id", b"{}")
+    with pytest.raises(UnknownEventError):
+        await rebuild(Ledger((strange,)), tmp_path / "views.db", [freezes])
+
+
 @examples(30)
 @given(seed=st.sampled_from(SEEDS), cuts=st.sets(st.integers(1, 60), max_size=12))
 def test_when_rows_are_written_and_what_is_over_forgotten_makes_no_difference(
@@ -103,7 +121,7 @@ def test_when_rows_are_written_and_what_is_over_forgotten_makes_no_difference(
     async def scene() -> None:
         ledger = Ledger(lived(seed))
         with directory() as place:
-            async with opened(place / "views.db") as base:
+            async with passing(place / "views.db") as base:
                 build = Build(base, TABLES)
                 await build.create()
                 groups = 0
@@ -264,7 +282,7 @@ def test_what_lay_between_two_moments_leads_from_the_first_to_the_second(
 
 async def test_what_is_over_is_not_held(tmp_path: Path) -> None:
     ledger = Ledger(lived(2)[: len(lived(2)) // 2])
-    async with opened(tmp_path / "views.db") as base:
+    async with passing(tmp_path / "views.db") as base:
         build = Build(base, TABLES)
         await build.create()
         await build.fold(ledger, None, None)

@@ -10,7 +10,7 @@ import pytest
 from events.bus.ledger import Ledger
 from events.bus.memory import MemoryBus, MemoryServer
 from events.bus.permissions import reader
-from events.bus.port import Outgoing
+from events.bus.port import Outgoing, Stored
 from events.envelope import address
 from events.ids import derive
 from events.scale import ScaleRequested
@@ -96,10 +96,19 @@ async def test_rows_are_written_while_a_long_ledger_is_read_and_the_file_is_seen
     monkeypatch.setattr("projections.keeper._MANY_ROWS", 100)
     server = MemoryServer(lambda: 1)
     ask(server, 0, 3500)
-    ledger = Ledger(MemoryBus(server, reader("view")))
+    commits: list[tuple[int, bool]] = []
+
+    class Slow(MemoryBus):
+        """The ledger is not read to its end before something of it was written."""
+
+        async def read_ahead(self, first: int, last: int) -> list[Stored]:
+            if first > 2000:
+                await eventually(lambda: bool(commits))
+            return await super().read_ahead(first, last)
+
+    ledger = Ledger(Slow(server, reader("view")))
     path = tmp_path / "views.db"
     keeper = Keeper(ledger, path)
-    commits: list[tuple[int, bool]] = []
     write = Writer.write
 
     async def counted(self: Writer, base: object, seq: object) -> int:

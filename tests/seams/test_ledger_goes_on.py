@@ -16,6 +16,7 @@ from events.tlog.files import DirectoryFiles
 from events.tlog.reader import Archive
 from replay.against_bus import against_bus
 from replay.digest import Digest
+from replay.keeping import intent
 from replay.rebuild import rebuild
 from replay.source import BusSource
 from replay.verify import verifier_of, verify
@@ -27,7 +28,7 @@ from tests.support import eventually
 from virtscale import crew
 from virtscale.ask import new_key
 from virtscale.audit import going_on, saving
-from virtscale.audit.maintenance import Place
+from virtscale.audit.maintenance import BusAlone, Place
 from virtscale.world import Ports, World
 
 TOO_MANY = 65
@@ -103,7 +104,14 @@ async def all_is_well(world: World) -> None:
     assert [one.says for one in verdicts if not one.ok] == []
 
 
-async def test_a_house_that_was_rolled_has_the_same_views_and_its_fences_go_on(tmp_path: Path) -> None:
+class KilledError(BaseException):
+    """The command ends here."""
+
+
+async def test_a_house_that_was_rolled_has_the_same_views_and_its_fences_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The roll is killed right after it is written down, so that it is `up` that completes it."""
     house = tmp_path / "house"
     async with up(house) as (world, client):
         for _ in range(5):
@@ -111,7 +119,12 @@ async def test_a_house_that_was_rolled_has_the_same_views_and_its_fences_go_on(t
         seq = client.ledger.seq
         before = await views_at(world, seq, tmp_path / "before.db")
         contract = client.contracts.in_force(ORG)
-    done = await going_on.roll(Place.of(load(house)), "ann", "the store is nearly full")
+    with monkeypatch.context() as patched:
+        patched.setattr(BusAlone, "stand", _die)
+        with pytest.raises(KilledError):
+            await going_on.roll(Place.of(load(house)), "ann", "the store is nearly full")
+    done = intent.read(house)
+    assert done is not None
     assert done.size >= seq
     async with up(house) as (world, client):
         bus = await world.connect("operator")
@@ -124,6 +137,10 @@ async def test_a_house_that_was_rolled_has_the_same_views_and_its_fences_go_on(t
         assert (await asked(client, 1)).outcome == "admitted"
         await sealed(world, client)
         await all_is_well(world)
+
+
+async def _die(_: BusAlone) -> None:
+    raise KilledError
 
 
 async def test_a_backup_that_was_taken_while_the_house_was_up_becomes_a_house_that_goes_on(

@@ -4,12 +4,16 @@ import asyncio
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from cyclopts import App, Parameter
 
+from schemas.house import FILE
 from virtscale.invocation import Output, here, present_house
+
+if TYPE_CHECKING:
+    from virtscale.audit.maintenance import Place
 
 Reason = Annotated[
     str, Parameter(help="why, in a few words that name nobody; it stays in the ledger for ever")
@@ -27,10 +31,9 @@ def register(ledger: App) -> None:
 def roll(*, reason: Reason, actor: Actor = None, output: Output = "table") -> int:
     """Let the ledger go on in a new, empty stream of the bus; all that came before stays in the archive. The house must be down."""
     from virtscale.audit import going_on
-    from virtscale.audit.maintenance import Place
     from virtscale.freezes.standing import actor_of, checked
 
-    done = asyncio.run(going_on.roll(Place.of(present_house()), actor_of(actor), checked(reason)))
+    done = asyncio.run(going_on.roll(_place(), actor_of(actor), checked(reason)))
     return _show(done, output, ["what", "size", "root"])
 
 
@@ -41,10 +44,9 @@ def recover(*, reason: Reason, actor: Actor = None, output: Output = "table") ->
     host was compared with the ledger.
     """
     from virtscale.audit import going_on
-    from virtscale.audit.maintenance import Place
     from virtscale.freezes.standing import actor_of, checked
 
-    done = asyncio.run(going_on.recover(Place.of(present_house()), actor_of(actor), checked(reason)))
+    done = asyncio.run(going_on.recover(_place(), actor_of(actor), checked(reason)))
     kept = os.path.relpath(done.kept) if done.kept else ""
     done = replace(done, kept=kept)
     return _show(done, output, ["what", "size", "epoch", "lost_first", "lost_last", "kept"])
@@ -110,6 +112,15 @@ def bring_in(
         trusted = None if vkey is None else named_key(vkey)
         done = asyncio.run(saving.bring_in(here(), files, trusted, key, said))
     return _show(done, output, ["what", "size", "root", "epoch"])
+
+
+def _place() -> "Place":
+    """The house here, also when its description is lost and the archive is not."""
+    from virtscale.audit.maintenance import Place
+
+    if not (here() / FILE).exists() and (here() / "audit").is_dir():
+        return Place.fresh(here())
+    return Place.of(present_house())
 
 
 def _show(done: object, output: str, columns: list[str]) -> int:

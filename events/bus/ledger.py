@@ -51,14 +51,16 @@ class Dispatch:
         kind = type(recorded.fact)
         takers = self._takers.get(kind)
         if takers is None:
-            takers = self._takers[kind] = tuple(fold.apply for fold in self._folds if _takes(fold, kind))
+            named = ((fold, takes(fold)) for fold in self._folds)
+            takers = tuple(fold.apply for fold, kinds in named if kinds is None or kind in kinds)
+            self._takers[kind] = takers
         for apply in takers:
             apply(recorded)
 
 
-def _takes(fold: Fold, kind: type[Fact]) -> bool:
-    named = cast("frozenset[type[Fact]] | None", getattr(fold, "TAKES", None))
-    return named is None or kind in named
+def takes(fold: Fold) -> frozenset[type[Fact]] | None:
+    """What the fold says in `TAKES`; None for one that is given everything."""
+    return cast("frozenset[type[Fact]] | None", getattr(fold, "TAKES", None))
 
 
 class Bell:

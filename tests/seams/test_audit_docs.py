@@ -36,7 +36,6 @@ MASKS = (
     (r"\+[0-9a-f]{8}\b", "+KEY"),
     # How much there is beside what the page is about depends on what the house has seen before.
     (r" In (at least )?\d+ more bundles? something does not fit\.", ""),
-    (r" \d+ behind it (is|are) not sealed yet\.", ""),
 )
 
 

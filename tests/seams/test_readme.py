@@ -18,6 +18,7 @@ MASKS = (
     (r"\S*keys/", "KEYS/"),
     # The first refusal of an episode is mailed at once, one that follows it in a digest.
     (r"^(mail to \S+ accepted|the org's owner was mailed about an earlier refusal).*", "the owner is told"),
+    (r" \d+ behind it (is|are) not sealed yet\.", ""),
     (r"\d+(\.\d+)?", "N"),
     (r" +", " "),
 )

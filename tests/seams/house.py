@@ -220,12 +220,13 @@ async def a_client(world: World, *, views: bool = False) -> AsyncGenerator[Clien
     async with AsyncExitStack() as stack:
         reader, operator = [await _connection(stack, world, name) for name in ("reader", "operator")]
         ledger = Ledger(reader)
-        keeper = Keeper(ledger, world.directory / VIEWS) if views else None
         client = Client(operator, ledger)
         stack.push_async_callback(client.close)
-        if keeper is not None:
-            keeping = asyncio.create_task(keeper.work(), name="views")
-            stack.push_async_callback(_ended, keeping)
+        if views:  # with a reader of their own: what is over leaves the folds that views are written from
+            kept = Ledger(await _connection(stack, world, "reader"))
+            keeper = Keeper(kept, world.directory / VIEWS)
+            for work in (keeper.work(), kept.follow()):
+                stack.push_async_callback(_ended, asyncio.create_task(work, name="views"))
         async with asyncio.timeout(10):
             await ledger.live.wait()
         yield client

@@ -27,14 +27,18 @@ async def work(house: House, ledger: Ledger, bus: Bus, clock: Clock) -> None:
     archive, key_file = Path(house.audit), Path(house.audit_key)
     with hold(_made(archive) / LOCK, f"The archive {archive} has a sealer"):
         async with httpx.AsyncClient(timeout=TIMEOUT_SECONDS) as client:
-            await Sealer(
-                bus,
-                clock,
-                DirectoryFiles(archive),
-                lambda first: key.opened(key_file, house.origin, first=first),
-                Thread(),
-                witnesses=[Witness(url, client) for url in house.witnesses],
-            ).work()
+            aside = Thread()
+            try:
+                await Sealer(
+                    bus,
+                    clock,
+                    DirectoryFiles(archive),
+                    lambda first: key.opened(key_file, house.origin, first=first),
+                    aside,
+                    witnesses=[Witness(place, client) for place in house.witnesses],
+                ).work()
+            finally:
+                aside.end()
 
 
 def _made(directory: Path) -> Path:

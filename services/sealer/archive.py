@@ -25,6 +25,9 @@ from services.sealer.halt import ArchiveAlteredError, LedgerAlteredError, Origin
 STOPPED: Final = "stopped"
 """The file that a sealer leaves when it was asked to end, and removes when it starts: without it the stop was no clean one."""
 
+MOST_NOTE_LETTERS: Final = 8192
+"""Of a checkpoint with all its signatures, as `ledger.sealed` takes it; some forty signatures."""
+
 
 class Stop(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the archive was left: its size and root (hexadecimal), and when the bus was last compared with all of it."""
@@ -162,10 +165,15 @@ class SealedArchive:
         self._expected = None
 
     def cosign(self, size: int, signatures: Sequence[Signature]) -> bool:
-        """The checkpoint of that size carries these signatures as well; False when a newer one has taken its place."""
+        """The checkpoint of that size carries these signatures as well.
+
+        False when a newer one has taken its place, or when it would become longer than the ledger's own event may say.
+        """
         if size != self.last.size or not self.last.note:
             return False
         cosigned = with_cosignatures(self.last.note, signatures)
+        if len(cosigned) > MOST_NOTE_LETTERS or len(note.split(cosigned)[1]) > note.MOST_SIGNATURES:
+            return False
         self._writer.commit(cosigned)
         self.last = replace(self.last, note=cosigned)
         return True

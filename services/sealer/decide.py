@@ -77,6 +77,6 @@ def check_end(known: int, last_seq: int) -> None:
         )
 
 
-def may_append(state: State, *, sealing_fails: bool) -> bool:
+def may_append(sealed: int, last_seq: int, *, sealing_fails: bool) -> bool:
     """Whether the sealer may say that one may append, apart from what the bus holds: it keeps up, and its disk takes it."""
-    return not sealing_fails and state.read - state.sealed <= MOST_UNSEALED_EVENTS
+    return not sealing_fails and last_seq - sealed <= MOST_UNSEALED_EVENTS

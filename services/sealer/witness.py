@@ -6,8 +6,8 @@ from typing import Final
 
 import httpx
 
-from events.tlog import cosign
-from events.tlog.note import NoteError, Signature, parse_signatures
+from events.tlog import checkpoint, cosign
+from events.tlog.note import NoteError, Signature, parse_signatures, split
 from events.tlog.reader import Archive
 from events.tlog.tiles import TileError
 from events.tlog.tree import consistency
@@ -30,8 +30,14 @@ class WitnessError(Exception):
 class Witness:
     """One witness by the URL of its `add-checkpoint`. What it saw last it says itself, when we are wrong about it."""
 
-    def __init__(self, url: str, client: httpx.AsyncClient) -> None:
-        self.url = url
+    def __init__(self, place: str, client: httpx.AsyncClient) -> None:
+        """`place` is the URL, or the witness's public key (`name+hash+key`, C2SP type 0x04), a space, and the URL.
+
+        Without the key its signatures are kept as they come, which whoever reads the checkpoint may have to pay for: one in
+        somebody else's name that does not fit makes others refuse the note. Raises `NoteError` for what is no key.
+        """
+        vkey, _, self.url = place.rpartition(" ")
+        self._verifier = cosign.CosignVerifier.parse(vkey) if vkey else None
         self._client = client
         self._seen = 0
 
@@ -56,7 +62,19 @@ class Witness:
                 f"The witness {self.url} answered with {len(signatures)} signatures, and one is usual."
             )
         self._seen = size
+        for one in signatures:
+            if not self._may_be(one, split(note)[0]):
+                raise WitnessError(
+                    f"The witness {self.url} answered with a signature by {one.name} that is not its own."
+                )
         return signatures
+
+    def _may_be(self, one: Signature, text: str) -> bool:
+        """Whether the signature is the witness's, as far as its key is known; it is never the log's."""
+        known = self._verifier
+        if known is None:
+            return one.name != checkpoint.parse(text).origin
+        return (one.name, one.key_id) == (known.name, known.key_id) and known.verify(text, one)
 
     async def _post(self, size: int, note: str, archive: Archive) -> tuple[int, str]:
         """Status and text of its answer, in bounded time and of bounded length."""

@@ -77,6 +77,8 @@ class Sealer:
         self._scrubbed_at: float | None = None
         self._failing = False
         self._alarmed = 0
+        self._own_seq = 0
+        """Of the last message that stands where `ledger.sealed` does, noise included."""
         self._bells: list[Bell] = []
         """Rung whenever there is a new checkpoint."""
         self._witnesses = witnesses
@@ -107,6 +109,9 @@ class Sealer:
     async def _open(self) -> None:
         """Archive and bus are what they should be, as far as a start looks: docs/adr/0014-sealer-and-permits.md."""
         store, said = await standing(self._bus), await last_on(self._bus, OWN)
+        self._own_seq = said.seq if said is not None else 0
+        if said is not None and not said.id:  # noise: no pen wrote it
+            said = None
         first = is_empty(self._files)
         told = Told(said.seq, said.stored_ns) if said is not None else None
         if first:  # before a key is made: a log that has lost its archive must not get a new key as well
@@ -115,7 +120,7 @@ class Sealer:
         left = self.archive.left()
         sealed = self.archive.last.size
         self._check_start(sealed, store, told)
-        if said is not None and said.id:
+        if said is not None:
             fact = read(said.seq, said.stored_ns, said.payload, said.subject).fact
             assert isinstance(fact, LedgerSealed), fact
             self.archive.expect(fact.checkpoint)
@@ -152,8 +157,11 @@ class Sealer:
         loop = asyncio.get_running_loop()
         async for group in follow(self._bus, self.state.read):
             for stored in group:
-                own = stored.subject == OWN
-                self.state = self.state.after_reading(stored.seq, stored.stored_ns, own=own, now=loop.time())
+                if stored.subject == OWN:
+                    self._own_seq = stored.seq
+                self.state = self.state.after_reading(
+                    stored.seq, stored.stored_ns, own=_is_own(stored), now=loop.time()
+                )
                 self._waiting_bytes += len(stored.payload)
             self._waiting += group
             metrics.UNSEALED.set(self.state.read - self.state.sealed)
@@ -197,7 +205,7 @@ class Sealer:
         reached = await self._aside.call(partial(self.archive.seal, batch))
         del self._waiting[: len(batch)]
         self._waiting_bytes = sum(len(stored.payload) for stored in self._waiting)
-        left = sum(stored.subject != OWN for stored in self._waiting)
+        left = sum(not _is_own(stored) for stored in self._waiting)
         self.state = self.state.after_sealing(reached.size, new_left=left, now=loop.time())
         self._room.set()
         for bell in self._bells:
@@ -232,9 +240,8 @@ class Sealer:
             )
             event = self._pen.event(fact, id=name, cause=None, correlation=name)
             assert event.subject == OWN, event.subject
-            told = self.state.told
             try:
-                await self._pen.append(event, expect=told.seq if told is not None else 0)
+                await self._pen.append(event, expect=self._own_seq)
             except BusError as error:  # whatever it is: the files are the truth
                 log.info("the ledger does not say yet that %d events are sealed: %s", last.size, error)
             await asyncio.sleep(_RETRY_SECONDS)  # by then it was read, if it was stored
@@ -253,8 +260,8 @@ class Sealer:
             with suppress(UnansweredError):  # the bus is away, and with it everybody who might append
                 granted = await self._granted()
             metrics.PERMITTED.set(granted)
-            if self._scrubbed_at is not None:
-                metrics.SCRUB_AGE.set(self._clock.now().timestamp() - self._scrubbed_at)
+            now, scrubbed_at = self._clock.now().timestamp(), self._scrubbed_at
+            metrics.SCRUB_AGE.set(-1 if scrubbed_at is None else now - scrubbed_at)
             await asyncio.sleep(self._every_seconds)
 
     async def _granted(self) -> bool:
@@ -270,7 +277,9 @@ class Sealer:
             )
             store = await self._look(store)
             self._scrub_due.set()
-        if self.archive.behind or not decide.may_append(self.state, sealing_fails=self._failing):
+        if self.archive.behind or not decide.may_append(
+            self.state.sealed, store.last_seq, sealing_fails=self._failing
+        ):
             return False
         last = self.archive.last
         await self._bus.permit(Grant(store.server_id, store.created, last.size, last.root.hex()))
@@ -345,3 +354,8 @@ class Sealer:
             ) as error:  # the checkpoint stands without it, and the next one will be signed too
                 metrics.UNWRITTEN.inc()
                 log.warning("the signature of %s was not kept: %s", witness.url, error)
+
+
+def _is_own(stored: Stored) -> bool:
+    """Whether it is a `ledger.sealed`; what has no id was written by no pen, wherever it stands."""
+    return stored.subject == OWN and stored.id != ""

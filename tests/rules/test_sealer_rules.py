@@ -90,9 +90,9 @@ def test_a_stream_that_goes_on_where_the_archive_ends_is_in_order(
 
 
 def test_nobody_may_append_while_the_disk_takes_nothing_or_too_much_is_unsealed() -> None:
-    assert decide.may_append(State(0, decide.MOST_UNSEALED_EVENTS), sealing_fails=False)
-    assert not decide.may_append(State(0, decide.MOST_UNSEALED_EVENTS + 1), sealing_fails=False)
-    assert not decide.may_append(State(5, 5), sealing_fails=True)
+    assert decide.may_append(5, 5 + decide.MOST_UNSEALED_EVENTS, sealing_fails=False)
+    assert not decide.may_append(5, 6 + decide.MOST_UNSEALED_EVENTS, sealing_fails=False)
+    assert not decide.may_append(5, 5, sealing_fails=True)
 
 
 def test_only_a_large_ledger_that_was_left_in_order_is_compared_later() -> None:

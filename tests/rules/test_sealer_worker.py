@@ -4,9 +4,11 @@ import msgspec
 import pytest
 
 from events.bus.port import UnpermittedError
+from events.ids import derive
 from events.ledger import LedgerSealed
 from events.tlog.reader import Archive
-from tests.archive_files import SIGNER, MemoryFiles
+from services.sealer.worker import OWN
+from tests.archive_files import ORIGIN, SIGNER, MemoryFiles
 from tests.rules.desk import Desk, play
 from tests.rules.sealer_desk import OVERDUE, Outgoing, checkpoint, fill, killed, root_of, said, sealer, writer
 from tests.simulation.clock import pause
@@ -174,5 +176,18 @@ def test_a_sealer_that_is_killed_leaves_no_mark_and_one_that_is_asked_to_end_sea
             await pause(0.1)
         assert checkpoint(files).size == len(desk.stored())
         assert msgspec.json.decode(files.held["stopped"])["size"] == len(desk.stored())
+
+    play(scene)
+
+
+def test_noise_where_the_sealer_writes_neither_passes_for_its_word_nor_keeps_it_from_saying_it() -> None:
+    async def scene() -> None:
+        desk, files = Desk(), MemoryFiles()
+        desk.server.put([Outgoing(OWN, "", b"{}")], batch=False)
+        async with sealer(desk, files):
+            fill(desk, 3)
+            await pause(3)
+        assert [one.subject for one in desk.stored() if one.id == derive("ledger.sealed", ORIGIN, 4)] == [OWN]
+        assert checkpoint(files).size == 4
 
     play(scene)

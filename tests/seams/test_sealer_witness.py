@@ -8,12 +8,14 @@ from pathlib import Path
 import httpx
 import msgspec
 import pytest
+from nacl.signing import SigningKey
 
 from events.bus.memory import MemoryBus, MemoryServer
 from events.bus.permissions import worker
 from events.bus.port import Outgoing
 from events.clock import SystemClock
 from events.tlog.checkpoint import opened
+from events.tlog.cosign import Cosigner
 from events.tlog.files import DirectoryFiles
 from events.tlog.leaf import entry
 from events.tlog.note import Note, open_note, split
@@ -23,7 +25,7 @@ from services.sealer import witness as asking
 from services.sealer.aside import Thread
 from services.sealer.witness import Witness, WitnessError
 from services.sealer.worker import Sealer
-from tests.archive_files import SIGNER, MemoryFiles, archive_of, message, sealed
+from tests.archive_files import ORIGIN, SIGNER, MemoryFiles, archive_of, message, sealed
 from tests.seams.bus_worlds import OVERDUE
 from tests.seams.witness import WitnessServer, a_witness
 from tests.support import eventually
@@ -79,7 +81,7 @@ async def test_each_checkpoint_on_the_disk_comes_to_carry_the_cosignature_of_eve
     async with (
         a_witness(tmp_path / "w1", SIGNER.verifier, "witness.example/w1") as one,
         a_witness(tmp_path / "w2", SIGNER.verifier, "witness.example/w2") as two,
-        sealing(bus, tmp_path / "audit", one.url, two.url),
+        sealing(bus, tmp_path / "audit", one.url, f"{two.cosigner.verifier.vkey} {two.url}"),
     ):
         for count in (300, 40):
             fill(bus, count)
@@ -154,6 +156,19 @@ async def test_a_rewritten_history_is_signed_by_no_witness_that_saw_the_first_on
         with pytest.raises(WitnessError, match="422"):
             await witness.add(60, rewritten.held["checkpoint"].decode(), Archive(rewritten))
         assert server.last() == opened(files.held["checkpoint"], SIGNER.verifier)
+
+
+async def test_a_signature_in_the_name_of_the_log_or_by_another_key_than_the_witnesss_is_not_taken(
+    tmp_path: Path,
+) -> None:
+    files = archive_of(40)
+    note = files.held["checkpoint"].decode()
+    stranger = Cosigner("witness.example/other", SigningKey(bytes(32))).verifier.vkey
+    for name, key in ((ORIGIN, ""), ("witness.example/w1", f"{stranger} ")):
+        state = tmp_path / name.replace("/", "-")
+        async with a_witness(state, SIGNER.verifier, name) as server, httpx.AsyncClient() as client:
+            with pytest.raises(WitnessError, match="that is not its own"):
+                await Witness(f"{key}{server.url}", client).add(40, note, Archive(files))
 
 
 def rewritten_from(seq: int, size: int) -> MemoryFiles:

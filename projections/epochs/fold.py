@@ -4,13 +4,18 @@ A ledger that was recovered may have lost what admitted the VMs that run now. Wh
 host's waker has looked at every domain there.
 """
 
+from typing import Final
+
 from events.envelope import Recorded
+from events.fact import Fact
 from events.host import HostReconciled
 from events.ledger import LedgerRecovered
 
 
 class Epochs:
     """How often the ledger was recovered, and what each host's waker has said since."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset({LedgerRecovered, HostReconciled})
 
     def __init__(self) -> None:
         self.epoch = 0

@@ -15,6 +15,7 @@ from events.bus import heap, mark
 from events.bus.alone import Work
 from events.bus.entrance import connect_as
 from events.bus.ledger import Fold, Ledger
+from events.bus.nats import NatsBus
 from events.bus.port import Bus
 from events.clock import SystemClock
 from projections.keeper import Keeper
@@ -47,13 +48,13 @@ async def run(
 ) -> None:
     """The workers work until one of them fails; that failure is raised, for half a crew is none.
 
-    `on_live` is given the ledger once it was read to its end: from then on requests are answered. `folds` are
-    further ones that the caller wants to find there. `arrivals` are hosts that come later: each gets its waker. The
+    `on_live` is given the ledger once it was read to its end and the sealer lets everybody write: from then on requests
+    are answered. `folds` are further ones that the caller wants to find there. `arrivals` are hosts that come later: each gets its waker. The
     trap: its folds must exist by then, so the house needs one host to begin with.
     """
     async with AsyncExitStack() as stack:
 
-        async def connected(name: str) -> Bus:
+        async def connected(name: str) -> NatsBus:
             bus = await connect_as(house, name, log.warning)
             stack.push_async_callback(bus.close)
             return bus
@@ -91,6 +92,8 @@ async def run(
             crew.create_task(ledger.follow(), name="ledger")
             crew.create_task(mark.keep(ledger, place), name="mark")
             await heap.settle(ledger)
+            for bus in buses.values():  # the sealer may have a long past to compare first
+                await bus.permitted()
             on_live(ledger)
             while arrivals is not None:
                 host = await arrivals.get()

@@ -87,6 +87,11 @@ class NatsBus:
         )
         self._permits = permits
 
+    async def permitted(self) -> None:
+        """The sealer has said that one may append to the server that this connection is with; at once where nobody needs it."""
+        while self._permits is not None and not self._permits.fresh:
+            await self._permits.wait()
+
     async def permit(self, grant: Grant) -> None:
         """Whoever is on that server may append, for as long as each believes; lost while there is no connection."""
         await self._link.send(PERMIT, msgspec.json.encode(grant))

@@ -7,6 +7,7 @@ from events.bus.port import UnpermittedError
 from events.ids import derive
 from events.ledger import LedgerSealed
 from events.tlog.reader import Archive
+from services.sealer import compare, decide, metrics
 from services.sealer.worker import OWN
 from tests.archive_files import ORIGIN, SIGNER, MemoryFiles
 from tests.rules.desk import Desk, play
@@ -189,5 +190,56 @@ def test_noise_where_the_sealer_writes_neither_passes_for_its_word_nor_keeps_it_
             await pause(3)
         assert [one.subject for one in desk.stored() if one.id == derive("ledger.sealed", ORIGIN, 4)] == [OWN]
         assert checkpoint(files).size == 4
+
+    play(scene)
+
+
+def test_a_store_that_is_filled_to_seventy_percent_raises_an_alarm_once_for_each_percent(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def alarms() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "has filled" in record.getMessage()]
+
+    async def scene() -> None:
+        desk, files = Desk(), MemoryFiles()
+        fill(desk, 100)
+        store = desk.server.ledger
+        async with sealer(desk, files):
+            await pause(10)
+            store.max_bytes = store.bytes * 100 // 69
+            await pause(10)
+            assert alarms() == []
+            assert metrics.STORE_RATIO._value.get() == pytest.approx(0.69, abs=0.01)
+            fill(desk, 2)
+            await pause(10)
+            assert len(alarms()) == 1
+            fill(desk, 2)
+            await pause(10)
+            assert len(alarms()) == 2
+        assert "virtscale ledger roll" in alarms()[-1]
+
+    play(scene)
+
+
+def test_the_age_of_the_last_whole_comparison_is_known_across_a_clean_stop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(decide, "SCRUB_FIRST_EVENTS", 10)
+
+    async def scene() -> None:
+        desk, files = Desk(), MemoryFiles()
+        fill(desk, 50)
+        async with sealer(desk, files):
+            await pause(100)
+            assert 90 <= metrics.SCRUB_AGE._value.get() <= 101
+            await pause(decide.SCRUB_EVERY_SECONDS - 90)
+            assert metrics.SCRUB_AGE._value.get() <= 20, "all is compared daily"
+        await pause(500)
+        monkeypatch.setattr(compare, "_BREATH_SECONDS", 60.0)
+        async with sealer(desk, files):
+            await pause(10)
+            assert 500 <= metrics.SCRUB_AGE._value.get() <= 600, "the new comparison has not ended"
+            await pause(300)
+            assert metrics.SCRUB_AGE._value.get() <= 300
 
     play(scene)

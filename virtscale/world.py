@@ -285,7 +285,7 @@ class World:
 
     async def _start_bus(self) -> None:
         self._publishers = publishers.all_of(self.directory)
-        standing.set_aside(self.directory)
+        await standing.make_way(self.directory)
         self.bus = BusServer(
             self.directory / "bus",
             self._ports.bus,

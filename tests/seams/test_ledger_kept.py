@@ -9,12 +9,14 @@ from events.bus import mark, streams
 from events.bus.past import Past
 from events.bus.port import Bus, Outgoing
 from events.ledger import LedgerRecovered, LedgerRolled
+from lab.bus import BusServer
 from replay.keeping import first, intent, stream
 from replay.keeping.intent import KeepingError
 from services.sealer import key
 from services.sealer.archive import is_empty
 from services.sealer.halt import LedgerAlteredError, LedgerShorterError
 from tests.seams.kept_ledger import NOW, fact_of, files_of, running, seal, whole, write
+from tests.support import free_port
 from virtscale.audit import going_on
 from virtscale.audit.maintenance import Place, bus_alone
 
@@ -142,6 +144,20 @@ async def test_a_stream_that_went_on_after_the_plan_is_not_deleted(place: Place)
 async def test_a_house_that_is_up_is_not_rolled(place: Place) -> None:
     with place.down(), pytest.raises(OSError, match="is up already"):
         await going_on.roll(place, "ann", "why not")
+
+
+async def test_a_bus_that_a_killed_command_left_behind_is_ended_before_another_one_starts(
+    place: Place,
+) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 5)
+    left = BusServer(place.bus, free_port(), [])
+    await left.start()
+    try:
+        assert len(await whole(place)) == 5
+        assert not left.part.running
+    finally:
+        await left.stop()
 
 
 # ------------------------------------------------------------------------------------------------------------ recover

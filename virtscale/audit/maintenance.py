@@ -16,8 +16,9 @@ from events.lock import hold
 from lab.bus import BusServer, BusUser
 from lab.ports import free_ports
 from replay.keeping import stream
-from replay.keeping.intent import Intent, read
+from replay.keeping.intent import Intent
 from schemas.house import House
+from virtscale.standing import make_way
 from virtscale.world import ORIGIN
 
 log = logging.getLogger("virtscale.audit")
@@ -113,7 +114,7 @@ class BusAlone:
 @asynccontextmanager
 async def bus_alone(place: Place) -> AsyncGenerator[BusAlone]:
     """The bus runs on a free port until the block ends. An old store that was to be set aside is, before it starts."""
-    stream.set_aside(read(place.directory), place.bus)
+    await make_way(place.directory)
     users = [_user(place.keys, permit) for permit in (worker("sealer"), admin())]
     server = BusServer(place.bus, free_ports(1)[0], users)
     await server.start()

@@ -19,7 +19,7 @@ from events.tlog.note import NoteError, Signature, Signer
 from events.tlog.reader import CHECKPOINT, VKEY, Archive
 from events.tlog.tiles import TileError
 from events.tlog.tree import EMPTY_ROOT, Frontier
-from events.tlog.writer import TileWriter
+from events.tlog.writer import TilesUnwrittenError, TileWriter
 from services.sealer.halt import ArchiveAlteredError, LedgerAlteredError, OriginDiffersError, SealKeyError
 
 STOPPED: Final = "stopped"
@@ -60,6 +60,7 @@ class SealedArchive:
         self._files = files
         self._signer = signer
         self._expected: Checkpoint | None = None
+        self._vkey = f"{signer.vkey}\n".encode()
         self.origin = signer.name
         self.last = self._opened()
         """The last checkpoint; replaced whole, for it is read while the next one is written."""
@@ -70,8 +71,7 @@ class SealedArchive:
                 f"The archive {files} is not as it was sealed: {error} Nothing was signed and nobody may append. Put the "
                 "file back from a backup of the archive."
             ) from error
-        if files.read(VKEY) != (line := f"{signer.vkey}\n".encode()):
-            files.write(VKEY, line)
+        self._named = files.read(VKEY) == self._vkey
 
     def _opened(self) -> Sealed:
         data = self._files.read(CHECKPOINT)
@@ -149,11 +149,24 @@ class SealedArchive:
                 self._writer.add(entry(stored))
                 if self._expected is not None and self._expected.size == stored.seq:
                     self._meet(self._expected, self._writer.frontier)
+        self._name_key()
         reached = Checkpoint(self._signer.name, self._writer.size, self._writer.frontier.root())
         signed = checkpoint.signed(reached, self._signer)
         self._writer.commit(signed)
         self.last = Sealed(reached.size, reached.root, signed)
         return self.last
+
+    def _name_key(self) -> None:
+        """The archive gives the public key that its checkpoints are signed with, for whoever has nothing to compare it with."""
+        if self._named:
+            return
+        try:
+            self._files.write(VKEY, self._vkey)
+        except OSError as error:
+            raise TilesUnwrittenError(
+                f"The archive's disk did not take {VKEY}: {error.strerror or error}. Its checkpoint covers what it did."
+            ) from error
+        self._named = True
 
     def _meet(self, expected: Checkpoint, frontier: Frontier) -> None:
         if frontier.root() != expected.root:

@@ -25,6 +25,12 @@ class ArchiveAlteredError(SealerError):
     code = "ArchiveAltered"
 
 
+class ArchiveUnreachableError(SealerError):
+    """The archive's disk does not give what is on it, or does not take the little that a start writes."""
+
+    code = "ArchiveUnreachable"
+
+
 class OriginDiffersError(SealerError):
     """The archive is of another log than the house says."""
 

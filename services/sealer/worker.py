@@ -23,6 +23,7 @@ from services.sealer import decide, metrics
 from services.sealer.archive import SealedArchive, is_empty
 from services.sealer.aside import Aside
 from services.sealer.compare import compare_end, scrub
+from services.sealer.halt import ArchiveUnreachableError
 from services.sealer.reading import follow, last_on, standing
 from services.sealer.state import State, Told
 from services.sealer.witness import Witness, WitnessError
@@ -116,8 +117,14 @@ class Sealer:
         told = Told(said.seq, said.stored_ns) if said is not None else None
         if first:  # before a key is made: a log that has lost its archive must not get a new key as well
             self._check_start(0, store, told)
-        self.archive = SealedArchive(self._files, self._key(first))
-        left = self.archive.left()
+        try:
+            self.archive = SealedArchive(self._files, self._key(first))
+            left = self.archive.left()
+        except OSError as error:
+            raise ArchiveUnreachableError(
+                f"The archive {self._files} could not be opened: {error.strerror or error} ({error.filename}). Nothing was signed "
+                "and nobody may append. Mend its disk, or give the sealer its rights."
+            ) from error
         sealed = self.archive.last.size
         self._check_start(sealed, store, told)
         if said is not None:

@@ -1,5 +1,7 @@
 """What a sealer finds at its start, and when the bus was restarted: what it notices, and what it says of it."""
 
+import errno
+
 import msgspec
 import pytest
 from nacl.signing import SigningKey
@@ -11,6 +13,7 @@ from services.sealer import compare, decide
 from services.sealer.halt import (
     ArchiveAlteredError,
     ArchiveMissingError,
+    ArchiveUnreachableError,
     LedgerAlteredError,
     LedgerShorterError,
     OriginDiffersError,
@@ -342,5 +345,24 @@ def test_history_that_only_the_archive_holds_is_compared_with_its_own_tiles() ->
         assert checkpoint(files).size > whole
         flipped(files, bundle_path(0), at=60)
         await halts(desk, files, ArchiveAlteredError, "The archive's entry of event 1 is not the one")
+
+    play(scene)
+
+
+def test_a_disk_that_gives_or_takes_nothing_at_the_start_is_said_in_a_sentence() -> None:
+    async def scene() -> None:
+        desk, files = Desk(), MemoryFiles()
+        fill(desk, 20)
+        async with sealer(desk, files):
+            await pause(3)
+        assert "stopped" in files.held
+
+        def denied(path: str) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+
+        files.remove = denied
+        await halts(
+            desk, files, ArchiveUnreachableError, r"could not be opened: Permission denied \(stopped\)"
+        )
 
     play(scene)

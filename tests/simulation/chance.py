@@ -82,6 +82,8 @@ class Plan:
     """There is a sealer, and nobody writes without its permit."""
     ends_older: bool
     """At last, where there is a sealer, the bus comes back with an older copy of its store."""
+    archive_full: float
+    """How often the archive's disk takes nothing more, for a while."""
     # the bus
     request_lost: float
     ack_lost: float
@@ -242,6 +244,7 @@ def plan_of(seed: int, length: Length | None = None, *, powers: bool = True, sea
     hosts, orgs = rng.choice((1, 2)), rng.choice((1, 1, 2))
     drawn = random.Random(f"{seed}/seals")
     faults["seals"] = powers and seals and drawn.random() < SEALED_SHARE
+    faults["archive_full"] = drawn.choice((0.0, 0.0, 0.02, 0.1))
     faults["ends_older"] = drawn.random() < 1 / 3
     faults |= {"hosts": hosts, **(_powers(seed, short=short) if powers else _NO_POWERS)}
     if short:

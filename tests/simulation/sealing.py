@@ -1,5 +1,6 @@
 """The sealer of a world: its files, which outlive it, and the laws over what it signed and whom it let write."""
 
+import errno
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,6 +19,7 @@ from events.tlog.reader import CHECKPOINT, Archive
 from events.tlog.tree import Frontier, consistency, verify_consistency
 from services.sealer.halt import LedgerShorterError
 from services.sealer.worker import OWN, Sealer
+from tests.simulation.chance import Chance, Plan
 from tests.simulation.clock import VirtualClock
 
 T = TypeVar("T")
@@ -27,6 +29,9 @@ EVERY_SECONDS: Final = 1.0
 """Half as often as the real one speaks: all others hear it each time."""
 
 SIGNER: Final = Signer("ledger.simulated/world", SigningKey(bytes(range(32))))
+
+MOST_FULL_SECONDS: Final = 12.0
+"""Longer than the lag: then nobody writes for a while."""
 
 _MOST_PROOFS: Final = 8  # of one world: each is some hashing, and any two neighbours are as good as others
 
@@ -43,9 +48,13 @@ class AtOnce:
 
 
 class Files:
-    """The archive's disk: what was written is there, whoever died since."""
+    """The archive's disk: what was written is there, whoever died since. At times it is full for some seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float], plan: Plan, chance: Chance) -> None:
+        self._now = now
+        self._plan = plan
+        self._chance = chance
+        self._full_until = 0.0
         self.held: dict[str, bytes] = {}
         self.checkpoints: list[bytes] = []
         """Every checkpoint that was ever on the disk, in order."""
@@ -56,6 +65,10 @@ class Files:
 
     def write(self, path: str, data: bytes) -> None:
         """The file holds these bytes."""
+        if self._chance.strikes(self._plan.archive_full):
+            self._full_until = self._now() + self._chance.seconds(0.0, MOST_FULL_SECONDS)
+        if self._now() < self._full_until:
+            raise OSError(errno.ENOSPC, "No space left on device")
         self.held[path] = data
         if path == CHECKPOINT:
             self.checkpoints.append(data)
@@ -75,7 +88,7 @@ class Sealing:
 
     now: Callable[[], float]
     breaks: Callable[[str], None]
-    files: Files = field(default_factory=Files)
+    files: Files
     last: Sealer | None = None
     """Of the life that began last."""
     older: bool = False

@@ -35,7 +35,7 @@ from tests.simulation.load import Client
 from tests.simulation.machine import Machine
 from tests.simulation.neighbours import Balancer, Gauges, Network, People, Relay
 from tests.simulation.programs import Grim, Life, Program
-from tests.simulation.sealing import Sealing, needs
+from tests.simulation.sealing import Files, Sealing, needs
 from tests.simulation.truth import Truth
 from tests.simulation.wire import Connection, Trouble, WatchedServer
 
@@ -71,7 +71,8 @@ class World:
             faults=self.trouble,
         )
         self.server.stored = self.truth.append
-        self.sealing = Sealing(loop.time, self.truth.breaks) if plan.seals else None
+        disk = Files(loop.time, plan, self.chance("archive"))
+        self.sealing = Sealing(loop.time, self.truth.breaks, disk) if plan.seals else None
         self.server.sealing = self.sealing
         if self.sealing is not None:
             self.trouble.sent = partial(self.sealing.sent, self.server)

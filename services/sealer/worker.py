@@ -20,13 +20,15 @@ from events.tlog.note import Signer
 from events.tlog.writer import TilesUnwrittenError
 from schemas.names import PLATFORM
 from services.sealer import decide, metrics
+from services.sealer.alarm import Alarm
 from services.sealer.archive import SealedArchive, is_empty
 from services.sealer.aside import Aside
 from services.sealer.compare import compare_end, scrub
+from services.sealer.cosigning import keep_asking
 from services.sealer.halt import ArchiveUnreachableError
 from services.sealer.reading import follow, last_on, standing
 from services.sealer.state import State, Told
-from services.sealer.witness import Witness, WitnessError
+from services.sealer.witness import Witness
 
 OWN: Final = f"vs.{PLATFORM}.sealer.org.{PLATFORM}.ledger.sealed"
 """Where `ledger.sealed` stands."""
@@ -77,7 +79,7 @@ class Sealer:
         """The server and stream whose end was compared with what was sealed."""
         self._scrubbed_at: float | None = None
         self._failing = False
-        self._alarmed = 0
+        self._alarm = Alarm()
         self._own_seq = 0
         """Of the last message that stands where `ledger.sealed` does, noise included."""
         self._bells: list[Bell] = []
@@ -98,7 +100,8 @@ class Sealer:
                 tasks.create_task(self._scrub(), name="sealer: scrub")
                 tasks.create_task(self._tell(), name="sealer: tell")
                 for witness in self._witnesses:
-                    tasks.create_task(self._ask(witness), name=f"sealer: {witness.url}")
+                    asking = keep_asking(witness, self.archive, self._aside, self._bell())
+                    tasks.create_task(asking, name=f"sealer: {witness.url}")
         except asyncio.CancelledError:
             self._leave()
             raise
@@ -276,7 +279,7 @@ class Sealer:
         read_before = self.state.read
         store = await self._bus.store()
         assert self._looked_at is not None
-        self._measure(store)
+        self._alarm.measure(store)
         decide.check_end(read_before, store.last_seq)
         if store.server_id != self._looked_at.server_id:
             log.warning(
@@ -302,23 +305,6 @@ class Sealer:
                 return now
             store = now
 
-    def _measure(self, store: Store) -> None:
-        """How full the store is, said once for each further percent from the alarm on."""
-        if not store.max_bytes:
-            return
-        ratio = store.bytes / store.max_bytes
-        metrics.STORE_RATIO.set(ratio)
-        percent = int(ratio * 100)
-        if ratio >= decide.ALARM_RATIO and percent > self._alarmed:
-            self._alarmed = percent
-            log.warning(
-                "the ledger has filled %d %% of its store (%d of %d bytes); when it is full nothing is appended. Give it "
-                "more, or run `virtscale ledger roll`.",
-                percent,
-                store.bytes,
-                store.max_bytes,
-            )
-
     # ------------------------------------------------------------------------------------------------------ the scrub
 
     async def _scrub(self) -> None:
@@ -334,33 +320,6 @@ class Sealer:
             await scrub(self._bus, archive, store.first_seq, background=True)
             self._scrubbed_at = self._clock.now().timestamp()
             log.info("%d sealed events were compared with the bus, and are the same", archive.size)
-
-    # -------------------------------------------------------------------------------------------------- the witnesses
-
-    async def _ask(self, witness: Witness) -> None:
-        """The witness signs each checkpoint, or each that is the newest when it has time; nobody waits for it."""
-        bell, said = self._bell(), ""
-        while True:
-            await bell.wait()
-            last = self.archive.last
-            try:
-                signatures = await witness.add(last.size, last.note, self.archive.reader())
-            except WitnessError as error:
-                metrics.WITNESS_FAILURES.labels(witness.url).inc()
-                if str(error) != said:
-                    said = str(error)
-                    log.warning("%s Nothing waits for it.", error)
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            said = ""
-            metrics.COSIGNED.labels(witness.url).set(last.size)
-            try:
-                await self._aside.call(partial(self.archive.cosign, last.size, signatures))
-            except (
-                TilesUnwrittenError
-            ) as error:  # the checkpoint stands without it, and the next one will be signed too
-                metrics.UNWRITTEN.inc()
-                log.warning("the signature of %s was not kept: %s", witness.url, error)
 
 
 def _is_own(stored: Stored) -> bool:

@@ -137,6 +137,20 @@ async def test_a_witness_that_does_not_sign_holds_up_nothing(
         assert len(split(_data(tmp_path))[1]) == 1
 
 
+async def test_a_witness_that_was_away_signs_when_it_is_back_though_nothing_new_was_sealed(
+    bus: MemoryServer, tmp_path: Path
+) -> None:
+    async with a_witness(tmp_path / "w1", SIGNER.verifier) as witness:
+        witness.broken = True
+        async with sealing(bus, tmp_path / "audit", witness.url):
+            fill(bus, 300)
+            await eventually(lambda: witness.asked > 0)
+            size = Archive(DirectoryFiles(tmp_path / "audit")).size
+            witness.broken = False
+            await eventually(lambda: note_in(tmp_path / "audit", witness), 10.0, why="never signed")
+            assert Archive(DirectoryFiles(tmp_path / "audit")).size == size
+
+
 async def test_a_witness_that_saw_more_than_there_is_is_named_in_an_error(tmp_path: Path) -> None:
     files, shorter = archive_of(40), archive_of(30)
     async with a_witness(tmp_path / "w1", SIGNER.verifier) as server, httpx.AsyncClient() as client:

@@ -7,13 +7,15 @@ from typing import Any
 
 import pytest
 
+from events.bus.port import Stored
 from events.key import KeyRegistered
 from replay.metering import HOUR_NS, moment_of, ns_of, rounded
 from replay.statement.accounts import Accounts
 from replay.statement.month import StatementError, month
+from replay.statement.reading import read_month
 from replay.statement.wording import document, lines, price
 from tests import papers
-from tests.rules.retold import Told
+from tests.rules.retold import Lines, Told
 
 NOVEMBER = month("2026-11")
 DAYS = dt.timedelta(days=20)
@@ -204,6 +206,25 @@ def test_a_month_that_is_not_over_is_stated_so_far() -> None:
     assert not accounts.complete
     assert document(accounts)["complete"] is False
     assert number(accounts, "committed", "EUR") == "1.00"
+
+
+@pytest.mark.parametrize(("hours_later", "complete"), [(0, False), (24 * 9, True)])
+async def test_an_export_that_ends_in_what_is_no_event_is_stated_as_far_as_it_goes(
+    hours_later: int, complete: bool
+) -> None:
+    """A message that no pen wrote has a place in the ledger; only when it was stored behind the month is that over."""
+    past = Told()
+    past.contract(vcpu=10, **LONG).pool("web").host().serving("web", 2)
+    past.later(3600)
+    past.host("h2")
+    source = Lines(past.stored_lines())
+    last = source.stored[-1]
+    stored_ns = last.stored_ns + 1 + hours_later * HOUR_NS
+    source.stored.append(Stored(last.seq + 1, stored_ns, "vs.acme.nothing", "", b"{}"))
+    accounts = Accounts("acme", NOVEMBER)
+    await read_month(source, accounts, None)
+    assert accounts.complete is complete
+    assert number(accounts, "used", "VM-hours") == ("414.000" if complete else "2.000")
 
 
 def test_hours_and_euros_are_rounded_half_to_even_and_never_through_a_float() -> None:

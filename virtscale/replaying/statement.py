@@ -28,23 +28,19 @@ def statement(
     output: Output = "table",
 ) -> int:
     """State what an org's month came to: committed, used, above quota, refused, available, and in EUR."""
-    from replay.history import fold
     from replay.metering import moment_of, ns_of
     from replay.statement import month as months
     from replay.statement.accounts import Accounts
+    from replay.statement.reading import read_month
     from replay.statement.wording import document, lines
 
     accounts = Accounts(require_org(org), months.month(month, timezone))
 
     async def work() -> int:
         async with opened_source(source) as ledger:
-            now_ns = ns_of(dt.datetime.now(dt.UTC))
+            now_ns = ns_of(dt.datetime.now(dt.UTC)) if source is None else None
             with Progress("statement") as progress:
-                await fold(ledger, [accounts], moment_of(accounts.month.end_ns), progress)
-            if source is not None:
-                # Of an export no more is known than its last event, unless one stands behind the month.
-                now_ns = accounts.month.end_ns if await ledger.last() > accounts.seq else 0
-        accounts.close(now_ns)
+                await read_month(ledger, accounts, now_ns, progress)
         if output == "json":
             write_json(document(accounts))
             return EXIT_DONE

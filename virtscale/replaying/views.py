@@ -1,6 +1,7 @@
 """The commands `virtscale replay rebuild`, `at`, `diff` and `digest`."""
 
 import datetime as dt
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -66,7 +67,7 @@ def rebuild(
             async with opened_source(source) as ledger:
                 progress = held.enter_context(Progress("rebuild"))
                 built = await build(ledger, path, tables, goal, progress)
-        say(f"{path} holds the views as of sequence {built.seq}")
+        say(f"{os.path.relpath(path)} holds the views as of sequence {built.seq}")
         _show_digest(built, form)
         return EXIT_DONE
 

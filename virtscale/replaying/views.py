@@ -59,6 +59,8 @@ def rebuild(
     if not path.parent.is_dir():
         raise UsageError(f"There is no directory {path.parent} to write {path.name} in.")
 
+    shown = os.path.relpath(path)
+
     async def run() -> int:
         with ExitStack() as held:
             if path == (here() / VIEWS).resolve():
@@ -67,7 +69,7 @@ def rebuild(
             async with opened_source(source) as ledger:
                 progress = held.enter_context(Progress("rebuild"))
                 built = await build(ledger, path, tables, goal, progress)
-        say(f"{os.path.relpath(path)} holds the views as of sequence {built.seq}")
+        say(f"{shown} holds the views as of sequence {built.seq}")
         _show_digest(built, form)
         return EXIT_DONE
 

@@ -54,7 +54,7 @@ async def pool_at(
     stored_at = await _stored_at(source, seq)
     at = until if isinstance(until, dt.datetime) else stored_at
     # What follows is told, and changes nothing of what was known at the instant.
-    ahead = story.fork()
+    ahead = story.sequel()
     await fold(source, [ahead], at + _WINDOW, after=seq)
     then = told(state, story, ahead, at, seq)
     if then is None:
@@ -62,9 +62,12 @@ async def pool_at(
             f"The org {org} had no pool {pool} at {at:%Y-%m-%d %H:%M:%S} UTC (sequence {seq}): "
             "`virtscale pools` lists those of today."
         )
-    links = [link for link in ahead.lately if at - LOOK_BACK <= link.recorded.stored_at <= at + LOOK_AHEAD]
+    before = [link for link in story.lately if link.recorded.stored_at >= at - LOOK_BACK]
+    behind = [link for link in ahead.lately if link.recorded.stored_at <= at + LOOK_AHEAD]
     ended_at = stored_at if seq == last and stored_at < at else None
-    return PoolAnswer(then, ended_at, tuple(step for link in links for step in steps_of(link, "then")))
+    return PoolAnswer(
+        then, ended_at, tuple(step for link in before + behind for step in steps_of(link, "then"))
+    )
 
 
 async def _stored_at(source: Source, seq: int) -> dt.datetime:

@@ -64,7 +64,7 @@ class PoolThen(msgspec.Struct, frozen=True):
 def told(state: State, story: Story, ahead: Story, at: dt.datetime, seq: int) -> PoolThen | None:
     """The pool at the instant; None when the org had no such pool by then.
 
-    `state` and `story` include everything up to `seq`, `ahead` what came within `LOOK_AHEAD` as well.
+    `state` and `story` include everything up to `seq`; `ahead` is the story's sequel, told on for `LOOK_AHEAD` or more.
     """
     pool = state.fleet.pools.get((story.org, story.pool))
     if pool is None:

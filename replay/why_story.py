@@ -18,7 +18,7 @@ from events.stock import StockRequested
 from replay.why_chain import Link
 
 MOST_LATELY: Final = 400
-"""Events about the pool that are remembered, and its requests: the last ones."""
+"""Events about the pool that are remembered, and its requests of each kind: the last ones, and of what follows the first."""
 
 MOST_WINDOWS: Final = 4
 """Windows of five minutes that are remembered: the one that an instant lies in is told after it has ended."""
@@ -60,15 +60,24 @@ class Story:
     """The last windows that signal told of the pool."""
     vms: set[str] = field(default_factory=set[str])
     """Every VM that the pool ever had."""
+    follows: bool = False
+    """Whether this is what followed a story, and no longer the story itself."""
+    _alike: dict[type[Scaling], deque[int]] = field(default_factory=dict[type[Scaling], deque[int]])
+    """Sequences of the requests in `heard`, by kind: one kind pushes out none of another."""
 
-    def fork(self) -> "Story":
-        """The same story, to be told on without a change to this one."""
+    def sequel(self) -> "Story":
+        """What follows this story, to be told on without a change to this one.
+
+        It adds answers to the requests that the story knows, and takes in no other: what was asked later was not known,
+        and however much of it there is, it pushes out nothing that was. `lately` begins anew, and keeps the first events.
+        """
         return replace(
             self,
             heard=dict(self.heard),
-            lately=self.lately.copy(),
+            lately=deque(maxlen=MOST_LATELY),
             observed=self.observed.copy(),
             vms=set(self.vms),
+            follows=True,
         )
 
     def apply(self, recorded: Recorded) -> None:
@@ -81,17 +90,25 @@ class Story:
             case fact if isinstance(fact, Scaling) and (fact.org, fact.pool) == (self.org, self.pool):
                 self._hear(recorded, fact)
             case fact if self._is_ours(fact):
-                self.lately.append(Link(recorded))
+                self._note(Link(recorded))
             case _:
                 pass
 
+    def _note(self, link: Link) -> None:
+        if not (self.follows and len(self.lately) == MOST_LATELY):
+            self.lately.append(link)
+
     def _hear(self, recorded: Recorded, wish: Scaling) -> None:
+        self._note(Link(recorded))
+        if self.follows:
+            return
         heard = self.heard[recorded.seq] = Heard(recorded.id, recorded.seq, recorded.stored_at, wish)
         if isinstance(wish, ScaleRequested) and wish.origin == "trigger":
             self.triggered = heard
-        while len(self.heard) > MOST_LATELY:
-            del self.heard[next(iter(self.heard))]
-        self.lately.append(Link(recorded))
+        alike = self._alike.setdefault(type(wish), deque())
+        alike.append(recorded.seq)
+        if len(alike) > MOST_LATELY:
+            del self.heard[alike.popleft()]
 
     def _decide(self, recorded: Recorded, decided: GateDecided) -> None:
         answers = tuple(answer for answer in decided.answers if answer.pool == self.pool)
@@ -101,7 +118,7 @@ class Story:
         self.decision = Link(recorded, answers, orders)
         self.vms.update(order.vm for order in orders)
         self.rules = decided.rules
-        self.lately.append(self.decision)
+        self._note(self.decision)
         for answer in answers:
             heard = self.heard.get(answer.request_seq)
             if heard is not None and heard.answer is None:

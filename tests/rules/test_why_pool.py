@@ -10,6 +10,7 @@ from events.ids import derive
 from events.pool import Demand, Level, PoolObserved, Reading, VmCounts
 from replay.history import Until
 from replay.why_at import PlaceError, PoolAnswer, pool_at
+from replay.why_story import MOST_LATELY
 from services.gate.decide import RULES
 from tests.given import ORG, Past
 from tests.papers import NOW
@@ -194,6 +195,33 @@ async def test_what_came_right_after_the_instant_is_told_and_not_known() -> None
     assert answer.then.circumstances.waiting == 1, "at the instant it had no answer"
     assert answer.then.circumstances.vms == {"quiesced": 2}
     assert [step.event for step in answer.steps][-2:] == ["vm.ready.v1", "vm.announced.v1"]
+
+
+async def test_much_that_followed_pushes_out_nothing_of_what_was_known_at_the_instant() -> None:
+    past = setting(max_vms=2).serving("web", 2)
+    past.later(1000)
+    request = past.scale(add=1, origin="person")
+    asked_at = past.now
+    past.later(2)
+    for _ in range(MOST_LATELY + 10):
+        past.later(0.1)
+        past.scale(add=1, origin="program")
+    past.round()
+    answer = await at(past, asked_at + dt.timedelta(seconds=1))
+    assert answer.then.grew.request == request.id
+    assert "AlreadyAtMax, sequence" in answer.then.grew.because, "the answer came later"
+    assert answer.steps[0].id == request.id
+
+
+async def test_requests_to_shrink_push_out_none_to_grow() -> None:
+    past = setting().serving("web", 5)
+    past.later(1000)
+    request = past.scale(add=1, origin="person")
+    past.round()
+    for _ in range(MOST_LATELY + 10):
+        past.later(0.1)
+        past.quiesce(count=1, origin="program")
+    assert (await at(past)).then.grew.request == request.id
 
 
 async def test_a_sequence_names_an_instant_too() -> None:

@@ -177,7 +177,7 @@ class NatsBus:
         """The ledger's last message on a literal subject, asked of the stream's leader."""
         begin = await self._begin()
         body = msgspec.json.encode({"last_by_subj": subject})
-        found = wire.message_on((await self._api(MESSAGE_GET.format(LEDGER), body)).data)
+        found = wire.message_on((await self._api(MESSAGE_GET.format(LEDGER), body)).data, subject)
         if found is None and begin > 1:
             return await self._before(begin).last_on(subject, begin - 1)
         return found

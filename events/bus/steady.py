@@ -14,9 +14,12 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.protocol.parser import Parser
 
+from events.bus import wire
+
 _END: Final = b"\r\n"
 _VERSION: Final = "NATS/1.0"
-_STATUS: Final = "Status"
+_STATUS: Final = wire.STATUS
+_LEDGER: Final = b"vs."
 
 
 class StrictParser(Parser):
@@ -108,12 +111,16 @@ class SteadyClient(Client):
         self._ears.pop(sid, None)
 
     def _take(self, sid: int, subject: bytes, reply: bytes, payload: bytes, headers: bytes) -> None:
-        """The message is with its ear; dropped when nobody hears it, or when its subject or reply is no text."""
+        """The message is with its ear; dropped when nobody hears it, or when it is no text where to answer.
+
+        What the ledger holds is never dropped, whatever its subject is.
+        """
         on_message = self._ears.get(sid)
         if on_message is None:
             return
         try:
-            message = Msg(self, subject.decode(), reply.decode(), payload, read_headers(headers))
+            stands = wire.text(subject) if subject.startswith(_LEDGER) else subject.decode()
+            message = Msg(self, stands, reply.decode(), payload, read_headers(headers))
         except UnicodeDecodeError:  # nobody could be answered
             return
         try:
@@ -136,7 +143,7 @@ def read_headers(raw: bytes) -> dict[str, str] | None:
     """
     if not raw:
         return None
-    lines = raw.decode("utf-8", "replace").split("\r\n")
+    lines = wire.text(raw).split("\r\n")
     fields: dict[str, str] = {}
     if not lines[0].startswith(_VERSION):
         return None
@@ -145,6 +152,9 @@ def read_headers(raw: bytes) -> dict[str, str] | None:
         fields[_STATUS] = status[0]
     for line in lines[1:]:
         name, colon, value = line.partition(":")
-        if colon:
-            fields[name.strip()] = value.strip()
+        if not colon:
+            continue
+        if name.strip() == wire.STREAM in fields:
+            fields[wire.COPIED] = value.strip()
+        fields[name.strip()] = value.strip()
     return fields or None

@@ -27,6 +27,13 @@ BATCH_ID: Final = "Nats-Batch-Id"
 BATCH_SEQUENCE: Final = "Nats-Batch-Sequence"
 BATCH_COMMIT: Final = "Nats-Batch-Commit"
 
+STREAM: Final = "Nats-Stream"
+"""What the server writes on each message that DIRECT.GET gives. Stored with a message, it says that the message is such an
+answer, which somebody who may read had sent into the ledger (permissions.py): a copy, and no event."""
+
+COPIED: Final = f"{STREAM} again"
+"""Under this `steady.read_headers` keeps a second `STREAM` of one message: no header has a name with a space."""
+
 STATUS: Final = "Status"
 NO_RESPONDERS: Final = "503"
 HEARTBEAT: Final = "100"
@@ -195,12 +202,12 @@ def api_error(raw: bytes) -> ApiError | None:
     return _answers.decode(raw).error
 
 
-def message_on(raw: bytes) -> Stored | None:
-    """The message in an answer of STREAM.MSG.GET; None when there is none."""
+def message_on(raw: bytes, subject: str) -> Stored | None:
+    """The message in an answer of STREAM.MSG.GET about this very subject; None when there is none."""
     answer = _messages.decode(raw)
     if answer.message is not None:
         found = answer.message
-        return Stored(found.seq, nanoseconds(found.time), found.subject, _id_in(found.hdrs), found.data)
+        return Stored(found.seq, nanoseconds(found.time), subject, id_in(found.hdrs), found.data)
     error = answer.error or ApiError(description="no message in it")
     if error.err_code == NO_MESSAGE:
         return None
@@ -213,7 +220,7 @@ def direct(fields: Mapping[str, str], payload: bytes) -> Stored:
         int(fields["Nats-Sequence"]),
         nanoseconds(fields["Nats-Time-Stamp"]),
         fields["Nats-Subject"],
-        fields.get(MSG_ID, ""),
+        "" if COPIED in fields else fields.get(MSG_ID, ""),
         payload,
     )
 
@@ -222,8 +229,9 @@ def delivered(subject: str, reply: str, fields: Mapping[str, str] | None, payloa
     """The message that a consumer delivered; sequence and time stand in the reply subject."""
     tokens = reply.split(".")
     at = 5 if len(tokens) == _ACK_TOKENS else 7
+    own = fields or {}
     return Stored(
-        int(tokens[at]), int(tokens[at + 2]), subject, fields.get(MSG_ID, "") if fields else "", payload
+        int(tokens[at]), int(tokens[at + 2]), subject, "" if STREAM in own else own.get(MSG_ID, ""), payload
     )
 
 
@@ -234,9 +242,21 @@ def nanoseconds(text: str) -> int:
     return seconds * 1_000_000_000 + int(fraction.ljust(9, "0") or "0")
 
 
-def _id_in(raw: bytes) -> str:
-    prefix = f"{MSG_ID}: ".encode()
-    for line in raw.split(b"\r\n"):
-        if line.startswith(prefix):
-            return line.removeprefix(prefix).decode()
-    return ""
+def id_in(block: bytes) -> str:
+    """The message id among the headers that a message was stored with: of several the last, without its outer blanks.
+
+    None (empty) for a copy that the bus itself wrote: what somebody else's pen signed is not said again by it.
+    """
+    found = ""
+    for line in block.split(b"\r\n"):
+        name, colon, value = line.partition(b":")
+        if colon and name.strip() == STREAM.encode():
+            return ""
+        if colon and name.strip() == MSG_ID.encode():
+            found = text(value.strip())
+    return found
+
+
+def text(raw: bytes) -> str:
+    """Bytes of a subject or a header as text: whatever they are, and never the same for others."""
+    return raw.decode("utf-8", "surrogateescape")

@@ -14,6 +14,9 @@ from events.stored import Stored
 MOST_ENTRY_BYTES: Final = 65_535
 """A C2SP entry bundle gives an entry's length in two bytes."""
 
+_BYTES: Final = ("utf-8", "surrogateescape")
+"""As the bus's readers take bytes for text: what no event stands on may be no UTF-8, and is another leaf for each such name."""
+
 _PREFIX: Final = b"virtscale-entry/v1\n"
 _HEAD: Final = struct.Struct(f">{len(_PREFIX)}sQQH")
 _LENGTH: Final = struct.Struct(">H")
@@ -27,7 +30,7 @@ class EntryError(ValueError):
 
 def entry(stored: Stored) -> bytes:
     """The bytes of the message that its leaf is the hash of. Raises `EntryError` for one past `MOST_ENTRY_BYTES`."""
-    subject, name = stored.subject.encode(), stored.id.encode()
+    subject, name = stored.subject.encode(*_BYTES), stored.id.encode(*_BYTES)
     length = _HEAD.size + len(subject) + _LENGTH.size + len(name) + len(stored.payload)
     if length > MOST_ENTRY_BYTES:
         raise EntryError(
@@ -51,12 +54,14 @@ def parse(data: bytes) -> Stored:
         if end > len(data):
             raise EntryError(f"An entry of {len(data)} bytes ends within its message id.")
         return Stored(
-            seq, stored_ns, data[_HEAD.size : middle].decode(), data[start:end].decode(), data[end:]
+            seq,
+            stored_ns,
+            data[_HEAD.size : middle].decode(*_BYTES),
+            data[start:end].decode(*_BYTES),
+            data[end:],
         )
     except struct.error:
         raise EntryError(f"An entry of {len(data)} bytes ends before its message id.") from None
-    except UnicodeDecodeError:
-        raise EntryError(f"An entry of {len(data)} bytes has a subject or an id that is no UTF-8.") from None
 
 
 def leaf_hash(entry: bytes) -> bytes:

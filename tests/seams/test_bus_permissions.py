@@ -11,13 +11,19 @@ from events.bus import permissions, streams
 from events.bus.ledger import Ledger
 from events.bus.limits import MOST_MESSAGE_BYTES
 from events.bus.nats import NatsBus
-from events.bus.permissions import LEDGER, STREAM_INFO, covers
-from events.bus.port import BusError, DeniedError
+from events.bus.permissions import DIRECT_GET, LEDGER, STREAM_INFO, covers
+from events.bus.port import BusError, DeniedError, Outgoing
+from events.envelope import address
+from events.ids import derive
+from events.person import PersonErased
 from events.registry import ROWS
+from events.tlog.leaf import entry, parse
+from tests.papers import NOW
 from tests.seams.bus_worlds import (
     ADMIN,
     FENCE,
     GATE,
+    NOTIFIER,
     OVERDUE,
     PERMITS,
     REQUESTED,
@@ -25,6 +31,7 @@ from tests.seams.bus_worlds import (
     SIGNAL,
     VIEW,
     WAKER,
+    Follower,
     NatsWorld,
     World,
     a_world,
@@ -211,6 +218,62 @@ async def test_what_a_reader_has_written_that_way_stops_nobody(real: World) -> N
     # It moved the fence, as the bus counts it; whoever decides next expects it and is not locked out.
     await gate.append(out(FENCE, "decided", b"{}", expect=ledger.noise_on(FENCE)))
     following.cancel()
+
+
+async def test_whatever_a_reader_has_written_anywhere_is_read_by_everybody_alike_and_is_no_event(
+    tmp_path: Path,
+) -> None:
+    async with a_world("nats", tmp_path, dedup_seconds=streams.SHORTEST_DEDUP_SECONDS) as world:
+        notifier, view = await world.connect(NOTIFIER), await world.connect(VIEW)
+        assert isinstance(view, NatsBus)
+        genuine = erased("ada")
+        await notifier.append(genuine)
+        info, get = STREAM_INFO.format(LEDGER).encode(), DIRECT_GET.format(LEDGER).encode()
+
+        for to, body in ((genuine.subject.encode(), b'{"seq":1}'), (b"vs.x.y", b'{"seq":1,"batch":1}')):
+
+            async def copied(to: bytes = to, body: bytes = body) -> bool:
+                assert isinstance(view, NatsBus)
+                before = await view.last()
+                await said(view, get, to, body)
+                stored = await view.read(before + 1, await view.last() + 10)
+                return any(one.payload == genuine.payload for one in stored)
+
+            await eventually(copied, why="the bus never forgets that it knows the id")
+        for elsewhere in ("vs.\u00e9.a".encode(), b"vs.\xff.a", b"vs.\xfe.a"):
+            await said(view, info, elsewhere, b"")
+        await eventually(lambda: everywhere(view))
+        end = await view.last()
+        noise = (await Follower(view, 1).reach(end))[: end - 1]
+        assert noise == await view.read(2, end) == await view.read_ahead(2, end)
+        assert {one.id for one in noise} == {""}
+        assert len({one.subject for one in noise}) == 5
+        assert [parse(entry(one)) for one in noise] == noise
+        assert await view.last_on(genuine.subject) == next(
+            one for one in reversed(noise) if one.subject == genuine.subject
+        )
+        ledger = Ledger(await world.connect(VIEW))
+        following = asyncio.create_task(ledger.follow())
+        await eventually(lambda: ledger.seq >= end or following.done())
+        assert not following.done()
+        following.cancel()
+
+
+async def said(bus: NatsBus, subject: bytes, reply: bytes, body: bytes) -> None:
+    """A message is on its way whose answer is to go where no text leads."""
+    await bus._link._client.put([b"PUB %s %s %d\r\n%s\r\n" % (subject, reply, len(body), body)])
+
+
+def erased(person: str) -> Outgoing:
+    """Any event that needs no decision."""
+    key = derive(person)
+    fact = PersonErased(org="acme", person=person, existed=True, erased_at=NOW)
+    event = address(fact, writer="notifier", id=key, time=NOW, cause=None, correlation=key)
+    return out(event.subject, event.id, event.payload)
+
+
+async def everywhere(bus: NatsBus) -> bool:
+    return sum(one.subject.endswith(".a") for one in await bus.read(1, 1000)) == 3
 
 
 async def test_an_answer_that_is_longer_than_an_entry_may_be_is_not_written(real: World) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from events.bus.permissions import LEDGER
 from events.bus.port import Stored, UnansweredError
-from events.bus.wire import MSG_ID
+from events.bus.wire import id_in, text
 
 MOST_FRAME_BYTES: Final = 1 << 20
 """The bus takes 60,000 bytes; what the server adds to them is not much. More than this is no frame."""
@@ -27,7 +27,7 @@ _CRLF: Final = b"\r\n"
 _STREAM: Final = b"Nats-Stream: " + LEDGER.encode()
 _FIELDS: Final = (
     _STREAM + rb"\r\n"
-    rb"Nats-Subject: ([!-~]++)\r\n"
+    rb"Nats-Subject: ([^\r\n]++)\r\n"
     rb"Nats-Sequence: ([0-9]+)\r\n"
     rb"Nats-Time-Stamp: ([0-9T:-]{19})\.?([0-9]{0,9})Z\r\n"
     rb"Nats-Num-Pending: [0-9]+\r\n"
@@ -128,7 +128,7 @@ class Frames:
                 Stored(
                     int(seq),
                     self._second_ns + int(fraction.ljust(9, b"0")),
-                    subject.decode(),
+                    text(subject),
                     id_.decode(),
                     buffer[payload:end],
                 )
@@ -165,8 +165,8 @@ class Frames:
             subject, seq, second, fraction = fields.groups()
             stored_ns = _unix_ns(second) + int(fraction.ljust(9, b"0"))
             # What stands before the server's own fields is the writer's, and may say anything.
-            id_ = _id_in(block[: fields.start()])
-            self.stored.append(Stored(int(seq), stored_ns, _text(subject), id_, payload))
+            id_ = id_in(block[: fields.start()])
+            self.stored.append(Stored(int(seq), stored_ns, text(subject), id_, payload))
             return
         status = _STATUS.match(block)
         if status is None:
@@ -184,16 +184,6 @@ def _sizes(verb: bytes, rest: bytes) -> tuple[int, int]:
     if not 0 <= headers <= total <= MOST_FRAME_BYTES:
         raise FrameError(f"The bus sent a message of {total} bytes; at most {MOST_FRAME_BYTES} can be.")
     return headers, total
-
-
-def _id_in(block: bytes) -> str:
-    """The message id as the client reads it on the tail: of several the last, without its outer blanks."""
-    found = ""
-    for line in block.split(_CRLF):
-        name, _, value = line.partition(b":")
-        if name.strip() == MSG_ID.encode():
-            found = value.strip().decode(errors="replace")
-    return found
 
 
 def _number(pattern: re.Pattern[bytes], block: bytes) -> int:

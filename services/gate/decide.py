@@ -27,7 +27,7 @@ from services.gate.draft import Decision, Draft, fits, room_for
 from services.gate.rulings import ripen, rule
 from services.gate.state import Pending, Scaling, State
 
-RULES: Final = "2026-11-22.3"
+RULES: Final = "2026-11-22.4"
 """The version of these rules; every decision carries it."""
 
 AUTOMATIC: Final[frozenset[Origin]] = frozenset({"trigger", "forecast"})

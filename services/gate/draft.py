@@ -30,7 +30,7 @@ from events.scale import ScaleRequested
 from events.stock import StockRequested
 from projections.contracts.fold import Contracts
 from projections.fleet import life
-from projections.fleet.fold import Fleet, Vm
+from projections.fleet.fold import Fleet, Host, Vm
 from projections.freezes.fold import Freeze
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, NOTHING, Capacity, Size
@@ -121,14 +121,19 @@ class Draft:
     def reconciling(self) -> bool:
         """Whether VMs may run that the ledger lost: it was recovered, and a host that may carry some was not looked at since.
 
-        A host that is cordoned may carry some; one that is fenced is dead, and one that was removed is not there.
+        A host that is in no event which is left is not waited for: nobody here knows of it before its waker registers it.
+        """
+        return self.state.epochs.epoch > 0 and any(self.awaits(host) for host in self.fleet.hosts.values())
+
+    def awaits(self, host: Host) -> bool:
+        """Whether nobody knows what runs on the host since the ledger was recovered.
+
+        One that is cordoned may carry VMs. One that is fenced or removed carries none if that was said since; what was
+        said before, a lost event may have taken back.
         """
         epochs = self.state.epochs
-        return epochs.epoch > 0 and any(
-            epochs.awaits(host.name)
-            for host in self.fleet.hosts.values()
-            if host.state not in {"fenced", "removed"}
-        )
+        over = host.state in {"fenced", "removed"} and epochs.ended(host.name)
+        return epochs.awaits(host.name) and not over
 
     def full(self) -> bool:
         """Whether the round should end here and leave the rest to the next, which sees what this one changes."""

@@ -185,7 +185,10 @@ def _thaw(draft: Draft, pending: Pending, wish: ThawRequested) -> None:
 
 
 def _change_host(draft: Draft, pending: Pending, wish: HostChangeRequested) -> None:
-    """Declaring a host dead releases what its VMs count; forgetting one is only for a host where none is awake."""
+    """Declaring a host dead releases what its VMs count; forgetting one is only for a host where none is awake.
+
+    Either may be said again of a host that a recovered ledger waits for, since it was said before that.
+    """
     host, now = draft.fleet.hosts.get(wish.host), draft.now
     busy = draft.fleet.awake(wish.host) > 0
     # An order can cross the word that its host was removed: what it started there still counts until it is fenced.
@@ -199,7 +202,9 @@ def _change_host(draft: Draft, pending: Pending, wish: HostChangeRequested) -> N
     match wish.change, host.state:
         case "fence", _ if busy:
             draft.rule(pending, "Done", (HostFenced(**who, fenced_at=now),))
-        case ("drain", "cordoned") | ("admit", "ready") | ("fence", "fenced") | ("remove", "removed"):
+        case ("fence", "fenced") | ("remove", "removed") if not draft.awaits(host):
+            draft.leave(pending, "AlreadyDone", 0)
+        case ("drain", "cordoned") | ("admit", "ready"):
             draft.leave(pending, "AlreadyDone", 0)
         case ("drain", "fenced"):
             draft.decline(pending, "HostFenced", 0)

@@ -2,10 +2,19 @@
 
 import pytest
 
-from events.host import HostCordoned, HostFenced, HostReconciled, HostRemoved
+from events.host import (
+    HostAdmitted,
+    HostChangeRequested,
+    HostCordoned,
+    HostFenced,
+    HostReconciled,
+    HostRemoved,
+)
 from events.ledger import LedgerRecovered
 from schemas.codes import MEANING
+from schemas.intake import Change
 from schemas.names import PLATFORM
+from services.gate.decide import decide
 from tests.given import NOW, Past
 
 
@@ -35,6 +44,32 @@ def reconciled(past: Past, host: str, recovered_seq: int) -> None:
             org=PLATFORM, host=host, recovered_seq=recovered_seq, domains=0, awake=0, reconciled_at=NOW
         )
     )
+
+
+def over(end: type[HostFenced] | type[HostRemoved], host: str = "h2") -> HostFenced | HostRemoved:
+    """Somebody says that the host is dead, or gone."""
+    who = {"org": PLATFORM, "host": host, "actor": "ann", "reason": "it burnt"}
+    return HostFenced(**who, fenced_at=NOW) if end is HostFenced else HostRemoved(**who, removed_at=NOW)
+
+
+def asked(past: Past, verb: Change, host: str = "h2") -> tuple[str, str]:
+    """The gate's outcome and code when somebody asks for that change of the host."""
+    past.happened(
+        HostChangeRequested(
+            org=PLATFORM,
+            host=host,
+            change=verb,
+            publisher="operator",
+            key=str(past.seq),
+            actor="ann",
+            reason="it burnt",
+            received_at=past.now,
+        )
+    )
+    decision = decide(PLATFORM, past.state, now=past.now, gate="g1", state_seq=past.seq)
+    assert decision is not None
+    (answer,) = past.stored(decision).answers
+    return answer.outcome, answer.code
 
 
 def setting() -> Past:
@@ -91,12 +126,46 @@ def test_a_host_that_is_dead_or_gone_is_not_waited_for(end: type[HostFenced] | t
     past = setting()
     began = recovered(past)
     reconciled(past, "h1", began)
-    who = {"org": PLATFORM, "host": "h2", "actor": "ann", "reason": "it burnt"}
-    past.happened(
-        HostFenced(**who, fenced_at=NOW) if end is HostFenced else HostRemoved(**who, removed_at=NOW)
-    )
+    past.happened(over(end))
     past.scale(add=1)
     assert past.answer()[0].code == "Granted"
+
+
+@pytest.mark.parametrize("end", [HostFenced, HostRemoved])
+def test_a_host_that_was_dead_or_gone_before_is_waited_for_until_it_is_said_once_more(
+    end: type[HostFenced] | type[HostRemoved],
+) -> None:
+    past = setting()
+    past.happened(over(end))
+    began = recovered(past)  # and lost with it: that the host was admitted again, and what runs there
+    reconciled(past, "h1", began)
+    past.scale(add=1)
+    assert past.answer()[0].code == "Reconciling"
+    assert asked(past, "fence" if end is HostFenced else "remove") == ("admitted", "Done")
+    past.scale(add=1)
+    assert past.answer()[0].code == "Granted"
+    assert asked(past, "fence" if end is HostFenced else "remove") == ("unchanged", "AlreadyDone")
+
+
+def test_a_host_that_was_dead_before_and_is_reconciled_is_waited_for_no_more() -> None:
+    past = setting()
+    past.happened(over(HostFenced))
+    began = recovered(past)
+    for host in ("h1", "h2"):
+        reconciled(past, host, began)
+    assert asked(past, "fence") == ("unchanged", "AlreadyDone")
+    past.scale(add=1)
+    assert past.answer()[0].code == "Granted"
+
+
+def test_a_host_that_is_admitted_again_after_it_was_fenced_is_waited_for() -> None:
+    past = setting()
+    began = recovered(past)
+    reconciled(past, "h1", began)
+    past.happened(over(HostFenced))
+    past.happened(HostAdmitted(org=PLATFORM, host="h2", actor="ann", reason="mended", admitted_at=NOW))
+    past.scale(add=1)
+    assert past.answer()[0].code == "Reconciling"
 
 
 def test_a_second_recovery_waits_for_every_host_anew() -> None:

@@ -1,8 +1,10 @@
 """After a ledger was recovered the waker tells it what its host really has, and says when that is done."""
 
-from events.host import HostReconciled
+from events.host import HostReconciled, HostRegistered
 from events.ledger import LedgerRecovered
 from events.vm import VmFoundAwake, VmStopped
+from projections.epochs.fold import Epochs
+from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
 from schemas.names import PLATFORM
 from tests.rules.desk import play
@@ -116,5 +118,26 @@ def test_a_waker_that_is_at_work_when_the_ledger_is_recovered_compares_everythin
             began = recover(site)
             await pause(5)
         assert told(site) == [(began, 1, 0)]
+
+    play(scene)
+
+
+def test_a_host_that_is_in_nothing_that_is_left_is_registered_before_it_is_reconciled() -> None:
+    async def scene() -> None:
+        site = Site()
+        began = recover(site)
+        site.host.put("web-1", "running", heard=False)  # what a lost decision booted
+        async with site.waker() as waker:
+            epochs, fleet = waker._ledger.fold(Epochs), waker._ledger.fold(Fleet)
+            await waker._ledger.reach(site.desk.server.ledger.last)
+            while "h1" not in fleet.hosts:
+                await waker._bell.wait(1)
+            assert epochs.awaits("h1"), "the gate waits for it from here on"
+            await pause(5)
+        assert told(site) == [(began, 1, 1)]
+        registered, stray, reconciled = (
+            site.desk.facts(kind)[0].seq for kind in (HostRegistered, VmFoundAwake, HostReconciled)
+        )
+        assert began < registered < stray < reconciled
 
     play(scene)

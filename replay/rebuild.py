@@ -113,6 +113,8 @@ async def rebuild(
     kept = await _usable(part, source, goal)
     if kept is None:
         _remove(part)
+        # Ours, and made by us now: what is in it will be believed when this is interrupted.
+        os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     async with opened(part) as base:
         # Nothing is forced to the disk while the file grows: after a power cut another boot begins anew.
         await base.execute("PRAGMA journal_mode=WAL")
@@ -188,5 +190,5 @@ def _remove(path: Path) -> None:
 
 
 def _remove_beside(path: Path) -> None:
-    for end in ("-wal", "-shm", "-journal"):
+    for end in snapshot.BESIDE:
         path.with_name(f"{path.name}{end}").unlink(missing_ok=True)

@@ -2,13 +2,15 @@
 
 A snapshot is trusted only where it was made by this very code, from this very ledger, on a machine that has not been
 started anew since: it is then what the reading would come to again. Anything else is no error, the reading begins at its
-beginning. The bytes are Python's own (`pickle`), since folds are plain objects; they are looked at only when their digest
-is right, and lie in a file beside the views, which who can write to can write the views.
+beginning. The bytes are Python's own (`pickle`), since folds are plain objects. Whoever can write such bytes can have a program
+run that reads them: so they are looked at only when their digest is right, in a file of our own that nobody else may write.
 """
 
 import hashlib
+import os
 import pickle
 import sqlite3
+import stat
 import sys
 from collections.abc import Iterable
 from functools import cache
@@ -19,6 +21,7 @@ import msgspec
 
 import events
 import projections
+import replay
 import schemas
 from events.bus.port import Stored
 
@@ -28,6 +31,9 @@ CREATE TABLE snapshot (
     seq INTEGER, message BLOB, code TEXT, goal TEXT, boot TEXT, digest BLOB, folds BLOB
 )
 """
+
+BESIDE: Final = ("-wal", "-shm", "-journal")
+"""Files that SQLite keeps beside one, and reads as if they were part of it."""
 
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -71,8 +77,9 @@ WRITE: Final = "INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def found(path: Path) -> Snapshot | None:
-    """The snapshot in a file that an interrupted reading left; None where there is none that can be read."""
-    if not path.is_file():
+    """The snapshot in a file that an interrupted reading left; None where there is none that can be read or trusted."""
+    beside = [path.with_name(f"{path.name}{end}") for end in BESIDE]
+    if not _is_ours(path) or not all(_is_ours(one) for one in beside if os.path.lexists(one)):
         return None
     base = sqlite3.connect(path)
     try:
@@ -84,6 +91,15 @@ def found(path: Path) -> Snapshot | None:
         base.close()
 
 
+def _is_ours(path: Path) -> bool:
+    """Whether it is a file of this user's that nobody else may write; in a directory for all, others make files, too."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return stat.S_ISREG(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o022
+
+
 def hash_of(stored: Stored) -> bytes:
     """All that the ledger says of a message, in 32 bytes."""
     return hashlib.sha256(msgspec.msgpack.encode(stored)).digest()
@@ -91,9 +107,9 @@ def hash_of(stored: Stored) -> bytes:
 
 @cache
 def code() -> str:
-    """A hash of all code that folds are made of, and of what runs it."""
+    """A hash of all code that folds and their files are made of, and of what runs it."""
     whole = hashlib.sha256(f"{sys.version} {msgspec.__version__}".encode())
-    for package in (schemas, events, projections):
+    for package in (schemas, events, projections, replay):
         root = Path(cast("str", package.__file__)).parent
         for path in sorted(root.rglob("*.py")):
             whole.update(f"{path.relative_to(root)}\n".encode() + hashlib.sha256(path.read_bytes()).digest())

@@ -232,6 +232,27 @@ async def test_a_snapshot_with_one_wrong_byte_is_not_looked_into(tmp_path: Path)
     assert ledger.asked == [1]
 
 
+async def test_a_snapshot_that_somebody_else_may_have_written_is_not_looked_into(tmp_path: Path) -> None:
+    await interrupted(tmp_path / "views.db", 3)
+    part = tmp_path / "views.db.part"
+    assert part.stat().st_mode & 0o777 == 0o600
+    part.chmod(0o620)
+    ledger = Ledger(lived(3))
+    await rebuild(ledger, tmp_path / "views.db")
+    assert ledger.asked == [1]
+    await interrupted(tmp_path / "third.db", 3)
+    (tmp_path / "third.db.part-wal").write_bytes(b"")
+    (tmp_path / "third.db.part-wal").chmod(0o666)
+    ledger = Ledger(lived(3))
+    await rebuild(ledger, tmp_path / "third.db")
+    assert ledger.asked == [1]
+    await interrupted(tmp_path / "other.db", 3)
+    (tmp_path / "linked.db.part").symlink_to(tmp_path / "other.db.part")
+    ledger = Ledger(lived(3))
+    await rebuild(ledger, tmp_path / "linked.db")
+    assert ledger.asked == [1]
+
+
 async def test_a_snapshot_of_another_ledger_or_for_another_place_is_not_gone_on_with(tmp_path: Path) -> None:
     await interrupted(tmp_path / "views.db", 3)
     shutil.copytree(tmp_path, tmp_path / "copy")

@@ -2,9 +2,11 @@
 
 What this cannot hold: nats-server checks the subject that a client publishes to, never the reply subject it
 names. Whoever may call the JetStream API can therefore have an *answer* of the server written on any subject
-(seen with 2.15.1, and kept as a test). Nothing new can be said that way: API answers, which carry no message
-id, and copies of what the ledger already holds. What has no id is therefore no event, and what stands on another
-subject than its envelope gives is a copy.
+(seen with 2.15.1, and kept as a test). Nothing new can be said that way: such answers carry no message id, or, as copies of
+what the ledger holds, the server's own headers by which every reader knows them (`wire.STREAM`). Neither is an event.
+A copy that a consumer is made to deliver comes back on its own subject, as it was, once the bus has forgotten its id: an event
+said twice. What was decided is not said twice, since it carries its expectation or its batch; an outcome folds once, by its
+reservation; a request counts as asked again, within the cap like any other.
 """
 
 from collections.abc import Iterable

@@ -1,5 +1,6 @@
 """The ledger's stream made anew behind what is archived, step by step, each of which may be done already."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from events.bus.port import Bus, Outgoing
 from events.tlog.files import DirectoryFiles
 from events.tlog.reader import Archive
 from replay.keeping import intent as intents
+from replay.keeping.archived import lacking
 from replay.keeping.intent import Intent, KeepingError
 
 STREAM_DELETE: Final = f"$JS.API.STREAM.DELETE.{LEDGER}"
@@ -49,7 +51,7 @@ async def stand(
     """
     intent = intents.read(directory)
     if intent is not None:
-        await _carry_out(intent, admin, sealer)
+        await _carry_out(intent, audit, admin, sealer)
         if intent.forget_marks:
             _forget(marks)
         intents.forget(directory)
@@ -70,8 +72,10 @@ def _forget(marks: Path) -> None:
         mark.unlink(missing_ok=True)
 
 
-async def _carry_out(intent: Intent, admin: Bus, sealer: Callable[[], Awaitable[Bus]]) -> None:
+async def _carry_out(intent: Intent, audit: Path, admin: Bus, sealer: Callable[[], Awaitable[Bus]]) -> None:
     info = await described(admin)
+    if info is None or wire.began(info) != intent.size + 1:
+        await _require_archived(intent, audit)
     if info is not None and wire.began(info) != intent.size + 1:
         if intent.last_seq is not None and info.state.last_seq != intent.last_seq:
             raise KeepingError(
@@ -90,6 +94,20 @@ async def _carry_out(intent: Intent, admin: Bus, sealer: Callable[[], Awaitable[
             await writer.append(Outgoing(line.subject, line.id, line.payload.encode()))
     finally:
         await writer.close()
+
+
+async def _require_archived(intent: Intent, audit: Path) -> None:
+    """Every event that the old stream's deletion leaves to the archive is there, under the root that was written down.
+
+    It was so when that was written; since then a power cut may have come, and the archive's disk not with the rest.
+    """
+    why = await asyncio.to_thread(lacking, DirectoryFiles(audit), intent.size, bytes.fromhex(intent.root))
+    if why:
+        raise KeepingError(
+            "ArchiveUnsound",
+            f"The ledger was to be {intent.what} behind sequence {intent.size}, and the archive {audit} does not hold what "
+            f"comes before: {why} Nothing was deleted. Mount its disk, or put the archive back from a backup; then begin again.",
+        )
 
 
 async def described(admin: Bus) -> wire.StreamInfo | None:

@@ -1,5 +1,6 @@
 """The ledger's stream made anew: whatever is killed in between is completed, and what a broken bus still holds is kept."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,37 @@ async def test_a_roll_that_was_done_and_not_forgotten_is_not_done_twice(place: P
         async with running(place):
             pass
     assert len(await whole(place)) == 6
+
+
+@pytest.mark.parametrize("hurt", ["gone", "older", "altered"])
+async def test_the_old_stream_is_not_deleted_while_the_archive_does_not_hold_what_it_did(
+    place: Place, hurt: str
+) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 5)
+        await seal(place, reader := await bus.sealer())
+        await reader.close()
+        shutil.copytree(place.audit, place.directory / "older")
+        await write(admin, 6, 5)
+    intent.write(place.directory, await planned(place))
+    # After the power cut its disk is not mounted.
+    whole_archive = place.audit.rename(place.directory / "elsewhere")
+    if hurt == "older":
+        (place.directory / "older").rename(place.audit)
+    if hurt == "altered":
+        shutil.copytree(whole_archive, place.audit)
+        bundle = place.audit / "tile/entries/000.p/10"
+        bundle.write_bytes(bundle.read_bytes().replace(b'"k3"', b'"k9"'))
+    async with bus_alone(place) as bus:
+        with pytest.raises(KeepingError, match="Nothing was deleted"):
+            await bus.stand()
+        admin = await bus.admin()
+        store = await admin.store()
+        await admin.close()
+        assert (store.first_seq, store.last_seq) == (1, 10)
+    shutil.rmtree(place.audit, ignore_errors=True)
+    whole_archive.rename(place.audit)
+    assert len(await whole(place)) == 11
 
 
 async def test_a_stream_that_went_on_after_the_plan_is_not_deleted(place: Place) -> None:

@@ -26,6 +26,7 @@ from lab.mail import Mail, MailSink
 from lab.metrics import Metrics, Target
 from lab.ports import LOOPBACK, free_ports, require_free
 from projections.contracts.fold import Contracts
+from replay.keeping import intent
 from schemas.house import FILE, HostPlace, House
 from schemas.pool import read as read_pool
 from virtscale import founding, publishers, standing
@@ -214,6 +215,7 @@ class World:
         self.directory.mkdir(parents=True, exist_ok=True)
         # Before anything else: two installations on one ledger would each acknowledge what the other overwrites.
         self._stack.enter_context(hold(self.directory / "up.lock", f"The house {self.directory} is up"))
+        intent.require_whole(self.directory)
         self._check()
         self._added = hosts.all_of(self.directory)
         self.house = self._house()

@@ -18,6 +18,9 @@ from schemas.struct import Value
 FILE: Final = "keeping.json"
 """In the house's directory, as long as something is under way."""
 
+BEGUN: Final = "putting-back.json"
+"""In a house into which a ledger is being put back, until that can be completed by whoever comes next."""
+
 
 class Line(Value, frozen=True):
     """One event that the new stream begins with, as it will be stored."""
@@ -71,6 +74,21 @@ def read(directory: Path) -> Intent | None:
         ) from error
 
 
+def require_whole(directory: Path) -> None:
+    """No ledger is half put back into this house; `KeepingError` when one is.
+
+    Its archive is not all there yet and its keys may be: whoever began a stream now would begin a second history under
+    the key of the first.
+    """
+    if (directory / BEGUN).exists() and not (directory / FILE).exists():
+        raise KeepingError(
+            "HalfPutBack",
+            f"A ledger is being put back into the house {directory}, and that was cut short. Nothing was started. Run "
+            "`virtscale ledger restore` or `virtscale ledger import` again as before, which goes on where it stopped; or "
+            "remove the directory.",
+        )
+
+
 def write(directory: Path, intent: Intent) -> None:
     """From now on this will be done, whatever happens to this process."""
     path = directory / FILE
@@ -85,8 +103,9 @@ def write(directory: Path, intent: Intent) -> None:
 
 def forget(directory: Path) -> None:
     """It is done."""
-    with suppress(FileNotFoundError):
-        (directory / FILE).unlink()
+    for name in (BEGUN, FILE):  # in this order: the first alone means that something was cut short
+        with suppress(FileNotFoundError):
+            (directory / name).unlink()
     sync(directory)
 
 

@@ -47,8 +47,9 @@ async def stand(
     """The ledger's stream is there, and what was under way is done; what that was.
 
     `sealer` gives a new connection of the user who may write the first events. Raises `KeepingError` when the stream is
-    gone and nobody has said that it may be: an empty one in its place would be another ledger.
+    gone and nobody has said that it may be, or is not all there yet: an empty one in its place would be another ledger.
     """
+    intents.require_whole(directory)
     intent = intents.read(directory)
     if intent is not None:
         await _carry_out(intent, audit, admin, sealer)

@@ -21,8 +21,9 @@ from replay.tarred import files_at
 from replay.verify import verifier_of, verify
 from services.sealer.halt import SealKeyError
 from tests.seams.kept_ledger import NOW, fact_of, files_of, house_of, running, seal, whole, write
-from virtscale.audit import saving
+from virtscale.audit import going_on, saving
 from virtscale.audit.maintenance import Place
+from virtscale.world import Ports, World
 
 SAID = ("ann", "another machine")
 
@@ -152,7 +153,35 @@ async def test_a_restore_that_was_killed_is_completed_by_the_next_run(
     assert (await saving.restore(other.directory, tmp_path / "backup", *SAID)).what == "restored"
     assert len(await whole(other)) == 6
     assert intent.read(other.directory) is None
-    assert not (other.directory / saving.BEGUN).exists()
+    assert not (other.directory / intent.BEGUN).exists()
+
+
+async def test_a_house_into_which_a_ledger_is_half_put_back_begins_no_other_history(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await filled(place, 1, 5)
+    saving.backup(house_of(place), tmp_path / "backup")
+    other = Place.fresh(tmp_path / "other")
+
+    def kill(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("replay.keeping.copies.put_back", kill)
+        with pytest.raises(KilledError):
+            await saving.restore(other.directory, tmp_path / "backup", *SAID)
+    assert other.audit_key.exists()  # a stream that began at 1 would be sealed with it
+    with pytest.raises(KeepingError, match="cut short"):
+        async with running(other):
+            pass
+    with pytest.raises(KeepingError, match="cut short"):
+        async with World(other.directory, Ports.free(), "test", lambda _: None):
+            pass
+    for going in (going_on.roll, going_on.recover):
+        with pytest.raises(KeepingError, match="cut short"):
+            await going(other, *SAID)
+    assert (await saving.restore(other.directory, tmp_path / "backup", *SAID)).what == "restored"
+    assert len(await whole(other)) == 6
 
 
 async def test_a_backup_that_was_cut_short_or_altered_is_not_restored(place: Place, tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ async def roll(place: Place, actor: str, reason: str) -> GoneOn:
     Safe to repeat: what an earlier run began is completed first, and then nothing more is done.
     """
     with place.down():
+        intent.require_whole(place.directory)
         files = DirectoryFiles(place.audit)
         async with bus_alone(place) as bus:
             done = await _completed(place, bus)
@@ -80,6 +81,7 @@ async def recover(place: Place, actor: str, reason: str) -> GoneOn:
     whole: what it does not hold cannot be made up.
     """
     with place.down():
+        intent.require_whole(place.directory)
         pending = intent.read(place.directory)
         if pending is not None and pending.what != "rolled":
             async with bus_alone(place) as bus:

@@ -16,7 +16,7 @@ from events.tlog.reader import CHECKPOINT, VKEY, Archive
 from events.vault import Vault
 from replay.export import export
 from replay.keeping import copies, first, intent
-from replay.keeping.intent import Intent, KeepingError
+from replay.keeping.intent import BEGUN, Intent, KeepingError
 from replay.verify import verifier_of, verify
 from schemas.house import FILE, House
 from schemas.names import Count
@@ -34,9 +34,6 @@ MANIFEST: Final = "backup.json"
 LEDGER: Final = "ledger"
 HOUSE: Final = "house"
 KEY: Final = "audit-key"
-BEGUN: Final = "putting-back.json"
-"""In a house into which a ledger is being put back, until that can be completed by whoever comes next."""
-
 _ERASED: Final = ".person.erased"
 
 
@@ -272,7 +269,6 @@ async def _go_on(place: Place, last: Sealed, said: tuple[str, str], what: str) -
         what=what, size=last.size, root=last.root.hex(), lines=tuple(lines), last_seq=None, forget_marks=True
     )
     intent.write(place.directory, plan)
-    (place.directory / BEGUN).unlink()
     async with bus_alone(place) as bus:
         await bus.stand()
     return GoneOn(what, last.size, last.root.hex(), 0, 0, epoch)

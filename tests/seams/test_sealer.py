@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import re
+import resource
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -101,7 +102,10 @@ class Site:
     async def sealed(self, size: int) -> Checkpoint:
         """The first checkpoint seen that covers so much."""
 
-        def covers() -> Checkpoint | None:
+        async def covers() -> Checkpoint | None:
+            if self.sealers and self.sealers[-1].returncode not in (None, -9):
+                _, said = await self.sealers[-1].communicate()
+                raise AssertionError(f"the sealer ended: {said.decode()}")
             found = self.checkpoint()
             return found if found is not None and found.size >= size else None
 
@@ -176,6 +180,37 @@ async def test_what_is_written_is_sealed_and_without_the_sealer_every_writer_sto
     assert max([died_at, *stored_at]) - died_at < LAG_SECONDS + 0.5
 
 
+async def test_while_the_archives_disk_takes_nothing_nobody_writes_and_with_room_all_goes_on(
+    site: Site,
+) -> None:
+    process, gate = await site.seal(), await site.gate()
+    hurried = await site.gate(timeout_seconds=0.2)
+
+    async def writes() -> bool:
+        try:
+            await hurried.append(out(OVERDUE.format("v"), f"at-{asyncio.get_running_loop().time()}"))
+        except UnpermittedError:
+            return False
+        return True
+
+    async def stopped() -> bool:
+        return not await writes()
+
+    await site.sealed(await appended(gate, 20))
+    await eventually(writes)
+    _, most = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, most))  # every write of a file fails from now on
+    await eventually(stopped, 10.0, every_seconds=0.1, why="somebody writes for ever")
+    before = site.checkpoint()
+    assert before is not None
+    assert await site.is_true(before)
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (most, most))
+    assert await site.is_true(await site.sealed(await appended(gate, 5, "room")))
+    process.terminate()
+    assert process.stderr is not None
+    assert b"nobody may append: The archive's disk did not take" in await process.stderr.read()
+
+
 async def test_a_second_sealer_of_one_archive_does_not_begin_and_the_first_one_goes_on(site: Site) -> None:
     first, gate = await site.seal(), await site.gate()
     await appended(gate, 5)
@@ -196,7 +231,8 @@ async def test_a_sealer_that_is_killed_under_load_starts_again_to_the_root_of_wh
         process.kill()
         await process.communicate()
     last = await writing
-    process = await site.seal()
+    process, permitted = await site.seal(), await site.gate()
+    last = await appended(permitted, 1, f"after {last}")
     assert await site.is_true(await site.sealed(last))
     process.terminate()
     async with asyncio.timeout(10):

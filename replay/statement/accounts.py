@@ -100,6 +100,8 @@ class Accounts:
         if fact.org not in {self.org, PLATFORM} or self.at_ns >= self.month.end_ns:
             return
         self._account(self.at_ns)
+        if self.at_ns >= self.month.begin_ns:
+            self.trips.begin(self.month.begin_ns)
         for one in (self._usage, self._fleet, self._contracts):
             one.apply(recorded)
         if isinstance(fact, GateDecided):
@@ -115,7 +117,10 @@ class Accounts:
             raise StatementError(
                 f"The ledger knows neither a contract nor a pool of {self.org} up to #{self.seq}: there is nothing to state."
             )
-        self._account(min(max(at_ns, self.at_ns), self.month.end_ns))
+        at_ns = min(max(at_ns, self.at_ns), self.month.end_ns)
+        self._account(at_ns)
+        self.trips.begin(self.month.begin_ns)
+        self.trips.close(at_ns)
 
     @property
     def complete(self) -> bool:
@@ -126,9 +131,9 @@ class Accounts:
         return any(org == self.org for org, _ in self._fleet.pools)
 
     def _decided(self, recorded: Recorded, decided: GateDecided) -> None:
+        self.trips.order(decided, self.at_ns)
         if self.at_ns < self.month.begin_ns:
             return
-        self.trips.order(decided, self.at_ns)
         for answer in decided.answers:
             if answer.pool is None:
                 continue  # about papers, keys and freezes: no VM was asked for

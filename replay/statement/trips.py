@@ -11,31 +11,69 @@ from events.vm import VmAnnounced, VmAnnounceFailed, VmQuiesced, VmStopped, VmUn
 _SECOND_NS: Final = 10**9
 
 
+@dataclass(frozen=True, slots=True)
+class _Trip:
+    """One order: since when, how long it may take, and where."""
+
+    at_ns: int
+    ready_ns: int
+    host: str
+
+    @property
+    def until_ns(self) -> int:
+        """The last nanosecond at which it is in time."""
+        return self.at_ns + self.ready_ns
+
+
 @dataclass(slots=True)
 class Trips:
     """Wakes and boots that were ordered to serve, by what became of them.
 
     In time is one that served no later after its decision than the order gives the guest to answer, `ready_seconds`: the
     whole trip, with the waker's and the balancer's part, within what the pool's definition allows the guest alone.
+
+    Each is judged once, in the month in which it serves, fails, or its time is up. One whose time was not up when the
+    month ended is carried over to the next.
     """
 
+    carried: int = 0
+    """Those ordered before the month whose time was not up when it began."""
     ordered: int = 0
     served: int = 0
     in_time: int = 0
     failed: int = 0
-    _open: dict[str, tuple[int, int, str]] = field(default_factory=dict[str, tuple[int, int, str]])
+    late: int = 0
+    """Those without an outcome when the month was closed, whose time was up."""
+    _open: dict[str, _Trip] = field(default_factory=dict[str, _Trip])
+    _begun: bool = False
 
     @property
     def open(self) -> int:
         """Those without an outcome yet."""
         return len(self._open)
 
+    @property
+    def judged(self) -> int:
+        """Those of which it is known whether they served in time."""
+        return self.served + self.failed + self.late
+
+    def begin(self, begin_ns: int) -> None:
+        """From now on is counted; told once more it changes nothing. What was late before was judged before."""
+        if not self._begun:
+            self._open = {name: trip for name, trip in self._open.items() if trip.until_ns >= begin_ns}
+            self.carried, self.ordered, self.served, self.in_time, self.failed = len(self._open), 0, 0, 0, 0
+            self._begun = True
+
+    def close(self, at_ns: int) -> None:
+        """Nothing comes before this instant that was not told."""
+        self.late = sum(trip.until_ns < at_ns for trip in self._open.values())
+
     def order(self, decided: GateDecided, at_ns: int) -> None:
         """The round's trips begin."""
         for order in decided.orders:
             if isinstance(order, WakeOrdered | BootOrdered) and order.purpose == "serve":
                 self.ordered += 1
-                self._open[order.id] = (at_ns, order.ready_seconds, order.host)
+                self._open[order.id] = _Trip(at_ns, order.ready_seconds * _SECOND_NS, order.host)
 
     def take(self, recorded: Recorded, at_ns: int) -> None:
         """The event may be the end of a trip."""
@@ -44,7 +82,7 @@ class Trips:
                 began = self._open.pop(order, None)
                 if began is not None:
                     self.served += 1
-                    self.in_time += at_ns - began[0] <= began[1] * _SECOND_NS
+                    self.in_time += at_ns <= began.until_ns
             case VmAnnounceFailed(order=order):
                 self._fail(order)
             case (
@@ -55,7 +93,7 @@ class Trips:
             ):
                 self._fail(reservation)
             case HostFenced(host=host) | HostRemoved(host=host):
-                for order in [name for name, (_, _, where) in self._open.items() if where == host]:
+                for order in [name for name, trip in self._open.items() if trip.host == host]:
                     self._fail(order)
             case _:
                 pass

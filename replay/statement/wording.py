@@ -154,11 +154,17 @@ def _answers(accounts: Accounts) -> Iterator[Line]:
 
 def _ready(accounts: Accounts) -> Iterator[Line]:
     trips = accounts.trips
-    ended = trips.served + trips.failed
     yield Line(
         "availability", "activations", str(trips.ordered), "", "wakes and boots ordered to serve in the month"
     )
-    yield Line("availability", "served", str(trips.served), "", "of them, those that served within the month")
+    yield Line(
+        "availability",
+        "carried over",
+        str(trips.carried),
+        "",
+        "those ordered before the month whose time to serve was not up when it began",
+    )
+    yield Line("availability", "served", str(trips.served), "", "of both, those that served within the month")
     yield Line(
         "availability",
         "in time",
@@ -168,12 +174,13 @@ def _ready(accounts: Accounts) -> Iterator[Line]:
     )
     yield Line("availability", "failed", str(trips.failed), "", "those that ended without serving")
     yield Line("availability", "open", str(trips.open), "", "those without an outcome by the end")
+    yield Line("availability", "open too long", str(trips.late), "", "of them, those whose time was up")
     yield Line(
         "availability",
         "share in time",
-        _share(trips.in_time, ended),
+        _share(trips.in_time, trips.judged),
         "%",
-        "in time, of those that served or failed",
+        "in time, of those that served, failed, or were open too long",
     )
     defined = sum(one.defined_ns for one in accounts.minima.values())
     kept = sum(one.kept_ns for one in accounts.minima.values())

@@ -55,4 +55,5 @@ def test_a_statement_and_a_meter_sum_what_the_usage_fold_holds(seed: int) -> Non
             accounts.apply(line)
         accounts.close(0)
         assert (accounts.sums.vm_ns, accounts.sums.vcpu_ns) == (vms[org], vcpu[org])
-        assert accounts.trips.ordered == accounts.trips.served + accounts.trips.failed + accounts.trips.open
+        trips = accounts.trips
+        assert trips.carried + trips.ordered == trips.served + trips.failed + trips.open

@@ -276,6 +276,59 @@ def test_an_activation_is_in_time_when_it_serves_within_the_time_that_its_guest_
     assert number(accounts, "availability", "share in time") == "25.000"
 
 
+def asleep_since_october(**pool: Any) -> Told:
+    """Two VMs that booted and fell asleep before the month."""
+    past = Told()
+    past.now = dt.datetime(2026, 10, 20, tzinfo=dt.UTC)
+    past.contract(vcpu=20, valid_from=past.now, valid_until=past.now + 6 * DAYS)
+    past.pool("web", **pool).host().asleep("web", 2)
+    return past
+
+
+def over_the_months_end(*, ready_seconds: int, before: float, after: float) -> Told:
+    """A VM is woken so many seconds before December, and serves so many seconds after November."""
+    past = asleep_since_october(readiness_seconds=ready_seconds)
+    past.now = dt.datetime(2026, 12, 1, tzinfo=dt.UTC) - dt.timedelta(seconds=before)
+    (vm,) = past.answered(past.scale(add=1))
+    past.served(vm, before + after)
+    past.later(60)
+    past.host("h2")
+    return past
+
+
+def judged(past: Told, name: str) -> tuple[int, int, int, int, int, str | None]:
+    accounts = stated(past, name=name)
+    trips = accounts.trips
+    share = number(accounts, "availability", "share in time")
+    return trips.carried, trips.ordered, trips.in_time, trips.open, trips.late, share
+
+
+def test_an_activation_over_the_months_end_is_judged_in_the_month_in_which_its_time_is_up() -> None:
+    late_before = over_the_months_end(ready_seconds=20, before=30, after=300)
+    assert judged(late_before, "2026-11") == (0, 1, 0, 1, 1, "0.000")
+    assert judged(late_before, "2026-12") == (0, 0, 0, 0, 0, None)
+    late_behind = over_the_months_end(ready_seconds=20, before=10, after=300)
+    assert judged(late_behind, "2026-11") == (0, 1, 0, 1, 0, None)
+    assert judged(late_behind, "2026-12") == (1, 0, 0, 0, 0, "0.000")
+    in_time = over_the_months_end(ready_seconds=20, before=10, after=5)
+    assert judged(in_time, "2026-11") == (0, 1, 0, 1, 0, None)
+    assert judged(in_time, "2026-12") == (1, 0, 1, 0, 0, "100.000")
+
+
+def test_an_activation_that_never_ends_is_not_in_time() -> None:
+    past = asleep_since_october(readiness_seconds=20)
+    past.now = papers.NOW
+    (vm,) = past.answered(past.scale(add=1))
+    past.served(vm, 1)
+    past.answered(past.scale(add=1))
+    past.later(20)  # to the nanosecond it is still in time
+    assert number(stated(past), "availability", "share in time") == "100.000"
+    past.later(1)
+    accounts = stated(past)
+    assert number(accounts, "availability", "open too long") == "1"
+    assert number(accounts, "availability", "share in time") == "50.000"
+
+
 def test_the_share_of_time_at_minimum_is_of_pools_that_have_one() -> None:
     past = Told()
     past.contract(vcpu=100, **LONG).pool("web", min_vms=1).pool("db").host()

@@ -131,6 +131,21 @@ async def test_somebody_whose_erasure_the_ledger_holds_is_not_brought_back_by_an
     assert people(other).presence("eve") == "known"
 
 
+async def test_what_no_pen_wrote_erases_nobody_and_stops_no_restore(place: Place, tmp_path: Path) -> None:
+    people(place).put("bob", {MAIL: "bob@acme.example"})
+    async with running(place) as (bus, admin):
+        for person in ("bob", "No_Name"):
+            await admin.append(
+                Outgoing(f"vs.acme.notifier.person.{person}.person.erased", "", b'{"type":"io.nats"}')
+            )
+        await seal(place, reader := await bus.sealer())
+        await reader.close()
+    saving.backup(house_of(place), tmp_path / "backup")
+    other = Place.fresh(tmp_path / "other")
+    assert (await saving.restore(other.directory, tmp_path / "backup", *SAID)).size == 2
+    assert people(other).contact("bob") == "bob@acme.example"
+
+
 class KilledError(BaseException):
     """The process ends here."""
 

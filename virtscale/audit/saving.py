@@ -8,7 +8,9 @@ from typing import Final
 
 import msgspec
 
+from events.envelope import read
 from events.lock import hold
+from events.person import PersonErased
 from events.tlog.checkpoint import Checkpoint, opened, signed
 from events.tlog.files import DirectoryFiles, Files
 from events.tlog.note import NoteError, Signer, Verifier
@@ -275,6 +277,12 @@ async def _go_on(place: Place, last: Sealed, said: tuple[str, str], what: str) -
 
 
 def _erase_again(archive: Archive, vault: Vault) -> None:
+    """Nobody is known whose erasure the ledger holds.
+
+    What no pen wrote (it has no id) erases nobody, whatever its subject says: whoever may read can have it stored.
+    """
     for stored in archive.stored(1, archive.size):
-        if stored.subject.endswith(_ERASED):
-            vault.erase(stored.subject.split(".")[4])
+        if stored.id and stored.subject.endswith(_ERASED):
+            fact = read(stored.seq, stored.stored_ns, stored.payload, stored.subject).fact
+            if isinstance(fact, PersonErased):
+                vault.erase(fact.person)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.gate import BootOrdered, GateDecided, WakeOrdered
 from events.host import HostFenced, HostRemoved
@@ -33,7 +34,8 @@ class Trips:
     whole trip, with the waker's and the balancer's part, within what the pool's definition allows the guest alone.
 
     Each is judged once, in the month in which it serves, fails, or its time is up. One whose time was not up when the
-    month ended is carried over to the next.
+    month ended is carried over to the next. An order to a host that was declared dead before the decision was stored is
+    void: it failed where it was given, as one does whose host is declared dead right behind it.
     """
 
     carried: int = 0
@@ -45,6 +47,7 @@ class Trips:
     late: int = 0
     """Those without an outcome when the month was closed, whose time was up."""
     _open: dict[str, _Trip] = field(default_factory=dict[str, _Trip])
+    _dead: DeadHosts = field(default_factory=DeadHosts)
     _begun: bool = False
 
     @property
@@ -74,9 +77,12 @@ class Trips:
             if isinstance(order, WakeOrdered | BootOrdered) and order.purpose == "serve":
                 self.ordered += 1
                 self._open[order.id] = _Trip(at_ns, order.ready_seconds * _SECOND_NS, order.host)
+                if order.host in self._dead:
+                    self._fail(order.id)
 
     def take(self, recorded: Recorded, at_ns: int) -> None:
         """The event may be the end of a trip."""
+        self._dead.apply(recorded.fact)
         match recorded.fact:
             case VmAnnounced(order=order):
                 began = self._open.pop(order, None)

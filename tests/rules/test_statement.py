@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from events.bus.port import Stored
+from events.host import HostFenced
 from events.key import KeyRegistered
 from replay.metering import HOUR_NS, moment_of, ns_of, rounded
 from replay.statement.accounts import Accounts
@@ -327,6 +328,25 @@ def test_an_activation_that_never_ends_is_not_in_time() -> None:
     accounts = stated(past)
     assert number(accounts, "availability", "open too long") == "1"
     assert number(accounts, "availability", "share in time") == "50.000"
+
+
+@pytest.mark.parametrize("crossed", [True, False])
+def test_an_activation_on_a_dead_host_failed_whichever_was_stored_first(*, crossed: bool) -> None:
+    past = asleep_since_october()
+    past.now = papers.NOW
+    past.scale(add=1)
+    dead = HostFenced(org="platform", host="h1", actor="ops", reason="dead", fenced_at=past.now)
+    decision = past.decide()
+    assert decision is not None
+    if crossed:
+        past.happened(dead)
+        past.stored(decision)
+    else:
+        past.stored(decision)
+        past.happened(dead)
+    past.later(3600)
+    trips = stated(past).trips
+    assert (trips.ordered, trips.failed, trips.open, trips.late) == (1, 1, 0, 0)
 
 
 def test_the_share_of_time_at_minimum_is_of_pools_that_have_one() -> None:

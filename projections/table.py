@@ -46,6 +46,8 @@ class Table(Generic[F]):
     keys: Callable[[F, Key], Iterable[Key]] | None = None
     takes: frozenset[type[Fact]] | None = None
     """The events that touch any row, where the table says so; `touched` is asked about no other."""
+    beside: Callable[[F, Key], Iterable[Key]] | None = None
+    """The whole keys of rows that may have changed with a touched one, and that only the fold can name."""
     same: str | None = None
     """A column that tells things under one key apart, where a fold forgets: the first row of a key stays, for ever.
 
@@ -87,7 +89,7 @@ class Table(Generic[F]):
     def listed(self, fold: F, key: Key) -> Iterable[Key]:
         """The whole keys that a touched one stands for."""
         if len(key) == self.key_columns:
-            return (key,)
+            return (key,) if self.beside is None else dict.fromkeys((key, *self.beside(fold, key)))
         assert self.keys is not None, f"{self.name} is touched by {key}, and cannot list its rows"
         return self.keys(fold, key)
 

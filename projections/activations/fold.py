@@ -6,6 +6,7 @@ L4 health: until the guest answered. L5 announce: until the load balancer sends 
 """
 
 import datetime as dt
+from collections.abc import Iterable
 from typing import Final, Literal
 
 import msgspec
@@ -30,6 +31,7 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
+from projections.activations.reservations import Reservations
 
 BUDGET_MS: Final[dict[str, int]] = {"L1": 140, "L2": 45, "L3": 380, "L4": 310, "L5": 525}
 """The activation budget of the platform, p50 in milliseconds; together 1,400."""
@@ -146,10 +148,9 @@ class Activations:
         self._first_trips: dict[str, Activation] = {}
         self._unmailed: dict[str, None] = {}
         self._of_request: dict[str, list[str]] = {}
-        self._of_reservation: dict[str, list[str]] = {}
+        self._reservations = Reservations()
         self._of_vm: dict[tuple[str, str], str] = {}
         """The reservation that a VM was last ordered awake under."""
-        self._returns: dict[str, str] = {}
         self._ended: dict[tuple[str, str], str] = {}
 
     def of(self, request: str) -> list[Activation]:
@@ -164,6 +165,10 @@ class Activations:
         """The activation that first had the order, of those that are not forgotten."""
         return self._first_trips.get(order) or self.activations.get(order)
 
+    def under(self, reservation: str) -> Iterable[str]:
+        """The orders of the trips under the reservation, of those that are not forgotten."""
+        return self._reservations.known(reservation)
+
     def settle(self) -> None:
         """What is over is forgotten. Said by who has its rows in hand, after `first_…` gave the last of them."""
         for id_ in self._over_requests:
@@ -172,6 +177,7 @@ class Activations:
             self._unlist(self.activations.pop(order))
         for known in (self._over_requests, self._over_trips, self._first_requests, self._first_trips):
             known.clear()
+        self._reservations.settle()
 
     def apply(self, recorded: Recorded) -> None:
         """The view now includes the event."""
@@ -268,7 +274,6 @@ class Activations:
                     self._start(recorded.seq, stored_at, decided.org, order, "boot")
                 case DrainCancelled(reservation=reservation):
                     self._order(recorded.seq, stored_at, decided.org, order, reservation, "return")
-                    self._returns[reservation] = order.id
                     if self._ended.get((decided.org, order.vm)) == reservation:
                         self._end(reservation, "the domain had stopped before it could serve again")
                 case _:
@@ -347,7 +352,8 @@ class Activations:
             decided_at=stored_at,
             observed_at=request.observed_at if request else None,
         )
-        self._of_reservation.setdefault(reservation, []).append(order.id)
+        host = None if isinstance(order, DrainCancelled) else order.host
+        self._reservations.begin(reservation, order.id, host)
 
     def _unlist(self, trip: Activation) -> None:
         siblings = self._of_request[trip.request]
@@ -363,10 +369,8 @@ class Activations:
 
     def _end(self, reservation: str, failure: str) -> None:
         """The reservation is over, and with it every trip under it that did not arrive."""
-        self._fail(reservation, failure)
-        returning = self._returns.get(reservation)
-        if returning is not None:
-            self._fail(returning, failure)
+        for order in self._reservations.going_on(reservation):
+            self._fail(order, failure)
         trip = self.activations.get(reservation)
         if trip is not None and reservation not in self._over_trips:
             self._ended[trip.org, trip.vm] = reservation
@@ -374,8 +378,7 @@ class Activations:
 
     def _leave(self, reservation: str) -> None:
         """Whatever is told of the reservation from here on changes none of its trips."""
-        self._returns.pop(reservation, None)
-        for order in self._of_reservation.pop(reservation, ()):
+        for order in self._reservations.leave(reservation):
             self._over_trips[order] = None
 
     def _awake(self, reservation: str, moment: dt.datetime) -> None:

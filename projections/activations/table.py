@@ -90,6 +90,11 @@ def _activation(view: Activations, key: Key) -> tuple[Cell, ...] | None:
     )
 
 
+def _under_it(view: Activations, key: Key) -> Iterable[Key]:
+    """The end of a reservation, which alone is named, is the end of every trip under it."""
+    return ((order,) for order in view.under(key[0]))
+
+
 def _iso(moment: dt.datetime | None) -> str | None:
     return moment.isoformat() if moment else None
 
@@ -148,6 +153,7 @@ TABLES = (
         _activations_touched,
         _activation,
         takes=Activations.TAKES - {ScaleRequested, QuiesceRequested, StockRequested, MailAccepted},
+        beside=_under_it,
         same="decided_seq",
     ),
 )

@@ -84,3 +84,12 @@ async def last_on(bus: Bus, subject: str) -> Stored | None:
             return await bus.last_on(subject)
         except UnansweredError:
             await asyncio.sleep(RETRY_SECONDS)
+
+
+async def read_surely(bus: Bus, first: int, last: int) -> list[Stored]:
+    """The messages from `first` to `last`, as many as there are, once the bus answers. Raises `BusError` for a hole."""
+    while True:
+        try:
+            return await bus.read(first, last)
+        except UnansweredError:
+            await asyncio.sleep(RETRY_SECONDS)

@@ -12,7 +12,6 @@ from events.bus.pen import Pen
 from events.bus.permit import EVERY_SECONDS
 from events.bus.port import Bus, BusError, Grant, Store, Stored, UnansweredError
 from events.clock import Clock
-from events.envelope import read
 from events.ids import derive
 from events.ledger import LedgerSealed
 from events.tlog.files import Files
@@ -26,12 +25,10 @@ from services.sealer.aside import Aside
 from services.sealer.compare import compare_end, scrub
 from services.sealer.cosigning import keep_asking
 from services.sealer.halt import ArchiveUnreachableError
-from services.sealer.reading import follow, last_on, standing
+from services.sealer.reading import follow, standing
 from services.sealer.state import State, Told
+from services.sealer.telling import OWN, is_own, last_said
 from services.sealer.witness import Witness
-
-OWN: Final = f"vs.{PLATFORM}.sealer.org.{PLATFORM}.ledger.sealed"
-"""Where `ledger.sealed` stands."""
 
 MOST_WAITING_BYTES: Final = 8 * 1024 * 1024
 """Of messages that were read and are not sealed: beyond that the reading waits for the disk."""
@@ -112,12 +109,11 @@ class Sealer:
 
     async def _open(self) -> None:
         """Archive and bus are what they should be, as far as a start looks: docs/adr/0014-sealer-and-permits.md."""
-        store, said = await standing(self._bus), await last_on(self._bus, OWN)
-        self._own_seq = said.seq if said is not None else 0
-        if said is not None and not said.id:  # noise: no pen wrote it
-            said = None
+        store = await standing(self._bus)
+        said = await last_said(self._bus, store.first_seq)
+        self._own_seq = said.newest_seq
         first = is_empty(self._files)
-        told = Told(said.seq, said.stored_ns) if said is not None else None
+        told = Told(said.sealed.seq, said.sealed.stored_ns) if said.sealed is not None else None
         if first:  # before a key is made: a log that has lost its archive must not get a new key as well
             self._check_start(0, store, told)
         try:
@@ -130,10 +126,8 @@ class Sealer:
             ) from error
         sealed = self.archive.last.size
         self._check_start(sealed, store, told)
-        if said is not None:
-            fact = read(said.seq, said.stored_ns, said.payload, said.subject).fact
-            assert isinstance(fact, LedgerSealed), fact
-            self.archive.expect(fact.checkpoint)
+        if said.fact is not None:
+            self.archive.expect(said.fact.checkpoint)
         self._scrubbed_at = left.scrubbed_at if left is not None else None
         self.state = State(sealed, sealed, told=told)
         if decide.scrubs_first(sealed, clean=left is not None):
@@ -170,7 +164,7 @@ class Sealer:
                 if stored.subject == OWN:
                     self._own_seq = stored.seq
                 self.state = self.state.after_reading(
-                    stored.seq, stored.stored_ns, own=_is_own(stored), now=loop.time()
+                    stored.seq, stored.stored_ns, own=is_own(stored), now=loop.time()
                 )
                 self._waiting_bytes += len(stored.payload)
             self._waiting += group
@@ -215,7 +209,7 @@ class Sealer:
         reached = await self._aside.call(partial(self.archive.seal, batch))
         del self._waiting[: len(batch)]
         self._waiting_bytes = sum(len(stored.payload) for stored in self._waiting)
-        left = sum(not _is_own(stored) for stored in self._waiting)
+        left = sum(not is_own(stored) for stored in self._waiting)
         self.state = self.state.after_sealing(reached.size, new_left=left, now=loop.time())
         self._room.set()
         for bell in self._bells:
@@ -320,8 +314,3 @@ class Sealer:
             await scrub(self._bus, archive, store.first_seq, background=True)
             self._scrubbed_at = self._clock.now().timestamp()
             log.info("%d sealed events were compared with the bus, and are the same", archive.size)
-
-
-def _is_own(stored: Stored) -> bool:
-    """Whether it is a `ledger.sealed`; what has no id was written by no pen, wherever it stands."""
-    return stored.subject == OWN and stored.id != ""

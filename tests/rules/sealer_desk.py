@@ -17,7 +17,8 @@ from events.tlog.leaf import entry, leaf_hash
 from events.tlog.note import Signer
 from events.tlog.tree import Frontier
 from events.tlog.writer import TileWriter
-from services.sealer.worker import OWN, Sealer
+from services.sealer.telling import OWN
+from services.sealer.worker import Sealer
 from tests.archive_files import SIGNER, MemoryFiles, sealed
 from tests.rules.desk import Desk
 from tests.simulation.clock import pause

@@ -20,6 +20,7 @@ from services.sealer.halt import (
     SealerError,
     SealKeyError,
 )
+from services.sealer.telling import OWN
 from tests.archive_files import ORIGIN, SIGNER, MemoryFiles
 from tests.rules.desk import Desk, play
 from tests.rules.sealer_desk import (
@@ -55,6 +56,12 @@ async def halts(
         await sealer_of(desk, files, key).work()
     with pytest.raises(UnpermittedError):
         await gate.append(Outgoing(OVERDUE.format("v"), "after a halt", b"{}"))
+
+
+def disturb(desk: Desk, count: int, id: str = "") -> None:
+    """So many messages that say nothing stand where the sealer says what it sealed, behind its own."""
+    for number in range(count):
+        desk.server.put([Outgoing(OWN, id and f"{id}-{number}", b"{}")], batch=False)
 
 
 def flipped(files: MemoryFiles, path: str, at: int = 0) -> None:
@@ -163,6 +170,19 @@ def test_an_archive_that_is_gone_is_not_begun_anew_and_gets_no_key() -> None:
     play(scene)
 
 
+@pytest.mark.parametrize("noise", [1, 600])
+@pytest.mark.parametrize("id", ["", "copied"], ids=["without an id", "with an id"])
+def test_what_stands_behind_the_ledgers_own_word_does_not_hide_that_the_archive_is_gone(
+    noise: int, id: str
+) -> None:
+    async def scene() -> None:
+        desk, _ = await past(20)
+        disturb(desk, noise, id)
+        await halts(desk, MemoryFiles(), ArchiveMissingError, "is empty, and event 21 of the ledger says")
+
+    play(scene)
+
+
 def test_another_key_than_the_one_that_signed_is_refused() -> None:
     async def scene() -> None:
         desk, files = await past(20)
@@ -207,9 +227,13 @@ def test_an_archive_put_back_from_a_backup_meets_again_what_the_ledger_says_was_
     play(scene)
 
 
-def test_a_past_that_was_rewritten_behind_an_older_archive_does_not_meet_the_ledgers_own_word() -> None:
+@pytest.mark.parametrize("noise", [0, 1])
+def test_a_past_that_was_rewritten_behind_an_older_archive_does_not_meet_the_ledgers_own_word(
+    noise: int,
+) -> None:
     async def scene() -> None:
         desk, _ = await past(20)
+        disturb(desk, noise)
         older = archive_over(desk.stored()[:3])
         held = desk.server.ledger.messages
         held[4] = msgspec.structs.replace(held[4], payload=b"{}")

@@ -8,7 +8,7 @@ from events.ids import derive
 from events.ledger import LedgerSealed
 from events.tlog.reader import Archive
 from services.sealer import compare, decide, metrics
-from services.sealer.worker import OWN
+from services.sealer.telling import OWN
 from tests.archive_files import ORIGIN, SIGNER, MemoryFiles
 from tests.rules.desk import Desk, play
 from tests.rules.sealer_desk import OVERDUE, Outgoing, checkpoint, fill, killed, root_of, said, sealer, writer

@@ -76,6 +76,7 @@ class Answers:
     """Answers that are the same but for the numbers that they were given by."""
     refused_then: int = 0
     refused_now: int = 0
+    """Both are of the requests that have an answer in both courses, so that one can be held against the other."""
     _then: dict[int, Said] = field(default_factory=dict[int, Said])
     _now: dict[int, Said] = field(default_factory=dict[int, Said])
 
@@ -94,7 +95,6 @@ class Answers:
         """The round is of the recorded course."""
         for answer in decided.answers:
             self.total += 1
-            self.refused_then += answer.outcome == "refused"
             said, place = Said(decided.org, answer, decided.contract), answer.request_seq
             lost = self.undecidable.get(place)
             if lost is not None:
@@ -107,7 +107,6 @@ class Answers:
     def now(self, decided: GateDecided) -> None:
         """The round is of the new course."""
         for answer in decided.answers:
-            self.refused_now += answer.outcome == "refused"
             said, place = Said(decided.org, answer, decided.contract), answer.request_seq
             then = self._then.pop(place, None)
             if then is None:
@@ -119,7 +118,14 @@ class Answers:
         """Requests that were answered then, and in the new course not before the window ends."""
         return len(self._then)
 
+    def refused_apart(self) -> int:
+        """Requests that were refused then and have no answer in the new course: undecidable ones, and those unanswered."""
+        lost = [one.then for one in self.undecidable.values() if one.then is not None]
+        return sum(said.answer.outcome == "refused" for said in (*lost, *self._then.values()))
+
     def _meet(self, then: Said, now: Said) -> None:
+        self.refused_then += then.answer.outcome == "refused"
+        self.refused_now += now.answer.outcome == "refused"
         if _gist(then.answer) != _gist(now.answer):
             self.changed.append(Changed(then, now))
         elif then.answer != now.answer:

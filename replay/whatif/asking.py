@@ -39,6 +39,9 @@ class WhatIf:
     """Requests that the new course has not answered when the window ends."""
     refused_then: int
     refused_now: int
+    """Of the requests that are answered in both courses."""
+    refused_apart: int
+    """Requests that were refused then and have no answer now, being undecidable or unanswered."""
     changed: tuple[Changed, ...]
     undecidable: tuple[Undecidable, ...]
     modelled: frozenset[str]
@@ -139,6 +142,7 @@ def _ended(again: Retelling, survey: Survey, rules: Rules, first_seq: int, last_
         unanswered=answers.unanswered(),
         refused_then=answers.refused_then,
         refused_now=answers.refused_now,
+        refused_apart=answers.refused_apart(),
         changed=tuple(answers.changed),
         undecidable=tuple(answers.undecidable.values()),
         modelled=frozenset(again.modelled),

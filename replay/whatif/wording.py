@@ -37,6 +37,7 @@ def document(told: WhatIf, settings: tuple[str, ...]) -> Row:
             "unanswered": told.unanswered,
             "refused_then": told.refused_then,
             "refused_now": told.refused_now,
+            "refused_then_without_an_answer_now": told.refused_apart,
             "refusals_avoided": effects["refusal avoided"],
             "newly_refused": effects["newly refused"],
         },

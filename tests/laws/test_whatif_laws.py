@@ -1,6 +1,7 @@
 """What holds for every what-if: over the ledgers of simulated worlds, in which everything that can go wrong does."""
 
 import functools
+from collections import Counter
 
 import msgspec
 import pytest
@@ -121,7 +122,15 @@ def test_every_answer_of_the_ledger_is_accounted_for_and_the_recorded_course_sta
     rules = data.draw(rules_for(seed))
     plain, told = retold(world(seed), Rules()), retold(world(seed), rules)
     assert told.then == plain.now
-    assert told.refused_then == plain.refused_then
+    assert told.refused_then + told.refused_apart == plain.refused_then
+    effects = Counter(one.effect for one in told.changed)
+    fewer = effects["refusal avoided"] - effects["newly refused"]
+    otherwise = sum(
+        (one.then.answer.outcome == "refused") - (one.now.answer.outcome == "refused")
+        for one in told.changed
+        if one.effect not in {"refusal avoided", "newly refused"}
+    )
+    assert told.refused_then - told.refused_now == fewer + otherwise
     assert told.answers == plain.answers
     lost = {one.seq for one in told.undecidable}
     assert not lost & {one.now.answer.request_seq for one in told.changed}

@@ -248,6 +248,19 @@ def test_a_triggers_request_is_undecidable_once_another_number_of_vms_would_have
     assert [one.then.answer.request_seq for one in told.changed] == [past.first]
 
 
+def test_what_is_undecidable_counts_neither_as_refused_then_nor_as_refused_now() -> None:
+    past = at_cap()
+    past.scale(add=1, origin="person")
+    past.round()
+    for _ in range(3):
+        past.later(95)
+        past.trigger()
+        past.round()
+    told = past.again(TWENTY)
+    assert len(told.undecidable) == 3
+    assert (told.answers, told.refused_then, told.refused_now, told.refused_apart) == (4, 1, 0, 3)
+
+
 def test_a_triggers_request_is_decided_again_when_the_pool_has_served_alike_for_its_horizon() -> None:
     past = at_cap()
     past.pool("web", drain_seconds=1)
@@ -379,6 +392,7 @@ def test_the_document_names_every_number_and_says_what_is_modelled() -> None:
         "unanswered": 0,
         "refused_then": 1,
         "refused_now": 0,
+        "refused_then_without_an_answer_now": 0,
         "refusals_avoided": 1,
         "newly_refused": 0,
     }

@@ -94,6 +94,10 @@ def _show(told: "WhatIf", form: Format, *, checked: bool) -> None:
         f"answers that change: {len(rows)}; refusals avoided: {avoided}, new: {refused}; refused then: {told.refused_then}, "
         f"now: {told.refused_now}; the same by other numbers: {told.renumbered}"
     )
+    if told.refused_apart:
+        say(
+            f"refused then, and in neither number because undecidable or not answered now: {told.refused_apart}"
+        )
     if told.unanswered:
         say(f"requests that would not have been answered within the window: {told.unanswered}")
     if checked:

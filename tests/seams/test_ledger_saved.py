@@ -23,6 +23,7 @@ from services.sealer.halt import SealKeyError
 from tests.seams.kept_ledger import NOW, fact_of, files_of, house_of, running, seal, whole, write
 from virtscale.audit import going_on, saving
 from virtscale.audit.maintenance import Place
+from virtscale.invocation import UsageError
 from virtscale.world import Ports, World
 
 SAID = ("ann", "another machine")
@@ -266,7 +267,23 @@ async def test_an_export_of_another_key_than_the_one_that_is_trusted_is_not_impo
         await saving.bring_in(other, files_of(place), None, tmp_path / "no-such-key", SAID)
     with pytest.raises(KeepingError, match="did not sign"):
         await saving.bring_in(other, files_of(place), None, stranger.audit_key, SAID)
+    with pytest.raises(UsageError, match="--vkey"):
+        await saving.bring_in(other, files_of(place), None, None, SAID)
     assert not (other / "audit").exists()
+
+
+async def test_a_ledger_of_what_is_no_event_is_not_imported_whoever_signed_it(
+    place: Place, tmp_path: Path
+) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 2)
+        await admin.append(Outgoing("vs.acme.gate.org.acme.gate.decided", "f" * 32, b"{"))
+        await seal(place, reader := await bus.sealer())
+        await reader.close()
+    files = files_of(place)
+    with pytest.raises(KeepingError, match="entry 3 is no event"):
+        await saving.bring_in(tmp_path / "other", files, verifier_of(files), None, SAID)
+    assert not (tmp_path / "other" / "audit").exists()
 
 
 def test_what_is_under_way_is_read_back_as_it_was_written(tmp_path: Path) -> None:

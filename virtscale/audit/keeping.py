@@ -91,7 +91,7 @@ def bring_in(
     *,
     vkey: Annotated[
         Path | None,
-        Parameter(help="file with the public key that you trust; the one beside the export if absent"),
+        Parameter(help="file with the public key that you trust; it or --key must be named"),
     ] = None,
     key: Annotated[
         Path | None,
@@ -101,7 +101,10 @@ def bring_in(
     actor: Actor = None,
     output: Output = "table",
 ) -> int:
-    """Take an exported ledger into an empty house: sequence, stored time and root stay the same."""
+    """Take an exported ledger into an empty house: sequence, stored time and root stay the same.
+
+    The house will sign it, so one of --vkey and --key says whose it must be.
+    """
     from replay.tarred import files_at
     from virtscale.audit import saving
     from virtscale.audit.places import named_key

@@ -19,7 +19,7 @@ from events.vault import Vault
 from replay.export import export
 from replay.keeping import copies, first, intent
 from replay.keeping.intent import BEGUN, Intent, KeepingError
-from replay.verify import verifier_of, verify
+from replay.verify import verify
 from schemas.house import FILE, House
 from schemas.names import Count
 from schemas.struct import Value
@@ -27,6 +27,7 @@ from services.sealer import key
 from services.sealer.archive import Sealed
 from virtscale.audit.going_on import GoneOn, epochs
 from virtscale.audit.maintenance import Place, bus_alone
+from virtscale.invocation import UsageError
 from virtscale.progress import Progress
 from virtscale.show import say
 
@@ -139,21 +140,20 @@ async def bring_in(
     """The house holds what was exported: sequence, stored time and root are the same; then it goes on in a new epoch.
 
     With `key_file` the log goes on under the key that signed it. Without, the house makes a key of its own, and signs the
-    same size and root with it; the note that came with the export stands in the ledger.
+    same size and root with it; the note that came with the export stands in the ledger. One of `trusted` and `key_file` says
+    whose ledger it must be: the key that lies in an export fits every forgery of it, and what is taken in is signed.
     """
     place = Place.fresh(directory)
     with place.down():
         done = await _completed(place)
         if done is not None:
             return done
-        checkpoint = _sound(files, verifier_of(files) if trusted is None else trusted)
+        checkpoint = _sound(files, _believed(files, trusted, key_file, place.origin), events=True)
         if checkpoint.origin != place.origin:
             raise KeepingError(
                 "OriginDiffers",
                 f"The export is of {checkpoint.origin}, and a house here is {place.origin}. Nothing was done.",
             )
-        if key_file is not None:
-            _require_signer(key.opened(key_file, place.origin, first=False), files, key_file)
         _begin(place, checkpoint)
         if key_file is not None:
             copies.copy(key_file, place.audit_key)
@@ -193,14 +193,24 @@ class _Signed:
         raise OSError(f"{path} cannot be removed from an export that is read.")
 
 
-def _require_signer(signer: Signer, files: Files, key_file: Path) -> None:
+def _believed(files: Files, trusted: Verifier | None, key_file: Path | None, origin: str) -> Verifier:
+    """The key that must have signed the export."""
+    if key_file is None:
+        if trusted is None:
+            raise UsageError(
+                "Whose ledger it is must be known before this house signs it: name the public key that you trust with "
+                "--vkey FILE, or the secret one that signed it with --key FILE. The key inside an export proves nothing."
+            )
+        return trusted
+    verifier = key.opened(key_file, origin, first=False).verifier
     try:
-        opened(_note(files), signer.verifier)
+        opened(_note(files), verifier)
     except NoteError as error:
         raise KeepingError(
             "KeyOfAnother",
             f"The key {key_file} did not sign this export: {error} Nothing was done. Without --key the house makes its own.",
         ) from error
+    return verifier if trusted is None else trusted
 
 
 def _names() -> tuple[str, ...]:
@@ -219,10 +229,10 @@ def _manifest(source: Path) -> Manifest:
         ) from error
 
 
-def _sound(files: Files, verifier: Verifier) -> Checkpoint:
-    """The checkpoint, once every entry led up to it."""
+def _sound(files: Files, verifier: Verifier, *, events: bool = False) -> Checkpoint:
+    """The checkpoint, once every entry led up to it, and with `events` was one that this version reads."""
     with Progress("verify") as told:
-        verified = verify(files, verifier, told=told)
+        verified = verify(files, verifier, told=told, events=events)
     wrong = next((verdict for verdict in verified.verdicts if not verdict.ok), None)
     if wrong is not None:
         raise KeepingError("CopyUnsound", f"{files} is not as it was sealed: {wrong.says} Nothing was done.")

@@ -20,6 +20,7 @@ from replay.statement.trips import Trips
 from schemas.capacity import NOTHING, Capacity
 from schemas.contract.terms import Contract
 from schemas.names import PLATFORM
+from services.gate.state import Scaling
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,8 @@ class Accounts:
     at_ns: int = 0
     until_ns: int = 0
     """Up to where time is accounted for."""
+    _asked: set[int] = field(default_factory=set[int])
+    """Places of requests for more or fewer VMs that have no answer yet. Freezes of one pool are answered by its name too."""
     _usage: Usage = field(default_factory=Usage)
     _fleet: Fleet = field(default_factory=Fleet)
     _contracts: Contracts = field(default_factory=Contracts)
@@ -109,6 +112,8 @@ class Accounts:
                 self._decided(recorded, fact)
         else:
             self.trips.take(recorded, self.at_ns)
+            if isinstance(fact, Scaling):
+                self._asked.add(recorded.seq)
         self._look()
 
     def close(self, at_ns: int) -> None:
@@ -132,11 +137,11 @@ class Accounts:
 
     def _decided(self, recorded: Recorded, decided: GateDecided) -> None:
         self.trips.order(decided, self.at_ns)
+        answers = [one for one in decided.answers if one.request_seq in self._asked]
+        self._asked.difference_update(one.request_seq for one in answers)
         if self.at_ns < self.month.begin_ns:
             return
-        for answer in decided.answers:
-            if answer.pool is None:
-                continue  # about papers, keys and freezes: no VM was asked for
+        for answer in answers:
             self.outcomes[answer.outcome] += 1
             if answer.outcome == "refused":
                 self.refusals.append(

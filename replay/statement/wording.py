@@ -139,7 +139,7 @@ def _overage(accounts: Accounts) -> Iterator[Line]:
 
 def _answers(accounts: Accounts) -> Iterator[Line]:
     total = sum(accounts.outcomes.values())
-    yield Line("refusals", "requests", str(total), "", "requests about pools that were answered in the month")
+    yield Line("refusals", "requests", str(total), "", "requests for VMs that were answered in the month")
     yield Line(
         "refusals", "refused", str(len(accounts.refusals)), "", "of them, those of which nothing was granted"
     )

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from events.bus.port import Stored
+from events.freeze import FreezeRequested, ThawRequested
 from events.host import HostFenced
 from events.key import KeyRegistered
 from replay.metering import HOUR_NS, moment_of, ns_of, rounded
@@ -251,6 +252,22 @@ def test_each_refusal_is_listed_with_what_was_said_of_it() -> None:
     assert "the signed cap is 11" in accounts.refusals[0].sentence
     assert number(accounts, "refusals", "requests") == "2"
     assert number(accounts, "refusals", "refused") == "2"
+
+
+def test_freezing_and_thawing_a_pool_is_no_request_for_vms() -> None:
+    past = Told()
+    past.contract(vcpu=10, **LONG).pool("web").host().serving("web", 1)
+    whose: dict[str, Any] = {"org": "acme", "pool": "web", "publisher": "operator", "actor": "ops"}
+    past.happened(FreezeRequested(**whose, key="1", reason="a move", seconds=600, received_at=past.now))
+    past.round()
+    for key in "23":  # the second finds nothing to thaw
+        past.happened(ThawRequested(**whose, key=key, reason="done", received_at=past.now))
+        assert [one.pool for one in past.round().answers] == ["web"]
+    past.scale(add=1)
+    past.round()
+    accounts = stated(past)
+    assert number(accounts, "refusals", "requests") == "1"
+    assert (number(accounts, "refusals", "refused"), accounts.refusals) == ("0", [])
 
 
 def test_a_copy_of_a_decision_is_counted_once() -> None:

@@ -84,7 +84,9 @@ class Site:
 
     async def refused(self) -> str:
         """What a sealer says that does not even begin."""
-        return await last_words(await self.seal())
+        said = await last_words(await self.seal())
+        self.sealers.pop()
+        return said
 
     async def gate(self, *, timeout_seconds: float = 5.0) -> Bus:
         """A writer that needs a permit."""

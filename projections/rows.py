@@ -113,7 +113,7 @@ class Writer:
         if ALL in touched:
             touched = [ALL]
         for key in touched:
-            if len(key) < table.key_columns:
+            if len(key) < table.key_columns and table.same is None:
                 change.gone.setdefault(len(key), []).append(key)
             for whole in table.listed(fold, key):
                 row = table.row(fold, whole)

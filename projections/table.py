@@ -34,7 +34,8 @@ class Table(Generic[F]):
     memory of what is written; `row` gives the row as the fold has it now, or None when there is none any more.
 
     A key that is shorter than the key's columns names all rows that begin with it, and `ALL` every row: for the few
-    events that change rows they do not name. Such rows are written anew from `keys`, which lists those there are.
+    events that change rows they do not name. Such rows are written anew from `keys`, which lists those there are; in a
+    table with `same`, whose rows stay, those that may have changed.
     """
 
     name: str

@@ -9,13 +9,14 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Final, Literal
 
-import msgspec
 from msgspec.structs import replace
 
+from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
-from events.gate import Answer, BootOrdered, ContractRef, DrainCancelled, GateDecided, WakeOrdered
+from events.gate import BootOrdered, DrainCancelled, GateDecided, WakeOrdered
+from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.mail import MailAccepted
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
@@ -32,6 +33,7 @@ from events.vm import (
     VmWakeFailed,
 )
 from projections.activations.reservations import Reservations
+from projections.activations.trip import Activation, Request
 
 BUDGET_MS: Final[dict[str, int]] = {"L1": 140, "L2": 45, "L3": 380, "L4": 310, "L5": 525}
 """The activation budget of the platform, p50 in milliseconds; together 1,400."""
@@ -40,82 +42,18 @@ MOST_UNMAILED: Final = 10_000
 """Refused requests that a mail may still tell of; of one more the oldest is over, and its mail is not shown. Most
 refusals are mailed within a quarter of an hour or never: only the contract's own are."""
 
-Stage = Literal["ordered", "awake", "ready", "serving", "failed", "prepared"]
-
-
-class Request(msgspec.Struct, frozen=True, gc=False):
-    """One request as it was stored and what it was answered."""
-
-    id: str
-    seq: int
-    org: str
-    pool: str
-    verb: str
-    publisher: str
-    asked: str
-    stored_at: dt.datetime
-    observed_at: dt.datetime | None = None
-    answer: Answer | None = None
-    contract: ContractRef | None = None
-    decided_at: dt.datetime | None = None
-    decided_seq: int | None = None
-    mailed_at: dt.datetime | None = None
-
-
-class Activation(msgspec.Struct, frozen=True, gc=False):
-    """One VM's trip, from the order to serving. Times are UTC; a step that did not happen is None."""
-
-    order: str
-    reservation: str
-    request: str
-    org: str
-    vm: str
-    pool: str
-    way: Literal["resume", "boot", "return"]
-    """`return` is a VM that came back to serving because its drain was cancelled."""
-    stage: Stage
-    decided_seq: int
-    """The sequence of the decision that ordered it."""
-    requested_at: dt.datetime
-    decided_at: dt.datetime
-    observed_at: dt.datetime | None = None
-    awake_at: dt.datetime | None = None
-    ready_at: dt.datetime | None = None
-    serving_at: dt.datetime | None = None
-    failure: str | None = None
-
-    def steps_ms(self) -> dict[str, float | None]:
-        """L1 to L5 in milliseconds; None where a step has not happened or, for L1, where a person asked."""
-        return {
-            "L1": _between(self.observed_at, self.requested_at),
-            "L2": _between(self.requested_at, self.decided_at),
-            "L3": _between(self.decided_at, self.awake_at),
-            "L4": _between(self.awake_at, self.ready_at),
-            "L5": _between(self.ready_at, self.serving_at),
-        }
-
-    def total_ms(self) -> float | None:
-        """From the sample, or the stored request where there is none, to serving."""
-        return _between(self.observed_at or self.requested_at, self.serving_at)
-
-
-def _between(start: dt.datetime | None, end: dt.datetime | None) -> float | None:
-    """Milliseconds from start to end, never below zero: neighbouring steps are seen by different workers."""
-    if start is None or end is None:
-        return None
-    return max(0.0, (end - start) / dt.timedelta(milliseconds=1))
-
 
 class Activations:
     """All requests by id and all activations by order; a wake's or boot's order is its reservation too.
 
     Each comes to be **over**: a request once it is answered, and mailed where it was refused; a trip once its
-    reservation has ended, or another one has begun for its VM. What is over never changes again. Whoever has written it down
+    reservation has ended, or its host is dead, or another one has begun for its VM. What is over never changes again. Whoever has written it down
     may therefore say `settle`, and it is forgotten; when that is said makes no difference to anything else, so that a view
     of a long ledger is as large as what goes on in it. An id that is told again after it was over is another thing: it
     never takes the place of the first.
 
-    May begin anywhere in the ledger: a command that follows its own request folds from there on.
+    May begin anywhere in the ledger: a command that follows its own request folds from there on. It does not know then on
+    which host a reservation holds that began before, or that a host was dead already.
     """
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset(
@@ -134,11 +72,16 @@ class Activations:
             VmStopped,
             VmQuiesced,
             MailAccepted,
+            HostRegistered,
+            HostAdmitted,
+            HostFenced,
+            HostRemoved,
         }
     )
 
     def __init__(self) -> None:
         self._fences: Fences | None = None
+        self._dead = DeadHosts()
         self.requests: dict[str, Request] = {}
         self.activations: dict[str, Activation] = {}
         self._over_requests: dict[str, None] = {}
@@ -219,6 +162,12 @@ class Activations:
                 if trip and trip.stage == "ready":
                     self.activations[reservation] = replace(trip, stage="prepared")
                 self._end(reservation, f"the domain was paused ({cause})")
+            case HostFenced(host=host) as fenced:
+                self._dead.apply(fenced)
+                for reservation in self._reservations.on(host):
+                    self._end(reservation, f"the host {host} was declared dead")
+            case HostRegistered() | HostAdmitted() | HostRemoved() as changed:
+                self._dead.apply(changed)
             case MailAccepted(requests=requests, accepted_at=moment):
                 for id_ in requests:
                     self._mail(id_, moment)
@@ -312,6 +261,11 @@ class Activations:
         way: Literal["resume", "boot"],
     ) -> None:
         """A new reservation of the VM: whatever becomes of an earlier one, nobody waits for it any more."""
+        if order.host in self._dead:
+            # Void: given before its gate had read that. What the VM was under before goes on.
+            self._order(seq, stored_at, org, order, order.id, way)
+            self._end(order.id, f"the host {order.host} was dead or removed before this was ordered")
+            return
         former = self._of_vm.get((org, order.vm))
         if former is not None and former != order.id:
             self._leave(former)

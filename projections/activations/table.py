@@ -7,13 +7,14 @@ import msgspec
 
 from events.envelope import Recorded
 from events.gate import BootOrdered, DrainCancelled, GateDecided, WakeOrdered
+from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.mail import MailAccepted
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.sentences import sentence
 from events.stock import StockRequested
 from projections.activations.fold import Activations
-from projections.table import Cell, Key, Table
+from projections.table import ALL, Cell, Key, Table
 
 
 def _requests_touched(recorded: Recorded) -> Iterable[Key]:
@@ -61,6 +62,8 @@ def _activations_touched(recorded: Recorded) -> Iterable[Key]:
             for order in fact.orders
             if isinstance(order, WakeOrdered | BootOrdered | DrainCancelled)
         ]
+    if isinstance(fact, HostFenced):
+        return (ALL,)
     # An outcome names the reservation, which is the order of the trip that began it, and may name another order.
     reservation, order = getattr(fact, "reservation", None), getattr(fact, "order", None)
     if order is None or order == reservation:
@@ -88,6 +91,12 @@ def _activation(view: Activations, key: Key) -> tuple[Cell, ...] | None:
         _iso(trip.serving_at),
         trip.decided_seq,
     )
+
+
+def _all(view: Activations, key: Key) -> Iterable[Key]:
+    """All that are not forgotten: of the others no event can change the row."""
+    del key
+    return ((order,) for order in view.activations)
 
 
 def _under_it(view: Activations, key: Key) -> Iterable[Key]:
@@ -152,7 +161,10 @@ TABLES = (
         1,
         _activations_touched,
         _activation,
-        takes=Activations.TAKES - {ScaleRequested, QuiesceRequested, StockRequested, MailAccepted},
+        keys=_all,
+        takes=Activations.TAKES
+        - {ScaleRequested, QuiesceRequested, StockRequested, MailAccepted}
+        - {HostRegistered, HostAdmitted, HostRemoved},
         beside=_under_it,
         same="decided_seq",
     ),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from events.host import HostAdmitted, HostFenced, HostRemoved
 from events.vm import VmWakeFailed
 from projections.activations.table import TABLES
 from replay.at import passing
@@ -78,3 +79,59 @@ async def test_a_return_that_ended_with_its_reservation_has_failed_in_every_view
     rows = await agreed(past, tmp_path)
     assert rows[f"{vm} return"][0] == "failed"
     assert rows[f"{vm} boot"] == ("serving", None)
+
+
+async def test_whatever_was_under_way_on_a_host_that_is_dead_has_failed_and_nothing_else_has(
+    tmp_path: Path,
+) -> None:
+    past = Told()
+    past.contract(vcpu=40).pool("web").host().host("h2").asleep("web", 2).serving("web", 1)
+    past.scale(add=2)
+    past.round()
+    past.decided(past.boot("web", "web-9", host="h2"))
+    past.happened(HostFenced("platform", "h1", "op", "burnt", past.now))
+    rows = await agreed(past, tmp_path)
+    dead = ("failed", "the host h1 was declared dead")
+    assert rows == {
+        "web-1 boot": ("prepared", None),
+        "web-2 boot": ("prepared", None),
+        "web-3 boot": ("serving", None),
+        "web-1 resume": dead,
+        "web-2 resume": dead,
+        "web-9 boot": ("ordered", None),
+    }
+
+
+async def test_a_return_on_a_host_that_is_dead_has_failed(tmp_path: Path) -> None:
+    past, vm = coming_back()
+    past.happened(HostFenced("platform", "h1", "op", "burnt", past.now))
+    rows = await agreed(past, tmp_path)
+    assert rows[f"{vm} return"] == ("failed", "the host h1 was declared dead")
+    assert rows[f"{vm} boot"] == ("serving", None)
+
+
+@pytest.mark.parametrize("kind", [HostFenced, HostRemoved])
+async def test_an_order_on_a_host_that_is_dead_or_gone_has_failed_at_once(
+    kind: type[HostFenced | HostRemoved], tmp_path: Path
+) -> None:
+    past = Told()
+    past.contract(vcpu=40).pool("web").host("h2")
+    past.waking("web", 1, host="h2")
+    past.happened(kind("platform", "h2", "op", "burnt", past.now))
+    past.decided(past.boot("web", "web-2", host="h2"))
+    rows = await agreed(past, tmp_path)
+    assert rows["web-2 boot"] == ("failed", "the host h2 was dead or removed before this was ordered")
+    before = {HostFenced: ("failed", "the host h2 was declared dead"), HostRemoved: ("ordered", None)}
+    assert rows["web-1 boot"] == before[kind], "what was ordered before a removal counts on"
+
+
+async def test_a_host_that_is_admitted_again_carries_trips_again(tmp_path: Path) -> None:
+    past = Told()
+    past.contract(vcpu=40).pool("web").host("h1")
+    past.happened(HostFenced("platform", "h1", "op", "burnt", past.now))
+    past.happened(HostAdmitted("platform", "h1", "op", "mended", past.now))
+    past.scale(add=1)
+    past.round()
+    past.ready("web-1")
+    past.announced("web-1")
+    assert await agreed(past, tmp_path) == {"web-1 boot": ("serving", None)}

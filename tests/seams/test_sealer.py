@@ -226,8 +226,8 @@ async def test_a_sealer_that_is_killed_under_load_starts_again_to_the_root_of_wh
     site: Site,
 ) -> None:
     gate = await site.world.connect(GATE)
-    writing = asyncio.create_task(appended(gate, 3000))
-    for size in (200, 900):
+    writing = asyncio.create_task(appended(gate, 1500))
+    for size in (200, 600):
         process = await site.seal()
         await site.sealed(size)
         process.kill()

@@ -11,6 +11,7 @@ from projections.fleet.fold import Fleet, Vm
 from projections.fleet.life import UNDER_ORDER
 from projections.usage.fold import Usage
 from replay.metering import Meter
+from schemas.pool import Pool
 from services.gate.state import State
 
 
@@ -29,6 +30,11 @@ class Course:
         parts = [getattr(state, part.name) for part in fields(state)]
         others = [part for part in parts if part is not state.fleet and part is not state.usage]
         return cls(state.fleet, state.usage, Meter(state.usage, at_ns), others)
+
+    def agreed(self, org: str, name: str) -> Pool | None:
+        """The pool by its contract's own numbers for it, as the gate decides about it."""
+        pool, contract = self.fleet.pools.get((org, name)), self.usage.contracts.get(org)
+        return pool if pool is None or contract is None else contract.pool(pool)
 
     def apply(self, recorded: Recorded, at_ns: int) -> None:
         """The course includes the event, which came at this instant."""

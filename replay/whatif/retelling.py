@@ -246,7 +246,7 @@ class Retelling:
         if fact.origin != "trigger" and fact.sample is None:
             return None
         over_ns = self._apart.get((fact.org, fact.pool), 0)
-        pool = self.now.fleet.pools.get((fact.org, fact.pool))
+        pool = self.now.agreed(fact.org, fact.pool)
         if over_ns is None:
             then, now = self._serving(self.then, fact), self._serving(self.now, fact)
             return f"{now} VMs would have served instead of {then}"
@@ -358,7 +358,7 @@ class Retelling:
         if mark in self._awaited:
             return
         self._awaited.add(mark)
-        lasting = self._survey.lasting(vm, self.now.fleet.pools.get((vm.org, vm.pool)))
+        lasting = self._survey.lasting(vm, self.now.agreed(vm.org, vm.pool))
         due_ns = self._ordered_ns.get(key, self.at_ns) + lasting.ns
         self._drawn += 1
         heappush(self._due, (max(self.at_ns, due_ns), self._drawn, *mark))
@@ -375,7 +375,7 @@ class Retelling:
                 self._settle()
 
     def _model(self, key: _Key, vm: Vm) -> None:
-        lasting = self._survey.lasting(vm, self.now.fleet.pools.get((vm.org, vm.pool)))
+        lasting = self._survey.lasting(vm, self.now.agreed(vm.org, vm.pool))
         self.models[trip_of(vm), lasting.basis] += 1
         if vm.request is not None:
             self.modelled.add(vm.request)

@@ -167,6 +167,18 @@ def test_where_no_wake_was_recorded_the_pools_readiness_time_is_taken_and_said()
     assert told.modelled == {only(told).now.answer.request}
 
 
+def test_what_the_contract_says_of_a_pools_readiness_goes_before_the_pools_own() -> None:
+    past = at_cap(pools={"web": Override(readiness_seconds=600)})
+    past.scale(add=1)
+    past.round()
+    past.later(590)
+    past.host("h2")
+    assert past.again(TWENTY).models == {}
+    past.later(20)
+    past.host("h3")
+    assert past.again(TWENTY).models == {("wake", "none recorded: readiness time"): 1}
+
+
 def test_an_outcome_that_was_recorded_for_the_same_order_is_kept_and_only_the_others_are_modelled() -> None:
     past = Told()
     past.contract(vcpu=10).pool("web").host().serving("web", 4).asleep("web", 3)
@@ -275,6 +287,24 @@ def test_a_triggers_request_is_decided_again_when_the_pool_has_served_alike_for_
     past.round()
     (lost,) = past.again(TWENTY).undecidable
     assert lost.why == "5 VMs would have served instead of 4"
+
+
+@pytest.mark.parametrize(("signed", "lost"), [(None, 0), (900, 1)])
+def test_a_measurement_is_fresh_for_the_horizon_that_the_contract_says(signed: int | None, lost: int) -> None:
+    past = Told()
+    past.contract(vcpu=2, pools={"web": Override(horizon_seconds=signed)} if signed else {})
+    past.pool("web", min_vms=1, horizon_seconds=30).host().asleep("web", 4).serving("web", 1)
+    past.begin()
+    past.scale(add=1, origin="person")  # refused at the cap then, and granted now
+    past.round()
+    past.later(100)
+    past.quiesce(count=5, origin="person")  # so that one more drains now
+    past.round()
+    past.later(110)
+    past.scale(add=1, sample=past.measured(seconds_old=80), origin="trigger")
+    past.round()
+    told = past.again(Rules(contracts=(ContractSet("acme", quota={"vcpu": 4}),)))
+    assert len(told.undecidable) == lost
 
 
 def test_requests_of_people_and_programs_are_taken_to_have_been_made_all_the_same() -> None:

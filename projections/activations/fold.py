@@ -112,6 +112,23 @@ class Activations:
         """The orders of the trips under the reservation, of those that are not forgotten."""
         return self._reservations.known(reservation)
 
+    def concerned(self, fact: Fact) -> Iterable[str]:
+        """The orders of the trips that the event would begin or may change, of those that are not forgotten."""
+        match fact:
+            case GateDecided(orders=orders):
+                return [
+                    order.id
+                    for order in orders
+                    if isinstance(order, WakeOrdered | BootOrdered | DrainCancelled)
+                ]
+            case HostFenced(host=host):
+                return [order for held in self._reservations.on(host) for order in self.under(held)]
+            case VmAnnounced(order=order) | VmAnnounceFailed(order=order):
+                return (order,)
+            case fact:
+                reservation = getattr(fact, "reservation", None)
+                return () if reservation is None else self.under(reservation)
+
     def settle(self) -> None:
         """What is over is forgotten. Said by who has its rows in hand, after `first_…` gave the last of them."""
         for id_ in self._over_requests:

@@ -41,12 +41,12 @@ class Trips:
 
     def apply(self, recorded: Recorded) -> None:
         """The fold now includes the event."""
-        named = {getattr(recorded.fact, name, None) for name in ("order", "reservation")}
-        before = {id_: self._view.activations.get(id_) for id_ in named if isinstance(id_, str)}
+        known = self._view.activations
+        before = {order: known.get(order) for order in self._view.concerned(recorded.fact)}
         self._view.apply(recorded)
-        for id_, former in before.items():
-            trip = self._view.activations.get(id_)
-            if former is not None and trip is not None and former.stage != trip.stage:
+        for order, former in before.items():
+            trip = known.get(order)
+            if trip is not None and trip.stage != (former.stage if former is not None else "ordered"):
                 self._count(trip, recorded.stored_ns)
         self._since_settled += 1
         if self._since_settled == _SETTLE_EVERY:

@@ -134,6 +134,28 @@ def test_a_trip_that_did_not_arrive_is_counted_apart() -> None:
     assert whole.count == 1
 
 
+def failed_of(past: Past) -> int:
+    trips = Trips(ALWAYS)
+    for recorded in past.lines:
+        trips.apply(recorded)
+    return trips.failed
+
+
+def test_every_trip_that_ended_without_serving_has_failed_also_one_that_the_event_does_not_name() -> None:
+    past, _ = a_past()
+    past.quiesce(count=1)
+    past.round()
+    past.scale(add=2)
+    past.round()
+    assert failed_of(past) == 0
+    past.quiesced("web-1")
+    assert failed_of(past) == 1, "it was on its way back"
+    past.happened(HostFenced("platform", "h1", "me", "dead", NOW))
+    assert failed_of(past) == 2, "one was waking, and one slept"
+    past.decided(past.wake("web-3"))
+    assert failed_of(past) == 3, "its order was void"
+
+
 @pytest.mark.parametrize(
     ("count", "median", "ninety_ninth"),
     [(1, 1, 1), (2, 1, 2), (3, 2, 3), (100, 50, 99), (101, 51, 100), (200, 100, 198)],

@@ -70,7 +70,7 @@ class House(Value, frozen=True):
     permit_seconds: float = 0.0
     """How old the sealer's permit may be; when the sealer is silent for longer, nobody appends. 0 where nobody asks for one."""
     witnesses: tuple[str, ...] = ()
-    """Where witnesses take checkpoints: the URL of each one's `add-checkpoint`, better with its public key and a space before it."""
+    """Where witnesses take checkpoints: the URL of each one's `add-checkpoint`, a space, and its public key (`name+hash+key`)."""
 
 
 class HouseError(ValueError):

@@ -5,7 +5,7 @@ A cosignature says: at that time this was the largest tree of this log that I ha
 
 import base64
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -118,10 +118,21 @@ def parse(body: str) -> AddCheckpoint:
     return AddCheckpoint(decimal(lines[0].removeprefix(_OLD), "the old size"), path, note)
 
 
-def with_cosignatures(note: str, cosignatures: Sequence[Signature]) -> str:
-    """The note with these under its signatures; of one key the last one counts, since a note signed twice by it opens nowhere."""
+def with_cosignatures(
+    note: str, cosignatures: Iterable[Signature], witnesses: Iterable[CosignVerifier]
+) -> str:
+    """The note with those under its signatures that one of these witnesses made of its text; the others are left out.
+
+    So nobody takes another's place: a line that does not fit the key that it names refuses the note for whoever has that key.
+    Of one witness the last one counts, since a note signed twice by it opens nowhere.
+    """
     text, signatures = split(note)
-    newest = {(one.name, one.key_id): one for one in (*signatures, *cosignatures)}
+    known = {(witness.name, witness.key_id): witness for witness in witnesses}
+    newest = {(one.name, one.key_id): one for one in signatures}
+    for one in cosignatures:
+        witness = known.get((one.name, one.key_id))
+        if witness is not None and witness.verify(text, one):
+            newest[one.name, one.key_id] = one
     return seal(text, newest.values())
 
 

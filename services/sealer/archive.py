@@ -12,7 +12,7 @@ import msgspec
 from events.bus.port import Stored
 from events.tlog import checkpoint, note
 from events.tlog.checkpoint import Checkpoint
-from events.tlog.cosign import with_cosignatures
+from events.tlog.cosign import CosignVerifier, with_cosignatures
 from events.tlog.files import Files
 from events.tlog.leaf import entry
 from events.tlog.note import NoteError, Signature, Signer
@@ -177,14 +177,14 @@ class SealedArchive:
             )
         self._expected = None
 
-    def cosign(self, size: int, signatures: Sequence[Signature]) -> bool:
-        """The checkpoint of that size carries these signatures as well.
+    def cosign(self, size: int, signatures: Sequence[Signature], witness: CosignVerifier) -> bool:
+        """The checkpoint of that size carries the witness's signatures as well, and of these its own alone.
 
         False when a newer one has taken its place, or when it would become longer than the ledger's own event may say.
         """
         if size != self.last.size or not self.last.note:
             return False
-        cosigned = with_cosignatures(self.last.note, signatures)
+        cosigned = with_cosignatures(self.last.note, signatures, [witness])
         if len(cosigned) > MOST_NOTE_LETTERS or len(note.split(cosigned)[1]) > note.MOST_SIGNATURES:
             return False
         self._writer.commit(cosigned)

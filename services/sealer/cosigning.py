@@ -43,7 +43,7 @@ async def keep_asking(witness: Witness, archive: SealedArchive, aside: Aside, be
         said, pause_seconds = "", _FIRST_PAUSE_SECONDS
         metrics.COSIGNED.labels(witness.url).set(last.size)
         try:
-            await aside.call(partial(archive.cosign, last.size, signatures))
+            await aside.call(partial(archive.cosign, last.size, signatures, witness.verifier))
         except (
             TilesUnwrittenError
         ) as error:  # the checkpoint stands without it, and the next one will be signed too

@@ -47,3 +47,9 @@ class LedgerAlteredError(SealerError):
     """The bus holds something else than what was sealed."""
 
     code = "LedgerAltered"
+
+
+class WitnessUnknownError(SealerError):
+    """The house names a witness and not the key that its signatures are known by."""
+
+    code = "WitnessUnknown"

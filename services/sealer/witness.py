@@ -6,11 +6,12 @@ from typing import Final
 
 import httpx
 
-from events.tlog import checkpoint, cosign
+from events.tlog import cosign
 from events.tlog.note import NoteError, Signature, parse_signatures, split
 from events.tlog.reader import Archive
 from events.tlog.tiles import TileError
 from events.tlog.tree import consistency
+from services.sealer.halt import WitnessUnknownError
 
 TIMEOUT_SECONDS: Final = 5.0
 MOST_ANSWER_BYTES: Final = 4096
@@ -28,16 +29,22 @@ class WitnessError(Exception):
 
 
 class Witness:
-    """One witness by the URL of its `add-checkpoint`. What it saw last it says itself, when we are wrong about it."""
+    """One witness: where it takes checkpoints, and its key. What it saw last it says itself, when we are wrong about it."""
 
     def __init__(self, place: str, client: httpx.AsyncClient) -> None:
-        """`place` is the URL, or the witness's public key (`name+hash+key`, C2SP type 0x04), a space, and the URL.
+        """`place` is the URL of its `add-checkpoint`, a space, and its public key (`name+hash+key`, C2SP type 0x04).
 
-        Without the key its signatures are kept as they come, which whoever reads the checkpoint may have to pay for: one in
-        somebody else's name that does not fit makes others refuse the note. Raises `NoteError` for what is no key.
+        Without the key nobody could tell its signature from one in somebody else's name, which makes others refuse the
+        whole checkpoint. Raises `WitnessUnknownError`.
         """
-        vkey, _, self.url = place.rpartition(" ")
-        self._verifier = cosign.CosignVerifier.parse(vkey) if vkey else None
+        self.url, _, vkey = place.partition(" ")
+        try:
+            self.verifier = cosign.CosignVerifier.parse(vkey)
+        except NoteError as error:
+            raise WitnessUnknownError(
+                f"The house names the witness {place[:200]!r}, and not by its URL, a space and its public key: {error} Nothing was "
+                "signed and nobody may append. Write it so in `witnesses`, or leave it out."
+            ) from error
         self._client = client
         self._seen = 0
 
@@ -63,17 +70,14 @@ class Witness:
             )
         self._seen = size
         for one in signatures:
-            if not self._may_be(one, split(note)[0]):
+            if not self._is_by_it(one, split(note)[0]):
                 raise WitnessError(
                     f"The witness {self.url} answered with a signature by {one.name} that is not its own."
                 )
         return signatures
 
-    def _may_be(self, one: Signature, text: str) -> bool:
-        """Whether the signature is the witness's, as far as its key is known; it is never the log's."""
-        known = self._verifier
-        if known is None:
-            return one.name != checkpoint.parse(text).origin
+    def _is_by_it(self, one: Signature, text: str) -> bool:
+        known = self.verifier
         return (one.name, one.key_id) == (known.name, known.key_id) and known.verify(text, one)
 
     async def _post(self, size: int, note: str, archive: Archive) -> tuple[int, str]:

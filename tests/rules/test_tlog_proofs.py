@@ -142,17 +142,34 @@ def test_a_cosignature_goes_under_the_checkpoint_and_says_when() -> None:
     note = ARCHIVE.checkpoint_note() or ""
     text, _ = split(note)
     answer = WITNESS.sign(text, NOW).line
-    whole = with_cosignatures(note, parse_signatures(answer))
     witness = CosignVerifier.parse(WITNESS.verifier.vkey)
+    whole = with_cosignatures(note, parse_signatures(answer), [witness])
     found = open_note(whole, (SIGNER.verifier, witness))
     assert [one.name for one in found.verified] == [ORIGIN, "witness.example/w1"]
     assert cosigned_at(found.verified[1]) == NOW
     assert opened(whole, SIGNER.verifier).size == SIZE
-    assert with_cosignatures(whole, parse_signatures(answer * 2)) == whole
+    assert with_cosignatures(whole, parse_signatures(answer * 2), [witness]) == whole
     later = WITNESS.sign(text, NOW + 60)
-    assert open_note(with_cosignatures(whole, [later]), (witness,)).verified == (later,)
+    assert open_note(with_cosignatures(whole, [later], [witness]), (witness,)).verified == (later,)
     with pytest.raises(NoteError, match=r"signed twice by witness.example/w1"):
         open_note(whole + later.line, (witness,))
+
+
+def test_nothing_under_a_note_is_replaced_by_what_its_key_did_not_sign() -> None:
+    text, (own,) = split(ARCHIVE.checkpoint_note() or "")
+    good, other = WITNESS.sign(text, NOW), Cosigner("witness.example/w2", SigningKey(bytes(32)))
+    whole = with_cosignatures(ARCHIVE.checkpoint_note() or "", [good], [WITNESS.verifier])
+    forged = [
+        dataclasses.replace(good, raw=bytes(72)),
+        dataclasses.replace(good, raw=bytes(3000)),
+        dataclasses.replace(own, raw=bytes(64)),
+        WITNESS.sign(text.replace("300", "301"), NOW),
+        other.sign(text, NOW),  # by nobody who was asked for
+    ]
+    assert with_cosignatures(whole, forged, [WITNESS.verifier]) == whole
+    for one in forged:
+        assert with_cosignatures(whole, [one], [WITNESS.verifier]) == whole
+    assert len(open_note(whole, (SIGNER.verifier, WITNESS.verifier)).verified) == 2
 
 
 def test_a_cosignature_with_another_time_or_text_is_refused() -> None:

@@ -1,6 +1,7 @@
 """The sealer and its witnesses, over real HTTP: cosignatures are added, and no witness holds anything up."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,7 +23,9 @@ from events.tlog.note import Note, open_note, split
 from events.tlog.reader import Archive
 from events.tlog.writer import TileWriter
 from services.sealer import witness as asking
+from services.sealer.archive import SealedArchive
 from services.sealer.aside import Thread
+from services.sealer.halt import WitnessUnknownError
 from services.sealer.witness import Witness, WitnessError
 from services.sealer.worker import Sealer
 from tests.archive_files import ORIGIN, SIGNER, MemoryFiles, archive_of, message, sealed
@@ -54,7 +57,7 @@ async def sealing(bus: MemoryServer, directory: Path, *witnesses: str) -> AsyncG
                 DirectoryFiles(directory),
                 lambda _: SIGNER,
                 Thread(),
-                witnesses=[Witness(url, client) for url in witnesses],
+                witnesses=[Witness(place, client) for place in witnesses],
             ).work()
         )
         try:
@@ -81,7 +84,7 @@ async def test_each_checkpoint_on_the_disk_comes_to_carry_the_cosignature_of_eve
     async with (
         a_witness(tmp_path / "w1", SIGNER.verifier, "witness.example/w1") as one,
         a_witness(tmp_path / "w2", SIGNER.verifier, "witness.example/w2") as two,
-        sealing(bus, tmp_path / "audit", one.url, f"{two.cosigner.verifier.vkey} {two.url}"),
+        sealing(bus, tmp_path / "audit", one.place, two.place),
     ):
         for count in (300, 40):
             fill(bus, count)
@@ -112,7 +115,7 @@ async def test_a_sealer_that_forgot_what_a_witness_has_seen_is_told_and_goes_on_
         for _ in range(2):
             fill(bus, 300)
             size = bus.ledger.last
-            async with sealing(bus, tmp_path / "audit", witness.url):
+            async with sealing(bus, tmp_path / "audit", witness.place):
                 await eventually(
                     lambda size=size: witness.signed and witness.signed[-1].size >= size, 10.0, why="unsigned"
                 )
@@ -126,8 +129,9 @@ async def test_a_witness_that_does_not_sign_holds_up_nothing(
     monkeypatch.setattr(asking, "TIMEOUT_SECONDS", 0.3)
     async with a_witness(tmp_path / "w1", SIGNER.verifier) as witness:
         witness.silent, witness.broken = how == "silent", how == "broken"
-        url = "http://127.0.0.1:9/add-checkpoint" if how == "gone" else witness.url
-        async with sealing(bus, tmp_path / "audit", url):
+        if how == "gone":
+            witness.url = "http://127.0.0.1:9/add-checkpoint"
+        async with sealing(bus, tmp_path / "audit", witness.place):
             for _ in range(3):
                 fill(bus, 300)
                 size = bus.ledger.last
@@ -142,7 +146,7 @@ async def test_a_witness_that_was_away_signs_when_it_is_back_though_nothing_new_
 ) -> None:
     async with a_witness(tmp_path / "w1", SIGNER.verifier) as witness:
         witness.broken = True
-        async with sealing(bus, tmp_path / "audit", witness.url):
+        async with sealing(bus, tmp_path / "audit", witness.place):
             fill(bus, 300)
             await eventually(lambda: witness.asked > 0)
             size = Archive(DirectoryFiles(tmp_path / "audit")).size
@@ -154,9 +158,9 @@ async def test_a_witness_that_was_away_signs_when_it_is_back_though_nothing_new_
 async def test_a_witness_that_saw_more_than_there_is_is_named_in_an_error(tmp_path: Path) -> None:
     files, shorter = archive_of(40), archive_of(30)
     async with a_witness(tmp_path / "w1", SIGNER.verifier) as server, httpx.AsyncClient() as client:
-        witness = Witness(server.url, client)
+        witness = Witness(server.place, client)
         await witness.add(40, files.held["checkpoint"].decode(), Archive(files))
-        forgetful = Witness(server.url, client)
+        forgetful = Witness(server.place, client)
         with pytest.raises(WitnessError, match=r"has seen '40' events of this log, and there are 30"):
             await forgetful.add(30, shorter.held["checkpoint"].decode(), Archive(shorter))
 
@@ -164,7 +168,7 @@ async def test_a_witness_that_saw_more_than_there_is_is_named_in_an_error(tmp_pa
 async def test_a_rewritten_history_is_signed_by_no_witness_that_saw_the_first_one(tmp_path: Path) -> None:
     files = archive_of(40)
     async with a_witness(tmp_path / "w1", SIGNER.verifier) as server, httpx.AsyncClient() as client:
-        witness = Witness(server.url, client)
+        witness = Witness(server.place, client)
         await witness.add(40, files.held["checkpoint"].decode(), Archive(files))
         rewritten = rewritten_from(17, 60)
         with pytest.raises(WitnessError, match="422"):
@@ -177,12 +181,41 @@ async def test_a_signature_in_the_name_of_the_log_or_by_another_key_than_the_wit
 ) -> None:
     files = archive_of(40)
     note = files.held["checkpoint"].decode()
-    stranger = Cosigner("witness.example/other", SigningKey(bytes(32))).verifier.vkey
-    for name, key in ((ORIGIN, ""), ("witness.example/w1", f"{stranger} ")):
-        state = tmp_path / name.replace("/", "-")
-        async with a_witness(state, SIGNER.verifier, name) as server, httpx.AsyncClient() as client:
-            with pytest.raises(WitnessError, match="that is not its own"):
-                await Witness(f"{key}{server.url}", client).add(40, note, Archive(files))
+    text, (own,) = split(note)
+    async with a_witness(tmp_path / "w1", SIGNER.verifier) as server, httpx.AsyncClient() as client:
+        witness = Witness(server.place, client)
+        server.cosigner = Cosigner("witness.example/other", SigningKey(bytes(32)))
+        with pytest.raises(WitnessError, match=r"by witness\.example/other that is not its own"):
+            await witness.add(40, note, Archive(files))
+    async with a_witness(tmp_path / "w2", SIGNER.verifier) as server, httpx.AsyncClient() as client:
+        server.judge = lambda body: (200, "text/plain", own.line)
+        with pytest.raises(WitnessError, match=f"by {ORIGIN} that is not its own"):
+            await Witness(server.place, client).add(40, note, Archive(files))
+    assert opened(files.held["checkpoint"], SIGNER.verifier).text == text
+
+
+def test_what_a_witness_did_not_sign_takes_nobodys_place_under_the_checkpoint() -> None:
+    files = archive_of(40)
+    archive = SealedArchive(files, SIGNER)
+    good, other = (
+        Cosigner(f"witness.example/{name}", SigningKey(name.encode() * 16)) for name in ("w1", "w2")
+    )
+    text, (own,) = split(files.held["checkpoint"])
+    assert archive.cosign(40, [good.sign(text, 1)], good.verifier)
+    before = files.held["checkpoint"]
+    forged = [dataclasses.replace(one, raw=bytes(len(one.raw))) for one in (good.sign(text, 1), own)]
+    archive.cosign(40, forged, other.verifier)
+    assert files.held["checkpoint"] == before
+    assert len(open_note(before, [SIGNER.verifier, good.verifier]).verified) == 2
+
+
+@pytest.mark.parametrize(
+    "place", ["http://127.0.0.1:9/add-checkpoint", f"http://127.0.0.1:9/add-checkpoint {SIGNER.vkey}", ""]
+)
+async def test_a_witness_that_is_named_without_its_key_is_refused_with_what_to_write(place: str) -> None:
+    async with httpx.AsyncClient() as client:
+        with pytest.raises(WitnessUnknownError, match="a space and its public key"):
+            Witness(place, client)
 
 
 def rewritten_from(seq: int, size: int) -> MemoryFiles:
@@ -200,5 +233,5 @@ async def test_a_witness_that_was_started_again_has_not_forgotten(tmp_path: Path
     files = archive_of(40)
     for start in range(2):
         async with a_witness(tmp_path / "w1", SIGNER.verifier) as server, httpx.AsyncClient() as client:
-            await Witness(server.url, client).add(40, files.held["checkpoint"].decode(), Archive(files))
+            await Witness(server.place, client).add(40, files.held["checkpoint"].decode(), Archive(files))
             assert server.asked == 1 + start

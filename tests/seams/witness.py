@@ -41,6 +41,11 @@ class WitnessServer:
         self.url = ""
         self._state = state
 
+    @property
+    def place(self) -> str:
+        """How a house names it: where it is, and its key."""
+        return f"{self.url} {self.cosigner.verifier.vkey}"
+
     def last(self) -> Checkpoint | None:
         """What it signed last, as its file says."""
         return parse_checkpoint(self._state.read_text()) if self._state.exists() else None

@@ -125,6 +125,7 @@ class Notifier:
         while True:
             attempts += 1
             error = await self._attempt(errand)
+            _heed_cancellation()
             if error is None:
                 await self._accepted(errand, attempts)
                 return
@@ -225,6 +226,17 @@ class _Erased(RelayError):
 
     def __init__(self, text: str) -> None:
         super().__init__(text, final=True)
+
+
+def _heed_cancellation() -> None:
+    """Nobody has asked the running task to end.
+
+    Where the answer comes in the same moment, `asyncio.wait_for` gives it and drops the request (CPython 3.11), and so does
+    whatever a relay is made with. Whoever waits for this task waits once: it would go on to write to a bus that is going away.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _without(address: str, text: str) -> str:

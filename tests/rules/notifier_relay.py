@@ -51,6 +51,23 @@ class Relay:
             self.at_once -= 1
 
 
+class SlowRelay:
+    """Answers when it is told to, and is waited for as SMTP clients wait."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Future[None] | None = None
+
+    async def send(self, mail: Mail, timeout_seconds: float) -> None:
+        del mail
+        self.asked = asyncio.get_running_loop().create_future()
+        await asyncio.wait_for(self.asked, timeout_seconds)
+
+    def answer(self) -> None:
+        """The mail that was handed over is taken."""
+        assert self.asked is not None
+        self.asked.set_result(None)
+
+
 @dataclass
 class People:
     mails: dict[str, str] = field(
@@ -70,7 +87,7 @@ class People:
 
 @asynccontextmanager
 async def notifier(
-    desk: Desk, relay: Relay, people: People, digest_seconds: int = PERIOD
+    desk: Desk, relay: Relay | SlowRelay, people: People, digest_seconds: int = PERIOD
 ) -> AsyncGenerator[None]:
     """A notifier at work; afterwards it is gone as if killed."""
     bus = desk.worker_bus("notifier")

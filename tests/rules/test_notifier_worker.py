@@ -10,7 +10,17 @@ from events.person import PersonErased, PersonEraseRequested
 from schemas.contract.terms import Person
 from services.notifier.port import Mail, RelayError
 from tests.rules.desk import CONTRACT, Desk, answer, play
-from tests.rules.notifier_relay import FINAL, TEMPORARY, Gate, People, Relay, accepted, failed, notifier
+from tests.rules.notifier_relay import (
+    FINAL,
+    TEMPORARY,
+    Gate,
+    People,
+    Relay,
+    SlowRelay,
+    accepted,
+    failed,
+    notifier,
+)
 from tests.simulation.clock import pause
 
 BETA = msgspec.structs.replace(CONTRACT, org="beta", id="beta-2026", owner=Person("boss", "0" * 64))
@@ -255,5 +265,24 @@ def test_a_copy_of_a_decision_sends_no_second_mail() -> None:
             desk.write(gate.last, id=derive("a copy"))
             await pause(2000)
             assert relay.attempts == 1
+
+    play(scene)
+
+
+def test_a_notifier_that_is_told_to_end_as_the_relay_answers_ends_and_writes_nothing_more() -> None:
+    async def scene() -> None:
+        desk, relay = Desk(), SlowRelay()
+        desk.contract()
+        async with notifier(desk, relay, People()):
+            Gate(desk).refuse(1)
+            await pause(1)
+            relay.answer()
+        assert (accepted(desk), failed(desk)) == ([], [])
+        async with notifier(desk, relay, People()):
+            await pause(1)
+            relay.answer()
+            await pause(1)
+            (mail,) = accepted(desk)
+            assert mail.attempts == 1, "whoever comes next hands it over again"
 
     play(scene)

@@ -80,11 +80,20 @@ class NatsBus:
     async def obey(self, seconds: float) -> None:
         """From now on nothing is appended to the ledger without a permit of the sealer, at most so many seconds old."""
         permits = Permits(seconds, lambda: self._link.server_id)
-        await self._link.listen(
-            PERMIT,
-            lambda message: permits.hear(message.data),
-            timeout_seconds=self._timeout_seconds,
-        )
+
+        def hear(message: Msg) -> None:
+            # The server gives whoever may read a stored message with the subject that they name for the answer. Such
+            # a one has headers, or the reply of a consumer's delivery; the sealer says its word with neither.
+            if message.headers or message.reply:
+                self._tally.add(
+                    "forged",
+                    f"A message on {PERMIT} counted for nothing: it is an answer of the bus that somebody had sent there, "
+                    "and not the sealer's word.",
+                )
+            else:
+                permits.hear(message.data)
+
+        await self._link.listen(PERMIT, hear, timeout_seconds=self._timeout_seconds)
         self._permits = permits
 
     async def permitted(self) -> None:

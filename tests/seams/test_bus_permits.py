@@ -8,8 +8,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from events.bus.nats import NatsBus
+from events.bus.permissions import CONSUMER_CREATE, CONSUMER_NEXT, DIRECT_GET, LEDGER, PERMIT
 from events.bus.port import AnotherLedgerError, Bus, DeniedError, Grant, StaleError, UnpermittedError
-from tests.seams.bus_worlds import FENCE, GATE, OTHER_FENCE, SEALER, SIGNAL, VIEW, World, a_world, out
+from tests.seams.bus_worlds import (
+    FENCE,
+    GATE,
+    OTHER_FENCE,
+    REQUESTED,
+    SEALER,
+    SIGNAL,
+    VIEW,
+    World,
+    a_world,
+    out,
+)
 from tests.support import eventually
 
 LAG_SECONDS = 0.5
@@ -79,6 +92,38 @@ async def test_when_the_sealer_falls_silent_every_writer_stops_within_the_lag(wo
     assert asyncio.get_running_loop().time() - began >= LAG_SECONDS
 
 
+async def test_a_permit_that_waited_for_a_writer_while_it_was_stopped_does_not_let_it_write(
+    world: World,
+) -> None:
+    sealer, gate = await world.connect(SEALER), await writer(world)
+    await permitted(sealer, gate, "first")
+    number = 0
+
+    async def written() -> bool:
+        nonlocal number
+        number += 1
+        with suppress(UnpermittedError):
+            return (await gate.append(out(OTHER_FENCE, f"later-{number}"))).seq > 0
+        return False
+
+    async def refused() -> bool:
+        return not await written()
+
+    await eventually(refused)
+    grant, last = await grant_of(sealer), (await sealer.store()).last_seq
+    for _ in range(5):  # all that was said meanwhile is heard at once, and the sealer is dead by now
+        await sealer.permit(grant)
+    with pytest.raises(UnpermittedError, match=r"silent for more than 0\.5 s"):
+        await gate.append(out(OTHER_FENCE, "too late"))
+    assert await sealer.last() == last
+
+    async def goes_on() -> bool:
+        await sealer.permit(grant)
+        return await written()
+
+    await eventually(goes_on, why="a sealer that speaks on is not heard")
+
+
 async def test_after_a_restart_of_the_bus_the_old_permit_is_good_for_nothing(world: World) -> None:
     sealer, gate = await world.connect(SEALER), await writer(world, 60.0)
     await permitted(sealer, gate, "first")
@@ -116,6 +161,26 @@ async def test_nobody_but_the_sealer_can_permit(world: World) -> None:
         await signal.permit(await grant_of(signal))
     with pytest.raises(UnpermittedError):
         await gate.append(out(FENCE, "first"))
+
+
+async def test_what_the_bus_answers_somebody_on_the_permits_subject_is_no_permit(tmp_path: Path) -> None:
+    async with a_world("nats", tmp_path) as world:
+        signal, gate = await world.connect(SIGNAL), await writer(world)
+        assert isinstance(signal, NatsBus)
+        link, heard = signal._link, list[bytes]()
+        await link.listen(PERMIT, lambda message: heard.append(message.data))
+        grant = msgspec.json.encode(await grant_of(signal))
+        await signal.append(out(REQUESTED, "forged", grant))
+        await link.send(DIRECT_GET.format(LEDGER), b'{"seq":1}', PERMIT)
+        for name, deliver in (("pull", None), ("push", PERMIT)):
+            config = {"name": name, "ack_policy": "none", "mem_storage": True, "deliver_subject": deliver}
+            body = msgspec.json.encode({"stream_name": LEDGER, "config": config})
+            await link.request(CONSUMER_CREATE.format(LEDGER, name), body, 5.0)
+        await link.send(CONSUMER_NEXT.format(LEDGER, "pull"), b'{"batch":1}', PERMIT)
+        await eventually(lambda: heard.count(grant) == 3, why=str(heard))
+        with pytest.raises(UnpermittedError, match="the sealer has said nothing yet"):
+            await gate.append(out(FENCE, "first"))
+        assert sum("not the sealer's word" in said for said in world.faults) == 1
 
 
 async def test_what_is_no_event_needs_no_permit(world: World) -> None:

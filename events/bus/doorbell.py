@@ -1,7 +1,7 @@
 """The tail of the ledger over NATS: a consumer without acks, two standing pull requests, messages in order.
 
-The consumer is a doorbell: it may vanish with the server's memory at any time and is then made anew behind the
-last message that was handed on. Why there are no acks: docs/adr/0002-tail-without-acks.md.
+The consumer is a doorbell: it may vanish with the server's memory at any time and is then made anew at the last
+message that was handed on, which comes once more. Why there are no acks: docs/adr/0002-tail-without-acks.md.
 """
 
 import asyncio
@@ -37,14 +37,15 @@ async def tail(link: Link, after: int, look: Callable[[], Awaitable[None]]) -> A
     """Every message of the ledger after sequence `after`; see `events.bus.port.Bus.tail`.
 
     Before each consumer `look` is asked whether the ledger is still the one that was followed, and raises `AnotherLedger`.
+    An older copy of its store is the same stream by all that it says: only a message that is another one now tells.
     """
-    position = after
+    position, first = after, after + 1
     said = ""
     while True:
         consumer = _Consumer(link)
         try:
             await look()
-            await consumer.open(position + 1)
+            await consumer.open(first)
             said = ""
             while True:
                 group = await consumer.take()
@@ -61,6 +62,7 @@ async def tail(link: Link, after: int, look: Callable[[], Awaitable[None]]) -> A
             await asyncio.sleep(RETRY_SECONDS)
         finally:
             await consumer.close()
+        first = max(position, 1)
 
 
 class _Consumer:

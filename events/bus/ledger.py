@@ -8,7 +8,7 @@ from typing import Protocol, TypeVar, cast
 
 from prometheus_client import Counter
 
-from events.bus.port import Bus, Stored, UnansweredError
+from events.bus.port import Bus, LedgerDiffersError, Stored, UnansweredError
 from events.envelope import Recorded, read
 from events.fact import Fact
 
@@ -164,10 +164,14 @@ class Ledger:
         await self.reach(await self._last())
 
     async def follow(self) -> None:
-        """Reads for ever; ends only with an error: `UnknownEventError` for an event nobody understands.
+        """Reads for ever; ends only with an error: `UnknownEventError` for an event nobody understands, `LedgerDiffers`.
 
         What was stored before is read by sequence, which is many times faster than being told of it; then the tail
         tells, and whenever it has fallen far behind it is given up and the reading catches up first.
+
+        Each tail, and each of its reconnections, tells the newest message that was folded once more. When it is another
+        one now, the bus came back with an older copy of its store. The trap: a copy that ends before it shows nothing
+        until somebody has filled its place; that nobody does so unseen is what the sealer's permits are for.
         """
         goal = await self._last()
         await self._read_to(goal)
@@ -175,7 +179,7 @@ class Ledger:
         while True:
             while (goal := await self._last()) > self.seq + _FAR:
                 await self._read_to(goal)
-            async with aclosing(self._bus.tail(self.seq)) as tail:
+            async with aclosing(self._bus.tail(max(self.seq - 1, 0))) as tail:
                 if await self._listen(tail):
                     return
 
@@ -184,6 +188,7 @@ class Ledger:
         async for group in tail:
             for stored in group:
                 if stored.seq <= self.seq:
+                    self._compare(stored)
                     continue
                 if stored.seq > self.seq + 1:
                     await self._read_to(stored.seq - 1)
@@ -205,6 +210,15 @@ class Ledger:
                 self._take(stored)
             self._wake()
             await asyncio.sleep(0)
+
+    def _compare(self, again: Stored) -> None:
+        """What is told again and was folded last is what was folded; what came before it is not kept, and says nothing."""
+        if again.seq == self.seq and again != self.newest:
+            raise LedgerDiffersError(
+                f"Sequence {again.seq} of the ledger is not the one that this process has read: the bus came back with an "
+                "older copy of its store and went on from there. Nothing more is done. Run `virtscale ledger verify`, then "
+                "`virtscale ledger recover`."
+            )
 
     def _wake(self) -> None:
         for bell in self._bells:

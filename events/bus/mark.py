@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from events.bus.ledger import Ledger
-from events.bus.port import Bus, BusError, Stored, UnansweredError
+from events.bus.port import Bus, LedgerDiffersError, Stored, UnansweredError
 from events.tlog.leaf import entry, leaf_hash
 
 EVERY_SECONDS: Final = 1.0
@@ -26,12 +26,6 @@ class Mark(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     seq: int
     leaf: str
-
-
-class LedgerDiffersError(BusError):
-    """The ledger is not the one that this process acted on; it must not go on."""
-
-    code = "LedgerDiffers"
 
 
 def path_of(directory: str | Path, name: str) -> Path:
@@ -92,16 +86,28 @@ async def compare(bus: Bus, path: Path) -> None:
 
 
 async def keep(ledger: Ledger, path: Path) -> None:
-    """The mark follows the ledger for ever, a second behind at most."""
+    """The mark follows the ledger for ever, a second behind at most, and not at all once this is cancelled.
+
+    A reader that halts since the ledger differs cancels it: the process that is started in its place must halt as well.
+    """
     await ledger.live.wait()
     bell, noted = ledger.bell(), 0
-    while True:
-        await bell.wait()
+    writing: asyncio.Task[None] | None = None
+    try:
+        while True:
+            await bell.wait()
+            newest = ledger.newest
+            if newest is not None and newest.seq != noted:
+                noted = newest.seq
+                writing = asyncio.create_task(asyncio.to_thread(write, path, mark_of(newest)))
+                await asyncio.shield(writing)
+            await asyncio.sleep(EVERY_SECONDS)
+    finally:
+        if writing is not None:
+            await asyncio.wait({writing})  # a thread is not cancelled, and must not write over what follows
         newest = ledger.newest
         if newest is not None and newest.seq != noted:
-            noted = newest.seq
-            await asyncio.to_thread(write, path, mark_of(newest))
-        await asyncio.sleep(EVERY_SECONDS)
+            write(path, mark_of(newest))
 
 
 async def _held(bus: Bus, seq: int) -> Stored | None:

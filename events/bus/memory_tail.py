@@ -54,12 +54,12 @@ class MemoryTail:
         return group
 
     def restart(self) -> None:
-        """What was on its way is lost; delivery goes on behind what was taken or waits to be."""
+        """What was on its way is lost; delivery goes on with the last that was taken or waits to be, once more."""
         for handle in self._scheduled:
             handle.cancel()
         self._scheduled.clear()
         self._on_the_way = 0
-        self._sent = max([self._taken, *(group[-1].seq for group in self._groups)])
+        self._sent = max([self._taken, *(group[-1].seq for group in self._groups), 1]) - 1
         self.ring()
 
     def end(self) -> None:
@@ -96,7 +96,7 @@ class MemoryTail:
 
     def _look(self) -> None:
         # The heartbeat names the last message that was sent. When it did not arrive, and is not about to,
-        # delivery starts anew behind what was taken.
+        # delivery starts anew with the last that was taken.
         self._heartbeat = None
         if not self._groups and not self._on_the_way and self._taken < self._ledger.last:
             self.restart()

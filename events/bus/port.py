@@ -127,6 +127,12 @@ class AnotherLedgerError(BusError):
     code = "BusAnotherLedger"
 
 
+class LedgerDiffersError(BusError):
+    """The ledger is not the one that this process acted on; it must not go on."""
+
+    code = "LedgerDiffers"
+
+
 Handler = Callable[[str, bytes], Awaitable[bytes]]
 """Answers one intake message: subject and payload in, reply out."""
 
@@ -171,7 +177,8 @@ class Bus(Protocol):
         """Every ledger message after sequence `after`, as they are stored, in non-empty groups.
 
         It is a doorbell with a payload: a group may repeat, skip or reorder after a reconnection, and the
-        one who reads (`events.bus.ledger`) puts it right. It survives a restart of the server.
+        one who reads (`events.bus.ledger`) puts it right. It survives a restart of the server, and begins again *at* the
+        last message that it gave (at `after`, if it gave none): whoever has that one sees whether it is still the same.
         """
         ...
 

@@ -84,6 +84,24 @@ async def test_a_tail_survives_the_death_of_the_server(world: World) -> None:
     await follower.end()
 
 
+async def test_a_tail_begins_again_at_the_last_message_that_it_gave(world: World) -> None:
+    gate, view = await world.connect(GATE), await world.connect(VIEW)
+    for number in range(1, 4):
+        await gate.append(out(FENCE, f"{number}"))
+    given, silent = Follower(view), Follower(view, 3)
+    await given.reach(3)
+    await view.last()
+    await world.kill_server()
+    await world.start_server()
+    await append_until_it_is(gate, out(FENCE, "4"))
+    for follower in (given, silent):
+        await follower.reach(4)
+    assert given.raw == [*given.seen[:3], *await view.read(3, 4)]
+    assert silent.raw == await view.read(3, 4)
+    for follower in (given, silent):
+        await follower.end()
+
+
 async def test_a_tail_that_is_slow_still_gets_everything(world: World) -> None:
     gate, view = await world.connect(GATE), await world.connect(VIEW)
     go_on = asyncio.Event()

@@ -3,10 +3,8 @@
 import asyncio
 import datetime as dt
 import logging
-import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -24,14 +22,16 @@ from lab.errors import LabError
 from lab.hypervisor import Hypervisor, short_directory
 from lab.mail import Mail, MailSink
 from lab.metrics import Metrics, Target
-from lab.ports import LOOPBACK, free_ports, require_free
+from lab.ports import LOOPBACK
 from projections.contracts.fold import Contracts
 from replay.keeping import intent
-from schemas.house import FILE, HostPlace, House
+from schemas.house import HostPlace, House
 from schemas.pool import read as read_pool
-from virtscale import founding, publishers, standing
+from virtscale import description, founding, publishers, standing
+from virtscale.description import Kept
 from virtscale.hosts import added as hosts
 from virtscale.hypervisors import Hypervisors
+from virtscale.ports import Ports
 
 Substrate = Literal["qemu", "test"]
 
@@ -48,12 +48,6 @@ MOST_HOSTS: Final = 8
 PORTS_PER_HOST: Final = 500
 """A machine of 24 GiB holds some 130 guests of 96 MiB (docs/performance.md)."""
 
-ORIGIN: Final = "ledger.virtscale.local/house"
-"""The log of a house on one machine; an operator with a name of its own writes it into `house.json`."""
-
-PERMIT_SECONDS: Final = 5.0
-"""When the sealer is silent for longer, nobody writes. It speaks twice a second, and a restart takes it about one."""
-
 _AGAIN_SECONDS: Final = 5.0
 _OPEN_SECONDS: Final = 30.0  # how long the intake may take to open
 _OPEN_PAUSE_SECONDS: Final = 0.1
@@ -61,41 +55,6 @@ _WATCH_SECONDS: Final = 0.25  # how often new publishers and hosts are looked fo
 MOST_ARRIVALS: Final = 64
 
 log = logging.getLogger("virtscale.world")
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """The loopback ports of one installation; `guests` is the first of as many as there are VMs."""
-
-    bus: int
-    traffic: int
-    balancer_metrics: int
-    prometheus: int
-    smtp: int
-    metrics: int
-    guests: int
-
-    @classmethod
-    def usual(cls, shift: int = 0) -> Self:
-        """The ports that the documents speak of, each higher by `shift`: a second house stands beside the first."""
-        return cls(*(port + shift for port in (14222, 18080, 18404, 19090, 10025, 19100, 21000)))
-
-    @classmethod
-    def free(cls) -> Self:
-        """Ports that are free now; the guests' are a range that the kernel does not hand out."""
-        return cls(*free_ports(6), guests=22000 + os.getpid() % 8000)
-
-    def require_free(self) -> None:
-        """Raise `lab.port-taken` for the first port that somebody has; better before anything is started."""
-        for port, wanted_by in (
-            (self.bus, "the bus"),
-            (self.traffic, "the load balancer"),
-            (self.balancer_metrics, "the load balancer's metrics"),
-            (self.prometheus, "Prometheus"),
-            (self.smtp, "the mail sink"),
-            (self.metrics, "the workers' metrics"),
-        ):
-            require_free(port, wanted_by, instead="move all with `virtscale up --shift-ports 100`")
 
 
 class World:
@@ -110,11 +69,12 @@ class World:
         *,
         own_hosts: int = 1,
         memory_mib: int | None = None,
-        permit_seconds: float = PERMIT_SECONDS,
+        permit_seconds: float | None = None,
     ) -> None:
         """`own_hosts` private hypervisors, each lending `memory_mib` to guests: without it, their share of what is free.
 
-        With `permit_seconds=0` the workers write without the sealer's permit, and it need not run.
+        `permit_seconds` other than what the house has: with 0 the workers write without the sealer's permit, and it need not
+        run.
         """
         self._permit_seconds = permit_seconds
         self.directory = directory.resolve()
@@ -203,7 +163,7 @@ class World:
         if places == self.house.hosts:
             return
         self.house = msgspec.structs.replace(self.house, hosts=places)
-        self._write_house()
+        description.write(self.house)
         for place in places:
             if place not in former:
                 self._say(f"host {place.name} was added: {place.uri}")
@@ -216,9 +176,10 @@ class World:
         # Before anything else: two installations on one ledger would each acknowledge what the other overwrites.
         self._stack.enter_context(hold(self.directory / "up.lock", f"The house {self.directory} is up"))
         intent.require_whole(self.directory)
+        chosen = description.kept(self.directory, permit_seconds=self._permit_seconds)
         self._check()
         self._added = hosts.all_of(self.directory)
-        self.house = self._house()
+        self.house = self._house(chosen)
         founding.found(self.house, dt.datetime.now(dt.UTC))
         await self._start_bus()
         if self._substrate == "qemu":
@@ -228,36 +189,19 @@ class World:
         await self.sink.start()
         self._stack.push_async_callback(self.sink.stop)
         self._say(f"mail sink on {LOOPBACK}:{self._ports.smtp}")
-        self._write_house()
+        description.write(self.house)
 
     def _check(self) -> None:
         self._ports.require_free()
         require_machine(self.directory, self._substrate)
 
-    def _house(self) -> House:
-        here, ports = self.directory, self._ports
-        return House(
-            directory=str(here),
-            bus_url=f"nats://{LOOPBACK}:{ports.bus}",
-            keys=str(here / "keys"),
-            signing_keys=str(here / "signing"),
-            contracts=str(here / "contracts"),
-            pools=str(here / "pools"),
-            templates=str(self._private / "templates"),
-            vault=str(here / "vault"),
-            hosts=(*self._own_places(), *self._added),
-            balancer_socket=str(here / "haproxy" / "haproxy.sock"),
-            balancer_config=str(here / "haproxy" / "haproxy.cfg"),
-            balancer_base=str(here / "haproxy" / "base.cfg"),
-            smtp_host=LOOPBACK,
-            smtp_port=ports.smtp,
-            prometheus_url=f"http://{LOOPBACK}:{ports.prometheus}",
-            metrics_port=ports.metrics,
-            audit=str(here / "audit"),
-            audit_key=str(here / "audit-key" / "log.ed25519"),
-            origin=ORIGIN,
-            marks=str(here / "marks"),
-            permit_seconds=self._permit_seconds,
+    def _house(self, chosen: Kept) -> House:
+        return description.describe(
+            self.directory,
+            self._ports,
+            str(self._private / "templates"),
+            (*self._own_places(), *self._added),
+            chosen,
         )
 
     def _own_places(self) -> Iterator[HostPlace]:
@@ -279,11 +223,6 @@ class World:
         path = self.directory / f"{name}.test.xml"
         path.write_text("<node/>\n")
         return f"test://{path}"
-
-    def _write_house(self) -> None:
-        draft = self.directory / "house.draft"
-        draft.write_bytes(msgspec.json.format(msgspec.json.encode(self.house)))
-        draft.replace(self.directory / FILE)
 
     async def _start_bus(self) -> None:
         self._publishers = publishers.all_of(self.directory)

@@ -36,9 +36,10 @@ from tests.seams.crew import ROOT, Crew
 from tests.support import eventually, free_port
 from virtscale.ask import new_key
 from virtscale.crew import VIEWS, WORKERS
+from virtscale.description import PERMIT_SECONDS
 from virtscale.keys import signers
 from virtscale.views import Views
-from virtscale.world import PERMIT_SECONDS, Ports, Substrate, World
+from virtscale.world import Ports, Substrate, World
 
 VMS: Final = 4
 HOST_MIB: Final = 240

@@ -20,7 +20,7 @@ from replay.keeping import intent
 from replay.rebuild import rebuild
 from replay.source import BusSource
 from replay.verify import verifier_of, verify
-from schemas.house import load
+from schemas.house import FILE, load
 from schemas.intake import Receipt, Scale
 from tests.seams.client import ORG, POOL, Client
 from tests.seams.house import a_client
@@ -137,6 +137,18 @@ async def test_a_house_that_was_rolled_has_the_same_views_and_its_fences_go_on(
         assert (await asked(client, 1)).outcome == "admitted"
         await sealed(world, client)
         await all_is_well(world)
+
+
+async def test_where_the_log_is_and_whose_stays_as_it_was_chosen_when_the_house_comes_up(
+    tmp_path: Path,
+) -> None:
+    house, audit = tmp_path / "house", str(tmp_path / "disk" / "audit")
+    house.mkdir()
+    (house / FILE).write_text(f'{{"origin": "ledger.example/east", "audit": "{audit}"}}')
+    for _ in range(2):
+        async with World(house, Ports.free(), "test", lambda _: None) as world:
+            assert (world.house.origin, world.house.audit) == ("ledger.example/east", audit)
+        assert load(house).audit == audit
 
 
 async def _die(_: BusAlone) -> None:

@@ -1,5 +1,6 @@
 """The ledger in another place and back: a backup, a restore, an import; cut short, damaged, repeated."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from replay.keeping import intent
 from replay.keeping.intent import KeepingError
 from replay.tarred import files_at
 from replay.verify import verifier_of, verify
+from schemas.house import load
 from services.sealer.halt import SealKeyError
 from tests.seams.kept_ledger import NOW, fact_of, files_of, house_of, running, seal, whole, write
 from virtscale.audit import going_on, saving
@@ -114,6 +116,29 @@ async def test_a_restored_house_has_every_event_key_and_person_and_begins_a_new_
     assert (other.directory / "vault").stat().st_mode & 0o777 == 0o700
     with pytest.raises(KeepingError, match="is not empty"):
         await saving.restore(other.directory, tmp_path / "backup", *SAID)
+
+
+async def test_a_log_of_another_name_beside_its_house_is_backed_up_restored_and_imported(
+    place: Place, tmp_path: Path
+) -> None:
+    own = replace(
+        place,
+        origin="ledger.example/east",
+        audit=tmp_path / "disk" / "audit",
+        audit_key=tmp_path / "disk" / "east.key",
+    )
+    root = await filled(own, 1, 10)
+    witnesses = ("https://witness.example/add-checkpoint",)
+    saving.backup(msgspec.structs.replace(house_of(own), witnesses=witnesses), tmp_path / "backup")
+    assert [path.name for path in (tmp_path / "backup/house/audit-key").iterdir()] == ["log.ed25519"]
+    back = tmp_path / "back"
+    assert (await saving.restore(back, tmp_path / "backup", *SAID)).root == root
+    house = load(back)
+    assert (house.origin, house.witnesses, house.audit) == (own.origin, witnesses, str(back / "audit"))
+    assert len(await whole(Place.of(house))) == 11
+    files = files_of(own)
+    await saving.bring_in(tmp_path / "far", files, verifier_of(files), None, SAID)
+    assert load(tmp_path / "far").origin == own.origin
 
 
 async def test_somebody_whose_erasure_the_ledger_holds_is_not_brought_back_by_an_older_vault(

@@ -14,6 +14,7 @@ from lab.errors import LabError
 from replay.keeping import first, intent, sealing
 from replay.keeping.intent import Intent, KeepingError
 from services.sealer.archive import SealedArchive, is_empty
+from virtscale import description
 from virtscale.audit.maintenance import BusAlone, Place, bus_alone
 from virtscale.progress import Progress
 from virtscale.show import say
@@ -124,6 +125,7 @@ async def recover(place: Place, actor: str, reason: str) -> GoneOn:
             aside=_aside(place),
             forget_marks=True,
         )
+        description.begin(place.directory, place.origin)  # where it was lost with the rest
         intent.write(place.directory, plan)
         async with bus_alone(place) as bus:
             await bus.stand()

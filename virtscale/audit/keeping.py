@@ -118,11 +118,14 @@ def bring_in(
 
 
 def _place() -> "Place":
-    """The house here, also when its description is lost and the archive is not."""
+    """The house here, also when its description is lost and the archive is not: that says whose log it is."""
+    from events.tlog.files import DirectoryFiles
     from virtscale.audit.maintenance import Place
+    from virtscale.audit.places import claimed_origin
 
     if not (here() / FILE).exists() and (here() / "audit").is_dir():
-        return Place.fresh(here())
+        origin = claimed_origin(DirectoryFiles(here() / "audit"))
+        return Place.fresh(here()) if origin is None else Place.fresh(here(), origin)
     return Place.of(present_house())
 
 

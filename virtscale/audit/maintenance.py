@@ -18,8 +18,8 @@ from lab.ports import free_ports
 from replay.keeping import stream
 from replay.keeping.intent import Intent
 from schemas.house import House
+from virtscale.description import ORIGIN
 from virtscale.standing import make_way
-from virtscale.world import ORIGIN
 
 log = logging.getLogger("virtscale.audit")
 
@@ -51,15 +51,15 @@ class Place:
         )
 
     @classmethod
-    def fresh(cls, directory: Path) -> Self:
-        """Where `virtscale up` will look in a directory that holds no house yet."""
+    def fresh(cls, directory: Path, origin: str = ORIGIN) -> Self:
+        """Where `virtscale up` will look in a directory that holds no house yet; `origin` is whose log it will be."""
         return cls(
             directory,
             directory / "keys",
             directory / "audit",
             directory / "audit-key" / "log.ed25519",
             directory / "marks",
-            ORIGIN,
+            origin,
         )
 
     @property

@@ -4,8 +4,10 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from events.tlog.checkpoint import parse
 from events.tlog.files import DirectoryFiles, Files
-from events.tlog.note import Verifier
+from events.tlog.note import Verifier, split
+from events.tlog.reader import CHECKPOINT
 from replay.tarred import files_at
 from replay.verify import UnverifiableError, parsed_key, verifier_of
 from schemas.house import House
@@ -21,6 +23,12 @@ def archive_of(export: Path | None) -> Generator[tuple[Files, House | None]]:
         return
     with files_at(export) as files:
         yield files, None
+
+
+def claimed_origin(files: Files) -> str | None:
+    """Whose log the archive says that it is, believed in nothing; None where there is no checkpoint. Raises `NoteError`."""
+    data = files.read(CHECKPOINT)
+    return None if data is None else parse(split(data)[0]).origin
 
 
 def key_of(vkey: Path | None, files: Files) -> Verifier:

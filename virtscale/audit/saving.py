@@ -25,8 +25,11 @@ from schemas.names import Count
 from schemas.struct import Value
 from services.sealer import key
 from services.sealer.archive import Sealed
+from virtscale import description
 from virtscale.audit.going_on import GoneOn, epochs
 from virtscale.audit.maintenance import Place, bus_alone
+from virtscale.audit.places import claimed_origin
+from virtscale.description import ORIGIN
 from virtscale.invocation import UsageError
 from virtscale.progress import Progress
 from virtscale.show import say
@@ -37,6 +40,7 @@ MANIFEST: Final = "backup.json"
 LEDGER: Final = "ledger"
 HOUSE: Final = "house"
 KEY: Final = "audit-key"
+KEY_FILE: Final = "log.ed25519"
 _ERASED: Final = ".person.erased"
 
 
@@ -48,6 +52,7 @@ class Manifest(Value, frozen=True):
     size: Count
     root: str
     made_at: dt.datetime
+    witnesses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +80,6 @@ def private_parts(house: House) -> Mapping[str, Path]:
         "pools": Path(house.pools),
         "publishers": directory / "publishers",
         "hosts": directory / "hosts",
-        KEY: Path(house.audit_key).parent,
     }
 
 
@@ -96,9 +100,15 @@ def backup(house: House, target: Path) -> BackedUp:
         signer = key.opened(Path(house.audit_key), house.origin, first=False)
         with Progress("backup") as told:
             done = export(files, signer.verifier, target / LEDGER, told)
-        private = copies.mirror(private_parts(house), target / HOUSE)
+        private = copies.mirror(private_parts(house), target / HOUSE) + 1
+        copies.copy(Path(house.audit_key), target / HOUSE / KEY / KEY_FILE)
         manifest = Manifest(
-            format=1, origin=done.origin, size=done.size, root=done.root, made_at=dt.datetime.now(dt.UTC)
+            format=1,
+            origin=done.origin,
+            size=done.size,
+            root=done.root,
+            made_at=dt.datetime.now(dt.UTC),
+            witnesses=house.witnesses,
         )
         copies.write(target / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
     return BackedUp(done.size, done.root, done.written, private)
@@ -111,13 +121,13 @@ async def restore(directory: Path, source: Path, actor: str, reason: str) -> Gon
     erasure the ledger holds are erased again, if the backup still had them. Safe to repeat.
     """
     manifest = _manifest(source)
-    place = Place.fresh(directory)
+    place = Place.fresh(directory, manifest.origin)
     with place.down():
         done = await _completed(place)
         if done is not None:
             return done
         files = DirectoryFiles(source / LEDGER)
-        signer = key.opened(source / HOUSE / KEY / place.audit_key.name, place.origin, first=False)
+        signer = key.opened(source / HOUSE / KEY / KEY_FILE, place.origin, first=False)
         checkpoint = _sound(files, signer.verifier)
         if checkpoint.size < manifest.size:
             raise KeepingError(
@@ -129,6 +139,7 @@ async def restore(directory: Path, source: Path, actor: str, reason: str) -> Gon
         with Progress("restore", "files") as told:
             copies.put_back(files, DirectoryFiles(place.audit), told)
         _erase_again(Archive(files), Vault(directory / "vault"))
+        description.begin(directory, place.origin, manifest.witnesses)
         return await _go_on(
             place, Sealed(checkpoint.size, checkpoint.root, _note(files)), (actor, reason), "restored"
         )
@@ -140,20 +151,15 @@ async def bring_in(
     """The house holds what was exported: sequence, stored time and root are the same; then it goes on in a new epoch.
 
     With `key_file` the log goes on under the key that signed it. Without, the house makes a key of its own, and signs the
-    same size and root with it; the note that came with the export stands in the ledger. One of `trusted` and `key_file` says
+    same size and root with it, for the log of the same name; the note that came with the export stands in the ledger. One of `trusted` and `key_file` says
     whose ledger it must be: the key that lies in an export fits every forgery of it, and what is taken in is signed.
     """
-    place = Place.fresh(directory)
+    place = Place.fresh(directory, claimed_origin(files) or ORIGIN)
     with place.down():
         done = await _completed(place)
         if done is not None:
             return done
         checkpoint = _sound(files, _believed(files, trusted, key_file, place.origin), events=True)
-        if checkpoint.origin != place.origin:
-            raise KeepingError(
-                "OriginDiffers",
-                f"The export is of {checkpoint.origin}, and a house here is {place.origin}. Nothing was done.",
-            )
         _begin(place, checkpoint)
         if key_file is not None:
             copies.copy(key_file, place.audit_key)
@@ -161,6 +167,7 @@ async def bring_in(
         note = _note(files)
         with Progress("import", "files") as told:
             copies.put_back(_Signed(files, signer, checkpoint), DirectoryFiles(place.audit), told)
+        description.begin(directory, place.origin)
         return await _go_on(place, Sealed(checkpoint.size, checkpoint.root, note), said, "imported")
 
 

@@ -1,0 +1,116 @@
+"""What `house.json` says of a house: where its parts are, found anew at each start, and what somebody chose, which stays."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from lab.hypervisor import short_directory
+from lab.ports import LOOPBACK
+from schemas.house import FILE, HostPlace, House, HouseError
+from virtscale.ports import Ports
+
+ORIGIN: Final = "ledger.virtscale.local/house"
+"""The log of a house on one machine; an operator with a name of its own writes it into `house.json`."""
+
+PERMIT_SECONDS: Final = 5.0
+"""When the sealer is silent for longer, nobody writes. It speaks twice a second, and a restart takes it about one."""
+
+_PATHS: Final = ("audit", "audit_key", "marks")
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """What an operator may have chosen for the house; None where nobody did."""
+
+    directory: str | None = None
+    audit: str | None = None
+    audit_key: str | None = None
+    marks: str | None = None
+    origin: str | None = None
+    permit_seconds: float | None = None
+    witnesses: tuple[str, ...] = ()
+
+
+def kept(directory: Path, *, permit_seconds: float | None = None) -> Kept:
+    """What the house's description says that a start must not change, or `HouseError` where it cannot be read.
+
+    A path inside the house goes with it when its directory was moved. `permit_seconds` is chosen here where it is not None.
+    """
+    path = directory / FILE
+    try:
+        found = msgspec.json.decode(path.read_bytes(), type=Kept)
+    except FileNotFoundError:
+        found = Kept()
+    except msgspec.DecodeError as error:
+        raise HouseError(
+            f"{path} cannot be read: {error}. It may say where the audit log is and whose it is, so it is not written anew: "
+            "mend it, or move it away if none of that was changed. Nothing was started."
+        ) from error
+    places = {name: _here(directory, found, name, path) for name in _PATHS}
+    chosen = found.permit_seconds if permit_seconds is None else permit_seconds
+    return msgspec.structs.replace(found, **places, permit_seconds=chosen)
+
+
+def _here(directory: Path, found: Kept, name: str, path: Path) -> str | None:
+    said: str | None = getattr(found, name)
+    if said is None:
+        return None
+    if not Path(said).is_absolute():
+        raise HouseError(f"{path} has the {name} {said!a:.90}: write an absolute path. Nothing was started.")
+    if found.directory is not None and Path(said).is_relative_to(found.directory):
+        return str(directory / Path(said).relative_to(found.directory))
+    return said
+
+
+def describe(
+    directory: Path, ports: Ports, templates: str, hosts: tuple[HostPlace, ...], chosen: Kept
+) -> House:
+    """The house in this directory, with what was chosen for it and the usual places for the rest."""
+    seconds = PERMIT_SECONDS if chosen.permit_seconds is None else chosen.permit_seconds
+    return House(
+        directory=str(directory),
+        bus_url=f"nats://{LOOPBACK}:{ports.bus}",
+        keys=str(directory / "keys"),
+        signing_keys=str(directory / "signing"),
+        contracts=str(directory / "contracts"),
+        pools=str(directory / "pools"),
+        templates=templates,
+        vault=str(directory / "vault"),
+        hosts=hosts,
+        balancer_socket=str(directory / "haproxy" / "haproxy.sock"),
+        balancer_config=str(directory / "haproxy" / "haproxy.cfg"),
+        balancer_base=str(directory / "haproxy" / "base.cfg"),
+        smtp_host=LOOPBACK,
+        smtp_port=ports.smtp,
+        prometheus_url=f"http://{LOOPBACK}:{ports.prometheus}",
+        metrics_port=ports.metrics,
+        audit=chosen.audit or str(directory / "audit"),
+        audit_key=chosen.audit_key or str(directory / "audit-key" / "log.ed25519"),
+        origin=chosen.origin or ORIGIN,
+        marks=chosen.marks or str(directory / "marks"),
+        permit_seconds=seconds,
+        witnesses=chosen.witnesses,
+    )
+
+
+def begin(directory: Path, origin: str, witnesses: tuple[str, ...] = ()) -> None:
+    """A house that was never up here has a description: whose log it keeps, and who witnesses it. One that is there stays.
+
+    The first start writes the ports and hosts.
+    """
+    if not (directory / FILE).exists():
+        templates = str(short_directory(directory) / "templates")
+        chosen = Kept(origin=origin, witnesses=witnesses)
+        write(describe(directory, Ports.usual(), templates, (), chosen))
+
+
+def write(house: House) -> None:
+    """The description lies in the house's directory, whole, and does after a power cut."""
+    path = Path(house.directory) / FILE
+    draft = path.with_name("house.draft")
+    with draft.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(house)))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)

@@ -1,12 +1,12 @@
 """The rules of the waker: what a VM's place in the fleet asks of its domain, and what a look at the domain means."""
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Literal
 
 from events.gate import BootOrdered, WakeOrdered
 from projections.fleet.fold import Fleet, Vm
-from services.waker.port import Domain, DomainState, HypervisorError
+from services.waker.port import Domain, DomainState, HypervisorError, Unknown
 
 Step = Literal["rise", "suspend", "stop", "confirm"]
 """`confirm`: the guest was seen to answer, or not, before the waker could say that its domain runs."""
@@ -57,13 +57,18 @@ def finding(vm: Vm | None, seen: DomainState) -> Finding | None:
             return "gone" if vm.state == "quiesced" else None
 
 
-def reconciled(fleet: Fleet, host: str, listed: Iterable[Domain]) -> bool:
+def reconciled(fleet: Fleet, host: str, listed: Sequence[Domain | Unknown]) -> bool:
     """Whether nothing runs on the host that the ledger does not count there, and nothing is left to tell it.
 
     What has an ordered step counts whatever its domain does. A domain that runs here and is another host's in the ledger
-    counts nowhere, and only a person can say what it is: with it the host is not reconciled.
+    counts nowhere, and only a person can say what it is: with it the host is not reconciled. So it is with one that runs and
+    bears a mark that nobody can read.
     """
-    seen: dict[tuple[str, str], DomainState] = {(domain.org, domain.vm): domain.state for domain in listed}
+    if any(isinstance(domain, Unknown) and domain.state == "running" for domain in listed):
+        return False
+    seen: dict[tuple[str, str], DomainState] = {
+        (domain.org, domain.vm): domain.state for domain in listed if isinstance(domain, Domain)
+    }
     here = {key for key, vm in fleet.vms.items() if vm.host == host}
     for key in here | seen.keys():
         vm = fleet.vms.get(key)

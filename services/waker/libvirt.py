@@ -21,6 +21,7 @@ from services.waker.port import (
     DomainState,
     HostReport,
     HypervisorError,
+    Unknown,
     domain_name,
 )
 from services.waker.session import Ears, Session
@@ -85,8 +86,8 @@ class Libvirt:
         if session is not None:
             await self._call("disconnect", session.close, chain=_CONNECTING)
 
-    async def domains(self) -> list[Domain]:
-        """All of our domains."""
+    async def domains(self) -> list[Domain | Unknown]:
+        """All of our domains, also those whose mark cannot be read."""
         return await self._call("list the domains", self._need().domains)
 
     async def state(self, name: str) -> DomainState:

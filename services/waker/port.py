@@ -1,6 +1,6 @@
 """What the waker asks of a hypervisor; libvirt answers it, and the simulation does."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
@@ -39,6 +39,14 @@ class Domain:
     pool: str
     vm: str
     size: Size
+    state: DomainState
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A domain that bears our mark, which nobody can read: it counts nowhere, and only a person can say whose it is."""
+
+    name: str
     state: DomainState
 
 
@@ -93,8 +101,8 @@ class Hypervisor(Protocol):
         """There is a connection, old or new; what is watched is watched again."""
         ...
 
-    async def domains(self) -> list[Domain]:
-        """All domains that carry our metadata."""
+    async def domains(self) -> Sequence[Domain | Unknown]:
+        """All domains that carry our metadata, also where it cannot be read."""
         ...
 
     async def state(self, name: str) -> DomainState:

@@ -26,6 +26,7 @@ from services.waker.port import (
     DomainState,
     HostReport,
     HypervisorError,
+    Unknown,
     domain_name,
 )
 from services.waker.templates import fill
@@ -106,6 +107,8 @@ class Session:
         self._defining = threading.Lock()
         self._domains: dict[str, libvirt.virDomain] = {}
         self._marks: dict[str, _Mark] = {}
+        self._unread: set[str] = set()
+        """Domains of which it was said that their mark cannot be read."""
         self._connection = connection = libvirt.open(place.uri)
         self.open = True
         self.report = HostReport(connection.getLibVersion(), int(connection.getInfo()[2]))
@@ -136,18 +139,36 @@ class Session:
         with suppress(libvirt.libvirtError):
             self._connection.close()
 
-    def domains(self) -> list[Domain]:
-        """All of our domains: one round trip for their states, and one for each that was not known."""
-        listed: list[Domain] = []
+    def domains(self) -> list[Domain | Unknown]:
+        """All of our domains: one round trip for their states, and one for each that was not known.
+
+        One whose mark cannot be read is in the list, since it may run; it is looked at anew each time, for somebody may mend it.
+        """
+        listed: list[Domain | Unknown] = []
         for domain, stats in self._connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE):
-            name = domain.name()
-            mark = self._marks.get(name) or _read_mark(domain)
+            name, state = domain.name(), _STATES[stats["state.state"]]
+            try:
+                mark = self._marks.get(name) or _read_mark(domain)
+            except msgspec.DecodeError as error:
+                self._tell_once(name, error)
+                listed.append(Unknown(name, state))
+                continue
+            self._unread.discard(name)
             if mark is not None:
                 self._marks[name] = mark
                 self._domains[name] = domain
-                state = _STATES[stats["state.state"]]
                 listed.append(Domain(name, mark.org, mark.pool, mark.vm, mark.size, state))
         return listed
+
+    def _tell_once(self, name: str, error: msgspec.DecodeError) -> None:
+        if name not in self._unread:
+            self._unread.add(name)
+            log.error(
+                "domain %s bears our mark and it cannot be read, so what runs there counts nowhere; remove the domain, or put its "
+                "metadata back: %s",
+                name,
+                error,
+            )
 
     def state(self, name: str) -> DomainState:
         """The domain's state as libvirt knows it, without waiting for jobs on it."""
@@ -271,7 +292,7 @@ def _state_number(domain: libvirt.virDomain) -> int:
 
 
 def _read_mark(domain: libvirt.virDomain) -> _Mark | None:
-    """The mark in a domain's metadata; None when the domain is not ours."""
+    """The mark in a domain's metadata; None when the domain is not ours. `DecodeError` for one that cannot be read."""
     try:
         element = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, _NAMESPACE)
     except libvirt.libvirtError as error:
@@ -279,12 +300,7 @@ def _read_mark(domain: libvirt.virDomain) -> _Mark | None:
             return None
         raise
     text = element.partition(">")[2].rpartition("<")[0]
-    try:
-        return msgspec.json.decode(html.unescape(text), type=_Mark)
-    except msgspec.DecodeError as error:
-        # It runs and counts nowhere, and only a person can say whose it is; the other domains go on.
-        log.error("domain %s bears our mark and it cannot be read: %s", domain.name(), error)  # noqa: TRY400
-        return None
+    return msgspec.json.decode(html.unescape(text), type=_Mark)
 
 
 def _mark_xml(mark: _Mark) -> str:

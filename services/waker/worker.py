@@ -7,6 +7,7 @@ a kill between any two lines loses nothing: the next life finds the order open a
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -24,7 +25,7 @@ from services.waker.decide import finding, ordered, reconciled
 from services.waker.effects import Effects, Tries
 from services.waker.metrics import CONNECTED, ERRORS
 from services.waker.outcomes import Outcomes
-from services.waker.port import Domain, DomainState, Hypervisor, HypervisorError, owner
+from services.waker.port import Domain, DomainState, Hypervisor, HypervisorError, Unknown, owner
 from services.waker.state import Key, Orders
 
 RECONCILE_SECONDS: Final = 60.0
@@ -269,9 +270,9 @@ class Waker:
         known = self._orders.registered.get(self._place.name)
         await self._outcomes.registered(self._place, report, known)
 
-    def _compare(self, listed: list[Domain]) -> None:
+    def _compare(self, listed: Sequence[Domain | Unknown]) -> None:
         """Where the list and the ledger differ there is a rumour to look into; the list may be stale."""
-        found = {(domain.org, domain.vm): domain for domain in listed}
+        found = {(domain.org, domain.vm): domain for domain in listed if isinstance(domain, Domain)}
         self._strangers = {key: domain for key, domain in found.items() if key not in self._fleet.vms}
         for key, domain in self._strangers.items():
             self._hear(key, domain.state)
@@ -283,7 +284,7 @@ class Waker:
                 log.error("%s/%s runs on %s and belongs to %s", *key, self._place.name, vm.host)
         self._bell.ring()
 
-    async def _reconcile(self, listed: list[Domain], since: int) -> bool:
+    async def _reconcile(self, listed: Sequence[Domain | Unknown], since: int) -> bool:
         """The ledger, recovered at `since`, is told that it knows the host, if it does by now: every rumour was looked into."""
         if self._removed() or not reconciled(self._fleet, self._place.name, listed):
             return False

@@ -1,5 +1,7 @@
 """After a ledger was recovered the waker tells it what its host really has, and says when that is done."""
 
+import pytest
+
 from events.host import HostReconciled, HostRegistered
 from events.ledger import LedgerRecovered
 from events.vm import VmFoundAwake, VmStopped
@@ -7,6 +9,7 @@ from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
 from schemas.names import PLATFORM
+from services.waker.port import domain_name
 from tests.rules.desk import play
 from tests.rules.waker_host import Site
 from tests.simulation.clock import pause
@@ -139,5 +142,40 @@ def test_a_host_that_is_in_nothing_that_is_left_is_registered_before_it_is_recon
             site.desk.facts(kind)[0].seq for kind in (HostRegistered, VmFoundAwake, HostReconciled)
         )
         assert began < registered < stray < reconciled
+
+    play(scene)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_host_where_something_runs_whose_mark_nobody_can_read_is_not_reconciled_until_it_does_not(
+    *, known: bool
+) -> None:
+    async def scene() -> None:
+        site = Site()
+        if known:
+            site.awake("web-1")
+        began = recover(site)
+        site.host.put("web-1", "running", heard=False)
+        site.host.unreadable.add(domain_name("acme", "web-1"))
+        async with site.waker():
+            await pause(200)
+            assert told(site) == []
+            assert site.said(VmStopped) == [], "it runs, whatever its mark says"
+            site.host.unreadable.clear()  # somebody put its metadata back
+            await pause(70)
+        assert told(site) == [(began, 1, 1)]
+
+    play(scene)
+
+
+def test_what_sleeps_and_bears_a_mark_that_nobody_can_read_keeps_no_host_from_being_reconciled() -> None:
+    async def scene() -> None:
+        site = Site()
+        began = recover(site)
+        site.host.put("web-1", "off", heard=False)
+        site.host.unreadable.add(domain_name("acme", "web-1"))
+        async with site.waker():
+            await pause(5)
+        assert told(site) == [(began, 1, 0)]
 
     play(scene)

@@ -24,6 +24,7 @@ from services.waker.port import (
     HostReport,
     Hypervisor,
     HypervisorError,
+    Unknown,
     domain_name,
 )
 from services.waker.templates import TemplateMissingError
@@ -60,6 +61,8 @@ class Host:
     asked: list[str] = field(default_factory=list)
     sizes: dict[str, Size] = field(default_factory=dict)
     templates: set[str] = field(default_factory=lambda: {"tiny"})
+    unreadable: set[str] = field(default_factory=set)
+    """Domains whose mark nobody can read."""
     up: bool = True
     at_once: int = 0
     most_at_once: int = 0
@@ -80,10 +83,12 @@ class Host:
         await self._answer()
         return HostReport(9_000_000, 4)
 
-    async def domains(self) -> list[Domain]:
+    async def domains(self) -> list[Domain | Unknown]:
         await self._answer()
         return [
-            Domain(name, "acme", "web", name.partition(".")[2], self.sizes.get(name, SIZE), state)
+            Unknown(name, state)
+            if name in self.unreadable
+            else Domain(name, "acme", "web", name.partition(".")[2], self.sizes.get(name, SIZE), state)
             for name, state in self.states.items()
         ]
 

@@ -20,7 +20,7 @@ from lab import accelerator, guest, hypervisor, template
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from services.waker.libvirt import Libvirt
-from services.waker.port import Definition, HypervisorError, domain_name
+from services.waker.port import Definition, Domain, HypervisorError, Unknown, domain_name
 from services.waker.templates import TemplateMissingError
 from tests.rules.waker_host import Site
 from tests.support import eventually, free_port
@@ -222,9 +222,8 @@ async def test_the_test_driver_answers_as_libvirt_with_qemu_does(tmp_path: Path,
     assert await host.state(name) == "paused"
     for _ in range(2):
         await host.resume(name)
-    assert [(one.vm, one.size.name, one.state) for one in await host.domains() if one.org == "driver"] == [
-        ("web-1", "vs.tiny", "running")
-    ]
+    listed = [one for one in await host.domains() if isinstance(one, Domain) and one.org == "driver"]
+    assert [(one.vm, one.size.name, one.state) for one in listed] == [("web-1", "vs.tiny", "running")]
     for _ in range(2):
         await host.stop(name)
     for refused in (host.suspend(name), host.resume(name)):
@@ -235,6 +234,30 @@ async def test_the_test_driver_answers_as_libvirt_with_qemu_does(tmp_path: Path,
     await eventually(lambda: (name, "off", "destroyed") in heard)
     assert [state for _, state, _ in heard] == ["running", "paused", "running", "off"]
     await host.close()
+
+
+async def test_a_domain_whose_mark_cannot_be_read_is_listed_as_unknown_and_said_once(
+    tmp_path: Path, place: HostPlace, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, later = Libvirt(place, tmp_path), Libvirt(place, tmp_path)
+    await first.connect()
+    name = (await first.define(_definition("mark", "web-1"))).name
+    await first.start(name)
+    (whole,) = [one for one in await first.domains() if one.name == name]
+    with libvirt.open(place.uri) as connection:
+        domain = connection.lookupByName(name)
+        kind, namespace = libvirt.VIR_DOMAIN_METADATA_ELEMENT, "urn:virtscale:domain:1"
+        mark = domain.metadata(kind, namespace)
+        domain.setMetadata(kind, "<vm>{broken</vm>", "vs", namespace, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        await later.connect()
+        for _ in range(2):
+            assert Unknown(name, "running") in await later.domains()
+        assert len([one for one in caplog.records if name in one.getMessage()]) == 1
+        domain.setMetadata(kind, mark, "vs", namespace, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        assert whole in await later.domains()
+    await first.stop(name)
+    await later.close()
+    await first.close()
 
 
 async def test_a_definition_can_be_repeated_and_each_vm_keeps_its_own_port(

@@ -1,12 +1,31 @@
 """An export in one file: a plain tar that is read without unpacking it, and that may be cut anywhere."""
 
+import errno
+import os
 import tarfile
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from events.tlog.files import DirectoryFiles, Files
+from events.tlog.leaf import MOST_ENTRY_BYTES
+from events.tlog.tiles import WIDTH
+
+_MOST_MEMBERS: Final = 4_000_000
+"""Some 500 million events: two files for each 256. Their places take half a GiB of memory."""
+_MOST_BYTES: Final = WIDTH * (2 + MOST_ENTRY_BYTES)
+"""Of a bundle of the longest entries; nothing else in an archive is longer."""
+
+_NAME: Final = slice(0, 100)
+_SIZE: Final = slice(124, 136)
+_SUM: Final = slice(148, 156)
+_KIND: Final = 156
+_MAGIC: Final = slice(257, 263)
+_PREFIX: Final = slice(345, 500)
+_PLAIN: Final = b"0\0"
+_BLANK_SUM: Final = 8 * ord(" ")
+"""A header's sum is taken with blanks in the place of the sum."""
 
 
 class PlaceError(Exception):
@@ -26,10 +45,12 @@ class TarFiles:
         self._places = {name: (at, size) for name, at, size in members(tar, length)}
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes; None when there is none, or not all of it."""
+        """The file's bytes; None when there is none, or not all of it. `OSError` for one that no archive's file can be."""
         place = self._places.get(path)
         if place is None:
             return None
+        if place[1] > _MOST_BYTES:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
         self._tar.seek(place[0])
         return self._tar.read(place[1])
 
@@ -48,16 +69,40 @@ class TarFiles:
 
 
 def members(tar: BinaryIO, length: int) -> Iterator[tuple[str, int, int]]:
-    """Name, beginning and length of every file in the tar that is there in whole, in order."""
-    try:
-        with tarfile.open(fileobj=tar, mode="r:") as opened:
-            while (member := opened.next()) is not None:
-                if member.offset_data + member.size > length:
-                    return
-                if member.isreg():
-                    yield member.name.removeprefix("./"), member.offset_data, member.size
-    except tarfile.TarError:
-        return
+    """Name, beginning and length of every file in the tar that is there in whole, in order.
+
+    Plain members alone, as an export has them and every tar program writes them for such names. It ends where the tar does, is cut,
+    or is no tar any more; each step goes forward, so whoever made it, it is read in one pass. Raises `PlaceError` for
+    more members than an archive has files.
+    """
+    at = 0
+    for _ in range(_MOST_MEMBERS):
+        tar.seek(at)
+        head = tar.read(tarfile.BLOCKSIZE)
+        size = _size(head)
+        begin = at + tarfile.BLOCKSIZE
+        if size is None or begin + size > length:
+            return
+        if head[_KIND] in _PLAIN:
+            yield _name(head).removeprefix("./"), begin, size
+        at = begin + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    raise PlaceError(f"This tar has more than {_MOST_MEMBERS:,} members: no export of this version has.")
+
+
+def _size(head: bytes) -> int | None:
+    """How long the member is that begins with this block; None where no member begins."""
+    if len(head) < tarfile.BLOCKSIZE or not head.strip(b"\0"):
+        return None
+    fields = head[_SIZE].strip(b" \0"), head[_SUM].strip(b" \0")
+    if not all(field and not field.strip(b"01234567") for field in fields):
+        return None  # also a size past 8 GiB or below zero, which is not written in digits
+    size, said = (int(field, 8) for field in fields)
+    return size if said == _BLANK_SUM + sum(head) - sum(head[_SUM]) else None
+
+
+def _name(head: bytes) -> str:
+    name, prefix = (head[part].split(b"\0")[0].decode(errors="replace") for part in (_NAME, _PREFIX))
+    return f"{prefix}/{name}" if prefix and head[_MAGIC] == b"ustar\0" else name
 
 
 @contextmanager

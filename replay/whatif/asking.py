@@ -10,6 +10,7 @@ from replay.history import Told, fold, recorded
 from replay.metering import Spent, ns_of
 from replay.source import Source
 from replay.whatif.answers import Changed, Undecidable, Unlike
+from replay.whatif.causes import Asked
 from replay.whatif.retelling import Retelling
 from replay.whatif.rules import Rules, WhatIfError
 from replay.whatif.survey import Survey
@@ -50,6 +51,8 @@ class WhatIf:
     """Outcomes that were modelled, by what for and where the duration comes from."""
     then: dict[tuple[str, str], Spent]
     now: dict[tuple[str, str], Spent]
+    cooldown_set: bool
+    """Whether a trigger might have asked more often, or less, by what is set."""
     contracts: dict[str, Contract]
     """The contracts in force at the end of the window, as they were recorded."""
 
@@ -83,13 +86,14 @@ async def what_if(
 
         return tell
 
-    survey, state = Survey(), State()
+    survey, state, asked = Survey(), State(), Asked()
     async with aclosing(recorded(source, max(0, first_seq - 2), last_seq, told(1 - first_seq))) as groups:
         async for group in groups:
             _survey(survey, group, first_seq)
     start = survey.least_state_seq(first_seq - 1)
-    await fold(source, [getattr(state, part.name) for part in fields(state)], start, told(window))
-    again = Retelling(state, survey, rules, start)
+    folds = [getattr(state, part.name) for part in fields(state)]
+    await fold(source, [*folds, asked], start, told(window))
+    again = Retelling(state, survey, rules, start, asked)
     async with aclosing(recorded(source, start, last_seq, told(window))) as groups:
         async for group in groups:
             for line in group:
@@ -99,13 +103,14 @@ async def what_if(
 
 def retold(lines: Sequence[Recorded], rules: Rules, first_seq: int = 1) -> WhatIf:
     """The same for events that are at hand, all from the ledger's first on."""
-    survey, state = Survey(), State()
+    survey, state, asked = Survey(), State(), Asked()
     _survey(survey, _behind(lines, first_seq - 2), first_seq)
     start = survey.least_state_seq(first_seq - 1)
     for line in lines:
         if line.seq <= start:
             state.apply(line)
-    again = Retelling(state, survey, rules, start)
+            asked.apply(line)
+    again = Retelling(state, survey, rules, start, asked)
     for line in _behind(lines, start):
         again.take(line)
     return _ended(again, survey, rules, first_seq, lines[-1].seq if lines else 0)
@@ -149,6 +154,7 @@ def _ended(again: Retelling, survey: Survey, rules: Rules, first_seq: int, last_
         models=dict(again.models),
         then=then.meter.pools,
         now=again.now.meter.pools,
+        cooldown_set=any("cooldown_seconds" in one.fields for one in rules.pools),
         contracts=dict(then.usage.contracts),
     )
 

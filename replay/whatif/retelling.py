@@ -23,10 +23,11 @@ from events.scale import ScaleRequested
 from projections.fleet.fold import Vm
 from replay.metering import moment_of
 from replay.whatif.answers import Answers, Unlike, is_wish
+from replay.whatif.causes import Asked, Causes
 from replay.whatif.history import Course, awaits_outcome, follows
 from replay.whatif.outcomes import holding, modelled
 from replay.whatif.rules import Rules
-from replay.whatif.survey import SECOND_NS, Round, Survey, is_ruled, trip_of
+from replay.whatif.survey import Round, Survey, is_ruled, trip_of
 from services.gate.decide import RULES, decide
 from services.gate.draft import Decision
 from services.gate.state import State
@@ -40,7 +41,9 @@ _Key = tuple[str, str]
 class Retelling:
     """Both courses, fed with the ledger's events behind the place that the state was folded to, in order."""
 
-    def __init__(self, state: State, survey: Survey, rules: Rules, seq: int) -> None:
+    def __init__(
+        self, state: State, survey: Survey, rules: Rules, seq: int, asked: Asked | None = None
+    ) -> None:
         self.state = state
         self.now = Course.of(state, survey.first_ns)
         self.then: Course | None = None
@@ -70,8 +73,7 @@ class Retelling:
         """When a VM was last given an order in the new course."""
         self._awaited: set[tuple[_Key, str | None, str]] = set()
         self._waiting: set[str] = set()
-        self._apart: dict[_Key, int | None] = {}
-        """Pools of which another number of VMs served: None while so, else the instant at which it was over."""
+        self._causes = Causes(Asked() if asked is None else asked)
         if rules:
             self._part()
             for fact in list(rules.differing(state)):
@@ -233,31 +235,12 @@ class Retelling:
         fact = recorded.fact
         if self.then is not None:
             self.then.apply(recorded, self.at_ns)
-            if isinstance(fact, ScaleRequested | QuiesceRequested) and (why := self._why_lost(fact)):
-                self.answers.lost(recorded, fact.org, fact.pool, why)
-                return
+            if isinstance(fact, ScaleRequested | QuiesceRequested):
+                why = self._causes.why_lost(self.then, self.now, recorded, fact, self.at_ns)
+                if why is not None:
+                    self.answers.lost(recorded, fact.org, fact.pool, why)
+                    return
         self.now.apply(recorded, self.at_ns)
-
-    def _why_lost(self, fact: ScaleRequested | QuiesceRequested) -> str | None:
-        """Why a measurement might have been another one; None where nothing says so.
-
-        A measurement counts as fresh for the pool's horizon, so that what served within it may stand in it.
-        """
-        if fact.origin != "trigger" and fact.sample is None:
-            return None
-        over_ns = self._apart.get((fact.org, fact.pool), 0)
-        pool = self.now.agreed(fact.org, fact.pool)
-        if over_ns is None:
-            then, now = self._serving(self.then, fact), self._serving(self.now, fact)
-            return f"{now} VMs would have served instead of {then}"
-        if over_ns and pool is not None and self.at_ns - over_ns < pool.horizon_seconds * SECOND_NS:
-            seconds = (self.at_ns - over_ns) // SECOND_NS
-            return f"another number of VMs would have served until {seconds} s before"
-        return None
-
-    @staticmethod
-    def _serving(course: Course | None, fact: ScaleRequested | QuiesceRequested) -> int:
-        return len(course.fleet.members(fact.org, fact.pool, "serving")) if course is not None else 0
 
     # ----------------------------------------------------------------------------------------------------- outcomes
 
@@ -334,21 +317,13 @@ class Retelling:
         vm, then = self.now.fleet.vms.get(key), self.then.fleet.vms.get(key)
         for one in (vm, then):
             if one is not None:
-                self._compare((one.org, one.pool))
+                self._causes.compare(self.then, self.now, (one.org, one.pool), self.at_ns)
         if vm is None or follows(then, vm):
             return
         if awaits_outcome(vm):
             self._await(key, vm)
         elif key[1] in {one.name for one in self.now.fleet.attention(key[0])}:
             self._waiting.add(key[0])
-
-    def _compare(self, pool: _Key) -> None:
-        assert self.then is not None
-        then = len(self.then.fleet.members(*pool, "serving"))
-        if then != len(self.now.fleet.members(*pool, "serving")):
-            self._apart[pool] = None
-        elif self._apart.get(pool, 0) is None:
-            self._apart[pool] = self.at_ns
 
     # --------------------------------------------------------------------------------------------------- modelling
 

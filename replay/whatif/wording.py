@@ -15,6 +15,11 @@ Row = dict[str, object]
 _HOUR_DIGITS = 3
 _EURO_DIGITS = 2
 
+_COOLDOWN = (
+    "a trigger keeps still for its cooldown by itself: what it asked within a longer one is undecidable, and what it would "
+    "have asked sooner by a shorter one is not made up"
+)
+
 
 def document(told: WhatIf, settings: tuple[str, ...]) -> Row:
     """All of it."""
@@ -27,6 +32,7 @@ def document(told: WhatIf, settings: tuple[str, ...]) -> Row:
             "last_stored_at": moment_of(told.last_ns),
         },
         "set": settings,
+        "notes": notes(told),
         "rules": RULES,
         "rounds": {"decided_again": told.rounds, "same_bytes": told.same, "by_other_rules": told.foreign},
         "answers": {
@@ -46,6 +52,11 @@ def document(told: WhatIf, settings: tuple[str, ...]) -> Row:
         "modelled": modelled(told),
         "pools": pools(told),
     }
+
+
+def notes(told: WhatIf) -> list[str]:
+    """What is to be known of the answers, in a sentence each."""
+    return [_COOLDOWN] if told.cooldown_set else []
 
 
 def changed(told: WhatIf) -> list[Row]:

@@ -307,6 +307,32 @@ def test_a_measurement_is_fresh_for_the_horizon_that_the_contract_says(signed: i
     assert len(told.undecidable) == lost
 
 
+@pytest.mark.parametrize(("cooldown_seconds", "lost"), [(60, []), (90, []), (150, [1]), (300, [1, 2])])
+@pytest.mark.parametrize("before", [0, 1])
+def test_what_a_trigger_asked_within_a_longer_cooldown_is_undecidable(
+    cooldown_seconds: int, lost: list[int], before: int
+) -> None:
+    """A trigger keeps still by itself: it would not have asked, and the gate would not have refused."""
+    past = Told()
+    past.contract(vcpu=100).pool("web", cooldown_seconds=90).host().asleep("web", 4)
+    places: list[int] = []
+    for place in range(3):
+        if place == before:  # what it asked before the window counts
+            past.begin()
+            past.later(-60)
+        places.append(past.trigger().seq)
+        for order in past.round().orders:
+            past.served(order.vm, 1)
+        past.later(94)
+    told = past.again(Rules(pools=(PoolSet(None, "web", {"cooldown_seconds": cooldown_seconds}),)))
+    held = [one.seq for one in told.undecidable if "kept still until" in one.why]
+    assert held == [places[one] for one in lost]
+    others = {one.why for one in told.undecidable if one.seq not in held}
+    assert others <= {"1 VMs would have served instead of 2", "2 VMs would have served instead of 3"}
+    assert told.changed == ()
+    assert document(told, ())["notes"] != []
+
+
 def test_requests_of_people_and_programs_are_taken_to_have_been_made_all_the_same() -> None:
     past = at_cap()
     past.scale(add=1)

@@ -102,6 +102,8 @@ def _show(told: "WhatIf", form: Format, *, checked: bool) -> None:
         say(f"requests that would not have been answered within the window: {told.unanswered}")
     if checked:
         return
+    for note in wording.notes(told):
+        say(note)
     if told.undecidable:
         say(f"\nundecidable requests, for they lost their cause: {len(told.undecidable)}")
         show([_lost(row) for row in wording.undecidable(told)[:_SHOWN]], form)

@@ -1,7 +1,6 @@
 """Keeping the tables: rows and the sequence that they include are committed together, many events at a time."""
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ from projections.fleet.table import TABLES as FLEET
 from projections.freezes.table import TABLES as FREEZES
 from projections.opening import opened
 from projections.rows import Touched, Writer
+from projections.swapping import remove, swap
 from projections.table import Table
 from projections.usage.table import TABLES as USAGE
 
@@ -57,8 +57,7 @@ class Keeper:
     async def work(self) -> None:
         """The file follows the ledger for ever."""
         fresh = self._path.with_suffix(".new")
-        for leftover in (fresh, Path(f"{fresh}-wal"), Path(f"{fresh}-shm")):
-            leftover.unlink(missing_ok=True)
+        remove(fresh)
         async with opened(fresh) as base:
             await self._writer.create(base)
             await base.commit()
@@ -68,9 +67,7 @@ class Keeper:
             # locks every reader out while rows are written.
             await base.execute("PRAGMA journal_mode=WAL")
         # Closed first, so that the write-ahead log is part of the file that is swapped in.
-        os.replace(fresh, self._path)  # noqa: PTH105 - the atomic call by its name
-        for leftover in (Path(f"{self._path}-wal"), Path(f"{self._path}-shm")):
-            leftover.unlink(missing_ok=True)
+        swap(fresh, self._path)
         async with opened(self._path) as base:
             await base.execute("PRAGMA synchronous=NORMAL")
             while True:

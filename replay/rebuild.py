@@ -15,6 +15,7 @@ from events.bus.port import BusError, Stored
 from projections.keeper import TABLES
 from projections.opening import opened
 from projections.rows import Touched, Writer
+from projections.swapping import remove, swap
 from projections.table import Table
 from replay import snapshot
 from replay.digest import Digest, digest
@@ -112,7 +113,7 @@ async def rebuild(
     goal = f"{','.join(table.name for table in tables)} until {until}"
     kept = await _usable(part, source, goal)
     if kept is None:
-        _remove(part)
+        remove(part)
         # Ours, and made by us now: what is in it will be believed when this is interrupted.
         os.close(os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
     async with opened(part) as base:
@@ -175,20 +176,9 @@ def _swap(part: Path, path: Path) -> None:
     """What is in `part` is on the disk, and under the name of `path`."""
     with part.open("rb") as file:
         os.fsync(file.fileno())
-    part.replace(path)
-    _remove_beside(path)
+    swap(part, path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
     finally:
         os.close(directory)
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    _remove_beside(path)
-
-
-def _remove_beside(path: Path) -> None:
-    for end in snapshot.BESIDE:
-        path.with_name(f"{path.name}{end}").unlink(missing_ok=True)

@@ -24,6 +24,7 @@ import projections
 import replay
 import schemas
 from events.bus.port import Stored
+from projections.swapping import BESIDE
 
 CREATE: Final = """
 CREATE TABLE snapshot (
@@ -31,9 +32,6 @@ CREATE TABLE snapshot (
     seq INTEGER, message BLOB, code TEXT, goal TEXT, boot TEXT, digest BLOB, folds BLOB
 )
 """
-
-BESIDE: Final = ("-wal", "-shm", "-journal")
-"""Files that SQLite keeps beside one, and reads as if they were part of it."""
 
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 

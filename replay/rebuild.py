@@ -109,6 +109,7 @@ async def rebuild(
     Until then the new one grows beside it in `PATH.part`. Whoever is interrupted leaves that behind, and the same call
     goes on there. Errors are those of `replay.history.fold`; the old file is then as it was.
     """
+    snapshot.code()  # as the files are now: they may be other ones when the first snapshot is taken
     part = path.with_name(f"{path.name}.part")
     goal = f"{','.join(table.name for table in tables)} until {until}"
     kept = await _usable(part, source, goal)

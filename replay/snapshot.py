@@ -105,7 +105,11 @@ def hash_of(stored: Stored) -> bytes:
 
 @cache
 def code() -> str:
-    """A hash of all code that folds and their files are made of, and of what runs it."""
+    """A hash of all code that folds and their files are made of, and of what runs it.
+
+    It is that of the files when it is first asked for, and so is asked for before the reading begins: an upgrade puts other
+    files in the place of those that run.
+    """
     whole = hashlib.sha256(f"{sys.version} {msgspec.__version__}".encode())
     for package in (schemas, events, projections, replay):
         root = Path(cast("str", package.__file__)).parent

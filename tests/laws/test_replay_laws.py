@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import AsyncGenerator, Generator
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -217,6 +218,39 @@ async def test_a_snapshot_of_other_code_is_not_gone_on_with(
     whole = await rebuild(ledger, tmp_path / "views.db")
     assert ledger.asked == [1]
     monkeypatch.undo()
+    assert whole == await built(ledger)
+
+
+async def test_a_snapshot_is_of_the_code_that_read_although_another_was_installed_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "installed" / "projections"
+    installed.mkdir(parents=True)
+    (installed / "__init__.py").write_text("")
+    monkeypatch.setattr(snapshot, "projections", SimpleNamespace(__file__=str(installed / "__init__.py")))
+
+    class Upgraded(Ledger):
+        async def read(self, first: int, last: int) -> AsyncGenerator[list[Stored]]:
+            async for group in super().read(first, last):
+                (installed / "fold.py").write_text("newer")
+                yield group
+
+    def forget() -> None:
+        # As in a process that has just begun.
+        snapshot.code.cache_clear()
+
+    forget()
+    try:
+        with contextlib.suppress(asyncio.CancelledError):
+            await rebuild(Upgraded(lived(3), len(lived(3)) // 2), tmp_path / "views.db")
+        assert (installed / "fold.py").exists()
+        forget()
+        ledger = Ledger(lived(3))
+        whole = await rebuild(ledger, tmp_path / "views.db")
+        assert ledger.asked == [1]
+    finally:
+        monkeypatch.undo()
+        forget()
     assert whole == await built(ledger)
 
 

@@ -73,6 +73,9 @@ class Retelling:
         """When a VM was last given an order in the new course."""
         self._awaited: set[tuple[_Key, str | None, str]] = set()
         self._waiting: set[str] = set()
+        orgs = {*state.usage.contracts, *(one.org for one in survey.rounds)}
+        self._last = {org: state.docket.fence_seq(org) for org in orgs}
+        """Each org's last recorded round, which the next one follows."""
         self._causes = Causes(Asked() if asked is None else asked)
         if rules:
             self._part()
@@ -133,13 +136,18 @@ class Retelling:
             self._look_everywhere()
 
     def _decided(self, recorded: Recorded, fact: GateDecided) -> None:
-        one = self._by_seq.get(recorded.seq)
+        one, is_next = self._by_seq.get(recorded.seq), fact.follows == self._last.get(fact.org, 0)
+        if is_next:
+            self._last[fact.org] = recorded.seq
         if one is None:
-            self._kept(recorded, fact)
+            if is_next:
+                self._kept(recorded, fact)
             return
         again, told = self._remade.pop(recorded.seq), self._batch
         self._batch = []
         self._end_of_way(one)
+        if not is_next:  # a copy, which no fold takes
+            return
         self.rounds += 1
         if one.rules != RULES:
             self.foreign[one.rules] += 1

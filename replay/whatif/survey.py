@@ -47,6 +47,7 @@ class Round:
     org: str
     gate: str
     now: dt.datetime
+    follows: int
     state_seq: int
     through: int
     rules: str
@@ -75,6 +76,9 @@ class Survey:
     _open: dict[str, tuple[Trip, str, str, int]] = field(
         default_factory=dict[str, tuple[Trip, str, str, int]]
     )
+    _chain: dict[str, Round] = field(default_factory=dict[str, Round])
+    """Each org's last round: the next one follows it, and what does not is a copy, which no fold takes."""
+    _first: int = 0
     _defines: bool = False
     _cut: bool = False
 
@@ -84,6 +88,7 @@ class Survey:
 
     def take(self, recorded: Recorded) -> None:
         """The event is taken into account."""
+        self._first = self._first or recorded.seq
         self.first_ns = self.first_ns or recorded.stored_ns
         self.last_ns = max(self.last_ns, recorded.stored_ns)
         match recorded.fact:
@@ -133,20 +138,36 @@ class Survey:
                 return Lasting(SWIFT_NS, "none recorded: 1 s")
 
     def _decided(self, recorded: Recorded, decided: GateDecided) -> None:
-        self.rounds.append(
-            Round(
-                seq=recorded.seq,
-                org=decided.org,
-                gate=decided.gate,
-                now=decided.now,
-                state_seq=decided.state_seq,
-                through=decided.through,
-                rules=decided.rules,
-                kept=self._cut or (self._defines and not (decided.answers or decided.orders)),
-            )
+        one = Round(
+            seq=recorded.seq,
+            org=decided.org,
+            gate=decided.gate,
+            now=decided.now,
+            follows=decided.follows,
+            state_seq=decided.state_seq,
+            through=decided.through,
+            rules=decided.rules,
+            kept=self._cut or (self._defines and not (decided.answers or decided.orders)),
         )
+        if not self._follows(one):
+            return
+        self._chain[one.org] = one
+        self.rounds.append(one)
         for order in decided.orders:
             self._begin(decided.org, order, recorded.stored_ns)
+
+    def _follows(self, one: Round) -> bool:
+        """Whether the round is the next one of its org.
+
+        The window's first follows one from before it, which was not read: of two that do, the copy follows the older.
+        """
+        last = self._chain.get(one.org)
+        if last is None or one.follows == last.seq:
+            return True
+        if last.follows < one.follows < self._first:
+            self.rounds.remove(last)
+            return True
+        return False
 
     def _begin(self, org: str, order: Order, at_ns: int) -> None:
         match order:

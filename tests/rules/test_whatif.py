@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from events.gate import GateDecided
 from replay.metering import HOUR_NS, ns_of
 from replay.whatif.answers import Changed
 from replay.whatif.asking import WhatIf, what_if
@@ -379,6 +380,56 @@ def test_with_nothing_set_nothing_changes_and_every_round_is_the_recorded_one() 
     past.round()
     told = past.again()
     assert (told.rounds, told.same, told.unlike, told.changed) == (1, 1, None, ())
+
+
+def stored_again(past: Told, rules: Rules | None = None) -> tuple[object, ...]:
+    told = past.again(rules)
+    counted = told.answers, told.refused_then, told.refused_now, told.unanswered, len(told.undecidable)
+    return (
+        told.rounds,
+        told.same,
+        told.unlike is None,
+        counted,
+        [one.effect for one in told.changed],
+        told.now,
+    )
+
+
+@pytest.mark.parametrize("rules", [Rules(), TWENTY])
+@pytest.mark.parametrize("later", [0, 1])
+def test_a_copy_of_a_round_is_no_round(rules: Rules, later: int) -> None:
+    """No fold takes it: it follows another decision than the last."""
+    plain, copied = at_cap(), at_cap()
+    for past in (plain, copied):
+        rounds: list[GateDecided] = []
+        for _ in range(2):
+            past.scale(add=1, origin="person")
+            rounds.append(past.round())
+            past.later(30)
+        past.happened(rounds[later] if past is copied else past.lines[0].fact)
+        past.scale(add=1, origin="person")
+        past.round()
+        past.later(60)
+        past.host("h2")
+    assert stored_again(copied, rules) == stored_again(plain, rules)
+
+
+@pytest.mark.parametrize("rules", [Rules(), TWENTY])
+def test_a_copy_of_a_round_from_before_the_window_is_no_round(rules: Rules) -> None:
+    plain, copied = at_cap(), at_cap()
+    for past in (plain, copied):
+        past.scale(add=1, origin="person")
+        decided = past.round()
+        past.later(30)
+        past.scale(add=1, origin="person")
+        past.round()
+        past.begin()
+        past.happened(decided if past is copied else past.lines[0].fact)
+        past.scale(add=1, origin="person")
+        past.round()
+        past.later(60)
+        past.host("h2")
+    assert stored_again(copied, rules) == stored_again(plain, rules)
 
 
 def test_a_round_that_these_rules_would_not_give_is_found() -> None:

@@ -7,7 +7,7 @@ never written over: a file that is there with other bytes belongs to another led
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -18,10 +18,10 @@ from events.tlog.checkpoint import Checkpoint, opened
 from events.tlog.files import DirectoryFiles, Files
 from events.tlog.note import NoteError, Verifier
 from events.tlog.reader import CHECKPOINT, VKEY
-from events.tlog.tiles import LEVELS, WIDTH, bundle_path, tile_path
-from events.tlog.tree import HASH_BYTES
+from events.tlog.tiles import TileError
+from replay.contents import contents
 from replay.format import README
-from replay.hashed import Told, wide
+from replay.hashed import Told
 from replay.tarred import members
 from schemas.struct import Value
 
@@ -64,50 +64,15 @@ class _Source:
             self.told(done, self.checkpoint.size)
 
     def contents(self) -> Iterator[tuple[str, bytes, int]]:
-        """Path and bytes of every file, the checkpoint last, and how many events are done with it.
-
-        The tiles come in an order in which a longer ledger's begin with a shorter one's, as far as they are full.
-        """
+        """Path and bytes of every file, the checkpoint last, and how many events are done with it."""
         yield VKEY, f"{self.verifier.vkey}\n".encode(), 0
         for path in [*sorted(_SCHEMAS.glob("*.v*.json")), _SCHEMAS / "envelope.json"]:
             yield f"schemas/{path.name}", path.read_bytes(), 0
-        yield from self._full()
-        yield from self._partial()
+        yield from contents(self.files, self.checkpoint.size)
         size = self.checkpoint.size
         readme = README.format(size=f"{size:,}", origin=self.checkpoint.origin)
         yield "README.md", readme.encode(), size
         yield CHECKPOINT, self.note, size
-
-    def _full(self) -> Iterator[tuple[str, bytes, int]]:
-        size = self.checkpoint.size
-        for bundle in range(size // WIDTH):
-            done = (bundle + 1) * WIDTH
-            yield (
-                *_copied(self.files, lambda width, at=bundle: bundle_path(at, width), WIDTH, entries=True),
-                done,
-            )
-            level, tile = 0, bundle
-            while True:
-                yield (
-                    *_copied(self.files, lambda width, up=level, at=tile: tile_path(up, at, width), WIDTH),
-                    done,
-                )
-                if (tile + 1) % WIDTH:
-                    break
-                level, tile = level + 1, tile // WIDTH
-
-    def _partial(self) -> Iterator[tuple[str, bytes, int]]:
-        size = self.checkpoint.size
-        if size % WIDTH:
-            last, width = divmod(size, WIDTH)
-            yield *_copied(self.files, lambda width: bundle_path(last, width), width, entries=True), size
-        for level in range(size.bit_length() // LEVELS + 1):
-            tile, width = divmod(size >> LEVELS * level, WIDTH)
-            if width:
-                yield (
-                    *_copied(self.files, lambda width, up=level, at=tile: tile_path(up, at, width), width),
-                    size,
-                )
 
 
 def export(files: Files, verifier: Verifier, target: Path, told: Told | None = None) -> Exported:
@@ -130,6 +95,10 @@ def export(files: Files, verifier: Verifier, target: Path, told: Told | None = N
     source = _Source(files, verifier, checkpoint, note, told)
     try:
         written, kept = (_into_tar if target.name.endswith(".tar") else _into_directory)(source, target)
+    except TileError as error:
+        raise ExportRefusedError(
+            f"{error} The archive is damaged, and nothing was finished. `virtscale ledger verify` says what of it holds."
+        ) from error
     except OSError as error:
         raise ExportRefusedError(
             f"The disk did not take the export into {target}: {error.strerror or error}. What was written stays; make room, and "
@@ -143,30 +112,6 @@ def export(files: Files, verifier: Verifier, target: Path, told: Told | None = N
         written=written,
         kept=kept,
     )
-
-
-def _copied(
-    files: Files, path: Callable[[int], str], width: int, *, entries: bool = False
-) -> tuple[str, bytes]:
-    """The file of this width, taken from a wider one if the archive has grown meanwhile; with `entries` it is a bundle."""
-    found = wide(files, path, width)
-    data = found.data
-    if data is None:
-        raise ExportRefusedError(
-            f"{found.why} The archive is damaged, and nothing was finished. `virtscale ledger verify` says what "
-            "of it holds."
-        )
-    if found.path != path(width):
-        data = data[: _end(data, width)] if entries else data[: HASH_BYTES * width]
-    return path(width), data
-
-
-def _end(bundle: bytes, entries: int) -> int:
-    """Where so many entries end."""
-    at = 0
-    for _ in range(entries):
-        at += 2 + int.from_bytes(bundle[at : at + 2])
-    return at
 
 
 def _into_directory(source: _Source, target: Path) -> tuple[int, int]:

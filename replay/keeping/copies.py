@@ -1,39 +1,58 @@
 """Files carried from one place to another: the archive's, which never change, and a house's private ones, which do."""
 
+import errno
 import os
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from itertools import chain
+from pathlib import Path, PurePosixPath
 from typing import Final
 
-from events.tlog.files import Files
-from events.tlog.reader import CHECKPOINT, VKEY
+from events.tlog.files import DirectoryFiles, Files
+from replay.contents import contents
 from replay.keeping.intent import KeepingError, sync
 
 Told = Callable[[int, int], None]
-"""Hears how many files are done, and how many there are."""
+"""Hears how many events are done, and how many there are."""
 
 PRIVATE: Final = 0o600
 _CLOSED: Final = 0o700
 _TEMPORARY: Final = (".draft", "lock")
 
 
-def put_back(source: Files, target: Files, told: Told | None = None) -> None:
-    """The archive's files are in `target`, its checkpoint last. Safe to interrupt and to repeat.
+def put_back(
+    source: Files, target: Files, size: int, signed: Mapping[str, bytes], told: Told | None = None
+) -> None:
+    """The archive's first `size` events are in `target`, then what is `signed`: its key and, last, its checkpoint.
 
-    Raises `KeepingError` where another archive lies already: nothing is written over.
+    Only files that an archive of this size consists of, whatever else lies there, and no symbolic link: what it points to is
+    not the archive's. Safe to interrupt and to repeat. Raises `KeepingError` where another archive lies already: nothing is
+    written over. `TileError` where one cannot be read.
     """
-    paths = [*source.listed("tile"), VKEY, CHECKPOINT]
-    for done, path in enumerate(paths, start=1):
-        data, present = source.read(path), target.read(path)
+    plain = _Plain(source.root) if isinstance(source, DirectoryFiles) else source
+    for path, data, done in chain(contents(plain, size), ((*one, size) for one in signed.items())):
+        present = target.read(path)
         if present is not None and present != data:
             raise KeepingError(
                 "PlaceTaken",
                 f"{target} holds another {path}: there is an archive already. Nothing more was written.",
             )
-        if data is not None and present is None:
+        if present is None:
             target.write(path, data)
         if told is not None:
-            told(done, len(paths))
+            told(done, size)
+
+
+class _Plain(DirectoryFiles):
+    """Files of a directory that somebody else filled: a link is none of them."""
+
+    def read(self, path: str) -> bytes | None:
+        """The file's bytes; None when there is none. `OSError` where the way to it is a link."""
+        place = self.root
+        for part in PurePosixPath(path).parts:
+            place /= part
+            if place.is_symlink():
+                raise OSError(errno.ELOOP, "it is a symbolic link", path)
+        return super().read(path)
 
 
 def mirror(parts: Mapping[str, Path], target: Path) -> int:

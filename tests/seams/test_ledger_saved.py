@@ -1,5 +1,6 @@
 """The ledger in another place and back: a backup, a restore, an import; cut short, damaged, repeated."""
 
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from events.ledger import LedgerRecovered, LedgerSealed
 from events.person import PersonErased
 from events.tlog.files import DirectoryFiles
 from events.tlog.note import Verifier
+from events.tlog.tiles import TileError
 from events.vault import MAIL, Vault
 from replay.export import export
 from replay.keeping import intent
@@ -309,6 +311,42 @@ async def test_a_ledger_of_what_is_no_event_is_not_imported_whoever_signed_it(
     with pytest.raises(KeepingError, match="entry 3 is no event"):
         await saving.bring_in(tmp_path / "other", files, verifier_of(files), None, SAID)
     assert not (tmp_path / "other" / "audit").exists()
+
+
+@pytest.mark.parametrize("where", ["a directory", "a tar"])
+async def test_nothing_comes_with_an_import_but_what_an_archive_of_its_size_consists_of(
+    place: Place, tmp_path: Path, where: str
+) -> None:
+    await filled(place, 1, 5)
+    files = files_of(place)
+    verifier, source = verifier_of(files), tmp_path / "export"
+    export(files, verifier, source)
+    (tmp_path / "secret").write_text("secret")
+    (source / "tile" / "leak").symlink_to(tmp_path / "secret")
+    (source / "tile/entries/000.p/200").write_bytes(b"planted")
+    (source / "tile/0/001").write_bytes(b"planted")
+    if where == "a tar":
+        with tarfile.open(tmp_path / "export.tar", "w", dereference=True) as tar:
+            tar.add(source, ".")
+            tar.add(tmp_path / "secret", "tile/../../../evil")
+        source = tmp_path / "export.tar"
+    other = Place.fresh(tmp_path / "other")
+    with files_at(source) as exported:
+        await saving.bring_in(other.directory, exported, verifier, None, SAID)
+    assert files_of(other).listed("tile") == ["tile/0/000.p/5", "tile/entries/000.p/5"]
+    assert len(await whole(other)) == 7
+
+
+@pytest.mark.parametrize("link", ["tile/entries/000.p/5", "tile/entries"])
+async def test_a_link_in_an_export_is_not_followed(place: Place, tmp_path: Path, link: str) -> None:
+    await filled(place, 1, 5)
+    files = files_of(place)
+    verifier, source = verifier_of(files), tmp_path / "export"
+    export(files, verifier, source)
+    (source / link).rename(tmp_path / "elsewhere")
+    (source / link).symlink_to(tmp_path / "elsewhere")
+    with files_at(source) as exported, pytest.raises(TileError, match="symbolic link"):
+        await saving.bring_in(tmp_path / "other", exported, verifier, None, SAID)
 
 
 def test_what_is_under_way_is_read_back_as_it_was_written(tmp_path: Path) -> None:

@@ -136,8 +136,9 @@ async def restore(directory: Path, source: Path, actor: str, reason: str) -> Gon
         _begin(place, checkpoint)
         parts = {name: directory / name for name in _names()}
         copies.bring(source / HOUSE, parts)
-        with Progress("restore", "files") as told:
-            copies.put_back(files, DirectoryFiles(place.audit), told)
+        own = _signed(checkpoint, _note(files), signer)
+        with Progress("restore") as told:
+            copies.put_back(files, DirectoryFiles(place.audit), checkpoint.size, own, told)
         _erase_again(Archive(files), Vault(directory / "vault"))
         description.begin(directory, place.origin, manifest.witnesses)
         return await _go_on(
@@ -165,39 +166,20 @@ async def bring_in(
             copies.copy(key_file, place.audit_key)
         signer = key.opened(place.audit_key, place.origin, first=True)
         note = _note(files)
-        with Progress("import", "files") as told:
-            copies.put_back(_Signed(files, signer, checkpoint), DirectoryFiles(place.audit), told)
+        own = _signed(checkpoint, note, signer)
+        with Progress("import") as told:
+            copies.put_back(files, DirectoryFiles(place.audit), checkpoint.size, own, told)
         description.begin(directory, place.origin)
         return await _go_on(place, Sealed(checkpoint.size, checkpoint.root, note), said, "imported")
 
 
-class _Signed:
-    """An export's files under the key that the house has: the same ledger, signed by whoever keeps it from now on."""
-
-    def __init__(self, files: Files, signer: Signer, checkpoint: Checkpoint) -> None:
-        self._files = files
-        self._own: dict[str, bytes] = {}
-        try:
-            opened(files.read(CHECKPOINT) or b"", signer.verifier)
-        except NoteError:  # another key's
-            plain = Checkpoint(checkpoint.origin, checkpoint.size, checkpoint.root)
-            self._own = {CHECKPOINT: signed(plain, signer).encode(), VKEY: f"{signer.vkey}\n".encode()}
-
-    def read(self, path: str) -> bytes | None:
-        """The file's bytes, with the house's own signature."""
-        return self._own.get(path) or self._files.read(path)
-
-    def write(self, path: str, data: bytes) -> None:
-        """An export is read only."""
-        raise OSError(f"{path} ({len(data)} bytes) cannot be written into an export that is read.")
-
-    def listed(self, prefix: str) -> list[str]:
-        """The export's paths."""
-        return self._files.listed(prefix)
-
-    def remove(self, path: str) -> None:
-        """An export is read only."""
-        raise OSError(f"{path} cannot be removed from an export that is read.")
+def _signed(checkpoint: Checkpoint, note: str, signer: Signer) -> dict[str, bytes]:
+    """The key and the checkpoint that the archive goes on with: under another key than its note's, the same size and root."""
+    try:
+        opened(note, signer.verifier)
+    except NoteError:  # another key's
+        note = signed(Checkpoint(checkpoint.origin, checkpoint.size, checkpoint.root), signer)
+    return {VKEY: f"{signer.vkey}\n".encode(), CHECKPOINT: note.encode()}
 
 
 def _believed(files: Files, trusted: Verifier | None, key_file: Path | None, origin: str) -> Verifier:

@@ -67,7 +67,7 @@ class Reading(Value, frozen=True):
     """The trigger's limit."""
     asked: Count
     samples: Count
-    """Samples that were taken within the window, each counted once however often it was read."""
+    """Samples that were first seen within the window, each counted once however often it was read."""
     over: Count
     """Of them, those above the limit."""
     level: Level | None

@@ -49,14 +49,16 @@ class Observer:
         While a clock that was set back has not come again to where it was, looks are left out.
         """
         place = (pool.org, pool.name)
-        window = self._windows.get(place)
+        before = window = self._windows.get(place)
         if window is not None and begin_of(now) > window.begins:
             self._close(place, window)
             window = None
         elif window is not None and now < window.looked_until:
             return
         vms = counts(self._fleet, *place)
-        self._windows[place] = look(window, pool, measured, vms, state_seq=self._ledger.seq, now=now)
+        self._windows[place] = look(
+            window, pool, measured, vms, state_seq=self._ledger.seq, now=now, before=before
+        )
 
     async def work(self) -> None:
         """What is over is written, for ever."""

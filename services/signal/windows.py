@@ -1,7 +1,8 @@
 """Five minutes of one pool: what its trigger saw and how its VMs stood, look by look. Pure.
 
-Nothing here guesses: a sample counts in the window in which it was taken, once; a look that found nothing counts as a
-look; a window in which nobody looked does not exist.
+Nothing here guesses: a sample counts once, in the window in which it was first seen; a look that found nothing counts as a
+look; a window in which nobody looked does not exist. A sample is some seconds old when it is seen, and may be of the window
+before: who looked then knows that it is new, and whoever begins to look cannot know, and leaves it out.
 """
 
 import datetime as dt
@@ -53,6 +54,7 @@ class Heard:
     maximum: float = -math.inf
     last: float = 0.0
     newest: dt.datetime = _EPOCH
+    """Samples that were taken later than this are new."""
     needs: Needs | None = None
 
 
@@ -118,20 +120,20 @@ def look(
     *,
     state_seq: int,
     now: dt.datetime,
+    before: Window | None = None,
 ) -> Window:
-    """The window with one more look, or a new one that begins with it.
+    """The window with one more look, or a new one that begins with it; `before` is the one that was looked at before that.
 
     `measured` is what the pool's trigger was answered, None where it has none or nobody answered. The caller closes a
-    window first that `now` is past.
+    window first that `now` is past. A sample from behind the window's end is not taken: it may be the clock of the metrics
+    store that is wrong, and then nothing would be new for as long.
     """
     begins = begin_of(now) if window is None else window.begins
     heard = None
     if pool.trigger is not None:
-        known = window.heard if window is not None else None
-        # A redefined trigger measures something else.
-        heard = known if known is not None and known.trigger == pool.trigger else Heard(pool.trigger)
+        heard = _listening(pool.trigger, begins, window, before)
         heard = replace(heard, asked=heard.asked + 1)
-        if measured is not None and begins <= measured.observed_at < begins + WINDOW:
+        if measured is not None and measured.observed_at < begins + WINDOW:
             heard = _hear(heard, measured, vms.serving)
     return Window(
         begins=begins,
@@ -175,6 +177,16 @@ def milli_vms(value: float, limit: float, serving: int) -> int:
 
 
 # ------------------------------------------------------------------------------------------------------- private
+
+
+def _listening(trigger: Trigger, begins: dt.datetime, window: Window | None, before: Window | None) -> Heard:
+    """What the trigger saw so far in the window. One that was redefined measures something else."""
+    if window is not None and window.heard is not None and window.heard.trigger == trigger:
+        return window.heard
+    newest = begins - dt.timedelta.resolution
+    if window is None and before is not None and before.heard is not None and before.heard.trigger == trigger:
+        newest = before.heard.newest
+    return Heard(trigger, newest=newest)
 
 
 def _hear(heard: Heard, measured: Measurement, serving: int) -> Heard:

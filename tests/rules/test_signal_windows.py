@@ -123,6 +123,32 @@ def test_one_sample_read_often_is_one_and_one_of_another_window_is_none() -> Non
     assert reading.level.maximum == 100.0
 
 
+def scraped(every: int, offset: int, until: int = 1800) -> list[int]:
+    """Samples of each window, where the metrics store takes one every so many seconds and has it at hand 2 s later."""
+    window: Window | None = None
+    samples: list[int] = []
+    for seconds in range(2, until + 5, 5):
+        before = window
+        if window is not None and begin_of(at(seconds)) > window.begins:
+            reading = observed("acme", "web", window).reading
+            assert reading is not None
+            samples.append(reading.samples)
+            window = None
+        measured = Measurement(5.0, at((seconds - 2 - offset) // every * every + offset))
+        definition = pool("web", TRIGGER)
+        window = look(window, definition, measured, FOUR, state_seq=1, now=at(seconds), before=before)
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("every", "offset", "samples"), [(60, 59, [4, 5, 5, 5, 5, 5]), (300, 299, [0, 1, 1, 1, 1, 1])]
+)
+def test_a_sample_that_is_seen_in_the_next_window_counts_there(
+    every: int, offset: int, samples: list[int]
+) -> None:
+    assert scraped(every, offset) == samples, "whoever begins to look does not know what was before"
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.1e300, -1.1e300])
 def test_what_is_no_number_is_no_sample(value: float) -> None:
     reading = seen((0, value)).reading

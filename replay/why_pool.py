@@ -89,7 +89,8 @@ def _verdict(
     """Why by the last request of its kind; one from before the pool's cooldown and horizon says nothing about now."""
     way = "growth" if kind is ScaleRequested else "shrinking"
     recent = dt.timedelta(seconds=pool.cooldown_seconds + pool.horizon_seconds)
-    all_of_them = [heard for heard in story.heard.values() if isinstance(heard.wish, kind) and heard.at <= at]
+    # The story knows no request behind the place: which those are is a matter of sequences, and not of their times.
+    all_of_them = [heard for heard in story.heard.values() if isinstance(heard.wish, kind)]
     lately = [heard for heard in all_of_them if heard.at >= at - recent]
     if not lately:
         asked_for = "more" if kind is ScaleRequested else "fewer"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from events.bus.port import Stored
 from events.ids import derive
 from events.pool import Demand, Level, PoolObserved, Reading, VmCounts
 from replay.history import Until
@@ -14,7 +15,7 @@ from replay.why_story import MOST_LATELY
 from services.gate.decide import RULES
 from tests.given import ORG, Past
 from tests.papers import NOW
-from tests.rules.why_past import TRIGGER, Kept, cordoned, expired, frozen, setting
+from tests.rules.why_past import TRIGGER, Kept, cordoned, expired, frozen, setting, stored
 
 
 async def at(past: Past, until: Until = None) -> PoolAnswer:
@@ -230,6 +231,23 @@ async def test_a_sequence_names_an_instant_too() -> None:
     past.round()
     answer = await at(past, request.seq)
     assert (answer.then.seq, answer.then.circumstances.waiting) == (request.seq, 1)
+
+
+@pytest.mark.parametrize("back_ns", [0, 5 * 10**9])
+async def test_what_stands_behind_a_sequence_was_not_known_at_it_whatever_its_time(back_ns: int) -> None:
+    """Two events may be stored within one microsecond, and the bus's clock may step back."""
+    past = setting().asleep("web", 2)
+    past.later(1000)
+    place = past.seq
+    request = past.scale(add=1)
+    past.round()
+    messages = [stored(recorded) for recorded in past.lines]
+    at_ns = messages[place - 1].stored_ns
+    behind = [Stored(one.seq, at_ns - back_ns, one.subject, one.id, one.payload) for one in messages[place:]]
+    answer = await pool_at(Kept([*messages[:place], *behind]), ORG, "web", place)
+    assert "because nobody asked" in answer.then.grew.because
+    assert answer.then.grew.request is None
+    assert request.id in {step.id for step in answer.steps}
 
 
 async def test_the_window_that_signal_told_later_says_what_the_trigger_had_seen() -> None:

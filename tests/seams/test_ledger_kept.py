@@ -10,10 +10,12 @@ from events.bus import mark, streams
 from events.bus.past import Past
 from events.bus.port import Bus, Outgoing
 from events.ledger import LedgerRecovered, LedgerRolled
+from events.lock import TakenError, hold
 from lab.bus import BusServer
 from replay.keeping import first, intent, stream
 from replay.keeping.intent import KeepingError
 from services.sealer import key
+from services.sealer.__main__ import LOCK
 from services.sealer.archive import is_empty
 from services.sealer.halt import LedgerAlteredError, LedgerShorterError
 from tests.seams.kept_ledger import NOW, fact_of, files_of, running, seal, whole, write
@@ -176,6 +178,19 @@ async def test_a_stream_that_went_on_after_the_plan_is_not_deleted(place: Place)
 async def test_a_house_that_is_up_is_not_rolled(place: Place) -> None:
     with place.down(), pytest.raises(OSError, match="is up already"):
         await going_on.roll(place, "ann", "why not")
+
+
+async def test_an_archive_that_a_sealer_holds_is_not_written_by_anybody_else(place: Place) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 5)
+        await seal(place, reader := await bus.sealer())
+        await reader.close()
+        await write(admin, 6, 1)
+    with hold(place.audit / LOCK, "The archive has a sealer"):
+        for going in (going_on.roll, going_on.recover):
+            with pytest.raises(TakenError, match="has a sealer already"):
+                await going(place, "ann", "why not")
+    assert (await going_on.roll(place, "ann", "the sealer has ended")).size == 6
 
 
 async def test_a_bus_that_a_killed_command_left_behind_is_ended_before_another_one_starts(

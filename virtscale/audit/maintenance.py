@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,6 +18,7 @@ from lab.ports import free_ports
 from replay.keeping import stream
 from replay.keeping.intent import Intent
 from schemas.house import House
+from services.sealer.__main__ import LOCK as SEALER_LOCK
 from virtscale.description import ORIGIN
 from virtscale.standing import make_way
 
@@ -69,9 +70,15 @@ class Place:
 
     @contextmanager
     def down(self) -> Generator[None]:
-        """Nobody else works on the house while this lasts; `TakenError` when it is up."""
+        """Nobody else works on the house while this lasts, nor on its archive; `TakenError` when somebody does.
+
+        A sealer that was started alone (`python -m services.sealer`) holds the archive, and not the house.
+        """
         self.directory.mkdir(parents=True, exist_ok=True)
-        with hold(self.directory / LOCK, f"The house {self.directory} is up"):
+        with ExitStack() as held:
+            held.enter_context(hold(self.directory / LOCK, f"The house {self.directory} is up"))
+            if self.audit.is_dir():
+                held.enter_context(hold(self.audit / SEALER_LOCK, f"The archive {self.audit} has a sealer"))
             yield
 
 

@@ -23,11 +23,11 @@ KEPT_BRIEF: Final[dict[int, str]] = {
 
 BREAKS: Final[dict[str, int]] = {
     "the fence": 0,
-    "the fence and the chain": 62,
-    "the reservation ids": 65,
+    "the fence and the chain": 117,
+    "the reservation ids": 77,
     "through": 0,
     "freezes": 8,
-    "void orders": 29,
+    "void orders": 47,
     "the release at a fence": 2,
     "releasing once": 12,
     "an addendum's day": 2,

@@ -13,11 +13,15 @@ from collections.abc import Iterator
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from events.envelope import Recorded
-from events.gate import GateDecided
+from events.gate import BootOrdered, GateDecided, WakeOrdered
 from events.mail import MailAccepted
+from events.quiesce import QuiesceRequested
+from events.scale import ScaleRequested
 from events.sentences import sentence
+from events.stock import StockRequested
 from events.vm import VmAnnounced, VmBooted, VmReady, VmResumed
 from projections.activations.fold import BUDGET_MS, Activation, Activations, Request
 
@@ -71,7 +75,8 @@ class Trace(msgspec.Struct, frozen=True):
 class Steps:
     """What a trace of one request is made of, folded from the request on.
 
-    `order` names the one VM that is looked at; None for all that the request led to.
+    `order` names the one VM that is looked at; None for all that the request led to. Of the others' requests and trips nothing is
+    held: a VM that nobody tells anything of may have the whole ledger read.
     """
 
     def __init__(self, request: str, order: str | None = None) -> None:
@@ -83,14 +88,22 @@ class Steps:
         self.mailed: Recorded | None = None
         self.ended: dict[tuple[str, str], Recorded] = {}
         """By order and step: the event that ended the step."""
-        self._orders: dict[str, str] = {}
+        self._vms: set[str] = set()
 
     def apply(self, recorded: Recorded) -> None:
         """The steps now include the event."""
-        self.view.apply(recorded)
         match recorded.fact:
-            case _ if recorded.id == self.request:
-                self.first = self.first or recorded
+            case ScaleRequested() | QuiesceRequested() | StockRequested():
+                # Its own is the first; the same id told again, however late, is another thing.
+                if recorded.id == self.request and self.first is None:
+                    self.first = recorded
+                    self.view.apply(recorded)
+                return
+            case GateDecided() as decided:
+                self.view.apply(replace(recorded, fact=self._own(decided)))
+            case _:
+                self.view.apply(recorded)
+        match recorded.fact:
             case GateDecided() as decided:
                 if any(answer.request == self.request for answer in decided.answers):
                     self.decided = self.decided or recorded
@@ -105,6 +118,22 @@ class Steps:
             case _:
                 pass
 
+    def _own(self, decided: GateDecided) -> GateDecided:
+        """What the decision says of the request, and of another life that one of its VMs begins."""
+        if self.first is None or decided.org != self.first.fact.org:
+            return replace(decided, answers=(), orders=())
+        self._vms |= {order.vm for order in decided.orders if order.request == self.request}
+        return replace(
+            decided,
+            answers=tuple(one for one in decided.answers if one.request == self.request),
+            orders=tuple(
+                order
+                for order in decided.orders
+                if order.request == self.request
+                or (order.vm in self._vms and isinstance(order, WakeOrdered | BootOrdered))
+            ),
+        )
+
     def _end(self, order: str, step: str, recorded: Recorded) -> None:
         trip = self.view.activations.get(order)
         if trip is not None and trip.request == self.request:
@@ -118,9 +147,11 @@ class Steps:
         told = request.answer.outcome not in {"refused", "partial"} or self.mailed is not None
         given_up = now > request.decided_at + MAIL_GIVEN_UP
         trips = self.view.of(self.request)
-        # The waker's word is off the path: a VM can serve a moment before its L3 is known.
+        # The waker's word is off the path: a VM can serve a moment before its L3 is known, and sleep again without it.
         arrived = all(
-            trip.failure or (trip.stage in ENDED and (trip.awake_at or trip.way == "return"))
+            trip.failure
+            or (trip.stage in ENDED and (trip.awake_at or trip.way == "return"))
+            or self.view.is_over(trip.order)
             for trip in trips
         )
         return arrived and (told or given_up)
@@ -190,7 +221,7 @@ def _request_spans(steps: Steps, request: Request, root: str) -> Iterator[Span]:
         span = _step("L2", steps.decided, root, request.stored_at, request.decided_at)
         if request.answer is not None:
             said = sentence(request.org, request.answer, request.contract)
-            span = msgspec.structs.replace(span, attributes=span.attributes | {"virtscale.text": said})
+            span = replace(span, attributes=span.attributes | {"virtscale.text": said})
         yield span
 
 

@@ -108,6 +108,10 @@ class Activations:
         """The activation that first had the order, of those that are not forgotten."""
         return self._first_trips.get(order) or self.activations.get(order)
 
+    def is_over(self, order: str) -> bool:
+        """Whether nothing changes the trip any more; it is not forgotten yet."""
+        return order in self._over_trips
+
     def under(self, reservation: str) -> Iterable[str]:
         """The orders of the trips under the reservation, of those that are not forgotten."""
         return self._reservations.known(reservation)

@@ -3,13 +3,17 @@
 import datetime as dt
 import json
 import re
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 
+from events.envelope import read
 from events.gate import GateDecided
+from events.host import HostFenced
+from events.stored import Stored
 from events.vm import VmAnnounced, VmBooted, VmReady, VmResumed, VmWakeFailed
-from replay.trace import STEPS, Span, Trace
+from replay.trace import STEPS, Span, Steps, Trace
 from replay.trace_forms import chrome, otlp
 from replay.trace_reading import trace
 from replay.why_named import AmbiguousError, IdError
@@ -180,6 +184,62 @@ async def test_what_comes_later_and_how_it_is_read_make_no_difference() -> None:
     assert chrome(await trace(Kept(lines, 1000), refused.id)) == chrome(
         await trace(Kept(lines, 1), refused.id)
     )
+
+
+class Told(Kept):
+    """A ledger that says how far it was read."""
+
+    read_until = 0
+
+    async def read(self, first: int, last: int) -> AsyncGenerator[list[Stored]]:
+        async for group in super().read(first, last):
+            self.read_until = max(self.read_until, group[-1].seq)
+            yield group
+
+
+def much_later(past: Past) -> None:
+    """Others ask, and are answered, for a long time."""
+    for _ in range(20):
+        past.scale(add=64)
+        past.round()
+
+
+@pytest.mark.parametrize("end", ["slept", "burnt"])
+async def test_a_trip_that_is_over_is_looked_at_no_longer_although_its_waker_never_spoke(end: str) -> None:
+    past = setting().asleep("web", 1)
+    request = past.scale(add=1)
+    past.round()
+    if end == "slept":
+        past.announced("web-1")
+        past.quiesced("web-1")
+    else:
+        past.happened(HostFenced("platform", "h1", "op", "burnt", past.now))
+    over = past.seq
+    much_later(past)
+    ledger = Told([stored(line) for line in past.lines], 1)
+    steps = Steps(request.id)
+    async for group in ledger.read(request.seq, past.seq):
+        steps.apply(read(group[0].seq, group[0].stored_ns, group[0].payload, group[0].subject))
+        if steps.ended_by(past.now):
+            break
+    assert ledger.read_until == over
+    found = await trace(ledger, request.id)
+    assert [span.name for span in found.spans][:3] == ["scale acme/web", "L2 gate", "resume web-1"]
+    assert found.spans[2].status == {"slept": "ok", "burnt": "error"}[end]
+
+
+def test_of_what_is_not_asked_about_nothing_is_held() -> None:
+    past = setting().asleep("web", 1)
+    request = past.scale(add=1)
+    decided = past.round()
+    much_later(past)
+    past.happened(request.fact, id=request.id)
+    steps = Steps(request.id)
+    for line in past.lines:
+        steps.apply(line)
+    assert list(steps.view.requests) == [request.id]
+    assert list(steps.view.activations) == [order_of(decided, "web-1")]
+    assert steps.view.requests[request.id].seq == request.seq
 
 
 async def test_otlp_is_as_its_json_encoding_says() -> None:

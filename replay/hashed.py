@@ -21,6 +21,9 @@ Told = Callable[[int, int], None]
 """Hears how many entries were hashed, and how many there are."""
 
 _MOST_FAULTS: Final = 100
+_MOST_MISSING: Final = 1024
+"""Bundles without an entry, one after the other, behind which nothing more is looked for: 262,144 events, more than any one
+directory of an archive holds. A checkpoint may name any size, and looking for 2**63 entries would never end."""
 _BEGINS: Final = b"virtscale-entry/v1\n"
 _LEAST_BYTES: Final = len(_BEGINS) + 20
 _SUBJECT_AT: Final = len(_BEGINS) + 16
@@ -78,13 +81,17 @@ class Hashed:
         """Of the bundle that was looked at last."""
         self.faults: list[Fault] = []
         self.most_faults = False
-        """Whether there are more faults than were kept."""
+        """Whether there are more faults than were kept or looked for."""
         self.events = self.noise = 0
         self.unread: Fault | None = None
         """The first entry that is no event which this version reads."""
 
     def through(self, told: Told | None, *, events: bool) -> None:
-        """Every entry is hashed and compared with its tile; with `events` each is also read as an event."""
+        """Every entry is hashed and compared with its tile; with `events` each is also read as an event.
+
+        It ends early where `_MOST_MISSING` bundles are missing in a row: what stands behind these is not proven.
+        """
+        missing = 0
         for bundle in range(-(-self._size // WIDTH)):
             done = min((bundle + 1) * WIDTH, self._size)
             leaves = self._bundle(bundle, done - bundle * WIDTH, events=events)
@@ -92,6 +99,10 @@ class Hashed:
                 self._levels[0].append(complete(leaves) if len(leaves) == WIDTH else None)
             if told is not None:
                 told(done, self._size)
+            missing = 0 if leaves else missing + 1
+            if missing == _MOST_MISSING:
+                self.most_faults = True
+                break
         self._rise()
 
     def of(self, level: int, index: int) -> bytes | None:
@@ -99,7 +110,8 @@ class Hashed:
         if level >= LEVELS:
             tile, up = divmod(level - LEVELS, LEVELS)
             if tile < len(self._levels):
-                return _joined(self._levels[tile][index << up : (index + 1) << up])
+                known = self._levels[tile][index << up : (index + 1) << up]
+                return _joined(known) if len(known) == 1 << up else None
             return _joined([self.of(level - 1, 2 * index), self.of(level - 1, 2 * index + 1)])
         bundle, place = divmod(index << level, WIDTH)
         if self._leaves[0] != bundle:

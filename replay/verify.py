@@ -63,7 +63,12 @@ class UnverifiableError(Exception):
 
 def verifier_of(files: Files) -> Verifier:
     """The public key that lies beside the archive: it proves that the archive fits itself, not whose it is."""
-    text = files.read(VKEY)
+    try:
+        text = files.read(VKEY)
+    except OSError as error:
+        raise UnverifiableError(
+            f"The archive's own vkey cannot be read: {error.strerror or error}. Name the key that you trust with --vkey."
+        ) from error
     if text is None:
         raise UnverifiableError(
             "There is no public key here (a file `vkey`); name the one that you trust with --vkey."

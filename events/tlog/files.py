@@ -1,10 +1,14 @@
 """Where an archive's files are: a directory in which a file is there whole or not at all, and stays after a power cut."""
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
+
+from events.tlog.tiles import MOST_FILE_BYTES
 
 _DRAFT: Final = ".draft"
 
@@ -13,7 +17,7 @@ class Files(Protocol):
     """Files by relative paths with slashes. Every call may raise `OSError`."""
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes; None when there is none."""
+        """The file's bytes; None when there is none. `OSError` for one that no archive's file can be."""
         ...
 
     def write(self, path: str, data: bytes) -> None:
@@ -43,11 +47,25 @@ class DirectoryFiles:
         return str(self.root)
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes; None when there is none."""
+        """The file's bytes; None when there is none.
+
+        `OSError` for what is no plain file or longer than `MOST_FILE_BYTES`: an archive can be a stranger's, and what it
+        holds is looked at only once it is read.
+        """
         try:
-            return self._at(path).read_bytes()
+            descriptor = os.open(self._at(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except (FileNotFoundError, NotADirectoryError):
             return None
+        try:
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "Not a plain file", path)
+            if found.st_size > MOST_FILE_BYTES:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), path)
+            with os.fdopen(descriptor, "rb", buffering=0, closefd=False) as file:
+                return file.read()
+        finally:
+            os.close(descriptor)
 
     def write(self, path: str, data: bytes) -> None:
         """The file holds these bytes and will after a power cut."""

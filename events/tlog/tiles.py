@@ -18,6 +18,9 @@ LEVELS: Final = 8
 _GROUP: Final = 1000
 _LENGTH: Final = struct.Struct(">H")
 
+MOST_FILE_BYTES: Final = WIDTH * (_LENGTH.size + MOST_ENTRY_BYTES)
+"""Of a bundle of the longest entries, some 16 MiB; nothing else in an archive is longer."""
+
 
 class TileError(ValueError):
     """A tile or a bundle is not there, or not what its name says; the sentence names the file."""

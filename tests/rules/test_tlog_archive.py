@@ -352,7 +352,7 @@ def test_a_directory_keeps_an_archive(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     files = DirectoryFiles(tmp_path)
     files.write(f"{CHECKPOINT}/within", b"")
-    with pytest.raises(TileError, match="checkpoint cannot be read: Is a directory"):
+    with pytest.raises(TileError, match="checkpoint cannot be read: Not a plain file"):
         Archive(files).checkpoint_note()
 
 

@@ -1,11 +1,13 @@
 """A directory in which a file is there whole or not at all."""
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from events.tlog.files import DirectoryFiles
+from events.tlog.tiles import MOST_FILE_BYTES
 
 
 def test_a_draft_left_by_a_power_cut_is_not_listed_and_overwritten(tmp_path: Path) -> None:
@@ -51,3 +53,20 @@ def test_removing_takes_along_the_directories_that_held_nothing_else(tmp_path: P
 def test_no_path_leads_out_of_an_archive(path: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="No file of an archive"):
         DirectoryFiles(tmp_path).read(path)
+
+
+def test_what_no_file_of_an_archive_can_be_is_not_read(tmp_path: Path) -> None:
+    files = DirectoryFiles(tmp_path)
+    with (tmp_path / "checkpoint").open("wb") as sparse:
+        sparse.truncate(MOST_FILE_BYTES)
+        assert len(files.read("checkpoint") or b"") == MOST_FILE_BYTES
+        sparse.truncate(3 << 30)
+    os.mkfifo(tmp_path / "vkey")
+    (tmp_path / "tile").mkdir()
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for path, why in (
+        ("checkpoint", "File too large"),
+        *((p, "Not a plain") for p in ("vkey", "zero", "tile")),
+    ):
+        with pytest.raises(OSError, match=why):
+            files.read(path)

@@ -1,11 +1,16 @@
 """What verify says of an archive alone, and of an archive beside a checkpoint that somebody kept."""
 
 import errno
+import os
+from pathlib import Path
 
 import pytest
 
 from events.bus.port import Stored
+from events.tlog.checkpoint import Checkpoint, signed
+from events.tlog.files import DirectoryFiles
 from events.tlog.note import Verifier
+from events.tlog.tiles import bundle_path
 from replay.verify import UnverifiableError, Verdict, verifier_of, verify
 from tests.rules.archives import ORIGIN, SIGNER, STRANGER, MemoryFiles, messages, seal, sealed
 
@@ -250,3 +255,52 @@ def test_a_tile_above_that_goes_on_behind_its_end_is_seen(whole: MemoryFiles) ->
     files = whole.copy()
     files.files["tile/1/000.p/3"] += bytes(32)
     assert verdicts(files)[0].code == "TileAltered"
+
+
+@pytest.mark.parametrize("size", [9_000_000_000_000_000_000, 2**63 - 1, 10**9])
+def test_a_checkpoint_of_more_events_than_there_can_be_is_answered_at_once(
+    whole: MemoryFiles, size: int
+) -> None:
+    files, looked = Counting(whole.files), 4000
+    files.write("checkpoint", signed(Checkpoint(ORIGIN, size, bytes(32)), SIGNER).encode())
+    integrity, completeness = verdicts(files, ("kept", whole.files["checkpoint"].decode()))
+    assert (integrity.ok, integrity.trusted_to) == (False, 0)
+    assert (completeness.code, completeness.first_bad_seq) == ("EntryMissing", 769)
+    assert "at least" in integrity.says
+    assert files.reads < looked
+
+
+def test_many_bundles_that_are_missing_hide_nothing_of_what_is_proven_before_them() -> None:
+    files = sealed(messages(1100 * 256 + 5))
+    for bundle in range(1030):
+        files.remove(bundle_path(bundle + 30))
+    integrity, completeness = verdicts(files)
+    assert (integrity.code, integrity.first_bad_seq, integrity.trusted_to) == ("EntryMissing", 7681, 7680)
+    assert (completeness.code, completeness.first_bad_seq) == ("EntryMissing", 7681)
+
+
+class Counting(MemoryFiles):
+    """How often a file was asked for."""
+
+    reads = 0
+
+    def read(self, path: str) -> bytes | None:
+        self.reads += 1
+        return super().read(path)
+
+
+def test_a_file_that_is_too_long_to_be_one_of_an_archive_is_a_verdict_or_a_sentence(
+    whole: MemoryFiles, tmp_path: Path
+) -> None:
+    files = DirectoryFiles(tmp_path)
+    for path, data in whole.files.items():
+        files.write(path, data)
+    os.truncate(tmp_path / "tile/entries/001", 3 << 30)
+    integrity = verify(files, KEY).verdicts[0]
+    assert (integrity.code, integrity.first_bad_seq) == ("EntryMissing", 257)
+    assert "tile/entries/001 cannot be read: File too large." in integrity.says
+    for path in ("checkpoint", "vkey"):
+        os.truncate(tmp_path / path, 3 << 30)
+    assert verify(files, KEY).verdicts[0].says == "The checkpoint cannot be read: File too large."
+    with pytest.raises(UnverifiableError, match=r"vkey cannot be read: File too large\. Name the key"):
+        verifier_of(files)

@@ -22,7 +22,7 @@ from events.tlog.tiles import TileError
 from replay.contents import contents
 from replay.format import README
 from replay.hashed import Told
-from replay.tarred import members
+from replay.tarred import TarFiles, members
 from schemas.struct import Value
 
 PART: Final = ".part"
@@ -145,12 +145,12 @@ def _into_directory(source: _Source, target: Path) -> tuple[int, int]:
 
 
 def _refuse_other(there: Files, source: _Source, target: Path) -> None:
-    """What lies in the directory, if anything, is an earlier export of this ledger or a part of one."""
+    """What lies there, if anything, is an earlier export of this ledger or a part of one."""
     note = there.read(CHECKPOINT)
     if note is None:
         if there.listed("") and there.read(VKEY) is None:
             raise ExportRefusedError(
-                f"{target} holds other files; name an empty directory, or one that does not exist."
+                f"{target} holds other files; name an empty place, or one that does not exist."
             )
         return
     try:
@@ -171,6 +171,8 @@ def _into_tar(source: _Source, target: Path) -> tuple[int, int]:
 
     What an interrupted run left is kept as far as its members are the ones that come now, in their order.
     """
+    if target.exists():
+        _refuse_other_tar(source, target)
     part = target.with_name(target.name + PART)
     with part.open("r+b" if part.exists() else "w+b") as tar:
         wanted = source.contents()
@@ -199,6 +201,16 @@ def _into_tar(source: _Source, target: Path) -> tuple[int, int]:
         os.fsync(tar.fileno())
     part.replace(target)
     return written, kept
+
+
+def _refuse_other_tar(source: _Source, target: Path) -> None:
+    """What the new tar would replace is an earlier export of this ledger, or an empty file."""
+    with target.open("rb") as tar:
+        length = target.stat().st_size
+        there = TarFiles(tar, length)
+        if length and not there.listed(""):
+            raise ExportRefusedError(f"{target} is there and is no export; name a file that does not exist.")
+        _refuse_other(there, source, target)
 
 
 def _at(tar: BinaryIO, at: int, size: int) -> bytes:

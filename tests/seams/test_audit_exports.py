@@ -135,6 +135,29 @@ def test_what_is_in_the_way_is_refused_and_stays(whole: MemoryFiles, tmp_path: P
         export(sealed(messages(10)), KEY, tmp_path / "newer")
 
 
+def test_a_tar_that_is_in_the_way_is_refused_and_stays(whole: MemoryFiles, tmp_path: Path) -> None:
+    target = tmp_path / "copy.tar"
+    strange = MemoryFiles()
+    seal(strange, messages(10), STRANGER)
+    for held, sentence in [
+        (strange, "another ledger, or of another key"),
+        (sealed(messages(SIZE + 1)), "the archive is the older one"),
+    ]:
+        target.unlink(missing_ok=True)
+        export(held, STRANGER.verifier if held is strange else KEY, target)
+        before = target.read_bytes()
+        with pytest.raises(ExportRefusedError, match=sentence):
+            export(whole, KEY, target)
+        assert target.read_bytes() == before
+    target.write_text("dear")
+    with pytest.raises(ExportRefusedError, match="is no export"):
+        export(whole, KEY, target)
+    assert target.read_text() == "dear"
+    target.write_bytes(b"")
+    export(sealed(messages(10)), KEY, target)
+    assert export(whole, KEY, target).size == SIZE
+
+
 def test_an_exported_tile_that_was_altered_is_not_written_over(whole: MemoryFiles, tmp_path: Path) -> None:
     target = tmp_path / "copy"
     export(whole, KEY, target)

@@ -82,8 +82,11 @@ async def test_a_backup_is_for_its_owner_alone_and_a_second_one_writes_what_is_n
 
 async def test_a_backup_is_not_put_into_the_house_that_it_is_of(place: Place) -> None:
     await filled(place, 1, 3)
-    with pytest.raises(KeepingError, match="lost with it"):
-        saving.backup(house_of(place), place.directory / "backup")
+    before = sorted(place.directory.rglob("*"))
+    for target in (place.directory / "backup", place.directory, place.directory / "bus" / ".."):
+        with pytest.raises(KeepingError, match="lost with it"):
+            saving.backup(house_of(place), target)
+    assert sorted(place.directory.rglob("*")) == before
 
 
 async def test_who_is_erased_in_the_house_is_erased_in_its_next_backup(place: Place, tmp_path: Path) -> None:

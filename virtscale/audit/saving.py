@@ -89,10 +89,11 @@ def backup(house: House, target: Path) -> BackedUp:
     Safe to interrupt and to repeat: only what is new is written, and what is gone from the house goes from the backup. The
     ledger first: whatever it speaks of, the parts that are copied after it hold.
     """
-    if Path(house.directory).resolve() in target.resolve().parents:
+    inside = target.resolve()
+    if Path(house.directory).resolve() in {inside, *inside.parents}:
         raise KeepingError(
             "BackupInside",
-            f"{target} lies in the house itself, and would be lost with it. Name a directory on another disk.",
+            f"{target} is the house itself or lies in it, and would be lost with it. Name a directory on another disk.",
         )
     target.mkdir(mode=0o700, parents=True, exist_ok=True)
     with hold(target / "backup.lock", f"The backup {target} is being written"):

@@ -115,7 +115,7 @@ async def test_a_tail_outlives_its_consumer(world: NatsWorld) -> None:
             await admin.ask(f"$JS.API.CONSUMER.DELETE.LEDGER.{name}", b"", 5.0)
         await gate.append(out(FENCE, f"{number}"))
         await follower.reach(number)
-    assert follower.raw == await view.read(1, 4)
+    assert follower.seen == await view.read(1, 4)
     await follower.end()
 
 

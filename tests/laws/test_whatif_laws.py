@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from events.envelope import Recorded, read
 from events.gate import GateDecided
 from projections.fleet.life import UNDER_ORDER
+from projections.usage.fold import Usage
 from replay.whatif.asking import WhatIf, retold
 from replay.whatif.retelling import Retelling
 from replay.whatif.rules import ContractSet, PoolSet, Rules
 from replay.whatif.survey import Survey
-from schemas.capacity import ENFORCED
+from schemas.capacity import ENFORCED, Capacity, envelope
+from schemas.contract.terms import Contract
 from services.gate.state import State
 from tests.simulation.run import run
 
@@ -35,7 +37,8 @@ def orgs(seed: int) -> tuple[str, ...]:
     return tuple(retold(world(seed), Rules()).contracts)
 
 
-def rules_for(seed: int) -> st.SearchStrategy[Rules]:
+def rules_for(seed: int, contracts: int = 0) -> st.SearchStrategy[Rules]:
+    """Anything set, for so many contracts at least."""
     org = st.sampled_from(orgs(seed) or ("acme",))
     contract = st.builds(
         ContractSet,
@@ -52,7 +55,11 @@ def rules_for(seed: int) -> st.SearchStrategy[Rules]:
         )
         | st.builds(lambda most: {"min_vms": 0, "max_vms": most}, st.integers(1, 20)),
     )
-    return st.builds(Rules, st.lists(contract, max_size=2).map(tuple), st.lists(pool, max_size=2).map(tuple))
+    return st.builds(
+        Rules,
+        st.lists(contract, min_size=contracts, max_size=2).map(tuple),
+        st.lists(pool, max_size=2).map(tuple),
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -91,12 +98,17 @@ def test_the_bytes_that_are_compared_are_those_that_the_ledger_holds() -> None:
     assert again
 
 
-def course(lines: tuple[Recorded, ...], rules: Rules) -> Retelling:
-    """Both courses, to the end of the ledger."""
+def begun(lines: tuple[Recorded, ...], rules: Rules) -> Retelling:
+    """Both courses, at the beginning of the ledger."""
     survey = Survey()
     for line in lines:
         survey.take(line)
-    again = Retelling(State(), survey, rules, 0)
+    return Retelling(State(), survey, rules, 0)
+
+
+def course(lines: tuple[Recorded, ...], rules: Rules) -> Retelling:
+    """Both courses, to the end of the ledger."""
+    again = begun(lines, rules)
     for line in lines:
         again.take(line)
     again.end()
@@ -136,17 +148,60 @@ def test_every_answer_of_the_ledger_is_accounted_for_and_the_recorded_course_sta
     assert not lost & {one.now.answer.request_seq for one in told.changed}
 
 
+def set_limit(contract: Contract, rules: Rules) -> Capacity:
+    """The signed limit with what is set in its place, reckoned without what is tested here."""
+    quota, allowance_bp = dict(contract.quota.items()), contract.allowance_bp
+    for one in rules.contracts:
+        if one.org == contract.org:
+            quota |= one.quota
+            allowance_bp = one.allowance_bp or allowance_bp
+    return envelope(Capacity(**quota), allowance_bp)
+
+
+def counted(usage: Usage, org: str) -> Capacity:
+    return usage.used(org) + usage.reserved(org)
+
+
+def course_within_limits(lines: tuple[Recorded, ...], rules: Rules) -> Retelling:
+    """Both courses to the end of the ledger, and nothing ever grew past a limit that is set."""
+    again = begun(lines, rules)
+    for line in lines:
+        before = {org: counted(again.now.usage, org) for org in again.now.usage.contracts}
+        again.take(line)
+        assert again.then is not None
+        for org, contract in again.then.usage.contracts.items():
+            now, limit, was = counted(again.now.usage, org), set_limit(contract, rules), before.get(org)
+            if was is not None and not again.now.usage.strays(org):
+                for dimension in ENFORCED:
+                    assert now.of(dimension) <= max(was.of(dimension), limit.of(dimension)), (line.seq, org)
+    again.end()
+    return again
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(SEEDS), st.data())
-def test_no_answer_of_a_what_if_admits_more_than_the_limit_that_is_set(
-    seed: int, data: st.DataObject
-) -> None:
-    rules = data.draw(rules_for(seed))
-    told = retold(world(seed), rules)
-    for one in told.changed:
-        answer = one.now.answer
+def test_the_new_course_never_grows_past_a_limit_that_is_set(seed: int, data: st.DataObject) -> None:
+    rules = data.draw(rules_for(seed, contracts=1))
+    again = course_within_limits(world(seed), rules)
+    for one in again.answers.changed:
+        answer, contract = one.now.answer, one.now.contract
         if answer.outcome == "admitted" and answer.granted:
             assert all(line.projected <= line.limit for line in answer.evidence if line.dimension in ENFORCED)
+        for each in rules.contracts[-1:]:
+            if contract is not None and each.org == one.now.org:
+                assert contract.allowance_bp == (each.allowance_bp or contract.allowance_bp)
+                assert {line.quota for line in answer.evidence if line.dimension in each.quota} <= {
+                    *each.quota.values()
+                }
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_under_a_quota_of_nothing_nothing_is_granted(seed: int) -> None:
+    """That the laws about limits can fail: what is set is looked at in every world in which anything was granted."""
+    rules = Rules(tuple(ContractSet(org, quota={"vcpu": 0, "memory_mib": 0}) for org in orgs(seed)))
+    again = course_within_limits(world(seed), rules)
+    awake = {org for org, _ in again.now.usage.holdings} & {*orgs(seed)}
+    assert all(again.now.usage.strays(org) for org in awake)
 
 
 @settings(max_examples=25, deadline=None)

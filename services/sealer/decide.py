@@ -23,11 +23,14 @@ ALARM_RATIO: Final = 0.7
 """Of the store; from here on somebody should make it larger, or roll the ledger."""
 
 
-def seal_due(state: State) -> float | None:
+def seal_due(state: State, *, full: bool) -> float | None:
     """When the next checkpoint is due, by the loop's clock; None when there is nothing new.
 
-    A `ledger.sealed` alone is nothing new: sealing it would make the next one, for ever.
+    A `ledger.sealed` alone is nothing new: sealing it would make the next one, for ever. With `full` nothing more is read
+    before a checkpoint, so it is due whatever is new: something else may stand behind thousands of those.
     """
+    if full:
+        return 0.0
     if state.new_since is None:
         return None
     return state.new_since if state.new >= SEAL_EVENTS else state.new_since + SEAL_SECONDS

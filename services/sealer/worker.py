@@ -30,10 +30,11 @@ from services.sealer.state import State, Told
 from services.sealer.telling import OWN, is_own, last_said
 from services.sealer.witness import Witness
 
+MOST_WAITING: Final = 8192
+"""Messages that were read and are not sealed: beyond that the reading waits for the disk."""
 MOST_WAITING_BYTES: Final = 8 * 1024 * 1024
-"""Of messages that were read and are not sealed: beyond that the reading waits for the disk."""
+"""Of what is in them."""
 
-_MOST_WAITING: Final = 8192
 _RETRY_SECONDS: Final = (
     1.0  # after a disk that did not take a file, and after a `ledger.sealed` that nobody took
 )
@@ -148,7 +149,7 @@ class Sealer:
         if self._failing or self.archive.behind:
             return
         try:
-            if decide.seal_due(self.state) is not None:
+            if decide.seal_due(self.state, full=self._full()) is not None:
                 self.archive.seal(self._waiting)
             self.archive.leave(self._scrubbed_at)
         except OSError as error:
@@ -170,9 +171,13 @@ class Sealer:
             self._waiting += group
             metrics.UNSEALED.set(self.state.read - self.state.sealed)
             self._news.set()
-            while len(self._waiting) > _MOST_WAITING or self._waiting_bytes > MOST_WAITING_BYTES:
+            while self._full():
                 self._room.clear()
                 await self._room.wait()
+
+    def _full(self) -> bool:
+        """Whether the reading waits until some of what was read is sealed."""
+        return len(self._waiting) > MOST_WAITING or self._waiting_bytes > MOST_WAITING_BYTES
 
     # ---------------------------------------------------------------------------------------------------- the sealing
 
@@ -193,7 +198,7 @@ class Sealer:
         """A checkpoint is due, or a `ledger.sealed`."""
         loop = asyncio.get_running_loop()
         while True:
-            due = decide.seal_due(self.state)
+            due = decide.seal_due(self.state, full=self._full())
             if due is not None and due <= loop.time():
                 return
             self._news.clear()

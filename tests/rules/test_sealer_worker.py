@@ -7,7 +7,7 @@ from events.bus.port import UnpermittedError
 from events.ids import derive
 from events.ledger import LedgerSealed
 from events.tlog.reader import Archive
-from services.sealer import compare, decide, metrics
+from services.sealer import compare, decide, metrics, worker
 from services.sealer.telling import OWN
 from tests.archive_files import ORIGIN, SIGNER, MemoryFiles
 from tests.rules.desk import Desk, play
@@ -241,5 +241,27 @@ def test_the_age_of_the_last_whole_comparison_is_known_across_a_clean_stop(
             assert 500 <= metrics.SCRUB_AGE._value.get() <= 600, "the new comparison has not ended"
             await pause(300)
             assert metrics.SCRUB_AGE._value.get() <= 300
+
+    play(scene)
+
+
+@pytest.mark.parametrize("size", [2, 3000])
+def test_a_flood_of_the_sealers_own_word_stops_neither_its_reading_nor_its_sealing(
+    monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(worker, "MOST_WAITING", 500)
+    monkeypatch.setattr(worker, "MOST_WAITING_BYTES", 1_000_000)
+
+    async def scene() -> None:
+        desk, files = Desk(), MemoryFiles()
+        async with sealer(desk, files):
+            fill(desk, 5)
+            await pause(3)
+            for number in range(700):
+                desk.server.put([Outgoing(OWN, f"n{number}", bytes(size))], batch=False)
+            fill(desk, 3)
+            await pause(5)
+            assert checkpoint(files).size == desk.server.ledger.last
+            await writer(desk).append(Outgoing(OVERDUE.format("v"), "on", b"{}"))
 
     play(scene)

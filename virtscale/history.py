@@ -27,15 +27,16 @@ class ExportError(Exception):
 
 def place(text: str) -> int | dt.datetime:
     """The sequence or the instant that was written; an instant without an offset is UTC, as everything here."""
-    if text.isascii() and text.isdecimal():
-        return int(text)
     try:
+        if text.isascii() and text.isdecimal():
+            return int(text)
         moment = dt.datetime.fromisoformat(text)
-    except ValueError as error:
+        # In UTC an instant at either end of the calendar may lie beyond it.
+        return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"{text!a:.60} is no place in the ledger: write a sequence, or an instant such as 2026-11-22T03:14:05Z."
         ) from error
-    return moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment.astimezone(dt.UTC)
 
 
 @asynccontextmanager

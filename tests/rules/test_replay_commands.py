@@ -158,6 +158,17 @@ def test_an_export_in_one_file_is_read_as_well(run: Run, export: Path, tmp_path:
             ("rebuild", "--output", "/no/where/views.db"),
             "There is no directory /no/where to write views.db in.",
         ),
+        (("rebuild", "--output", "/"), "/ is a directory: name a file to write."),
+        (("rebuild", "--output", "/proc/views.db"), "/proc/views.db cannot be written: "),
+        (("rebuild", "--output", "a" * 300), "cannot be written: File name too long."),
+        (
+            ("report", "--output", "/no/where/page.html"),
+            "There is no directory /no/where to write page.html in.",
+        ),
+        (("report", "--output", "/proc/page.html"), "/proc/page.html cannot be written: "),
+        (("at", "9" * 5000), "is no place in the ledger"),
+        (("at", "0001-01-01T00:00:00+14:00"), "'0001-01-01T00:00:00+14:00' is no place in the ledger"),
+        (("at", "9999-12-31T23:59:59-14:00"), "'9999-12-31T23:59:59-14:00' is no place in the ledger"),
     ],
 )
 def test_wrong_usage_is_said_in_a_sentence(run: Run, words: tuple[str, ...], sentence: str) -> None:
@@ -165,6 +176,18 @@ def test_wrong_usage_is_said_in_a_sentence(run: Run, words: tuple[str, ...], sen
     assert (code, out) == (2, "")
     assert sentence in err
     assert err.endswith("[UsageWrong]\n")
+
+
+def test_a_report_that_comes_to_nothing_leaves_the_page_before_it_and_no_draft(
+    run: Run, tmp_path: Path
+) -> None:
+    page, empty = tmp_path / "page.html", tmp_path / "empty"
+    empty.mkdir()
+    page.write_text("the page before")
+    code, _, err = run("report", "--output", str(page), "--from", str(empty))
+    assert code == 1, err
+    assert page.read_text() == "the page before"
+    assert not list(tmp_path.glob("page.html.*"))
 
 
 def test_what_is_no_export_or_no_file_of_views_is_refused(run: Run, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import hashlib
-import os
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -13,6 +12,7 @@ from virtscale.exits import EXIT_DONE
 from virtscale.history import From
 from virtscale.invocation import UsageError, here
 from virtscale.progress import Progress
+from virtscale.replaying.outputs import drafted, writing
 from virtscale.show import Format, say, show
 
 _USUAL: Final = Path("engineering.html")
@@ -54,9 +54,7 @@ def report(
     from virtscale.audit.places import archive_of, key_of
     from virtscale.history import ExportError
 
-    if output.is_dir() or not output.parent.is_dir():
-        raise UsageError(f"{output} is no file that could be written: name one in a directory that exists.")
-    with archive_of(source) as (files, _), Progress("report") as told:
+    with drafted(output) as draft, archive_of(source) as (files, _), Progress("report") as told:
         archive = Archive(files)
         note = archive.checkpoint_note() if checkpoint is None else _kept(checkpoint)
         if note is None:
@@ -67,8 +65,9 @@ def report(
         seal = Seal(note, key_of(vkey, files).vkey)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             measured, page = runner.run(make(ArchiveSource(archive), seal, told))
-    data = page.encode()
-    _write(output, data)
+        data = page.encode()
+        with writing(output):
+            draft.write_bytes(data)
     say(
         f"{output}: {len(data):,} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}, from events 1 to "
         f"{measured.checkpoint.size:,} of {measured.checkpoint.origin}"
@@ -82,10 +81,3 @@ def _kept(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"The checkpoint {path} cannot be read: {error}.") from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """The file is there whole, or as it was."""
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_bytes(data)
-    os.replace(draft, path)  # noqa: PTH105 - the atomic call by its name

@@ -16,6 +16,7 @@ from virtscale.history import From, opened_source, place
 from virtscale.invocation import Output, UsageError, here
 from virtscale.progress import Progress
 from virtscale.replaying.loop import run as run_long
+from virtscale.replaying.outputs import require_file, writing
 from virtscale.show import Format, say, show
 
 if TYPE_CHECKING:  # a command imports what it needs, so that --help stays quick
@@ -56,8 +57,7 @@ def rebuild(
 
     path = (output or here() / _REBUILT).resolve()
     tables, goal = _tables(views), None if until is None else place(until)
-    if not path.parent.is_dir():
-        raise UsageError(f"There is no directory {path.parent} to write {path.name} in.")
+    require_file(path)
 
     shown = os.path.relpath(path)
 
@@ -65,7 +65,8 @@ def rebuild(
         with ExitStack() as held:
             if path == (here() / VIEWS).resolve():
                 held.enter_context(hold(here() / "up.lock", f"The house {here()} is up and writes {VIEWS}"))
-            held.enter_context(hold(path.with_name(f"{path.name}.lock"), f"{path} is being rebuilt"))
+            with writing(path):
+                held.enter_context(hold(path.with_name(f"{path.name}.lock"), f"{path} is being rebuilt"))
             async with opened_source(source) as ledger:
                 progress = held.enter_context(Progress("rebuild"))
                 built = await build(ledger, path, tables, goal, progress)

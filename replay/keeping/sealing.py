@@ -8,21 +8,21 @@ from typing import Final
 from events.bus.mark import Mark, mark_of
 from events.bus.port import Bus, BusError, Stored
 from events.envelope import read
-from events.ledger import LedgerSealed
 from events.registry import UnknownEventError
 from events.tlog.compare import compare
 from events.tlog.files import Files
-from events.tlog.leaf import EntryError
+from events.tlog.leaf import EntryError, entry, leaf_hash
 from events.tlog.note import Signer
 from events.tlog.tiles import TileError
+from events.tlog.tree import Frontier
 from replay.keeping.intent import KeepingError
 from replay.verify import verify
 from services.sealer import decide, key
 from services.sealer.archive import SealedArchive, is_empty
 from services.sealer.compare import scrub
 from services.sealer.halt import LedgerAlteredError
-from services.sealer.reading import between, last_on
-from services.sealer.worker import OWN
+from services.sealer.reading import between
+from services.sealer.telling import last_said
 
 Told = Callable[[int, int], None]
 """Hears how many events are done, and how many there are."""
@@ -33,8 +33,49 @@ _AT_ONCE: Final = 16_384
 
 
 def signer_of(key_file: Path, origin: str, files: Files) -> Signer:
-    """The house's key of the log; made now where nothing was ever sealed."""
+    """The house's key of the log; made now where nothing was ever sealed: that the bus says so too is `require_first_key`."""
     return key.opened(key_file, origin, first=is_empty(files))
+
+
+def wants_key(key_file: Path, files: Files) -> bool:
+    """Whether `signer_of` would make a key."""
+    return is_empty(files) and not key_file.exists()
+
+
+async def require_first_key(bus: Bus, files: Files, key_file: Path, *, anew: bool = False) -> None:
+    """Of a log that `wants_key` a first one may be made: the ledger was never sealed.
+
+    Or it was, both are lost, and `anew` says that it shall go on under another key: then the bus holds every event of the
+    last checkpoint that it speaks of, and they make its root. Raises `KeepingError` otherwise, before there is a key.
+    """
+    store = await bus.store()
+    if store.first_seq > 1:
+        raise KeepingError(
+            "NothingToRecover",
+            f"The archive {files} is empty, its key is missing, and the bus begins with event {store.first_seq}. Nothing was "
+            "done. Put the archive and the key back, or a backup with `virtscale ledger restore`.",
+        )
+    said = (await last_said(bus, store.first_seq)).fact
+    if said is None:
+        return
+    if not anew:
+        raise KeepingError(
+            "KeyLost",
+            f"{said.size} events were sealed, and both the archive {files} and the key {key_file} are gone. Nothing was done. "
+            "Put the key back from a backup, and run `virtscale ledger recover`. If it is lost for good, `virtscale ledger "
+            "recover --new-key` begins a log of the same events under another key: proofs that were handed out hold under the old "
+            "public key alone, and witnesses have to be told.",
+        )
+    tree = Frontier()
+    async for group in between(bus, 1, said.size):
+        for stored in group:
+            tree.add(leaf_hash(entry(stored)))
+    if tree.root().hex() != said.root:
+        raise KeepingError(
+            "LedgerAltered",
+            f"Events 1 to {said.size} are not what was sealed: the ledger's own checkpoint gives them the root {said.root}, and "
+            f"they come to {tree.root().hex()}. Nothing was done. Put a backup back with `virtscale ledger restore`.",
+        )
 
 
 async def seal_to_the_end(bus: Bus, files: Files, signer: Signer, told: Told | None = None) -> SealedArchive:
@@ -43,12 +84,14 @@ async def seal_to_the_end(bus: Bus, files: Files, signer: Signer, told: Told | N
     Errors are the sealer's own, who does the same while the house is up.
     """
     archive = SealedArchive(files, signer)
-    store, said = await bus.store(), await last_on(bus, OWN)
-    told_seq = said.seq if said is not None else None
+    store = await bus.store()
+    said = await last_said(bus, store.first_seq)
+    told_seq = said.sealed.seq if said.sealed is not None else None
     decide.check_start(archive.last.size, store.first_seq, store.last_seq, told_seq, str(files))
     # What was sealed before anything new is: a store that went on from an older copy must not be signed for.
     await scrub(bus, archive.reader(), store.first_seq, background=False)
-    await _expect(bus, archive)
+    if said.fact is not None:
+        archive.expect(said.fact.checkpoint)
     fresh = archive.last.size + 1
     waiting: list[Stored] = []
     async for group in between(bus, fresh, store.last_seq):
@@ -66,15 +109,6 @@ async def seal_to_the_end(bus: Bus, files: Files, signer: Signer, told: Told | N
                 f"{difference.sentence} It was sealed a moment ago. Nothing more was done."
             )
     return archive
-
-
-async def _expect(bus: Bus, archive: SealedArchive) -> None:
-    """What the ledger itself says was sealed is what the archive must come to, where it is not as far yet."""
-    said = await last_on(bus, OWN)
-    if said is not None and said.id:
-        fact = read(said.seq, said.stored_ns, said.payload, said.subject).fact
-        assert isinstance(fact, LedgerSealed), fact
-        archive.expect(fact.checkpoint)
 
 
 def require_sound(files: Files, signer: Signer, told: Told | None = None) -> None:
@@ -99,13 +133,19 @@ class Salvaged:
 
 
 async def salvage(
-    bus: Bus, archive: SealedArchive, marks: Iterable[Mark] = (), told: Told | None = None
+    bus: Bus,
+    archive: SealedArchive,
+    marks: Iterable[Mark] = (),
+    told: Told | None = None,
+    *,
+    another_key: bool = False,
 ) -> Salvaged:
     """Whatever the bus holds beyond the archive, in order and without a hole, is sealed, if what it holds before is intact.
 
     A store that went on from an older copy differs from the archive before its end, or from what the `marks` say that
     somebody acted on: nothing of it is taken. Each event must be one that a worker could read, or every worker would stop
-    at it.
+    at it. With `another_key` what the ledger says was sealed was signed by a former one, and was compared before
+    (`require_first_key`).
     """
     store = await bus.store()
     size, last = archive.last.size, store.last_seq
@@ -123,7 +163,9 @@ async def salvage(
                     0, last, why or f"somebody acted on another event {mark.seq} than the bus holds"
                 )
     reader = archive.reader()
-    await _expect(bus, archive)
+    said = (await last_said(bus, store.first_seq)).fact
+    if said is not None and not another_key:
+        archive.expect(said.checkpoint)
     taken, at = 0, store.first_seq
     waiting: list[Stored] = []
     while at <= last:

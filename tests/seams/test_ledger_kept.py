@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -338,6 +339,68 @@ async def test_a_lost_archive_is_made_anew_from_a_bus_that_holds_everything(plac
     done = await going_on.recover(place, "ann", "the archive's disk died")
     assert (done.size, done.root) == (300, root)
     assert len(await whole(place)) == 301
+
+
+async def lost_with_its_key(place: Place) -> str:
+    """Fourteen events were sealed, the ledger says it of ten; then archive and key are gone. The root of the fourteen."""
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 10)
+        archive = await seal(place, reader := await bus.sealer())
+        line = first.sealed(place.origin, archive.last, NOW)
+        await admin.append(Outgoing(line.subject, line.id, line.payload.encode()))
+        await admin.append(Outgoing(line.subject, "", b"what no pen wrote"))
+        await write(admin, 11, 2)
+        root = (await seal(place, reader)).last.root.hex()
+        await reader.close()
+    shutil.rmtree(place.audit)
+    place.audit_key.unlink()
+    return root
+
+
+async def test_a_log_that_lost_archive_and_key_gets_no_new_key_unless_somebody_says_so(place: Place) -> None:
+    root = await lost_with_its_key(place)
+    for going in (going_on.roll, going_on.recover):
+        with pytest.raises(KeepingError, match="recover --new-key"):
+            await going(place, "ann", "both are gone")
+        assert not place.audit_key.exists()
+    done = await going_on.recover(place, "ann", "both are gone", new_key=True)
+    assert (done.size, done.root, done.lost_last) == (14, root, 0)
+    held = await whole(place)  # which compares with what the ledger says was sealed, by the new key
+    assert [type(fact_of(one)).__name__ for one in held[14:]] == ["LedgerRecovered", "LedgerSealed"]
+
+
+async def test_a_recovery_under_another_key_that_was_killed_is_done_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = await lost_with_its_key(place)
+
+    class KilledError(BaseException):
+        pass
+
+    def kill(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(intent, "write", kill)
+        with pytest.raises(KilledError):
+            await going_on.recover(place, "ann", "both are gone", new_key=True)
+    assert (await going_on.recover(place, "ann", "both are gone", new_key=True)).root == root
+    assert len(await whole(place)) == 16
+
+
+async def test_no_new_key_signs_what_is_not_what_the_former_one_sealed(place: Place) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 3)
+        archive = await seal(place, reader := await bus.sealer())
+        altered = replace(archive.last, root=bytes(32))
+        line = first.sealed(place.origin, altered, NOW)
+        await admin.append(Outgoing(line.subject, line.id, line.payload.encode()))
+        await reader.close()
+    shutil.rmtree(place.audit)
+    place.audit_key.unlink()
+    with pytest.raises(KeepingError, match="are not what was sealed"):
+        await going_on.recover(place, "ann", "both are gone", new_key=True)
+    assert not place.audit_key.exists()
 
 
 async def test_a_damaged_archive_is_no_ground_to_go_on_from(place: Place) -> None:

@@ -45,9 +45,11 @@ async def roll(place: Place, actor: str, reason: str) -> GoneOn:
             done = await _completed(place, bus)
             if done is not None:
                 return done
-            signer = sealing.signer_of(place.audit_key, place.origin, files)
             reader = await bus.sealer()
             try:
+                if sealing.wants_key(place.audit_key, files):
+                    await sealing.require_first_key(reader, files, place.audit_key)
+                signer = sealing.signer_of(place.audit_key, place.origin, files)
                 store = await reader.store()
                 with Progress("seal") as told:
                     archive = await sealing.seal_to_the_end(reader, files, signer, told)
@@ -75,11 +77,12 @@ async def roll(place: Place, actor: str, reason: str) -> GoneOn:
             return GoneOn("rolled", last.size, last.root.hex())
 
 
-async def recover(place: Place, actor: str, reason: str) -> GoneOn:
+async def recover(place: Place, actor: str, reason: str, *, new_key: bool = False) -> GoneOn:
     """A new epoch has begun behind the last checkpoint that holds; what the broken store still gave was sealed first.
 
     The old store is kept beside the new one. Marks of what was lost are void. Raises `KeepingError` when the archive is not
-    whole: what it does not hold cannot be made up.
+    whole: what it does not hold cannot be made up. With `new_key` a log that lost its archive and its key goes on under
+    another one, if the bus holds all that was sealed; the first event's checkpoint says so, and a `ledger.sealed` behind it.
     """
     with place.down():
         intent.require_whole(place.directory)
@@ -97,13 +100,15 @@ async def recover(place: Place, actor: str, reason: str) -> GoneOn:
                 f"The house {place.directory} has neither a store nor an archive. Nothing was done. Put a backup back with "
                 "`virtscale ledger restore`.",
             )
+        if sealing.wants_key(place.audit_key, files):
+            await _require_first_key(place, files, new_key=new_key)
         signer = sealing.signer_of(place.audit_key, place.origin, files)
         if not is_empty(files):
             with Progress("verify") as told:
                 sealing.require_sound(files, signer, told)
         archive = SealedArchive(files, signer)
         marks = _marks(place)
-        salvaged = await _salvaged(place, archive, marks)
+        salvaged = await _salvaged(place, archive, marks, another_key=new_key)
         last = archive.last
         if not last.size:
             raise KeepingError(
@@ -117,11 +122,14 @@ async def recover(place: Place, actor: str, reason: str) -> GoneOn:
         lost = (last.size + 1, highest) if highest > last.size else (0, 0)
         epoch = await epochs(place, last.size) + 1
         word = first.Word(actor, reason, dt.datetime.now(dt.UTC))
+        lines = [first.recovered(place.origin, last, epoch, lost, word)]
+        if new_key:
+            lines.append(first.sealed(place.origin, last, word.now))
         plan = Intent(
             what="recovered",
             size=last.size,
             root=last.root.hex(),
-            lines=(first.recovered(place.origin, last, epoch, lost, word),),
+            lines=tuple(lines),
             aside=_aside(place),
             forget_marks=True,
         )
@@ -143,7 +151,18 @@ async def _completed(place: Place, bus: BusAlone) -> GoneOn | None:
     return GoneOn(done.what, done.size, done.root)
 
 
-async def _salvaged(place: Place, archive: SealedArchive, marks: list[mark.Mark]) -> sealing.Salvaged:
+async def _require_first_key(place: Place, files: DirectoryFiles, *, new_key: bool) -> None:
+    async with bus_alone(place) as bus:
+        reader = await bus.sealer()
+        try:
+            await sealing.require_first_key(reader, files, place.audit_key, anew=new_key)
+        finally:
+            await reader.close()
+
+
+async def _salvaged(
+    place: Place, archive: SealedArchive, marks: list[mark.Mark], *, another_key: bool
+) -> sealing.Salvaged:
     """What the broken bus still gave; a bus that does not come up gives nothing."""
     reader: Bus | None = None
     try:
@@ -151,7 +170,7 @@ async def _salvaged(place: Place, archive: SealedArchive, marks: list[mark.Mark]
             reader = await bus.sealer()
             try:
                 with Progress("salvage") as told:
-                    return await sealing.salvage(reader, archive, marks, told)
+                    return await sealing.salvage(reader, archive, marks, told, another_key=another_key)
             finally:
                 await reader.close()
     except (BusError, LabError) as error:

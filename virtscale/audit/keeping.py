@@ -37,7 +37,19 @@ def roll(*, reason: Reason, actor: Actor = None, output: Output = "table") -> in
     return _show(done, output, ["what", "size", "root"])
 
 
-def recover(*, reason: Reason, actor: Actor = None, output: Output = "table") -> int:
+def recover(
+    *,
+    reason: Reason,
+    actor: Actor = None,
+    new_key: Annotated[
+        bool,
+        Parameter(
+            help="the archive and the key that signed it are lost, and the bus has it all: go on under another key",
+            negative="",
+        ),
+    ] = False,
+    output: Output = "table",
+) -> int:
     """After a disaster: go on behind the last checkpoint that holds, in a new epoch. The house must be down.
 
     What the broken store still gives is taken over first; what is lost is named in the ledger. Nothing grows until every
@@ -46,7 +58,7 @@ def recover(*, reason: Reason, actor: Actor = None, output: Output = "table") ->
     from virtscale.audit import going_on
     from virtscale.freezes.standing import actor_of, checked
 
-    done = asyncio.run(going_on.recover(_place(), actor_of(actor), checked(reason)))
+    done = asyncio.run(going_on.recover(_place(), actor_of(actor), checked(reason), new_key=new_key))
     kept = os.path.relpath(done.kept) if done.kept else ""
     done = replace(done, kept=kept)
     return _show(done, output, ["what", "size", "epoch", "lost_first", "lost_last", "kept"])

@@ -202,7 +202,7 @@ def test_what_was_dropped_at_the_end_comes_after_a_missed_heartbeat() -> None:
         await pause(1)
         assert [message.id for message in follower.raw] == ["a"]
         await pause(10)
-        assert [message.id for message in follower.raw] == ["a", "a", "b"]  # it begins again at the last that came
+        assert [message.id for message in follower.raw] == ["a", "a", "b"]
         await follower.end()
 
     play(scene)

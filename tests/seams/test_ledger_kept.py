@@ -305,6 +305,15 @@ async def test_a_second_recovery_is_a_second_epoch(place: Place) -> None:
     assert (done.epoch, Path(done.kept).name) == (2, "store.lost-2")
 
 
+async def test_what_no_pen_wrote_begins_no_epoch_and_stops_no_recovery(place: Place) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 3)
+    assert (await going_on.recover(place, "ann", "one")).epoch == 1
+    async with running(place) as (_, admin):
+        await admin.append(Outgoing(first.RECOVERED, "", b'{"type":"io.nats"}'))
+    assert (await going_on.recover(place, "ann", "two")).epoch == 2
+
+
 @pytest.mark.parametrize("step", ["planned", "aside"])
 async def test_a_recovery_that_was_killed_is_completed(place: Place, step: str) -> None:
     async with running(place) as (bus, admin):

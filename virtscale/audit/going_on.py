@@ -192,12 +192,15 @@ def _marks(place: Place) -> list[mark.Mark]:
 
 async def epochs(place: Place, size: int) -> int:
     """How often the ledger was recovered within its first `size` events."""
-    found = await Past(place.audit).last_on(first.RECOVERED, size) if size else None
-    if found is None:
-        return 0
-    fact = read_event(found.seq, found.stored_ns, found.payload, found.subject).fact
-    assert isinstance(fact, LedgerRecovered), fact
-    return fact.epoch
+    past = Past(place.audit)
+    found = await past.last_on(first.RECOVERED, size)
+    while found is not None:
+        if found.id:  # what no pen wrote stands anywhere
+            fact = read_event(found.seq, found.stored_ns, found.payload, found.subject).fact
+            assert isinstance(fact, LedgerRecovered), fact
+            return fact.epoch
+        found = await past.last_on(first.RECOVERED, found.seq - 1)
+    return 0
 
 
 def _aside(place: Place) -> str:

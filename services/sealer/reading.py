@@ -9,6 +9,9 @@ from events.bus.port import Bus, BusError, Store, Stored, UnansweredError
 from services.sealer.decide import check_end
 
 RETRY_SECONDS: Final = 0.1
+_TRIES: Final = 3
+"""How often a message is asked for that the bus counts and answers not to have."""
+
 _FAR: Final = 10_000  # the tail takes about as long for so many as a new far reading
 
 
@@ -48,16 +51,25 @@ async def _straightened(bus: Bus, seq: int, group: list[Stored]) -> list[Stored]
 async def between(bus: Bus, first: int, last: int) -> AsyncGenerator[list[Stored]]:
     """The messages from `first` to `last`, in groups; `LedgerShorterError` when the bus has them no more.
 
-    Raises `BusError` for a hole.
+    Raises `BusError` for a hole, also for one at the end: a bus whose last file was cut counts by its index what it does not
+    give. One that does not answer at all is waited for.
     """
-    following = first
+    following, refused = first, 0
     while following <= last:
         try:
             group = await bus.read_ahead(following, last)
         except UnansweredError:
             await asyncio.sleep(RETRY_SECONDS)
-            check_end(last, (await standing(bus)).last_seq)
+            counted = (await standing(bus)).last_seq
+            check_end(last, counted)
+            refused += not await _given(bus, following)
+            if refused >= _TRIES:
+                raise BusError(
+                    f"The bus counts {counted} events of the ledger and does not give event {following}: its store is damaged. Run "
+                    "`virtscale ledger verify`."
+                ) from None
             continue
+        refused = 0
         for stored in group:
             if stored.seq != following:
                 raise BusError(
@@ -66,6 +78,14 @@ async def between(bus: Bus, first: int, last: int) -> AsyncGenerator[list[Stored
                 )
             following += 1
         yield group
+
+
+async def _given(bus: Bus, seq: int) -> bool:
+    """Whether the bus gives the message, as far as it answers: no answer says nothing."""
+    try:
+        return bool(await bus.read(seq, seq))
+    except UnansweredError:
+        return True
 
 
 async def standing(bus: Bus) -> Store:

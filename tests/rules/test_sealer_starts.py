@@ -1,12 +1,13 @@
 """What a sealer finds at its start, and when the bus was restarted: what it notices, and what it says of it."""
 
+import asyncio
 import errno
 
 import msgspec
 import pytest
 from nacl.signing import SigningKey
 
-from events.bus.port import AnotherLedgerError, Outgoing, UnpermittedError
+from events.bus.port import AnotherLedgerError, BusError, Outgoing, Stored, UnpermittedError
 from events.tlog.note import Signer
 from events.tlog.tiles import bundle_path, tile_path
 from services.sealer import compare, decide
@@ -48,7 +49,7 @@ async def past(count: int = 300) -> tuple[Desk, MemoryFiles]:
 
 
 async def halts(
-    desk: Desk, files: MemoryFiles, error: type[SealerError], match: str, key: Signer = SIGNER
+    desk: Desk, files: MemoryFiles, error: type[SealerError | BusError], match: str, key: Signer = SIGNER
 ) -> None:
     """A sealer that starts now stops with this error, and permits nothing."""
     gate = writer(desk)
@@ -98,6 +99,37 @@ def test_a_bus_with_an_older_copy_of_its_store_halts_the_start() -> None:
         size = checkpoint(files).size
         go_back(desk.server, desk.server.ledger, desk.server.ledger.last - 12)
         await halts(desk, files, LedgerShorterError, f"ends with event 12, and {size} events were sealed")
+
+    play(scene)
+
+
+@pytest.mark.parametrize("missing", [1, 251])
+def test_a_bus_that_counts_what_it_does_not_give_halts_the_start_with_the_first_that_is_missing(
+    missing: int,
+) -> None:
+    async def scene() -> None:
+        desk, files = await past()
+        given = desk.server.read
+
+        def read(first: int, last: int) -> list[Stored]:
+            return given(first, min(last, missing - 1)) if first < missing else []
+
+        desk.server.read = read
+        sentence = f"counts 301 events of the ledger and does not give event {missing}: its store is damaged"
+        async with asyncio.timeout(30):
+            await halts(desk, files, BusError, sentence)
+
+    play(scene)
+
+
+def test_a_bus_that_is_away_for_long_during_the_start_is_waited_for() -> None:
+    async def scene() -> None:
+        desk, files = await past()
+        desk.server.stop()
+        async with sealer(desk, files):
+            await pause(60)
+            desk.server.start()
+            await writer(desk).append(Outgoing(OVERDUE.format("v"), "goes on", b"{}"))
 
     play(scene)
 

@@ -238,7 +238,8 @@ def find_program(name: str) -> str | None:
 
 async def _asked(probe: Probe) -> bool:
     try:
-        return await asyncio.wait_for(probe(), PROBE_TIMEOUT_SECONDS)
+        async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):  # `wait_for` of Python 3.11 can lose a cancel
+            return await probe()
     except (OSError, TimeoutError):  # not listening yet, or not answering yet: both mean "not ready"
         return False
 

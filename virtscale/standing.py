@@ -69,6 +69,8 @@ async def stand(house: House, admin: Bus, say: Callable[[str], None]) -> None:
     async def sealer() -> Bus:
         return await connect_as(unasked, "sealer", log.warning)
 
-    done = await stream.stand(Path(house.directory), Path(house.audit), Path(house.marks), admin, sealer)
+    done = await stream.stand(
+        Path(house.directory), Path(house.audit), Path(house.marks), admin, sealer, warn=say
+    )
     if done is not None:
         say(f"the ledger was {done.what} behind sequence {done.size}, as had been begun")

@@ -43,10 +43,12 @@ async def stand(
     marks: Path,
     admin: Bus,
     sealer: Callable[[], Awaitable[Bus]],
+    *,
+    warn: Callable[[str], None],
 ) -> Intent | None:
     """The ledger's stream is there, and what was under way is done; what that was.
 
-    `sealer` gives a new connection of the user who may write the first events. Raises `KeepingError` when the stream is
+    `sealer` gives a new connection of the user who may write the first events, and `warn` is told what somebody should know. Raises `KeepingError` when the stream is
     gone and nobody has said that it may be, or is not all there yet: an empty one in its place would be another ledger.
     """
     intents.require_whole(directory)
@@ -64,8 +66,24 @@ async def stand(
             f"The archive {audit} holds {archived} events and the bus holds no ledger: its store was lost or emptied. "
             "Nothing was started. Put the store back, or run `virtscale ledger recover`.",
         )
-    await streams.establish(admin)
+    await found_again(admin, warn)
     return None
+
+
+async def found_again(admin: Bus, warn: Callable[[str], None]) -> None:
+    """The ledger's stream is there, with whatever messages lie in its store; a new and empty one where none do.
+
+    A server that cannot read a stream's description starts without the stream. Defined anew, it finds the messages again, and
+    counts as another stream: whoever followed the former one has to start again.
+    """
+    lost = await described(admin) is None
+    await streams.establish(admin)
+    info = await described(admin) if lost else None
+    if info is not None and info.state.last_seq:
+        warn(
+            f"the bus had lost the description of the ledger's stream, and found its messages up to {info.state.last_seq} again: "
+            "its store was damaged. `virtscale ledger verify` compares them with what was sealed; look at the disk"
+        )
 
 
 def _forget(marks: Path) -> None:

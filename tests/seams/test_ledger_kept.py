@@ -226,6 +226,41 @@ async def test_a_store_that_is_gone_is_not_replaced_by_an_empty_one(place: Place
     assert isinstance(fact_of(held[5]), LedgerRecovered)
 
 
+def blind(place: Place) -> None:
+    """The server can no longer read what the ledger's stream is; its messages are untouched."""
+    [meta] = (place.bus / "store").rglob("streams/LEDGER/meta.inf")
+    meta.write_bytes(b"\0" + meta.read_bytes()[1:])
+
+
+async def test_a_stream_whose_description_is_damaged_is_found_again_and_somebody_is_told(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(place) as (_, admin):
+        await write(admin, 1, 5)
+        before = await admin.read(1, 5)
+    assert capsys.readouterr().err == ""
+    blind(place)
+    async with running(place) as (_, admin):
+        assert await admin.read(1, 5) == before
+    assert "found its messages up to 5 again: its store was damaged" in capsys.readouterr().err
+
+
+async def test_what_is_found_again_of_a_damaged_stream_is_taken_over_by_a_recovery(place: Place) -> None:
+    async with running(place) as (bus, admin):
+        await write(admin, 1, 5)
+        await seal(place, reader := await bus.sealer())
+        await reader.close()
+        await write(admin, 6, 3)
+        before = await admin.read(1, 8)
+    blind(place)
+    with pytest.raises(KeepingError, match="holds no ledger"):
+        async with running(place):
+            pass
+    done = await going_on.recover(place, "ann", "a damaged store")
+    assert (done.size, done.lost_first, done.lost_last) == (8, 0, 0)
+    assert (await whole(place))[:8] == before
+
+
 async def test_what_nobody_had_sealed_yet_is_taken_over_from_a_store_that_is_intact(place: Place) -> None:
     async with running(place) as (bus, admin):
         await write(admin, 1, 5)

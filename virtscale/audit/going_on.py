@@ -153,6 +153,7 @@ async def _completed(place: Place, bus: BusAlone) -> GoneOn | None:
 
 async def _require_first_key(place: Place, files: DirectoryFiles, *, new_key: bool) -> None:
     async with bus_alone(place) as bus:
+        await bus.find_again()
         reader = await bus.sealer()
         try:
             await sealing.require_first_key(reader, files, place.audit_key, anew=new_key)
@@ -167,6 +168,7 @@ async def _salvaged(
     reader: Bus | None = None
     try:
         async with bus_alone(place) as bus:
+            await bus.find_again()
             reader = await bus.sealer()
             try:
                 with Progress("salvage") as told:

@@ -20,6 +20,7 @@ from replay.keeping.intent import Intent
 from schemas.house import House
 from services.sealer.__main__ import LOCK as SEALER_LOCK
 from virtscale.description import ORIGIN
+from virtscale.show import say
 from virtscale.standing import make_way
 
 log = logging.getLogger("virtscale.audit")
@@ -113,7 +114,15 @@ class BusAlone:
         place = self._place
         bus = await self.admin()
         try:
-            return await stream.stand(place.directory, place.audit, place.marks, bus, self.sealer)
+            return await stream.stand(place.directory, place.audit, place.marks, bus, self.sealer, warn=say)
+        finally:
+            await bus.close()
+
+    async def find_again(self) -> None:
+        """There is a stream, with all that lies in the store, or an empty one."""
+        bus = await self.admin()
+        try:
+            await stream.found_again(bus, say)
         finally:
             await bus.close()
 

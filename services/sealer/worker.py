@@ -113,11 +113,11 @@ class Sealer:
         store = await standing(self._bus)
         said = await last_said(self._bus, store.first_seq)
         self._own_seq = said.newest_seq
-        first = is_empty(self._files)
         told = Told(said.sealed.seq, said.sealed.stored_ns) if said.sealed is not None else None
-        if first:  # before a key is made: a log that has lost its archive must not get a new key as well
-            self._check_start(0, store, told)
         try:
+            first = is_empty(self._files)
+            if first:  # before a key is made: a log that has lost its archive must not get a new key as well
+                self._check_start(0, store, told)
             self.archive = SealedArchive(self._files, self._key(first))
             left = self.archive.left()
         except OSError as error:

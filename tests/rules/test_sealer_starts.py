@@ -422,3 +422,18 @@ def test_a_disk_that_gives_or_takes_nothing_at_the_start_is_said_in_a_sentence()
         )
 
     play(scene)
+
+
+def test_a_checkpoint_that_the_disk_does_not_give_is_said_in_a_sentence() -> None:
+    async def scene() -> None:
+        desk, files = await past(20)
+
+        def broken(path: str) -> bytes | None:
+            raise OSError(errno.EIO, "Input/output error", path)
+
+        files.read = broken
+        await halts(
+            desk, files, ArchiveUnreachableError, r"could not be opened: Input/output error \(checkpoint\)"
+        )
+
+    play(scene)

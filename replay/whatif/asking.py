@@ -12,7 +12,7 @@ from replay.source import Source
 from replay.whatif.answers import Changed, Undecidable, Unlike
 from replay.whatif.causes import Asked
 from replay.whatif.retelling import Retelling
-from replay.whatif.rules import Rules, WhatIfError
+from replay.whatif.rules import Known, Rules, WhatIfError
 from replay.whatif.survey import Survey
 from schemas.contract.terms import Contract
 from services.gate.state import State
@@ -86,13 +86,20 @@ async def what_if(
 
         return tell
 
-    survey, state, asked = Survey(), State(), Asked()
+    survey, state, asked, named = Survey(), State(), Asked(), Known()
     async with aclosing(recorded(source, max(0, first_seq - 2), last_seq, told(1 - first_seq))) as groups:
         async for group in groups:
             _survey(survey, group, first_seq)
+            _name(named, group)
     start = survey.least_state_seq(first_seq - 1)
     folds = [getattr(state, part.name) for part in fields(state)]
     await fold(source, [*folds, asked], start, told(window))
+    async with aclosing(recorded(source, start, first_seq - 1)) as groups:
+        async for group in groups:
+            _name(named, group)
+    before = Known.by(state)
+    # Before the window is decided again, which takes the longest; at its end it is asked once more, of what was folded.
+    _require_known(rules, Known(before.orgs | named.orgs, before.pools | named.pools))
     again = Retelling(state, survey, rules, start, asked)
     async with aclosing(recorded(source, start, last_seq, told(window))) as groups:
         async for group in groups:
@@ -124,14 +131,23 @@ def _survey(survey: Survey, lines: Iterable[Recorded], first_seq: int) -> None:
             survey.take(line)
 
 
+def _name(named: Known, lines: Iterable[Recorded]) -> None:
+    for line in lines:
+        named.take(line.fact)
+
+
+def _require_known(rules: Rules, known: Known) -> None:
+    for unknown in rules.unknown(known):
+        raise WhatIfError(f"{unknown} Nothing was decided again.")
+
+
 def _behind(lines: Iterable[Recorded], seq: int) -> Iterable[Recorded]:
     return (line for line in lines if line.seq > seq)
 
 
 def _ended(again: Retelling, survey: Survey, rules: Rules, first_seq: int, last_seq: int) -> WhatIf:
     again.end()
-    for unknown in rules.unknown(again.state):
-        raise WhatIfError(f"{unknown} Nothing was decided again.")
+    _require_known(rules, Known.by(again.state))
     then, answers = again.then or again.now, again.answers
     return WhatIf(
         first_seq=first_seq,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -42,6 +42,29 @@ class PoolSet:
     def holds_for(self, org: str, pool: str) -> bool:
         """Whether it is about this pool."""
         return self.pool == pool and self.org in {None, org}
+
+
+@dataclass(slots=True)
+class Known:
+    """Orgs that have a contract, and pools, as far as somebody has read."""
+
+    orgs: set[str] = field(default_factory=set[str])
+    pools: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+
+    @classmethod
+    def by(cls, state: State) -> Self:
+        """Those that a state knows."""
+        return cls(set(state.usage.contracts), set(state.fleet.pools))
+
+    def take(self, fact: Fact) -> None:
+        """The fact is taken into account."""
+        match fact:
+            case ContractTookEffect(org=org):
+                self.orgs.add(org)
+            case PoolDefined(org=org, pool=pool):
+                self.pools.add((org, pool))
+            case _:
+                pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,12 +139,12 @@ class Rules:
             if changed_pool != pool:
                 yield PoolDefined(org=org, pool=name, definition=changed_pool)
 
-    def unknown(self, state: State) -> Iterator[str]:
-        """What is set for something that the ledger does not know by its end, one sentence each."""
+    def unknown(self, known: "Known") -> Iterator[str]:
+        """What is set for something that the ledger does not know, one sentence each."""
         for one in self.contracts:
-            if one.org not in state.usage.contracts:
+            if one.org not in known.orgs:
                 yield f"Org {one.org} had no contract in force up to here."
         for one in self.pools:
-            if not any(one.holds_for(*key) for key in state.fleet.pools):
+            if not any(one.holds_for(*key) for key in known.pools):
                 whose = f"Org {one.org} has" if one.org else "No org has"
                 yield f"{whose} {'no ' if one.org else 'a '}pool {one.pool} up to here."

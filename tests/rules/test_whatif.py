@@ -304,6 +304,39 @@ def test_what_is_set_for_nobody_or_cannot_hold_is_refused_in_a_sentence(rules: R
     assert sentence in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules(contracts=(ContractSet("globex", allowance_bp=2000),)),
+        Rules(pools=(PoolSet(None, "db", {"max_vms": 3}),)),
+        Rules(pools=(PoolSet("globex", "web", {"max_vms": 3}),)),
+    ],
+)
+async def test_what_is_set_for_nobody_is_refused_before_anything_is_decided_again(rules: Rules) -> None:
+    past = at_cap()
+    past.later(3600)
+    past.host("h2")
+    for first in (1, past.first, past.seq):
+        seen: list[tuple[int, int]] = []
+
+        def told(done: int, total: int, seen: list[tuple[int, int]] = seen) -> None:
+            seen.append((done, total))
+
+        with pytest.raises(WhatIfError, match="Nothing was decided again"):
+            await what_if(Lines(past.stored_lines()), rules, first, None, told)
+        assert all(done < total for done, total in seen), "the window was read a second time"
+
+
+async def test_what_is_set_for_a_pool_that_comes_within_the_window_is_answered() -> None:
+    past = at_cap()
+    first = past.seq + 1
+    past.pool("db")
+    past.later(3600)
+    past.host("h2")
+    rules = Rules(pools=(PoolSet(None, "db", {"max_vms": 3}),))
+    assert (await what_if(Lines(past.stored_lines()), rules, first)).answers == 0
+
+
 async def test_a_window_is_named_by_sequences_or_instants_and_read_from_any_source() -> None:
     past = at_cap()
     began = past.now

@@ -15,13 +15,13 @@ from cyclopts import App, Parameter
 from schemas.names import is_name
 from virtscale.audit import commands as audit_commands
 from virtscale.contracts import commands as contract_commands
-from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
+from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREAD, EXIT_USAGE
 from virtscale.freezes import commands as freeze_commands
 from virtscale.hosts import commands as host_commands
 from virtscale.invocation import Deadline, Output, UsageError, here, present_house
 from virtscale.keys import commands as key_commands
 from virtscale.replaying import commands as replay_commands
-from virtscale.show import Format, say, show
+from virtscale.show import Format, end, is_unread, say, show
 
 app = App(
     name="virtscale",
@@ -277,6 +277,10 @@ def main() -> None:
         code = done if isinstance(done, int) else EXIT_DONE
     except* KeyboardInterrupt:
         code = EXIT_INTERRUPTED
+    except* BrokenPipeError:
+        if not is_unread():  # another pipe than ours
+            raise
+        code = EXIT_UNREAD
     except* (cyclopts.CycloptsError, UsageError) as errors:
         code = EXIT_USAGE
         for error in leaves(errors):
@@ -286,6 +290,7 @@ def main() -> None:
         for error in leaves(errors):
             say(f"virtscale: {_sentence(error)}")
             code = getattr(error, "exit_code", EXIT_FAILED)
+    end()
     sys.exit(code)
 
 

@@ -11,3 +11,5 @@ EXIT_NOT_FOUND: Final = 5
 EXIT_TIMEOUT: Final = 6
 """Not ended in time; the request goes on."""
 EXIT_INTERRUPTED: Final = 130
+EXIT_UNREAD: Final = 141
+"""Whoever read the output left before its end; as a shell says it of a program that SIGPIPE ended."""

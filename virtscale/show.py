@@ -1,5 +1,7 @@
 """How answers look: a table for people, JSON for programs."""
 
+import os
+import select
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -29,6 +31,23 @@ def show(rows: Sequence[Mapping[str, object]], form: Format, *, columns: Sequenc
 def write_json(value: object) -> None:
     """The value on standard output as one JSON document, for answers that are no list of rows."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def is_unread() -> bool:
+    """Whether whoever read standard output (`| head`) has left."""
+    reader = select.poll()
+    reader.register(sys.stdout.fileno(), 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in reader.poll(0))
+
+
+def end() -> None:
+    """All of the output is with its reader; if that one has left, the rest goes nowhere, and quietly."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _cell(value: object) -> str:

@@ -32,10 +32,10 @@ from events.bus.ledger import Fold
 from events.envelope import read
 from events.tlog.files import DirectoryFiles
 from projections.keeper import TABLES
+from replay.audit.verify import verifier_of, verify
 from replay.history import fold
-from replay.rebuild import rebuild
 from replay.source import Source
-from replay.verify import verifier_of, verify
+from replay.views.rebuild import rebuild
 
 EVENTS: Final = 1_000_000
 LONG: Final = 5_000_000

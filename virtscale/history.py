@@ -49,7 +49,7 @@ async def opened_source(
     """
     from events.tlog.files import DirectoryFiles
     from events.tlog.reader import Archive
-    from replay.tarred import files_at
+    from replay.audit.tarred import files_at
 
     if export is None:
         from virtscale.ask import operator

@@ -12,13 +12,13 @@ from events.tlog.proof import ProofError
 from events.tlog.tiles import TileError
 from events.vault import VaultError
 from lab.errors import LabError
-from replay.digest import ViewsError
-from replay.export import ExportRefusedError
+from replay.audit.export import ExportRefusedError
+from replay.audit.tarred import PlaceError
+from replay.audit.verify import UnverifiableError
 from replay.figures.sealed import SealError
 from replay.keeping.intent import KeepingError
 from replay.statement.month import StatementError
-from replay.tarred import PlaceError
-from replay.verify import UnverifiableError
+from replay.views.digest import ViewsError
 from replay.whatif.rules import WhatIfError
 from schemas.contract.document import ContractError
 from schemas.house import HouseError

@@ -4,8 +4,8 @@ from events.tlog.files import Files
 from events.tlog.note import NoteError
 from events.tlog.reader import Archive
 from events.tlog.tiles import TileError
-from replay.hashed import Hashed
-from replay.trust import trusted
+from replay.audit.hashed import Hashed
+from replay.audit.trust import trusted
 
 
 def lacking(files: Files, size: int, root: bytes) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from events.tlog.files import DirectoryFiles, Files
-from replay.contents import contents
+from replay.audit.contents import contents
 from replay.keeping.intent import KeepingError, sync
 
 Told = Callable[[int, int], None]

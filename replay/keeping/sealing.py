@@ -15,8 +15,8 @@ from events.tlog.leaf import EntryError, entry, leaf_hash
 from events.tlog.note import Signer
 from events.tlog.tiles import TileError
 from events.tlog.tree import Frontier
+from replay.audit.verify import verify
 from replay.keeping.intent import KeepingError
-from replay.verify import verify
 from services.sealer import decide, key
 from services.sealer.archive import SealedArchive, is_empty
 from services.sealer.compare import scrub

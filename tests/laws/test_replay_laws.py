@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from events.bus.port import Stored, UnansweredError
 from events.registry import UnknownEventError
 from projections.keeper import TABLES
-from replay import snapshot
-from replay.at import passing, standing
-from replay.diff import between
-from replay.digest import Digest, digest_of
 from replay.history import folding
-from replay.rebuild import Build, Keep, rebuild
+from replay.views import snapshot
+from replay.views.at import passing, standing
+from replay.views.diff import between
+from replay.views.digest import Digest, digest_of
+from replay.views.rebuild import Build, Keep, rebuild
 from tests.laws.strength import examples
 from tests.simulation.run import run
 from tests.support import turns
@@ -171,8 +171,8 @@ def test_rows_that_are_ahead_of_the_snapshot_are_written_over_with_the_same(
 
     async def scene() -> None:
         with directory() as place, pytest.MonkeyPatch.context() as patch:
-            patch.setattr("replay.rebuild._MANY_ROWS", 1)
-            patch.setattr("replay.rebuild._SNAPSHOT_EVENTS", snapshots)
+            patch.setattr("replay.views.rebuild._MANY_ROWS", 1)
+            patch.setattr("replay.views.rebuild._SNAPSHOT_EVENTS", snapshots)
             path, put = place / "views.db", Keep.put
 
             async def unless_interrupted(self: Keep, build: Build) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from events.tlog.checkpoint import opened
 from events.tlog.leaf import entry
 from events.tlog.note import Verifier
-from replay.verify import verify
+from replay.audit.verify import verify
 from tests.laws.strength import examples
 from tests.rules.archives import SIGNER, MemoryFiles, messages, sealed
 

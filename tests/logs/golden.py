@@ -18,7 +18,7 @@ from events.stored import Stored
 from events.tlog.leaf import entry, leaf_hash
 from events.tlog.tree import Frontier
 from projections.keeper import TABLES
-from replay.rebuild import rebuild
+from replay.views.rebuild import rebuild
 
 LEDGERS: Final = Path(__file__).parent / "ledgers"
 _GROUP: Final = 50

@@ -9,7 +9,7 @@ import pytest
 
 from events.bus.memory import MemoryBus
 from events.bus.permissions import worker
-from events.bus.port import Outgoing, Stored
+from events.bus.port import BusError, Outgoing, Stored, UnpermittedError
 from events.envelope import Recorded, read
 from events.tlog.checkpoint import Checkpoint, opened
 from events.tlog.files import Files
@@ -17,6 +17,7 @@ from events.tlog.leaf import entry, leaf_hash
 from events.tlog.note import Signer
 from events.tlog.tree import Frontier
 from events.tlog.writer import TileWriter
+from services.sealer.halt import SealerError
 from services.sealer.telling import OWN
 from services.sealer.worker import Sealer
 from tests.archive_files import SIGNER, MemoryFiles, sealed
@@ -125,3 +126,34 @@ def archive_over(messages: list[Stored]) -> MemoryFiles:
         writer.add(entry(one))
     writer.commit(sealed(writer))
     return files
+
+
+async def past(count: int = 300) -> tuple[Desk, MemoryFiles]:
+    """A ledger with a sealed past, and no sealer at work."""
+    desk, files = Desk(), MemoryFiles()
+    fill(desk, count)
+    await killed(desk, files, 3)
+    return desk, files
+
+
+async def halts(
+    desk: Desk, files: MemoryFiles, error: type[SealerError | BusError], match: str, key: Signer = SIGNER
+) -> None:
+    """A sealer that starts now stops with this error, and permits nothing."""
+    gate = writer(desk)
+    with pytest.raises(error, match=match):
+        await sealer_of(desk, files, key).work()
+    with pytest.raises(UnpermittedError):
+        await gate.append(Outgoing(OVERDUE.format("v"), "after a halt", b"{}"))
+
+
+def disturb(desk: Desk, count: int, id: str = "") -> None:
+    """So many messages that say nothing stand where the sealer says what it sealed, behind its own."""
+    for number in range(count):
+        desk.server.put([Outgoing(OWN, id and f"{id}-{number}", b"{}")], batch=False)
+
+
+def flipped(files: MemoryFiles, path: str, at: int = 0) -> None:
+    data = bytearray(files.held[path])
+    data[at] ^= 1
+    files.held[path] = bytes(data)

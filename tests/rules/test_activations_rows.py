@@ -8,10 +8,10 @@ import pytest
 from events.host import HostAdmitted, HostFenced, HostRemoved
 from events.vm import VmWakeFailed
 from projections.activations.table import TABLES
-from replay.at import passing
-from replay.digest import digest_of
 from replay.history import folding
-from replay.rebuild import Build
+from replay.views.at import passing
+from replay.views.digest import digest_of
+from replay.views.rebuild import Build
 from tests.given import ORG
 from tests.papers import NOW
 from tests.rules.retold import Lines, Told

@@ -1,4 +1,4 @@
-"""What a sealer finds at its start, and when the bus was restarted: what it notices, and what it says of it."""
+"""What a sealer finds at its start: what it notices, and what it says of it."""
 
 import asyncio
 import errno
@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from nacl.signing import SigningKey
 
-from events.bus.port import AnotherLedgerError, BusError, Outgoing, Stored, UnpermittedError
+from events.bus.port import BusError, Outgoing, Stored, UnpermittedError
 from events.tlog.note import Signer
 from events.tlog.tiles import bundle_path, tile_path
-from services.sealer import compare, decide
+from services.sealer import decide
 from services.sealer.halt import (
     ArchiveAlteredError,
     ArchiveMissingError,
@@ -18,19 +18,21 @@ from services.sealer.halt import (
     LedgerAlteredError,
     LedgerShorterError,
     OriginDiffersError,
-    SealerError,
     SealKeyError,
 )
-from services.sealer.telling import OWN
 from tests.archive_files import ORIGIN, SIGNER, MemoryFiles
 from tests.rules.desk import Desk, play
 from tests.rules.sealer_desk import (
     OVERDUE,
     archive_over,
     checkpoint,
+    disturb,
     fill,
+    flipped,
     halted,
+    halts,
     killed,
+    past,
     root_of,
     sealer,
     sealer_of,
@@ -38,37 +40,6 @@ from tests.rules.sealer_desk import (
 )
 from tests.simulation.clock import pause
 from tests.simulation.older import go_back
-
-
-async def past(count: int = 300) -> tuple[Desk, MemoryFiles]:
-    """A ledger with a sealed past, and no sealer at work."""
-    desk, files = Desk(), MemoryFiles()
-    fill(desk, count)
-    await killed(desk, files, 3)
-    return desk, files
-
-
-async def halts(
-    desk: Desk, files: MemoryFiles, error: type[SealerError | BusError], match: str, key: Signer = SIGNER
-) -> None:
-    """A sealer that starts now stops with this error, and permits nothing."""
-    gate = writer(desk)
-    with pytest.raises(error, match=match):
-        await sealer_of(desk, files, key).work()
-    with pytest.raises(UnpermittedError):
-        await gate.append(Outgoing(OVERDUE.format("v"), "after a halt", b"{}"))
-
-
-def disturb(desk: Desk, count: int, id: str = "") -> None:
-    """So many messages that say nothing stand where the sealer says what it sealed, behind its own."""
-    for number in range(count):
-        desk.server.put([Outgoing(OWN, id and f"{id}-{number}", b"{}")], batch=False)
-
-
-def flipped(files: MemoryFiles, path: str, at: int = 0) -> None:
-    data = bytearray(files.held[path])
-    data[at] ^= 1
-    files.held[path] = bytes(data)
 
 
 def test_an_event_that_was_altered_in_the_store_is_found_before_the_first_permit() -> None:
@@ -130,23 +101,6 @@ def test_a_bus_that_is_away_for_long_during_the_start_is_waited_for() -> None:
             await pause(60)
             desk.server.start()
             await writer(desk).append(Outgoing(OVERDUE.format("v"), "goes on", b"{}"))
-
-    play(scene)
-
-
-def test_a_bus_that_comes_back_with_an_older_copy_while_the_sealer_lives_is_written_to_by_nobody() -> None:
-    async def scene() -> None:
-        desk, files = Desk(), MemoryFiles()
-        gate = writer(desk)
-        async with halted(desk, files, LedgerShorterError):
-            fill(desk, 20)
-            await pause(2)
-            await gate.append(Outgoing(OVERDUE.format("v"), "before", b"{}"))
-            await pause(0.2)
-            go_back(desk.server, desk.server.ledger, 1)
-            with pytest.raises(UnpermittedError):
-                await gate.append(Outgoing(OVERDUE.format("v"), "after", b"{}"))
-        assert "after" not in [one.id for one in desk.stored()]
 
     play(scene)
 
@@ -274,72 +228,6 @@ def test_a_past_that_was_rewritten_behind_an_older_archive_does_not_meet_the_led
             with pytest.raises(UnpermittedError):
                 await gate.append(Outgoing(OVERDUE.format("v"), "after", b"{}"))
         assert checkpoint(older).size == 3, "no checkpoint was signed over another past"
-
-    play(scene)
-
-
-def test_after_a_restart_of_the_bus_nobody_writes_until_its_end_was_compared_again() -> None:
-    async def scene() -> None:
-        desk, files = Desk(), MemoryFiles()
-        gate = writer(desk)
-        async with sealer(desk, files):
-            fill(desk, 20)
-            await pause(2)
-            desk.server.stop()
-            await pause(1)
-            desk.server.start()
-            await gate.append(Outgoing(OVERDUE.format("v"), "goes on", b"{}"))
-            await pause(2)
-            assert checkpoint(files).root == root_of(desk.stored())
-
-    play(scene)
-
-
-@pytest.mark.parametrize("ago", [2, 100, 400], ids=["the last", "one of the end", "one further back"])
-def test_what_differs_after_a_restart_halts_the_sealer_and_near_the_end_before_any_permit(ago: int) -> None:
-    async def scene() -> None:
-        desk, files = Desk(), MemoryFiles()
-        gate = writer(desk)
-        async with halted(desk, files, LedgerAlteredError, f"At sequence {602 - ago} "):
-            fill(desk, 600)
-            await pause(3)
-            desk.server.stop()
-            held = desk.server.ledger.messages
-            held[-ago] = msgspec.structs.replace(held[-ago], payload=b"{}")
-            desk.server.start()
-            if ago < compare.END_EVENTS:
-                with pytest.raises(UnpermittedError):
-                    await gate.append(Outgoing(OVERDUE.format("v"), "after", b"{}"))
-            await pause(3)
-
-    play(scene)
-
-
-def test_what_was_read_and_is_not_sealed_yet_is_compared_after_a_restart_too() -> None:
-    async def scene() -> None:
-        desk, files = Desk(), MemoryFiles()
-        async with halted(desk, files, LedgerAlteredError, "is not the one that was read before"):
-            fill(desk, 20)
-            await pause(3)
-            fill(desk, 1)
-            await pause(0.1)
-            desk.server.stop()
-            held = desk.server.ledger.messages
-            held[-1] = msgspec.structs.replace(held[-1], payload=b"{}")
-            desk.server.start()
-            await pause(3)
-
-    play(scene)
-
-
-def test_another_stream_in_the_place_of_the_ledger_halts_the_sealer() -> None:
-    async def scene() -> None:
-        desk, files = Desk(), MemoryFiles()
-        async with halted(desk, files, AnotherLedgerError):
-            fill(desk, 20)
-            await pause(2)
-            desk.server.created = "another day"
-            await pause(2)
 
     play(scene)
 

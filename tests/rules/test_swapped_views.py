@@ -13,7 +13,7 @@ from events.bus.memory import MemoryBus, MemoryServer
 from events.bus.permissions import reader
 from events.bus.port import Outgoing
 from projections.keeper import Keeper
-from replay.rebuild import rebuild
+from replay.views.rebuild import rebuild
 from tests.rules.retold import Lines, Told
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from replay import tarred
-from replay.tarred import PlaceError, files_at, members
+from replay.audit import tarred
+from replay.audit.tarred import PlaceError, files_at, members
 
 HELD = {
     "checkpoint": b"one",

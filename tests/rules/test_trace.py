@@ -13,10 +13,10 @@ from events.gate import GateDecided
 from events.host import HostFenced
 from events.stored import Stored
 from events.vm import VmAnnounced, VmBooted, VmReady, VmResumed, VmWakeFailed
-from replay.trace import STEPS, Span, Steps, Trace
-from replay.trace_forms import chrome, otlp
-from replay.trace_reading import trace
-from replay.why_named import AmbiguousError, IdError
+from replay.trace.forms import chrome, otlp
+from replay.trace.reading import trace
+from replay.trace.spans import STEPS, Span, Steps, Trace
+from replay.why.named import AmbiguousError, IdError
 from tests.given import ORG, Past
 from tests.papers import NOW
 from tests.rules.why_past import Kept, drained, mailed, order_of, setting, stored

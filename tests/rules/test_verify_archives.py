@@ -11,7 +11,7 @@ from events.tlog.checkpoint import Checkpoint, signed
 from events.tlog.files import DirectoryFiles
 from events.tlog.note import Verifier
 from events.tlog.tiles import bundle_path
-from replay.verify import UnverifiableError, Verdict, verifier_of, verify
+from replay.audit.verify import UnverifiableError, Verdict, verifier_of, verify
 from tests.rules.archives import ORIGIN, SIGNER, STRANGER, MemoryFiles, messages, seal, sealed
 
 KEY = Verifier.parse(SIGNER.vkey)

@@ -8,7 +8,7 @@ from events.bus.port import Stored
 from events.envelope import address
 from events.gate import Answer, GateDecided
 from events.tlog.reader import Archive
-from replay.proofs import Found, NotFoundError, find, tell
+from replay.audit.proofs import Found, NotFoundError, find, tell
 from tests.rules.archives import MemoryFiles, messages, sealed
 
 NOW = dt.datetime(2026, 11, 22, 9, 0, tzinfo=dt.UTC)

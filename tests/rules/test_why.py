@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import replay.why
+import replay.why.event
 from events.envelope import Recorded, read
 from events.gate import GateDecided
 from events.ids import derive
@@ -14,9 +14,9 @@ from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
 from events.vm import VmAnnounced, VmFoundAwake, VmQuiesced, VmReady, VmStopped, VmUnready
-from replay.why import Why, why
-from replay.why_named import AmbiguousError, IdError, IdTextError
-from replay.why_words import happened
+from replay.why.event import Why, why
+from replay.why.named import AmbiguousError, IdError, IdTextError
+from replay.why.words import happened
 from services.gate.state import Wish
 from tests.given import ORG, SMALL, Past
 from tests.rules.why_past import Kept, drained, explained, mailed, order_of, setting
@@ -304,8 +304,8 @@ def test_every_id_of_a_simulated_ledger_has_an_answer(seed: int, monkeypatch: py
     asyncio.run(look())
     last = lines[-1].id
     usual = asyncio.run(why(Kept(messages), last))
-    monkeypatch.setattr(replay.why, "BLOCK", 3)
-    monkeypatch.setattr(replay.why, "MOST_NEEDLES", 0)
+    monkeypatch.setattr(replay.why.event, "BLOCK", 3)
+    monkeypatch.setattr(replay.why.event, "MOST_NEEDLES", 0)
     assert asyncio.run(why(Kept(messages, 2), last)) == usual, "however it is read"
 
 

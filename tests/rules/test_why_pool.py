@@ -10,8 +10,8 @@ from events.bus.port import Stored
 from events.ids import derive
 from events.pool import Demand, Level, PoolObserved, Reading, VmCounts
 from replay.history import Until
-from replay.why_at import PlaceError, PoolAnswer, pool_at
-from replay.why_story import MOST_LATELY
+from replay.why.at import PlaceError, PoolAnswer, pool_at
+from replay.why.story import MOST_LATELY
 from services.gate.decide import RULES
 from tests.given import ORG, Past
 from tests.papers import NOW

@@ -12,7 +12,7 @@ from events.ids import derive
 from events.quiesce import QuiesceRequested
 from events.registry import NEWEST
 from events.scale import ScaleRequested
-from replay import asked
+from replay.why import asked
 from schemas.pool import Pool
 from services.gate.state import State
 from tests import papers

@@ -13,7 +13,7 @@ from events.ids import derive
 from events.mail import MailAccepted
 from events.registry import NEWEST
 from events.vm import VmDrained
-from replay.why import Why, why
+from replay.why.event import Why, why
 from schemas.pool import Trigger
 from tests.given import ORG, Past
 from tests.papers import NOW

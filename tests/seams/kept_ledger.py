@@ -11,9 +11,9 @@ from events.ids import derive
 from events.quiesce import QuiesceRequested
 from events.tlog.files import DirectoryFiles
 from events.tlog.reader import Archive
-from replay.against_bus import against_bus
+from replay.audit.against_bus import against_bus
+from replay.audit.verify import verifier_of, verify
 from replay.keeping import sealing
-from replay.verify import verifier_of, verify
 from schemas.house import House
 from services.sealer.archive import SealedArchive
 from virtscale.audit.maintenance import BusAlone, Place, bus_alone

@@ -8,8 +8,8 @@ import pytest
 
 from events.bus.port import Bus
 from events.tlog.reader import Archive
-from replay.against_bus import against_bus
-from replay.verify import Verdict
+from replay.audit.against_bus import against_bus
+from replay.audit.verify import Verdict
 from tests.rules.archives import MemoryFiles, seal
 from tests.seams.bus_worlds import VIEW, WAKER, MemoryWorld, a_world, out
 

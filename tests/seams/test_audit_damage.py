@@ -14,8 +14,8 @@ import pytest_asyncio
 from events.bus import streams
 from events.bus.port import Bus, BusError, Outgoing, Stored
 from events.tlog.reader import Archive
-from replay.against_bus import against_bus
-from replay.verify import Verdict
+from replay.audit.against_bus import against_bus
+from replay.audit.verify import Verdict
 from services.sealer.compare import scrub
 from services.sealer.halt import SealerError
 from tests.rules.archives import MemoryFiles, sealed

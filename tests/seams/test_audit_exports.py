@@ -9,9 +9,9 @@ import pytest
 
 from events.tlog.files import DirectoryFiles
 from events.tlog.note import Verifier
-from replay.export import ExportRefusedError, export
-from replay.tarred import PlaceError, files_at
-from replay.verify import verify
+from replay.audit.export import ExportRefusedError, export
+from replay.audit.tarred import PlaceError, files_at
+from replay.audit.verify import verify
 from tests.rules.archives import SIGNER, STRANGER, MemoryFiles, messages, seal, sealed
 from tests.seams.house import ROOT, Done, run
 

@@ -14,12 +14,12 @@ from events.bus.port import BusError
 from events.gate import Answer
 from events.tlog.files import DirectoryFiles
 from events.tlog.reader import Archive
-from replay.against_bus import against_bus
-from replay.digest import Digest
+from replay.audit.against_bus import against_bus
+from replay.audit.verify import verifier_of, verify
 from replay.keeping import intent
-from replay.rebuild import rebuild
 from replay.source import BusSource
-from replay.verify import verifier_of, verify
+from replay.views.digest import Digest
+from replay.views.rebuild import rebuild
 from schemas.house import FILE, load
 from schemas.intake import Receipt, Scale
 from tests.seams.client import ORG, POOL, Client

@@ -17,11 +17,11 @@ from events.tlog.files import DirectoryFiles
 from events.tlog.note import Verifier
 from events.tlog.tiles import TileError
 from events.vault import MAIL, Vault
-from replay.export import export
+from replay.audit.export import export
+from replay.audit.tarred import files_at
+from replay.audit.verify import verifier_of, verify
 from replay.keeping import intent
 from replay.keeping.intent import KeepingError
-from replay.tarred import files_at
-from replay.verify import verifier_of, verify
 from schemas.house import load
 from services.sealer.halt import SealKeyError
 from tests.seams.kept_ledger import NOW, fact_of, files_of, house_of, running, seal, whole, write

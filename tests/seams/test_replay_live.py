@@ -11,9 +11,9 @@ import pytest
 from events.bus.ledger import Ledger
 from events.bus.port import Outgoing, Stored
 from projections.keeper import Keeper
-from replay.digest import digest_of
-from replay.rebuild import rebuild
 from replay.source import BusSource
+from replay.views.digest import digest_of
+from replay.views.rebuild import rebuild
 from tests.seams.bus_worlds import ADMIN, VIEW, World, a_world
 from tests.simulation.run import run
 from tests.support import eventually

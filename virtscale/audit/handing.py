@@ -10,9 +10,9 @@ from events.tlog.files import DirectoryFiles
 from events.tlog.note import Verifier
 from events.tlog.proof import ProofError
 from events.tlog.reader import Archive
-from replay.export import export
-from replay.proofs import NotFoundError, find, tell
-from replay.verify import verifier_of
+from replay.audit.export import export
+from replay.audit.proofs import NotFoundError, find, tell
+from replay.audit.verify import verifier_of
 from schemas.house import HouseError
 from virtscale.audit.places import archive_of, key_of, named_key
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND

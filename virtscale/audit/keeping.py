@@ -117,7 +117,7 @@ def bring_in(
 
     The house will sign it, so one of --vkey and --key says whose it must be.
     """
-    from replay.tarred import files_at
+    from replay.audit.tarred import files_at
     from virtscale.audit import saving
     from virtscale.audit.places import named_key
     from virtscale.freezes.standing import actor_of, checked

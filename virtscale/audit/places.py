@@ -8,8 +8,8 @@ from events.tlog.checkpoint import parse
 from events.tlog.files import DirectoryFiles, Files
 from events.tlog.note import Verifier, split
 from events.tlog.reader import CHECKPOINT
-from replay.tarred import files_at
-from replay.verify import UnverifiableError, parsed_key, verifier_of
+from replay.audit.tarred import files_at
+from replay.audit.verify import UnverifiableError, parsed_key, verifier_of
 from schemas.house import House
 from virtscale.invocation import present_house
 

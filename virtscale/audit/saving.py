@@ -16,10 +16,10 @@ from events.tlog.files import DirectoryFiles, Files
 from events.tlog.note import NoteError, Signer, Verifier
 from events.tlog.reader import CHECKPOINT, VKEY, Archive
 from events.vault import Vault
-from replay.export import export
+from replay.audit.export import export
+from replay.audit.verify import verify
 from replay.keeping import copies, first, intent
 from replay.keeping.intent import BEGUN, Intent, KeepingError
-from replay.verify import verify
 from schemas.house import FILE, House
 from schemas.names import Count
 from schemas.struct import Value

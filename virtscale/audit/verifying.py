@@ -12,8 +12,8 @@ from events.tlog import proof
 from events.tlog.files import Files
 from events.tlog.proof import ProofError
 from events.tlog.reader import Archive
-from replay.against_bus import against_bus
-from replay.verify import UnverifiableError, Verdict, Verified, verify
+from replay.audit.against_bus import against_bus
+from replay.audit.verify import UnverifiableError, Verdict, Verified, verify
 from schemas.house import House
 from virtscale.ask import operator
 from virtscale.audit.places import archive_of, key_of

@@ -38,9 +38,9 @@ def trace(
 
 
 async def _trace(text: str, source: From, form: TraceFormat) -> int:
-    from replay.trace_forms import chrome, otlp
-    from replay.trace_reading import trace as traced
-    from replay.why_named import IdError
+    from replay.trace.forms import chrome, otlp
+    from replay.trace.reading import trace as traced
+    from replay.why.named import IdError
 
     async with opened_source(source) as ledger:
         with Progress("trace") as progress:

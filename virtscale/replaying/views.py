@@ -21,7 +21,7 @@ from virtscale.show import Format, say, show
 
 if TYPE_CHECKING:  # a command imports what it needs, so that --help stays quick
     from projections.table import Table
-    from replay.digest import Digest
+    from replay.views.digest import Digest
 
 _REBUILT: Final = "views.rebuilt.db"
 _WIDEST: Final = 100
@@ -52,7 +52,7 @@ def rebuild(
     Interrupted, it goes on where it was when it is called again.
     """
     from events.lock import hold
-    from replay.rebuild import rebuild as build
+    from replay.views.rebuild import rebuild as build
     from virtscale.crew import VIEWS
 
     path = (output or here() / _REBUILT).resolve()
@@ -88,7 +88,7 @@ def at(
     output: Output = "table",
 ) -> int:
     """Show the views as they were: `virtscale replay at 2026-11-22T03:14:05Z vms`."""
-    from replay.at import standing
+    from replay.views.at import standing
 
     tables, goal = _tables([view] if view else []), place(moment)
 
@@ -121,7 +121,7 @@ def diff(
     output: Output = "table",
 ) -> int:
     """Show what came, went and changed in the views between two moments."""
-    from replay.diff import between
+    from replay.views.diff import between
 
     tables, begin, end = _tables([view] if view else []), place(first), place(second)
     if _is_before(end, begin):
@@ -161,7 +161,7 @@ def digest(
     output: Output = "table",
 ) -> int:
     """Say the digest of a file of views; two rebuilds at one sequence have the same, and so has the live file."""
-    from replay.digest import digest_of
+    from replay.views.digest import digest_of
     from virtscale.crew import VIEWS
 
     _show_digest(digest_of(file or here() / VIEWS), output)

@@ -15,7 +15,7 @@ from virtscale.replaying.loop import run
 from virtscale.show import Format, say, show, write_json
 
 if TYPE_CHECKING:  # a command imports what it needs, so that --help stays quick
-    from replay.why import Step
+    from replay.why.event import Step
 
 _MARKS: Final = {"cause": "^", "this": ">", "then": ""}
 """What led there, the thing itself, what followed."""
@@ -48,8 +48,8 @@ def why(
 
 
 async def _chain(text: str, source: From, form: Format) -> int:
-    from replay.why import why as explain
-    from replay.why_named import IdError
+    from replay.why.event import why as explain
+    from replay.why.named import IdError
 
     async with opened_source(source) as ledger:
         with Progress("why") as progress:
@@ -71,7 +71,7 @@ async def _chain(text: str, source: From, form: Format) -> int:
 
 
 async def _pool(text: str, source: From, form: Format) -> int:
-    from replay.why_at import PlaceError, pool_at
+    from replay.why.at import PlaceError, pool_at
 
     whose, at_sign, when = text.partition("@")
     org, _, pool = whose.partition("/")

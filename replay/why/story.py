@@ -15,7 +15,7 @@ from events.pool import PoolObserved
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
-from replay.why_chain import Link
+from replay.why.chain import Link
 
 MOST_LATELY: Final = 400
 """Events about the pool that are remembered, and its requests of each kind: the last ones, and of what follows the first."""

@@ -16,9 +16,9 @@ from events.envelope import Recorded, read
 from events.gate import Evidence, GateDecided
 from replay.history import Told
 from replay.source import Source
-from replay.why_chain import Following, Link, Origins
-from replay.why_named import Named, Naming
-from replay.why_words import answered, by_rules, happened, moment, ordered, tag_of
+from replay.why.chain import Following, Link, Origins
+from replay.why.named import Named, Naming
+from replay.why.words import answered, by_rules, happened, moment, ordered, tag_of
 from services.gate.state import Wish
 
 BLOCK: Final = 5000

@@ -17,10 +17,10 @@ from projections.opening import opened
 from projections.rows import Touched, Writer
 from projections.swapping import remove, swap
 from projections.table import Table
-from replay import snapshot
-from replay.digest import Digest, digest
 from replay.history import Told, Until, folding
 from replay.source import Source
+from replay.views import snapshot
+from replay.views.digest import Digest, digest
 
 _MANY_ROWS: Final = 20_000
 """Rows that wait to be written: some megabytes. In larger parts more rows change twice before they are written once."""

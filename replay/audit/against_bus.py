@@ -7,8 +7,8 @@ from events.bus.port import Bus, BusError, DeniedError, Store, Stored, Unanswere
 from events.tlog.compare import Difference, compare
 from events.tlog.reader import Archive
 from events.tlog.tiles import TileError
-from replay.hashed import Told
-from replay.verify import SOUND, Verdict
+from replay.audit.hashed import Told
+from replay.audit.verify import SOUND, Verdict
 
 _TRIES: Final = 3
 """How often a sequence is asked for that the bus says it holds and does not give."""

@@ -6,11 +6,11 @@ from contextlib import aclosing
 from events.gate import BootOrdered, DrainCancelled, GateDecided, WakeOrdered
 from replay.history import Told, recorded
 from replay.source import Source
-from replay.trace import Steps, Trace, trace_of
-from replay.why import located
-from replay.why_chain import Link
-from replay.why_named import AmbiguousError, IdError, Named
-from replay.why_story import Scaling
+from replay.trace.spans import Steps, Trace, trace_of
+from replay.why.chain import Link
+from replay.why.event import located
+from replay.why.named import AmbiguousError, IdError, Named
+from replay.why.story import Scaling
 
 
 async def trace(source: Source, text: str, progress: Told | None = None) -> Trace:

@@ -37,7 +37,7 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
-from replay.why_named import Named
+from replay.why.named import Named
 
 MOST_LINKS: Final = 400
 """Events of one chain that are kept; a request moves at most 64 VMs, and each has some five events."""

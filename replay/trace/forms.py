@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from replay.trace import Span, Status, Trace, Value
+from replay.trace.spans import Span, Status, Trace, Value
 
 _SCOPE: Final = "virtscale.replay"
 _INTERNAL: Final = 1

@@ -19,10 +19,10 @@ from events.tlog.files import DirectoryFiles, Files
 from events.tlog.note import NoteError, Verifier
 from events.tlog.reader import CHECKPOINT, VKEY
 from events.tlog.tiles import TileError
-from replay.contents import contents
-from replay.format import README
-from replay.hashed import Told
-from replay.tarred import TarFiles, members
+from replay.audit.contents import contents
+from replay.audit.format import README
+from replay.audit.hashed import Told
+from replay.audit.tarred import TarFiles, members
 from schemas.struct import Value
 
 PART: Final = ".part"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from projections.table import Cell, Table
-from replay.at import passing
 from replay.history import Told, Until
-from replay.rebuild import Build
 from replay.source import Source
+from replay.views.at import passing
+from replay.views.rebuild import Build
 
 
 @dataclass(frozen=True, slots=True)

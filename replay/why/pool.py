@@ -13,10 +13,10 @@ import msgspec
 from events.gate import Evidence
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
-from replay import asked
-from replay.why_circumstances import Circumstances, circumstances
-from replay.why_story import Heard, Story
-from replay.why_words import answered, moment, number
+from replay.why import asked
+from replay.why.circumstances import Circumstances, circumstances
+from replay.why.story import Heard, Story
+from replay.why.words import answered, moment, number
 from schemas.pool import Pool
 from services.gate.state import State
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from events.tlog.files import Files
 from events.tlog.tiles import LEVELS, WIDTH, TileError, bundle_path, tile_path
 from events.tlog.tree import HASH_BYTES
-from replay.hashed import wide
+from replay.audit.hashed import wide
 
 
 def contents(files: Files, size: int) -> Iterator[tuple[str, bytes, int]]:

@@ -8,7 +8,7 @@ from events.envelope import Recorded
 from events.gate import GateDecided
 from events.mail import MailAccepted, MailFailed
 from events.vm import VmFoundAwake
-from replay.why_words import tag_of
+from replay.why.words import tag_of
 
 FEWEST_DIGITS: Final = 4
 """Fewer name half of a small ledger."""

@@ -11,7 +11,7 @@ from events.tlog.files import Files
 from events.tlog.leaf import parse
 from events.tlog.reader import Archive
 from events.tlog.tiles import WIDTH, bundle_path, width_of
-from replay.hashed import wide
+from replay.audit.hashed import wide
 from schemas.struct import Value
 
 LEAST_DIGITS: Final = 6

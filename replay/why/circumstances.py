@@ -10,8 +10,8 @@ from events.scale import ScaleRequested
 from events.sentences import percent
 from projections.fleet.life import EVERY
 from projections.fleet.life import State as VmState
-from replay.why_story import Story
-from replay.why_words import moment, number, observed, short, tag_of
+from replay.why.story import Story
+from replay.why.words import moment, number, observed, short, tag_of
 from schemas.capacity import ENFORCED, UNITS
 from schemas.contract.terms import Contract
 from schemas.pool import Pool

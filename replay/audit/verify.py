@@ -14,8 +14,8 @@ from events.tlog.note import NoteError, Verifier
 from events.tlog.reader import CHECKPOINT, VKEY
 from events.tlog.tiles import WIDTH
 from events.tlog.tree import EMPTY_ROOT, root_at
-from replay.hashed import Hashed, Told
-from replay.trust import trusted
+from replay.audit.hashed import Hashed, Told
+from replay.audit.trust import trusted
 from schemas.struct import Value
 
 SOUND: Final = "Sound"

@@ -55,7 +55,7 @@ class TarFiles:
         return self._tar.read(place[1])
 
     def write(self, path: str, data: bytes) -> None:
-        """Not for this kind of files: a tar is written in one go (replay.export)."""
+        """Not for this kind of files: a tar is written in one go (replay.audit.export)."""
         raise OSError(f"{path} ({len(data)} bytes) cannot be written into a tar that is read.")
 
     def listed(self, prefix: str) -> list[str]:

@@ -10,9 +10,9 @@ import msgspec
 from events.bus.ledger import Fold
 from replay.history import Told, Until, fold
 from replay.source import Source
-from replay.why import Step, steps_of
-from replay.why_pool import LOOK_AHEAD, LOOK_BACK, PoolThen, told
-from replay.why_story import Story
+from replay.why.event import Step, steps_of
+from replay.why.pool import LOOK_AHEAD, LOOK_BACK, PoolThen, told
+from replay.why.story import Story
 from services.gate.state import State
 
 _WINDOW: Final = dt.timedelta(seconds=330)

@@ -13,8 +13,8 @@ import aiosqlite
 from projections.opening import opened
 from projections.table import Cell, Table
 from replay.history import Told, Until
-from replay.rebuild import Build
 from replay.source import Source
+from replay.views.rebuild import Build
 
 Row = dict[str, Cell]
 

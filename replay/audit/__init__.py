@@ -1,0 +1,1 @@
+"""The ledger checked, exported, and proven event by event."""

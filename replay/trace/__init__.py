@@ -1,0 +1,1 @@
+"""An activation as a trace that other tools read."""

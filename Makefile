@@ -42,7 +42,7 @@ mutants: bootstrap ## alter the gate's rules in every small way and see that a t
 
 # bench-activation runs bench/activation.py, bench-cold-start runs bench/cold_start.py.
 bench-%: bootstrap ## run bench/NAME.py (make bench-activation)
-	@$(BIN)/python bench/$(subst -,_,$*).py $(ARGS)
+	@$(BIN)/python -m bench.$(subst -,_,$*) $(ARGS)
 
 .PHONY: checks
 checks: bootstrap ## the checks alone: style, types, imports, dependencies, documents

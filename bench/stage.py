@@ -87,7 +87,7 @@ class Stage:
     async def workers(self, cast: Cast) -> AsyncGenerator[list[int]]:
         """The intake and the gate run; the ids of their processes."""
         programs = (
-            [["bench/pair.py"]]
+            [["-m", "bench.pair"]]
             if cast == "together"
             else [["-m", f"services.{name}", "--log", "warning"] for name in ("signal", "gate")]
         )

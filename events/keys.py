@@ -1,6 +1,5 @@
 """Who a worker is on the bus: an nkey whose seed lies in a file that nobody else can read."""
 
-import os
 import secrets
 import stat
 from collections.abc import Callable
@@ -8,6 +7,8 @@ from pathlib import Path
 from typing import Final, cast
 
 import nkeys
+
+from events import durable
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _SEED_BYTES: Final = 32
@@ -35,21 +36,7 @@ def create(path: Path) -> str:
     """
     if path.exists():
         return public_key(read(path))
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    seed = _encode(secrets.token_bytes(_SEED_BYTES), nkeys.PREFIX_BYTE_USER)
-    draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(seed)
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        # A link, not a rename: of two that create the same seed at once, both keep the first one's.
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink()
+    durable.create(path, _encode(secrets.token_bytes(_SEED_BYTES), nkeys.PREFIX_BYTE_USER))
     return public_key(read(path))
 
 

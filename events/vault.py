@@ -20,6 +20,7 @@ import msgspec
 from nacl.exceptions import CryptoError
 from nacl.secret import Aead
 
+from events import durable
 from schemas.names import is_name
 
 MAIL: Final = "mail"
@@ -129,13 +130,14 @@ class Vault:
             key, tombstone = self._key(person), self._tombstone(person)
             if not key.exists():
                 return tombstone.exists()
-            _write(tombstone, b"")
+            durable.write(tombstone, b"")
             _overwrite(key)
             key.unlink()
-            _sync(key.parent)
+            durable.sync(key.parent)
             # Noise without its key; it goes too, so that nobody wonders what it was.
             self._values(person).unlink(missing_ok=True)
-            _sync(self._values(person).parent)
+            if self._values(person).parent.exists():
+                durable.sync(self._values(person).parent)
         return True
 
     # ------------------------------------------------------------------------------------------------ the files
@@ -176,9 +178,11 @@ class Vault:
     def _seal(self, person: str, values: Mapping[str, _Value]) -> None:
         """Key first, values second: a crash between leaves a key that opens nothing, and loses nothing."""
         if not self._key(person).exists():
-            _write(self._key(person), secrets.token_bytes(_KEY_BYTES))
+            durable.write(self._key(person), secrets.token_bytes(_KEY_BYTES))
         key = self._key(person).read_bytes()
-        _write(self._values(person), bytes(Aead(key).encrypt(msgspec.json.encode(values), _context(person))))
+        durable.write(
+            self._values(person), bytes(Aead(key).encrypt(msgspec.json.encode(values), _context(person)))
+        )
 
     @contextlib.contextmanager
     def _lock(self) -> Generator[None]:
@@ -205,31 +209,8 @@ def _require_name(person: str) -> None:
         )
 
 
-def _write(path: Path, content: bytes) -> None:
-    """The file holds the content, on disk, or what it held before."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
-    _sync(path.parent)
-
-
 def _overwrite(path: Path) -> None:
     with path.open("r+b") as stream:
         stream.write(secrets.token_bytes(path.stat().st_size))
         stream.flush()
         os.fsync(stream.fileno())
-
-
-def _sync(directory: Path) -> None:
-    if not directory.exists():
-        return
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,11 +1,11 @@
 """What `house.json` says of a house: where its parts are, found anew at each start, and what somebody chose, which stays."""
 
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from events import durable
 from lab.hypervisor import short_directory
 from lab.ports import LOOPBACK
 from schemas.house import FILE, HostPlace, House, HouseError
@@ -107,10 +107,4 @@ def begin(directory: Path, origin: str, witnesses: tuple[str, ...] = ()) -> None
 
 def write(house: House) -> None:
     """The description lies in the house's directory, whole, and does after a power cut."""
-    path = Path(house.directory) / FILE
-    draft = path.with_name("house.draft")
-    with draft.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(house)))
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    durable.write(Path(house.directory) / FILE, msgspec.json.format(msgspec.json.encode(house)), mode=0o644)

@@ -5,12 +5,12 @@ a process may have acted on it all the same: it halts when the ledger is another
 """
 
 import asyncio
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from events import durable
 from events.bus.ledger import Ledger
 from events.bus.port import Bus, LedgerDiffersError, Stored, UnansweredError
 from events.tlog.leaf import entry, leaf_hash
@@ -53,13 +53,7 @@ def read(path: Path) -> Mark | None:
 
 def write(path: Path, mark: Mark) -> None:
     """The mark is on the disk, whole, in place of the one before."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.draft-{os.getpid()}")
-    with draft.open("wb") as stream:
-        stream.write(msgspec.json.encode(mark))
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
+    durable.write(path, msgspec.json.encode(mark))
 
 
 async def compare(bus: Bus, path: Path) -> None:

@@ -4,10 +4,10 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
 
+from events import durable
 from events.tlog.tiles import MOST_FILE_BYTES
 
 _DRAFT: Final = ".draft"
@@ -71,20 +71,7 @@ class DirectoryFiles:
         """The file holds these bytes and will after a power cut."""
         target = self._at(path)
         self._made(target.parent)
-        draft = target.with_name(target.name + _DRAFT)
-        try:
-            with draft.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(target)
-        except OSError:
-            with suppress(
-                OSError
-            ):  # the disk that did not take it may not let go of it either; it is never listed
-                draft.unlink(missing_ok=True)
-            raise
-        _sync(target.parent)
+        durable.write(target, data, mode=0o644)
 
     def listed(self, prefix: str) -> list[str]:
         """The paths of the files in the directory `prefix` and below it, sorted."""
@@ -111,7 +98,7 @@ class DirectoryFiles:
             return
         self._made(directory.parent)
         directory.mkdir(exist_ok=True)
-        _sync(directory.parent)
+        durable.sync(directory.parent)
 
 
 def _walk(directory: Path) -> Iterator[Path]:
@@ -127,11 +114,3 @@ def _emptied(directory: Path) -> bool:
     except OSError:
         return False
     return True
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

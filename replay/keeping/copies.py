@@ -7,9 +7,10 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Final
 
+from events import durable
 from events.tlog.files import DirectoryFiles, Files
 from replay.audit.contents import contents
-from replay.keeping.intent import KeepingError, sync
+from replay.keeping.intent import KeepingError
 
 Told = Callable[[int, int], None]
 """Hears how many events are done, and how many there are."""
@@ -92,14 +93,7 @@ def write(path: Path, data: bytes) -> None:
     if path.is_file() and path.stat().st_mode & 0o777 == PRIVATE and path.read_bytes() == data:
         return
     _close(path.parent)
-    draft = path.with_name(f".{path.name}.draft")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
-    sync(path.parent)
+    durable.write(path, data)
 
 
 def _close(directory: Path) -> None:

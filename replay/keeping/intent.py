@@ -4,13 +4,13 @@ From here on there is one way only, and each step finds out by itself whether it
 old stream deleted, a new stream is made that begins behind the archive, and its first events are appended.
 """
 
-import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from events import durable
 from events.envelope import Addressed
 from schemas.names import Count
 from schemas.struct import Value
@@ -91,14 +91,7 @@ def require_whole(directory: Path) -> None:
 
 def write(directory: Path, intent: Intent) -> None:
     """From now on this will be done, whatever happens to this process."""
-    path = directory / FILE
-    draft = path.with_name(f"{FILE}.draft")
-    with draft.open("wb") as stream:
-        stream.write(msgspec.json.encode(intent))
-        stream.flush()
-        os.fsync(stream.fileno())
-    draft.replace(path)
-    sync(directory)
+    durable.write(directory / FILE, msgspec.json.encode(intent))
 
 
 def forget(directory: Path) -> None:
@@ -106,13 +99,4 @@ def forget(directory: Path) -> None:
     for name in (BEGUN, FILE):  # in this order: the first alone means that something was cut short
         with suppress(FileNotFoundError):
             (directory / name).unlink()
-    sync(directory)
-
-
-def sync(directory: Path) -> None:
-    """What was renamed or removed in the directory stays so after a power cut."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    durable.sync(directory)

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from events import durable
 from events.bus import streams, wire
 from events.bus.permissions import LEDGER, STREAM_INFO
 from events.bus.port import Bus, Outgoing
@@ -34,7 +35,7 @@ def set_aside(intent: Intent | None, bus: Path) -> None:
     kept, store = bus / intent.aside, bus / STORE
     if store.exists() and not kept.exists():
         store.rename(kept)
-        intents.sync(bus)
+        durable.sync(bus)
 
 
 async def stand(

@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 import aiosqlite
 
+from events import durable
 from events.bus.ledger import Fold
 from events.bus.port import BusError, Stored
 from projections.keeper import TABLES
@@ -178,8 +179,4 @@ def _swap(part: Path, path: Path) -> None:
     with part.open("rb") as file:
         os.fsync(file.fileno())
     swap(part, path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    durable.sync(path.parent)

@@ -1,12 +1,12 @@
 """The key that signs checkpoints: made once, for an archive that is empty, and never printed."""
 
-import os
 import stat
 from pathlib import Path
 from typing import Final
 
 from nacl.signing import SigningKey
 
+from events import durable
 from events.tlog.note import Signer
 from services.sealer.halt import SealKeyError
 
@@ -21,29 +21,9 @@ def opened(path: Path, origin: str, *, first: bool) -> Signer:
     key for a log that was sealed with a first would be a second log: it is never made.
     """
     if first and not path.exists():
-        _create(path)
+        # One that somebody else made a moment ago is as good.
+        durable.create(path, bytes(SigningKey.generate()).hex().encode() + b"\n")
     return Signer(origin, _read(path))
-
-
-def _create(path: Path) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft-{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(bytes(SigningKey.generate()).hex().encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        path.hardlink_to(draft)  # a link and not a rename: it does not replace what is there
-    except FileExistsError:
-        pass  # somebody else made it a moment ago, and it is as good
-    finally:
-        draft.unlink()
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _read(path: Path) -> SigningKey:

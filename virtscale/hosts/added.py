@@ -1,11 +1,11 @@
 """Hosts that were added to the house: one file each, which a running house notices."""
 
-import os
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from events import durable
 from schemas.house import HostPlace
 from virtscale.exits import EXIT_FAILED
 
@@ -30,20 +30,9 @@ def keep(directory: Path, place: HostPlace) -> None:
     """The host is in the house, wholly and on disk; one with its name was not there before."""
     listed = directory / _LIST
     listed.mkdir(parents=True, exist_ok=True)
-    draft = listed / f".{place.name}.draft-{os.getpid()}"
-    with draft.open("wb") as stream:
-        stream.write(msgspec.json.format(msgspec.json.encode(place)))
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        (listed / f"{place.name}.json").hardlink_to(draft)  # a link and not a rename: it does not replace
-    except FileExistsError:
-        raise HostError(
-            "HostNameTaken", f"There is a host {place.name} already. Nothing was added."
-        ) from None
-    finally:
-        draft.unlink()
-    _sync(listed)
+    described = msgspec.json.format(msgspec.json.encode(place))
+    if not durable.create(listed / f"{place.name}.json", described, mode=0o644):
+        raise HostError("HostNameTaken", f"There is a host {place.name} already. Nothing was added.")
 
 
 def forget(directory: Path, name: str) -> bool:
@@ -53,7 +42,7 @@ def forget(directory: Path, name: str) -> bool:
         path.unlink()
     except FileNotFoundError:
         return False
-    _sync(path.parent)
+    durable.sync(path.parent)
     return True
 
 
@@ -64,11 +53,3 @@ def _read(path: Path) -> HostPlace:
         raise HostError(
             "HostUnreadable", f"{path} cannot be read: {error}. Move it away, or mend it."
         ) from None
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

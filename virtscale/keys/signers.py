@@ -1,11 +1,12 @@
 """The secret keys of those who sign contracts: one file each, that nobody but its owner can read."""
 
-import os
 import stat
 from pathlib import Path
 from typing import Final
 
 from nacl.signing import SigningKey
+
+from events import durable
 
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _SEED_BYTES: Final = 32
@@ -24,20 +25,9 @@ def path_of(directory: str | Path, name: str) -> Path:
 
 def create(path: Path) -> SigningKey:
     """A new key lies at `path`, readable by its owner alone, and on disk. An existing one is never written over."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = SigningKey.generate()
-    draft = path.with_name(f".{path.name}.draft-{os.getpid()}")
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "wb") as stream:
-        stream.write(bytes(key).hex().encode() + b"\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    try:
-        path.hardlink_to(draft)  # a link and not a rename: it does not replace what is there
-    except FileExistsError:
-        raise SignerError(f"There is a key at {path} already. Nothing was written.") from None
-    finally:
-        draft.unlink()
+    if not durable.create(path, bytes(key).hex().encode() + b"\n"):
+        raise SignerError(f"There is a key at {path} already. Nothing was written.")
     return key
 
 

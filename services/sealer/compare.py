@@ -4,15 +4,14 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from events.bus.port import Bus, Stored, UnansweredError
+from events.bus.port import Bus, Stored
 from events.tlog.compare import compare
 from events.tlog.leaf import leaf_hash
 from events.tlog.reader import Archive
 from events.tlog.tiles import LEVELS, WIDTH, TileError
 from events.tlog.tree import complete
-from services.sealer.decide import check_end
 from services.sealer.halt import ArchiveAlteredError, LedgerAlteredError
-from services.sealer.reading import RETRY_SECONDS, between, standing
+from services.sealer.reading import between
 
 END_EVENTS: Final = 256
 """So many at the end of what was sealed are compared before a permit."""
@@ -24,7 +23,8 @@ _BREATH_SECONDS: Final = 0.002
 async def compare_end(bus: Bus, archive: Archive, first_seq: int, unsealed: Sequence[Stored]) -> None:
     """The last events that were sealed, and those `unsealed` that were read since, are what the bus holds.
 
-    Raises `LedgerAlteredError`, or `LedgerShorterError` for a bus that ends before them.
+    Raises `LedgerAlteredError`, `LedgerShorterError` for a bus that ends before them, or `BusError` for one that counts them and
+    does not give them.
     """
     first = max(first_seq, archive.size - END_EVENTS + 1)
     if first <= archive.size:
@@ -99,16 +99,7 @@ def _check_tile(archive: Archive, level: int, index: int) -> None:
 
 
 async def _held(bus: Bus, first: int, last: int) -> list[Stored]:
-    while True:
-        try:
-            held = await bus.read(first, last)
-        except UnansweredError:
-            await asyncio.sleep(RETRY_SECONDS)
-            continue
-        if len(held) == last - first + 1:
-            return held
-        check_end(last, (await standing(bus)).last_seq)
-        await asyncio.sleep(RETRY_SECONDS)
+    return [stored async for group in between(bus, first, last) for stored in group]
 
 
 def _altered(what: str) -> LedgerAlteredError:

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from events.bus.port import AnotherLedgerError, Outgoing, UnpermittedError
+from events.bus.port import AnotherLedgerError, BusError, Outgoing, UnpermittedError
 from services.sealer import compare
 from services.sealer.halt import (
     LedgerAlteredError,
@@ -103,5 +103,23 @@ def test_another_stream_in_the_place_of_the_ledger_halts_the_sealer() -> None:
             await pause(2)
             desk.server.created = "another day"
             await pause(2)
+
+    play(scene)
+
+
+@pytest.mark.parametrize("sealed", [True, False], ids=["sealed", "read alone"])
+def test_a_bus_that_comes_back_counting_what_it_does_not_give_halts_the_sealer(*, sealed: bool) -> None:
+    async def scene() -> None:
+        desk, files = Desk(), MemoryFiles()
+        counted = 21 if sealed else 20  # what was sealed is told in the ledger
+        said = f"counts {counted} events of the ledger and does not give event 19"
+        async with halted(desk, files, BusError, said):
+            fill(desk, 20)
+            await pause(2 if sealed else 0.2)
+            desk.server.stop()
+            given = desk.server.read
+            desk.server.read = lambda first, last: given(first, min(last, 18))
+            desk.server.start()
+            await pause(30)
 
     play(scene)

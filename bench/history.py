@@ -226,7 +226,17 @@ def _wake(vm: str, id_: str, request: str, now: dt.datetime) -> Order:
 
 
 def _resumed(org: str, vm: str, id_: str, now: dt.datetime) -> Fact:
-    return VmResumed(org=org, vm=vm, host=HOST, reservation=id_, started_at=now, resumed_at=now, attempts=1)
+    return VmResumed(
+        depth="paused",
+        refreshed=None,
+        org=org,
+        vm=vm,
+        host=HOST,
+        reservation=id_,
+        started_at=now,
+        resumed_at=now,
+        attempts=1,
+    )
 
 
 def _ready(org: str, vm: str, id_: str, now: dt.datetime) -> Fact:

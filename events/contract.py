@@ -1,11 +1,8 @@
 """Contracts change what the gate may admit: submitted by somebody, accepted by the gate, in effect from an instant on."""
 
-import msgspec
-
-from events import v1
 from events.fact import Fact, Moment
 from schemas.contract.document import Signed
-from schemas.contract.terms import Contract, Fingerprint, canonical
+from schemas.contract.terms import Fingerprint
 from schemas.intake import Key
 from schemas.names import Count, Name, Word
 
@@ -53,17 +50,3 @@ class ContractVoided(Fact, frozen=True):
     version: Count
     code: Word
     voided_at: Moment
-
-
-def from_v1(fact: Fact) -> ContractTookEffect:
-    """The first contracts were files that nobody signed: the same terms as a document without signatures."""
-    assert isinstance(fact, v1.ContractTookEffect), fact
-    members = msgspec.to_builtins(fact.contract) | {"format": 2}
-    # Version 1 amended by handing in a higher version; there is no document that it could name.
-    text = canonical(msgspec.convert(members, Contract))
-    return ContractTookEffect(
-        org=fact.org,
-        document=Signed(text, ()),
-        fingerprint=fact.fingerprint,
-        took_effect_at=fact.took_effect_at,
-    )

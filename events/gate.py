@@ -1,7 +1,7 @@
 """The gate's word: one event per round, with what it saw, what it answered and what it orders.
 
 Orders stand inside the decision and are events in their own right: `wake.ordered`, `boot.ordered`,
-`drain.ordered`, `drain.cancelled`, `suspend.ordered`, `stop.ordered` are the tags of their union.
+`drain.ordered`, `drain.cancelled`, `suspend.ordered`, `save.ordered`, `stop.ordered` are the tags of their union.
 """
 
 from typing import Annotated, Literal
@@ -142,7 +142,19 @@ class StopOrdered(Value, frozen=True, tag_field="order", tag="stop.ordered"):
     request: Id | None
 
 
-Order = WakeOrdered | BootOrdered | DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
+class SaveOrdered(Value, frozen=True, tag_field="order", tag="save.ordered"):
+    """Write a sleeping VM's RAM to disk, so that its host has it back. It has no reservation: `asleep_since` names the sleep."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    asleep_since: Count
+    """The ledger sequence at which it fell asleep."""
+    request: Id
+
+
+Order = WakeOrdered | BootOrdered | DrainOrdered | DrainCancelled | SuspendOrdered | SaveOrdered | StopOrdered
 
 
 class GateDecided(Fact, frozen=True):

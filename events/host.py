@@ -7,6 +7,7 @@ import msgspec
 from events.fact import Fact, Moment
 from schemas.intake import Change, Key, Reason
 from schemas.names import Count, Name, Word
+from schemas.struct import Value
 
 
 class HostRegistered(Fact, frozen=True):
@@ -88,3 +89,36 @@ class HostRemoved(Fact, frozen=True):
     actor: Name
     reason: Reason
     removed_at: Moment
+
+
+class Residency(Value, frozen=True):
+    """How long the host's CPUs, all together, were in one idle state, as the kernel counts it."""
+
+    state: Word
+    milliseconds: Count
+
+
+class Energy(Value, frozen=True):
+    """What one part of the host drew, as its own meter (RAPL) counts it."""
+
+    zone: Word
+    millijoules: Count
+
+
+class HostIdled(Fact, frozen=True):
+    """No VM was awake on the host from `idle_from` to `idle_until`; what the host measured of itself meanwhile.
+
+    Told when it ends, and at the latest every hour, then with `ended` false. Empty where the host measures nothing.
+    """
+
+    host: Name
+    idle_from: Moment
+    idle_until: Moment
+    ended: bool
+    paused: Count
+    """VMs that slept in its RAM at the end."""
+    saved: Count
+    """VMs that slept on its disk at the end."""
+    cpus: Count
+    residencies: Annotated[tuple[Residency, ...], msgspec.Meta(max_length=16)]
+    energies: Annotated[tuple[Energy, ...], msgspec.Meta(max_length=16)]

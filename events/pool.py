@@ -1,13 +1,12 @@
 """Pools are defined once and redefined whole, and looked at all the time."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import msgspec
 
-from events import v1
 from events.fact import Fact, Moment
 from schemas.names import Count, Id, Name
-from schemas.pool import Pool
+from schemas.pool import MOST_TRIGGERS, Pool
 from schemas.struct import Value
 
 
@@ -16,14 +15,6 @@ class PoolDefined(Fact, frozen=True):
 
     pool: Name
     definition: Pool
-
-
-def from_v1(fact: Fact) -> PoolDefined:
-    """Before pools said where their VMs go, all filled hosts."""
-    assert isinstance(fact, v1.PoolDefined), fact
-    return PoolDefined(
-        org=fact.org, pool=fact.pool, definition=msgspec.convert(msgspec.to_builtins(fact.definition), Pool)
-    )
 
 
 MOST_MILLI_VMS: Final = 100_000_000
@@ -43,10 +34,10 @@ class Level(Value, frozen=True):
 
 
 class Demand(Value, frozen=True):
-    """How many VMs the pool would have needed for its trigger to stand exactly at its limit, in thousandths.
+    """How many VMs the pool would have needed, in thousandths.
 
-    Each sample gives reading / limit x VMs that served when it was read, rounded, at least 0 and at most
-    `MOST_MILLI_VMS`. `deviation` is the samples' standard deviation, the square root rounded down: the noise within the
+    A sample of a pool's demand gives reading / what one VM carries. One of a trigger gives reading / limit x VMs that served
+    when it was read: as many as would bring it to its limit. Each is rounded, at least 0 and at most `MOST_MILLI_VMS`. `deviation` is the samples' standard deviation, the square root rounded down: the noise within the
     window, which cannot be had from the means of many.
     """
 
@@ -58,22 +49,28 @@ class Demand(Value, frozen=True):
     last: MilliVms
 
 
-class Reading(Value, frozen=True):
-    """What the pool's trigger saw in a window. A redefined trigger begins anew: what the former saw is not in it."""
+Source = Literal["demand", "trigger"]
+"""Whether a query says what the whole pool carries, or sets off a request."""
 
+
+class Reading(Value, frozen=True):
+    """What one query of the pool saw in a window. A redefined one begins anew: what the former saw is not in it."""
+
+    source: Source
     query: Id
     """Names the query, whose text stands in the pool's definition: `derive("query", text)`."""
     above: float
-    """The trigger's limit."""
+    """The trigger's limit, or what one VM carries."""
     asked: Count
     samples: Count
     """Samples that were first seen within the window, each counted once however often it was read."""
     over: Count
-    """Of them, those above the limit."""
+    """Of them, those above the limit; of a demand, those above what one VM carries."""
     level: Level | None
     """None where no sample came: silence, which is no zero."""
     demand: Demand | None
-    """None where no sample came while a VM served, or where the limit is not above zero."""
+    """None where no sample came that says anything about VMs: a trigger's while none served, with a limit that is not above zero,
+    or of a `p99`, which does not fall with the number of VMs."""
 
 
 class VmCounts(Value, frozen=True):
@@ -103,8 +100,10 @@ class PoolObserved(Fact, frozen=True):
     looked_from: Moment
     looked_until: Moment
     looks: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
-    reading: Reading | None
-    """None where the pool had no trigger at the last look."""
+    readings: Annotated[tuple[Reading, ...], msgspec.Meta(max_length=MOST_TRIGGERS + 1)]
+    """Of the pool's queries as they were at the last look."""
+    demand: Demand | None
+    """The pool's own demand where it has such a query; else that of the trigger which wanted most VMs on average."""
     vms: VmCounts
     """At the last look, as the ledger's events up to `state_seq` say it."""
     state_seq: Count

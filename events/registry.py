@@ -11,9 +11,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from events import contract, pool, v1
+from events import upcast, v1, v2
+from events.breaker import BreakerClosed, BreakerOpened
 from events.contract import ContractAccepted, ContractSubmitted, ContractTookEffect, ContractVoided
 from events.fact import Fact
+from events.forecast import ForecastMade
 from events.freeze import FreezeRequested, ScalingFrozen, ScalingThawed, ThawRequested
 from events.gate import GateDecided
 from events.host import (
@@ -21,6 +23,7 @@ from events.host import (
     HostChangeRequested,
     HostCordoned,
     HostFenced,
+    HostIdled,
     HostReconciled,
     HostRegistered,
     HostRemoved,
@@ -32,7 +35,9 @@ from events.order import OrderOverdue
 from events.person import PersonErased, PersonEraseRequested
 from events.pool import PoolDefined, PoolObserved
 from events.quiesce import QuiesceRequested
+from events.save import SaveRequested
 from events.scale import ScaleRequested
+from events.signal import SignalFound, SignalLost
 from events.stock import StockRequested
 from events.vm import (
     VmAnnounced,
@@ -44,15 +49,20 @@ from events.vm import (
     VmQuiesced,
     VmReady,
     VmResumed,
+    VmSaved,
+    VmSaveFailed,
     VmStopped,
     VmUnready,
     VmWakeFailed,
 )
+from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
 
 Kind = Literal["org", "pool", "vm", "host", "person"]
 """The lasting thing an event is about. Never a request or a mail: subjects cost the server memory for ever."""
 
-Writer = Literal["signal", "gate", "waker", "prober", "announcer", "notifier", "sealer"]
+Writer = Literal[
+    "signal", "gate", "waker", "prober", "announcer", "storage", "forecaster", "notifier", "sealer"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +101,11 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("scale.requested", 1, ScaleRequested, "signal", "pool"),
     Row("quiesce.requested", 1, QuiesceRequested, "signal", "pool"),
     Row("stock.requested", 1, StockRequested, "signal", "pool"),
-    Row("pool.observed", 1, PoolObserved, "signal", "pool"),
+    Row("save.requested", 1, SaveRequested, "signal", "pool"),
+    Row("pool.observed", 1, v1.PoolObserved, "signal", "pool", upcast.pool_observed_v1),
+    Row("pool.observed", 2, PoolObserved, "signal", "pool"),
+    Row("signal.lost", 1, SignalLost, "signal", "pool"),
+    Row("signal.found", 1, SignalFound, "signal", "pool"),
     Row("person.erase-requested", 1, PersonEraseRequested, "signal", "person"),
     Row("contract.submitted", 1, ContractSubmitted, "signal", "org"),
     Row("key.register-requested", 1, KeyRegisterRequested, "signal", "org"),
@@ -100,7 +114,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("thaw.requested", 1, ThawRequested, "signal", "org"),
     Row("host.change-requested", 1, HostChangeRequested, "signal", "host"),
     Row("contract.accepted", 1, ContractAccepted, "gate", "org"),
-    Row("contract.took-effect", 1, v1.ContractTookEffect, "gate", "org", contract.from_v1),
+    Row("contract.took-effect", 1, v1.ContractTookEffect, "gate", "org", upcast.contract_took_effect_v1),
     Row("contract.took-effect", 2, ContractTookEffect, "gate", "org"),
     Row("contract.voided", 1, ContractVoided, "gate", "org"),
     Row("key.registered", 1, KeyRegistered, "gate", "org"),
@@ -111,17 +125,26 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("host.admitted", 1, HostAdmitted, "gate", "host"),
     Row("host.fenced", 1, HostFenced, "gate", "host"),
     Row("host.removed", 1, HostRemoved, "gate", "host"),
-    Row("pool.defined", 1, v1.PoolDefined, "gate", "pool", pool.from_v1),
-    Row("pool.defined", 2, PoolDefined, "gate", "pool"),
-    Row("gate.decided", 1, GateDecided, "gate", "org"),
+    Row("pool.defined", 1, v1.PoolDefined, "gate", "pool", upcast.pool_defined_v1),
+    Row("pool.defined", 2, v2.PoolDefined, "gate", "pool", upcast.pool_defined_v2),
+    Row("pool.defined", 3, PoolDefined, "gate", "pool"),
+    Row("gate.decided", 1, v1.GateDecided, "gate", "org", upcast.gate_decided_v1),
+    Row("gate.decided", 2, GateDecided, "gate", "org"),
+    Row("breaker.opened", 1, BreakerOpened, "gate", "pool"),
+    Row("breaker.closed", 1, BreakerClosed, "gate", "pool"),
     Row("order.overdue", 1, OrderOverdue, "gate", "vm"),
     Row("host.registered", 1, HostRegistered, "waker", "host"),
     Row("host.reconciled", 1, HostReconciled, "waker", "host"),
+    Row("host.idled", 1, HostIdled, "waker", "host"),
     Row("vm.defined", 1, VmDefined, "waker", "vm"),
-    Row("vm.resumed", 1, VmResumed, "waker", "vm"),
+    Row("vm.resumed", 1, v1.VmResumed, "waker", "vm", upcast.vm_resumed_v1),
+    Row("vm.resumed", 2, VmResumed, "waker", "vm"),
     Row("vm.booted", 1, VmBooted, "waker", "vm"),
-    Row("vm.wake-failed", 1, VmWakeFailed, "waker", "vm"),
+    Row("vm.wake-failed", 1, v1.VmWakeFailed, "waker", "vm", upcast.vm_wake_failed_v1),
+    Row("vm.wake-failed", 2, VmWakeFailed, "waker", "vm"),
     Row("vm.quiesced", 1, VmQuiesced, "waker", "vm"),
+    Row("vm.saved", 1, VmSaved, "waker", "vm"),
+    Row("vm.save-failed", 1, VmSaveFailed, "waker", "vm"),
     Row("vm.stopped", 1, VmStopped, "waker", "vm"),
     Row("vm.found-awake", 1, VmFoundAwake, "waker", "vm"),
     Row("vm.ready", 1, VmReady, "prober", "vm"),
@@ -129,6 +152,11 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("vm.announced", 1, VmAnnounced, "announcer", "vm"),
     Row("vm.announce-failed", 1, VmAnnounceFailed, "announcer", "vm"),
     Row("vm.drained", 1, VmDrained, "announcer", "vm"),
+    Row("volume.created", 1, VolumeCreated, "storage", "vm"),
+    Row("volume.failed", 1, VolumeFailed, "storage", "vm"),
+    Row("snapshot.taken", 1, SnapshotTaken, "storage", "vm"),
+    Row("snapshot.failed", 1, SnapshotFailed, "storage", "vm"),
+    Row("forecast.made", 1, ForecastMade, "forecaster", "pool"),
     Row("mail.accepted", 1, MailAccepted, "notifier", "person"),
     Row("mail.failed", 1, MailFailed, "notifier", "person"),
     Row("person.erased", 1, PersonErased, "notifier", "person"),

@@ -1,14 +1,26 @@
-"""Shapes that values had when events of version 1 were written. They are read for ever, and never written again."""
+"""Shapes of events of version 1, where there is a newer one, and of the values in them. They are read for ever, and never written again."""
 
 from typing import Annotated, Literal
 
 import msgspec
 
 from events.fact import Fact, Moment
+from events.gate import (
+    Answer,
+    BootOrdered,
+    ContractRef,
+    DrainCancelled,
+    DrainOrdered,
+    StopOrdered,
+    SuspendOrdered,
+    WakeOrdered,
+)
+from events.pool import Demand, Level, VmCounts
+from events.vm import Sleep
 from schemas.capacity import Capacity, Size
 from schemas.contract.terms import Allowance, Person
-from schemas.names import Name
-from schemas.pool import PoolName, Seconds, Trigger
+from schemas.names import Count, Id, Name, Text, Word
+from schemas.pool import PoolName, Seconds
 from schemas.struct import Value
 
 
@@ -35,6 +47,15 @@ class ContractTookEffect(Fact, frozen=True):
     contract: Contract
     fingerprint: str
     took_effect_at: Moment
+
+
+class Trigger(Value, frozen=True):
+    """Ask for `add` VMs once `query` was above `above` in `samples` successive samples."""
+
+    query: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    above: Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
+    samples: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 3
+    add: Annotated[int, msgspec.Meta(ge=1, le=128)] = 1
 
 
 class Pool(Value, frozen=True):
@@ -64,3 +85,69 @@ class PoolDefined(Fact, frozen=True):
 
     pool: Name
     definition: Pool
+
+
+class Reading(Value, frozen=True):
+    """What the pool's only trigger saw in a window."""
+
+    query: Id
+    above: float
+    asked: Count
+    samples: Count
+    over: Count
+    level: Level | None
+    demand: Demand | None
+
+
+class PoolObserved(Fact, frozen=True):
+    """What signal saw of a pool in five minutes, when a pool had one trigger at most."""
+
+    pool: Name
+    window_from: Moment
+    window_until: Moment
+    looked_from: Moment
+    looked_until: Moment
+    looks: Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+    reading: Reading | None
+    vms: VmCounts
+    state_seq: Count
+
+
+Order = WakeOrdered | BootOrdered | DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
+
+
+class GateDecided(Fact, frozen=True):
+    """One round of one gate for one org, before VMs slept on disk."""
+
+    gate: Annotated[str, msgspec.Meta(max_length=100)]
+    through: Count
+    follows: Count
+    state_seq: Count
+    now: Moment
+    contract: ContractRef | None
+    rules: Annotated[str, msgspec.Meta(max_length=40)]
+    answers: tuple[Answer, ...]
+    orders: tuple[Order, ...]
+
+
+class VmResumed(Fact, frozen=True):
+    """The paused domain runs again, with its clock and its entropy as they were."""
+
+    vm: Name
+    host: Name
+    reservation: Id
+    started_at: Moment
+    resumed_at: Moment
+    attempts: Count
+
+
+class VmWakeFailed(Fact, frozen=True):
+    """The order ended and the domain is proven not to run, before VMs slept on disk."""
+
+    vm: Name
+    host: Name
+    reservation: Id
+    code: Word
+    text: Text
+    found: Sleep
+    observed_at: Moment

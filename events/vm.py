@@ -7,9 +7,23 @@ import msgspec
 from events.fact import Fact, Moment
 from schemas.capacity import Size
 from schemas.names import Count, Id, Name, Text, Word
+from schemas.struct import Value
 
 Sleep = Literal["paused", "off", "missing"]
 """How a domain does not run: asleep in RAM, shut off, or not defined at all."""
+
+Rest = Literal["paused", "saved", "off", "missing"]
+"""The same, and asleep on disk."""
+
+Depth = Literal["paused", "saved"]
+"""Whether a VM slept in its host's RAM or on disk."""
+
+
+class Refreshed(Value, frozen=True):
+    """The guest agent set the guest's clock to the host's, and wrote fresh randomness into its pool."""
+
+    took_ms: Count
+    entropy_bytes: Count
 
 
 class VmDefined(Fact, frozen=True):
@@ -26,13 +40,18 @@ class VmDefined(Fact, frozen=True):
 
 
 class VmResumed(Fact, frozen=True):
-    """The paused domain runs again; the times are those around the libvirt call on the waker's clock."""
+    """The sleeping domain runs again; the times are those around the libvirt call on the waker's clock.
+
+    `refreshed` is None where the pool does not want it, or the agent did not do it in time: whoever needs it finds out here.
+    """
 
     vm: Name
     host: Name
     reservation: Id
+    depth: Depth
     started_at: Moment
     resumed_at: Moment
+    refreshed: Refreshed | None
     attempts: Count
 
 
@@ -59,7 +78,7 @@ class VmWakeFailed(Fact, frozen=True):
     reservation: Id
     code: Word
     text: Text
-    found: Sleep
+    found: Rest
     observed_at: Moment
 
 
@@ -134,6 +153,29 @@ class VmQuiesced(Fact, frozen=True):
     reservation: Id
     cause: Word
     quiesced_at: Moment
+
+
+class VmSaved(Fact, frozen=True):
+    """The sleeping VM's RAM is on disk, in `image_bytes`, and its host has the memory back. It sleeps on."""
+
+    vm: Name
+    host: Name
+    order: Id
+    asleep_since: Count
+    image_bytes: Count
+    saved_at: Moment
+
+
+class VmSaveFailed(Fact, frozen=True):
+    """The sleeping VM stays in its host's RAM: the order to save it has ended."""
+
+    vm: Name
+    host: Name
+    order: Id
+    asleep_since: Count
+    code: Word
+    text: Text
+    observed_at: Moment
 
 
 class VmStopped(Fact, frozen=True):

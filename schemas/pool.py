@@ -1,7 +1,7 @@
 """A pool: VMs of one size and template that scale together."""
 
 import tomllib
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -19,13 +19,40 @@ Placement = Literal["fill", "spread"]
 """Where new VMs go: onto the fullest host that has room, so that others stay empty, or onto the emptiest."""
 
 
+Query = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+"""A PromQL expression that yields one number."""
+
+TriggerKind = Literal["query", "cpu", "queue", "p99"]
+"""What a trigger measures, for those who read of it; its query says how."""
+
+Forecasting = Literal["off", "only", "on"]
+"""Nothing is predicted; it is predicted and recorded, and nothing is moved; the forecast moves VMs."""
+
+Depth = Literal["paused", "auto"]
+"""How a VM sleeps: always in its host's RAM, or also on disk when the forecast does not need it for long."""
+
+Refresh = Literal["agent", "none"]
+"""Whether a woken guest's clock is set and its entropy refreshed by the QEMU guest agent before it serves."""
+
+MOST_TRIGGERS: Final = 8
+"""Triggers of one pool: some 200 bytes each in its definition."""
+
+
 class Trigger(Value, frozen=True):
     """Ask for `add` VMs once `query` was above `above` in `samples` successive samples."""
 
-    query: Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
+    query: Query
     above: Annotated[float, msgspec.Meta(ge=-1e300, le=1e300)]
     samples: Annotated[int, msgspec.Meta(ge=2, le=1000)] = 3
     add: Annotated[int, msgspec.Meta(ge=1, le=128)] = 1
+    kind: TriggerKind = "query"
+
+
+class DemandQuery(Value, frozen=True):
+    """What the whole pool has to carry, as `query` yields it, and how much of that one VM carries."""
+
+    query: Query
+    per_vm: Annotated[float, msgspec.Meta(gt=0, le=1e300)]
 
 
 class Pool(Value, frozen=True):
@@ -47,8 +74,23 @@ class Pool(Value, frozen=True):
     """How long after the decision a wake may still begin; later it is `order-expired`."""
     boot_seconds: Seconds = 180
     """How long a cold boot may take until its probe answers."""
-    trigger: Trigger | None = None
+    triggers: Annotated[tuple[Trigger, ...], msgspec.Meta(max_length=MOST_TRIGGERS)] = ()
+    """Any of them may ask."""
     placement: Placement = "fill"
+    demand: DemandQuery | None = None
+    """What forecasts are made from; without it nothing is forecast."""
+    forecast: Forecasting = "only"
+    coverage_bp: Annotated[int, msgspec.Meta(ge=5000, le=9999)] = 9900
+    """How often the VMs that demand comes to need shall be awake by then, in basis points."""
+    quiesce_per_minute: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 8
+    """VMs that forecasts may send to sleep in a minute."""
+    sleep: Depth = "auto"
+    refresh: Refresh = "agent"
+
+    @property
+    def trigger(self) -> Trigger | None:
+        """The first trigger."""
+        return self.triggers[0] if self.triggers else None
 
 
 class PoolError(ValueError):
@@ -60,7 +102,7 @@ class PoolError(ValueError):
 def read(text: str) -> Pool:
     """The pool that a TOML file says, or `PoolError` naming the first field that is wrong."""
     try:
-        pool = msgspec.convert(tomllib.loads(text), Pool, strict=True)
+        pool = msgspec.convert(_several(tomllib.loads(text)), Pool, strict=True)
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise PoolError(f"The pool file is not valid: {error}. Nothing was stored.") from error
     if pool.min_vms > pool.max_vms:
@@ -69,3 +111,10 @@ def read(text: str) -> Pool:
             "Nothing was stored."
         )
     return pool
+
+
+def _several(said: dict[str, object]) -> dict[str, object]:
+    """A file may say its only trigger as `[trigger]`; several are `[[triggers]]`."""
+    if "trigger" in said and "triggers" not in said:
+        said["triggers"] = [said.pop("trigger")]
+    return said

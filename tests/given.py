@@ -181,6 +181,8 @@ class Past:
         )
         self.happened(
             VmResumed(
+                depth="paused",
+                refreshed=None,
                 org=self.org,
                 vm=vm,
                 host="h1",

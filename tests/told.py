@@ -240,6 +240,8 @@ class Told:
             )
         else:
             fact = VmResumed(
+                depth="paused",
+                refreshed=None,
                 org="acme",
                 vm=name,
                 host="h1",

@@ -97,14 +97,15 @@ class Demand:
         if ring is None:
             ring = self._rings[key] = array("q", [_NONE]) * (PLACES * _NUMBERS)
         self._newest[key] = number
-        reading = fact.reading
-        demand = reading.demand if reading is not None else None
+        demand = fact.demand
         begin = number % PLACES * _NUMBERS
         ring[begin : begin + _NUMBERS] = array(
             "q",
             (
                 number,
-                reading.samples if reading is not None else 0,
+                demand.samples
+                if demand is not None
+                else max((one.samples for one in fact.readings), default=0),
                 demand.mean if demand is not None else _NONE,
                 demand.maximum if demand is not None else _NONE,
                 fact.vms.serving,

@@ -18,6 +18,7 @@ from events.gate import (
     GateDecided,
     Order,
     Purpose,
+    SaveOrdered,
     StopOrdered,
     SuspendOrdered,
     WakeOrdered,
@@ -26,7 +27,7 @@ from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, 
 from events.order import OrderOverdue
 from events.pool import PoolDefined
 from events.vm import (
-    Sleep,
+    Rest,
     VmAnnounced,
     VmAnnounceFailed,
     VmBooted,
@@ -36,6 +37,8 @@ from events.vm import (
     VmQuiesced,
     VmReady,
     VmResumed,
+    VmSaved,
+    VmSaveFailed,
     VmStopped,
     VmUnready,
     VmWakeFailed,
@@ -47,13 +50,24 @@ from schemas.pool import Pool
 
 _OF_HOSTS: Final = (HostRegistered, HostCordoned, HostAdmitted, HostFenced, HostRemoved)
 _BEGINNINGS: Final = (VmDefined, VmResumed, VmBooted, VmReady, VmAnnounced, VmFoundAwake)
-_OUTCOMES: Final = (VmUnready, VmAnnounceFailed, VmDrained, VmQuiesced, VmWakeFailed, VmStopped)
+_OUTCOMES: Final = (
+    VmUnready,
+    VmAnnounceFailed,
+    VmDrained,
+    VmQuiesced,
+    VmSaved,
+    VmSaveFailed,
+    VmWakeFailed,
+    VmStopped,
+)
 
 _Way = DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
 
 _MOST_DIGITS: Final = 6
 _PATIENCE: Final = dt.timedelta(seconds=60)
 """How long an order that starts nothing may take until it is overdue."""
+_SAVING: Final = dt.timedelta(seconds=300)
+"""The same, for one that writes a guest's RAM to disk: 10 GiB at 100 MB/s take 107 s."""
 
 
 class Vm(msgspec.Struct, frozen=True):
@@ -139,6 +153,10 @@ class Fleet:
     def paused(self, host: str) -> int:
         """VMs that are asleep in the host's memory, and can be woken there and nowhere else."""
         return self._loads.paused.get(host, 0)
+
+    def saved(self, host: str) -> int:
+        """VMs that are asleep on the host's disk, and hold none of its memory."""
+        return self._loads.saved.get(host, 0)
 
     def count(self, org: str, pool: str, states: frozenset[State]) -> int:
         """How many VMs of the pool are in one of the states."""
@@ -243,6 +261,10 @@ class Fleet:
                 self._end(org, vm, reservation, "paused", seq)
             case VmWakeFailed(org=org, vm=vm, reservation=reservation, found=found):
                 self._end(org, vm, reservation, found, seq)
+            case VmSaved(org=org, vm=vm, order=order):
+                self._rest(org, vm, order, "vm.saved", seq)
+            case VmSaveFailed(org=org, vm=vm, order=order):
+                self._rest(org, vm, order, "vm.save-failed", seq)
             case VmStopped(org=org, vm=vm, reservation=str() as reservation, found=found):
                 self._end(org, vm, reservation, found, seq)
             case VmStopped(org=org, vm=vm, asleep_since=asleep_since, found=found):
@@ -251,6 +273,12 @@ class Fleet:
                     self._end(org, vm, None, found, seq)
             case _:
                 pass
+
+    def _rest(self, org: str, vm: str, order: str, event: str, seq: int) -> None:
+        """An order about a sleeper has ended; it goes on sleeping."""
+        known = self.vms.get((org, vm))
+        if known is not None and known.state == "saving" and known.order == order:
+            self._step(replace(known, order=None, due_at=None, alarmed=False), event, seq)
 
     def _outcome(self, held: Vm | None, order: str | None, event: str, seq: int) -> None:
         if held is not None and order in {None, held.order}:
@@ -298,6 +326,12 @@ class Fleet:
                 self._follow(known, order, "suspend.ordered", now + _PATIENCE, seq)
             case StopOrdered():
                 self._follow(known, order, "stop.ordered", now + _PATIENCE, seq)
+            case SaveOrdered():
+                # Void where it sleeps another sleep by now, or none.
+                if known is not None and known.state == "quiesced" and known.since_seq == order.asleep_since:
+                    due_at = now + _SAVING
+                    saving = replace(known, order=order.id, due_at=due_at, alarmed=False)
+                    self._step(saving, "save.ordered", seq)
 
     def _follow(self, known: Vm | None, order: _Way, event: str, due_at: dt.datetime, seq: int) -> None:
         if known is None or known.reservation != order.reservation or (known.state, event) not in NEXT:
@@ -309,7 +343,7 @@ class Fleet:
         state = NEXT.get((known.state, event))
         self._put(known if state is None else replace(known, state=state, since_seq=seq))
 
-    def _end(self, org: str, vm: str, reservation: str | None, found: Sleep, seq: int) -> None:
+    def _end(self, org: str, vm: str, reservation: str | None, found: Rest, seq: int) -> None:
         known = self.vms.get((org, vm))
         if known is None or known.reservation != reservation:
             return
@@ -317,6 +351,8 @@ class Fleet:
         match found:
             case "paused":
                 self._put(replace(asleep, state="quiesced"))
+            case "saved":
+                self._put(replace(asleep, state="saved"))
             case "off" | "missing":
                 self._put(replace(asleep, state="stopped"))
 

@@ -18,6 +18,8 @@ State = Literal[
     "drained",
     "suspending",
     "quiesced",
+    "saving",
+    "saved",
     "stopping",
     "stopped",
     "unready",
@@ -28,17 +30,20 @@ State = Literal[
 EVERY: Final[frozenset[State]] = frozenset(get_args(State))
 """All states there are."""
 
-ASLEEP: Final[frozenset[State]] = frozenset({"quiesced", "stopped"})
+IN_MEMORY: Final[frozenset[State]] = frozenset({"quiesced", "saving"})
+"""States of a VM that sleeps in its host's RAM."""
+
+ASLEEP: Final[frozenset[State]] = IN_MEMORY | frozenset[State]({"saved", "stopped"})
 """States in which a VM counts no compute."""
 
 STAYING: Final[frozenset[State]] = frozenset({"booting", "waking", "warm", "serving"})
 """States of a VM that is there for its pool's demand, or soon will be."""
 
-INDEXED: Final[frozenset[State]] = frozenset({"quiesced", "serving"})
+INDEXED: Final[frozenset[State]] = frozenset({"quiesced", "saved", "serving"})
 """States whose VMs are also known by host: those that may be woken, and those that may be drained."""
 
 UNDER_ORDER: Final[frozenset[State]] = frozenset(
-    {"booting", "waking", "warm", "draining", "suspending", "stopping"}
+    {"booting", "waking", "warm", "draining", "suspending", "saving", "stopping"}
 )
 """States that an order put the VM into and that a worker's outcome ends."""
 
@@ -51,6 +56,7 @@ NEXT: Final[Mapping[tuple[State, str], State]] = {
     ("warm", "suspend.ordered"): "suspending",  # prepared stock, on its way to sleep
     ("unannounced", "suspend.ordered"): "suspending",
     ("stray", "suspend.ordered"): "suspending",
+    ("quiesced", "save.ordered"): "saving",
     ("unready", "stop.ordered"): "stopping",
     # outcomes
     ("waking", "vm.ready"): "warm",
@@ -60,4 +66,6 @@ NEXT: Final[Mapping[tuple[State, str], State]] = {
     ("warm", "vm.announced"): "serving",
     ("warm", "vm.announce-failed"): "unannounced",
     ("draining", "vm.drained"): "drained",
+    ("saving", "vm.saved"): "saved",
+    ("saving", "vm.save-failed"): "quiesced",
 }

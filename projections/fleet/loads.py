@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from projections.fleet.life import ASLEEP, State
+from projections.fleet.life import IN_MEMORY, State
 
 
 @dataclass(slots=True)
@@ -11,12 +11,16 @@ class Loads:
 
     awake: dict[str, int] = field(default_factory=dict[str, int])
     paused: dict[str, int] = field(default_factory=dict[str, int])
+    saved: dict[str, int] = field(default_factory=dict[str, int])
     lent_mib: dict[str, int] = field(default_factory=dict[str, int])
 
     def charge(self, host: str, state: State, memory_mib: int, sign: int) -> None:
-        """One VM more on the host with +1, one fewer with -1; one that is stopped holds nothing there."""
+        """One VM more on the host with +1, one fewer with -1; one that is stopped holds nothing there, one that is saved no RAM."""
         if state == "stopped":
             return
-        counts = self.paused if state in ASLEEP else self.awake
+        if state == "saved":
+            self.saved[host] = self.saved.get(host, 0) + sign
+            return
+        counts = self.paused if state in IN_MEMORY else self.awake
         counts[host] = counts.get(host, 0) + sign
         self.lent_mib[host] = self.lent_mib.get(host, 0) + sign * memory_mib

@@ -63,7 +63,9 @@ def modelled(vm: Vm, at: dt.datetime) -> Iterator[Fact]:
     life = {"org": vm.org, "vm": vm.name, "reservation": vm.reservation}
     match vm.state:
         case "waking":
-            yield VmResumed(**life, host=vm.host, started_at=at, resumed_at=at, attempts=1)
+            yield VmResumed(
+                depth="paused", refreshed=None, **life, host=vm.host, started_at=at, resumed_at=at, attempts=1
+            )
             yield from _answered(vm, at)
         case "booting":
             yield VmBooted(**life, host=vm.host, started_at=at, booted_at=at, attempts=1)

@@ -18,6 +18,7 @@ from events.gate import (
     DrainOrdered,
     GateDecided,
     Order,
+    SaveOrdered,
     StopOrdered,
     SuspendOrdered,
     WakeOrdered,
@@ -184,6 +185,8 @@ class Survey:
                 self._open[order.id] = ("drain", org, order.pool, at_ns)
             case SuspendOrdered():
                 self._open[f"suspend {order.reservation}"] = ("suspend", org, order.pool, at_ns)
+            case SaveOrdered():
+                pass  # it sleeps on, and counts as before
             case StopOrdered():
                 self._open[f"stop {order.reservation}"] = ("stop", org, order.pool, at_ns)
 

@@ -17,6 +17,7 @@ from events.gate import (
     DrainCancelled,
     GateDecided,
     Order,
+    SaveOrdered,
     StopOrdered,
     SuspendOrdered,
     WakeOrdered,
@@ -60,8 +61,8 @@ class Link:
 
 
 def life_of(order: Order) -> str:
-    """The reservation that an order begins or moves on."""
-    return order.id if isinstance(order, WakeOrdered | BootOrdered) else order.reservation
+    """The reservation that an order begins or moves on; one about a sleeper, which has none, is its own."""
+    return order.id if isinstance(order, WakeOrdered | BootOrdered | SaveOrdered) else order.reservation
 
 
 def outcome_of(recorded: Recorded) -> tuple[str, ...]:

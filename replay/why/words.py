@@ -15,6 +15,7 @@ from events.gate import (
     Evidence,
     GateDecided,
     Order,
+    SaveOrdered,
     StopOrdered,
     SuspendOrdered,
     WakeOrdered,
@@ -131,6 +132,8 @@ def ordered(order: Order) -> str:
             return f"let {order.vm} serve again: demand came back before it slept"
         case SuspendOrdered():
             return f"suspend {order.vm} on {order.host}"
+        case SaveOrdered():
+            return f"write the RAM of {order.vm} on {order.host} to disk, while it sleeps"
         case StopOrdered():
             return f"stop {order.vm} on {order.host}"
 
@@ -251,7 +254,7 @@ def observed(fact: PoolObserved) -> str:
         f"from {fact.window_from:%H:%M} to {fact.window_until:%H:%M} {fact.org}/{fact.pool} had "
         f"{fact.vms.serving} VMs serving, {fact.vms.awake} awake, {fact.vms.asleep} asleep"
     )
-    reading = fact.reading
+    reading = fact.readings[0] if fact.readings else None
     if reading is None:
         return f"{seen}, and no trigger"
     if reading.level is None:

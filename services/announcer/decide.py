@@ -34,7 +34,7 @@ def aim(vm: Vm) -> Aim:
             return "serve" if vm.address else "rest"
         case "draining":
             return "drain"
-        case "drained" | "suspending" | "quiesced" | "stopping" | "stopped":
+        case "drained" | "suspending" | "quiesced" | "saving" | "saved" | "stopping" | "stopped":
             return "rest"
         case "unready" | "unannounced" | "stray":
             return "rest"

@@ -12,6 +12,7 @@ from events.gate import (
     DrainOrdered,
     GateDecided,
     Order,
+    SaveOrdered,
     StopOrdered,
     SuspendOrdered,
     WakeOrdered,
@@ -89,7 +90,7 @@ class Changes:
                 drains[order.id] = Drain(order.id, order.drain_seconds, now)
             case DrainCancelled():
                 self._drains.get((org, order.vm), {}).pop(order.drain, None)
-            case SuspendOrdered() | StopOrdered():
+            case SuspendOrdered() | SaveOrdered() | StopOrdered():
                 pass
 
     def _note(self, org: str, vm: str, seq: int) -> None:

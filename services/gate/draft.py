@@ -21,6 +21,7 @@ from events.gate import (
     Evidence,
     GateDecided,
     Order,
+    SaveOrdered,
     StopOrdered,
     SuspendOrdered,
     WakeOrdered,
@@ -318,7 +319,7 @@ class Draft:
             case DrainOrdered():
                 self._draining.add(order.pool)
                 self._moved[order.pool] = self._moved.get(order.pool, 0) - 1
-            case SuspendOrdered() | StopOrdered():
+            case SuspendOrdered() | SaveOrdered() | StopOrdered():
                 pass
 
     def has_ordered(self, vm: str) -> bool:

@@ -156,7 +156,8 @@ def observed(org: str, pool: str, window: Window) -> PoolObserved:
         looked_from=window.looked_from,
         looked_until=window.looked_until,
         looks=window.looks,
-        reading=None if window.heard is None else _reading(window.heard),
+        readings=() if window.heard is None else (_reading(window.heard),),
+        demand=None if window.heard is None or window.heard.needs is None else _demand(window.heard.needs),
         vms=window.vms,
         state_seq=window.state_seq,
     )
@@ -230,6 +231,7 @@ def _reading(heard: Heard) -> Reading:
         mean = min(max(heard.total / heard.samples, heard.minimum), heard.maximum)
         level = Level(heard.minimum, mean, heard.maximum, heard.last)
     return Reading(
+        source="trigger",
         query=derive("query", heard.trigger.query),
         above=heard.trigger.above,
         asked=heard.asked,

@@ -107,6 +107,8 @@ class Outcomes:
         match rising.how:
             case "resumed":
                 fact = VmResumed(
+                    depth="paused",
+                    refreshed=None,
                     org=vm.org,
                     vm=vm.name,
                     host=self._host,

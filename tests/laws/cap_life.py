@@ -22,7 +22,15 @@ def step(vm: Vm, now: dt.datetime) -> VmReady | VmUnready | VmAnnounced | VmDrai
     named: dict[str, Any] = {"org": vm.org, "vm": vm.name, "reservation": vm.reservation}
     match vm.state:
         case "waking" | "booting" if not vm.proven:
-            return VmResumed(**named, host=vm.host, started_at=now, resumed_at=now, attempts=1)
+            return VmResumed(
+                depth="paused",
+                refreshed=None,
+                **named,
+                host=vm.host,
+                started_at=now,
+                resumed_at=now,
+                attempts=1,
+            )
         case "waking" if vm.since_seq % 3 == 0:
             return VmUnready(**named, code="probe-timeout", text="", observed_at=now, probes=1)
         case "waking" | "booting":

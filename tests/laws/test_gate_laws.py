@@ -87,7 +87,11 @@ class Cap(Requests):
                 "reservation": ghost.reservation,
                 "attempts": 1,
             }
-            self.past.happened(VmResumed(**said, started_at=self.past.now, resumed_at=self.past.now))
+            self.past.happened(
+                VmResumed(
+                    depth="paused", refreshed=None, **said, started_at=self.past.now, resumed_at=self.past.now
+                )
+            )
             assert world.contents(self.past.state) == before
         else:
             self.found_awake(key, ghost.host)

@@ -62,7 +62,12 @@ async def test_a_view_that_would_be_made_otherwise_is_named() -> None:
 def test_events_of_version_one_are_folded_as_version_two() -> None:
     facts = [read(one.seq, one.stored_ns, one.payload, one.subject) for one in OLD]
     raised = [one for one in facts if BY_TAG[one.type].struct is not type(one.fact)]
-    assert {one.type for one in raised} == {"contract.took-effect.v1", "pool.defined.v1"}
+    assert {one.type for one in raised} == {
+        "contract.took-effect.v1",
+        "gate.decided.v1",
+        "pool.defined.v1",
+        "vm.resumed.v1",
+    }
     assert {type(one.fact) for one in raised} == {ContractTookEffect, PoolDefined}
 
 

@@ -12,6 +12,7 @@ from events.gate import (
     DrainCancelled,
     DrainOrdered,
     Order,
+    SaveOrdered,
     StopOrdered,
     SuspendOrdered,
     WakeOrdered,
@@ -24,6 +25,7 @@ from events.vm import (
     VmQuiesced,
     VmReady,
     VmResumed,
+    VmSaved,
     VmStopped,
     VmUnready,
     VmWakeFailed,
@@ -54,6 +56,11 @@ def outcomes(order: Order, endings: tuple[Ending, ...]) -> list[tuple[Fact, ...]
                 org=ORG, vm=vm, host=host, reservation=reservation, cause="ordered", quiesced_at=NOW
             )
             return [(quiesced,)]
+        case SaveOrdered(vm=vm, host=host, id=id, asleep_since=asleep_since):
+            saved = VmSaved(
+                org=ORG, vm=vm, host=host, order=id, asleep_since=asleep_since, image_bytes=1, saved_at=NOW
+            )
+            return [(saved,)]
         case StopOrdered(vm=vm, host=host, reservation=reservation):
             stopped = VmStopped(
                 org=ORG,
@@ -103,6 +110,8 @@ def _start(order: WakeOrdered | BootOrdered, ending: Ending) -> tuple[Fact, ...]
 def _runs(order: WakeOrdered | BootOrdered) -> Fact:
     if isinstance(order, WakeOrdered):
         return VmResumed(
+            depth="paused",
+            refreshed=None,
             org=ORG,
             vm=order.vm,
             host=order.host,

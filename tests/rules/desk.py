@@ -43,7 +43,13 @@ REF = ContractRef("acme-2026", 1, 1000)
 
 
 def pool(name: str = "web", trigger: Trigger | None = None) -> Pool:
-    return Pool(org="acme", name=name, size=Size("small", 1, 512), template="tiny", trigger=trigger)
+    return Pool(
+        org="acme",
+        name=name,
+        size=Size("small", 1, 512),
+        template="tiny",
+        triggers=() if trigger is None else (trigger,),
+    )
 
 
 def answer(request: str, seq: int, outcome: Outcome = "refused", code: Code = "CapExceeded") -> Answer:

@@ -90,7 +90,9 @@ class Day:
         self.pool("batch", SMALL, None)
 
     def pool(self, pool: str, size: Size, trigger: Trigger | None) -> None:
-        definition = Pool(org=ORG, name=pool, size=size, template="tiny", trigger=trigger)
+        definition = Pool(
+            org=ORG, name=pool, size=size, template="tiny", triggers=() if trigger is None else (trigger,)
+        )
         self.happened(PoolDefined(org=ORG, pool=pool, definition=definition))
 
     def decided(self, *orders: Order, answers: tuple[Answer, ...] = ()) -> None:
@@ -189,7 +191,7 @@ class Day:
         for order in orders:
             begun = self.now
             self.now += ms(self.chance.lognormvariate(math.log(14), 0.5))
-            self.happened(VmResumed(ORG, order.vm, order.host, order.id, begun, self.now, 1))
+            self.happened(VmResumed(ORG, order.vm, order.host, order.id, "paused", begun, self.now, None, 1))
             self.serve(order)
 
     def serve(self, order: BootOrdered | WakeOrdered) -> None:

@@ -66,6 +66,8 @@ def test_what_is_told_of_a_trip_that_is_over_changes_nothing() -> None:
     before = copy.deepcopy(view.activations)
     late = past.happened(
         VmResumed(
+            depth="paused",
+            refreshed=None,
             org=ORG,
             vm="web-1",
             host="h1",

@@ -20,7 +20,7 @@ def told(
     begin = DAY + number * WINDOW
     needed = None if mean is None else Needed(60, mean, mean, 0, mean + 500, mean)
     level = None if mean is None else Level(1.0, 1.0, 1.0, 1.0)
-    reading = Reading(derive("query", "q"), 10.0, 60, 0 if mean is None else 60, 0, level, needed)
+    reading = Reading("trigger", derive("query", "q"), 10.0, 60, 0 if mean is None else 60, 0, level, needed)
     fact = PoolObserved(
         org="acme",
         pool=pool,
@@ -29,12 +29,13 @@ def told(
         looked_from=begin,
         looked_until=begin + WINDOW,
         looks=60,
-        reading=reading,
+        readings=(reading,),
+        demand=needed,
         vms=VmCounts(serving, serving + 1, 3, serving),
         state_seq=1,
     )
     id_ = derive("pool.observed", pool, number)
-    return Recorded(seq or number + 1, 1, id_, "signal", begin, None, id_, "pool.observed.v1", fact)
+    return Recorded(seq or number + 1, 1, id_, "signal", begin, None, id_, "pool.observed.v2", fact)
 
 
 def view_of(*events: Recorded) -> Demand:

@@ -109,6 +109,8 @@ def test_a_vm_that_serves_before_its_waker_has_spoken_is_waited_for(
 
         desk.write(
             VmResumed(
+                depth="paused",
+                refreshed=None,
                 org="acme",
                 vm="web-1",
                 host="h1",

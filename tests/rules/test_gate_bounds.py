@@ -111,7 +111,7 @@ def test_a_decision_that_does_not_follow_the_last_one_is_not_folded() -> None:
 @pytest.mark.parametrize("above", [math.nan, math.inf])
 def test_what_could_not_be_read_back_is_never_sent(above: float) -> None:
     trigger = Trigger(query="up", above=above)
-    pool = Pool(org=ORG, name="web", size=SMALL, template="tiny", trigger=trigger)
+    pool = Pool(org=ORG, name="web", size=SMALL, template="tiny", triggers=(trigger,))
     fact = PoolDefined(org=ORG, pool="web", definition=pool)
     with pytest.raises(UnknownEventError):
         address(fact, writer="gate", id="a" * 32, time=Past().now, cause=None, correlation="a" * 32)

@@ -160,6 +160,8 @@ def test_a_reservation_on_a_host_that_is_fenced_is_released_and_its_late_outcome
     assert past.usage.reserved(ORG).vcpu == 0
     past.happened(
         VmResumed(
+            depth="paused",
+            refreshed=None,
             org=ORG,
             vm=vm,
             host=host,

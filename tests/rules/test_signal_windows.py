@@ -80,7 +80,7 @@ def test_a_window_says_what_was_seen_sample_by_sample_and_how_the_vms_stood_at_i
     assert (fact.window_from, fact.window_until) == (at(0), at(300))
     assert (fact.looked_from, fact.looked_until, fact.looks) == (at(1), at(11), 3)
     assert (fact.vms, fact.state_seq) == (FOUR, 3)
-    reading = fact.reading
+    reading = fact.readings[0]
     assert reading is not None
     assert (reading.query, reading.above) == (derive("query", "p99_ms"), 250.0)
     assert (reading.asked, reading.samples, reading.over) == (3, 3, 1)
@@ -90,7 +90,7 @@ def test_a_window_says_what_was_seen_sample_by_sample_and_how_the_vms_stood_at_i
 
 
 def test_demand_is_how_many_vms_would_bring_the_reading_to_its_limit_in_thousandths() -> None:
-    reading = seen((0, 125.0), (5, 250.0), (10, 500.0)).reading
+    reading = seen((0, 125.0), (5, 250.0), (10, 500.0)).readings[0]
     assert reading is not None
     demand = reading.demand
     assert demand is not None
@@ -116,7 +116,7 @@ def test_a_demand_is_a_whole_number_of_thousandths_within_its_bounds(
 
 
 def test_one_sample_read_often_is_one_and_one_of_another_window_is_none() -> None:
-    reading = seen((-3, 900.0), (2, 100.0), (2, 100.0), (1, 100.0), (301, 900.0)).reading
+    reading = seen((-3, 900.0), (2, 100.0), (2, 100.0), (1, 100.0), (301, 900.0)).readings[0]
     assert reading is not None
     assert (reading.asked, reading.samples, reading.over) == (5, 1, 0)
     assert reading.level is not None
@@ -130,7 +130,7 @@ def scraped(every: int, offset: int, until: int = 1800) -> list[int]:
     for seconds in range(2, until + 5, 5):
         before = window
         if window is not None and begin_of(at(seconds)) > window.begins:
-            reading = observed("acme", "web", window).reading
+            reading = observed("acme", "web", window).readings[0]
             assert reading is not None
             samples.append(reading.samples)
             window = None
@@ -151,27 +151,27 @@ def test_a_sample_that_is_seen_in_the_next_window_counts_there(
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1.1e300, -1.1e300])
 def test_what_is_no_number_is_no_sample(value: float) -> None:
-    reading = seen((0, value)).reading
+    reading = seen((0, value)).readings[0]
     assert reading is not None
     assert (reading.asked, reading.samples, reading.level, reading.demand) == (1, 0, None, None)
 
 
 def test_silence_is_told_as_silence_and_never_as_zero() -> None:
-    reading = seen(None, None).reading
+    reading = seen(None, None).readings[0]
     assert reading is not None
     assert (reading.asked, reading.samples, reading.level, reading.demand) == (2, 0, None, None)
 
 
 def test_a_pool_without_a_trigger_has_no_reading_and_its_vms_are_counted_all_the_same() -> None:
     fact = seen(None, None, trigger=None)
-    assert (fact.reading, fact.vms, fact.looks) == (None, FOUR, 2)
+    assert (fact.readings, fact.vms, fact.looks) == ((), FOUR, 2)
 
 
 def test_where_nothing_serves_or_the_limit_is_not_above_zero_there_is_a_level_and_no_demand() -> None:
     for fact in (seen((0, 9.0), vms=NONE), seen((0, 9.0), trigger=Trigger(query="q", above=0.0))):
-        assert fact.reading is not None
-        assert fact.reading.level is not None
-        assert fact.reading.demand is None
+        assert len(fact.readings) == 1
+        assert fact.readings[0].level is not None
+        assert fact.readings[0].demand is None
 
 
 def test_a_redefined_trigger_begins_anew_within_the_window() -> None:
@@ -180,10 +180,14 @@ def test_a_redefined_trigger_begins_anew_within_the_window() -> None:
     window = look(window, other, Measurement(5.0, at(6)), FOUR, state_seq=2, now=at(6))
     fact = observed("acme", "web", window)
     assert fact.looks == 2
-    assert fact.reading is not None
-    assert (fact.reading.query, fact.reading.asked, fact.reading.samples) == (derive("query", "queue"), 1, 1)
+    assert len(fact.readings) == 1
+    assert (fact.readings[0].query, fact.readings[0].asked, fact.readings[0].samples) == (
+        derive("query", "queue"),
+        1,
+        1,
+    )
     window = look(window, pool("web"), None, FOUR, state_seq=3, now=at(11))
-    assert observed("acme", "web", window).reading is None
+    assert observed("acme", "web", window).readings == ()
 
 
 def test_windows_begin_at_whole_five_minutes_utc() -> None:
@@ -227,7 +231,7 @@ def test_whatever_a_metrics_store_says_the_event_can_be_read_and_claims_no_more_
     fact = observed("acme", "web", window)
     event = address(fact, writer="signal", id=name(fact), time=at(301), cause=None, correlation=name(fact))
     assert read(1, 1, event.payload, event.subject).fact == fact
-    reading = fact.reading
+    reading = fact.readings[0]
     assert reading is not None
     taken_within = {taken for taken, value, _ in looks if 0 <= taken < 300 and abs(value) <= 1e300}
     assert reading.over <= reading.samples <= len(taken_within) <= fact.looks == reading.asked
@@ -305,8 +309,8 @@ def test_each_pool_has_one_event_in_five_minutes() -> None:
         first, second, third = life.told()
         assert [one.window_from for one in (first, second, third)] == [at(0), at(300), at(600)]
         assert (first.looks, second.looks, third.looks) == (60, 60, 60)
-        assert first.reading is not None
-        assert (first.reading.samples, first.reading.over) == (60, 0)
+        assert len(first.readings) == 1
+        assert (first.readings[0].samples, first.readings[0].over) == (60, 0)
 
     scene(story)
 

@@ -40,6 +40,8 @@ def at(past: Past, vm: str, *, awake: int, ready: int, serving: int) -> None:
     past.now = NOW + millis(serving + 5)
     past.happened(
         VmResumed(
+            depth="paused",
+            refreshed=None,
             org=ORG,
             vm=vm,
             host="h1",

@@ -20,7 +20,15 @@ def setting() -> Past:
 def woken(past: Past, vm: str, reservation: str) -> tuple[Fact, Fact]:
     now = past.now
     resumed = VmResumed(
-        org=ORG, vm=vm, host="h1", reservation=reservation, started_at=now, resumed_at=now, attempts=1
+        depth="paused",
+        refreshed=None,
+        org=ORG,
+        vm=vm,
+        host="h1",
+        reservation=reservation,
+        started_at=now,
+        resumed_at=now,
+        attempts=1,
     )
     booted = VmBooted(
         org=ORG, vm=vm, host="h1", reservation=reservation, started_at=now, booted_at=now, attempts=1

@@ -89,7 +89,7 @@ async def test_a_refused_request_is_why_the_pool_did_not_grow_with_its_numbers()
 
 
 async def test_a_pool_that_grew_is_said_to_have_grown_and_by_whom() -> None:
-    past = setting(trigger=TRIGGER).asleep("web", 4)
+    past = setting(triggers=(TRIGGER,)).asleep("web", 4)
     past.later(200)
     request = past.trigger(add=4)
     past.round()
@@ -108,7 +108,7 @@ async def test_a_pool_that_grew_is_said_to_have_grown_and_by_whom() -> None:
 
 
 async def test_a_cooldown_holds_back_the_trigger_and_no_person() -> None:
-    past = setting(vcpu=40, trigger=TRIGGER).asleep("web", 9)
+    past = setting(vcpu=40, triggers=(TRIGGER,)).asleep("web", 9)
     past.trigger(add=4)
     past.round()
     past.later(89)
@@ -128,7 +128,7 @@ async def test_a_cooldown_holds_back_the_trigger_and_no_person() -> None:
 
 
 async def test_a_trigger_that_asks_for_more_than_fits_is_asked_in_its_own_size_too() -> None:
-    past = setting(trigger=TRIGGER).serving("web", 3)
+    past = setting(triggers=(TRIGGER,)).serving("web", 3)
     past.later(1000)
     answer = await at(past)
     assert supposed(answer, "1 more VM, asked by its trigger").code == "Granted"
@@ -251,7 +251,7 @@ async def test_what_stands_behind_a_sequence_was_not_known_at_it_whatever_its_ti
 
 
 async def test_the_window_that_signal_told_later_says_what_the_trigger_had_seen() -> None:
-    past = setting(trigger=TRIGGER).serving("web", 1)
+    past = setting(triggers=(TRIGGER,)).serving("web", 1)
     past.later(290)
     seen_at = past.now
     past.later(15)
@@ -265,14 +265,18 @@ async def test_the_window_that_signal_told_later_says_what_the_trigger_had_seen(
             looked_from=NOW,
             looked_until=NOW + dt.timedelta(seconds=299),
             looks=60,
-            reading=Reading(
-                query=derive("query", "up"),
-                above=1.0,
-                asked=0,
-                samples=60,
-                over=2,
-                level=Level(minimum=0.0, mean=0.9, maximum=1.1, last=0.9),
-                demand=demand,
+            demand=demand,
+            readings=(
+                Reading(
+                    source="trigger",
+                    query=derive("query", "up"),
+                    above=1.0,
+                    asked=0,
+                    samples=60,
+                    over=2,
+                    level=Level(minimum=0.0, mean=0.9, maximum=1.1, last=0.9),
+                    demand=demand,
+                ),
             ),
             vms=VmCounts(serving=1, awake=1, asleep=0, wanted=1),
             state_seq=past.seq,

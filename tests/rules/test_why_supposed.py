@@ -46,7 +46,7 @@ def shrinking(past: Past) -> None:
 def test_what_is_supposed_is_what_the_gate_would_have_said(
     what: Callable[[Past], None], vms: int, origin: Any
 ) -> None:
-    past = setting(vcpu=10, trigger=TRIGGER).keys().serving("web", 3).asleep("web", 1)
+    past = setting(vcpu=10, triggers=(TRIGGER,)).keys().serving("web", 3).asleep("web", 1)
     what(past)
     pool: Pool = past.fleet.pools[ORG, "web"]
     wishes: list[ScaleRequested | QuiesceRequested] = [

@@ -25,7 +25,7 @@ POOLS = [
         name=f"p{number}",
         size=Size("small", 1, 512),
         template="tiny",
-        trigger=Trigger(query="q", above=10.0),
+        triggers=(Trigger(query="q", above=10.0),),
     )
     for org in ("acme", "globex")
     for number in range(10)

@@ -1,0 +1,62 @@
+"""Disks of VMs, and what is pinned of them while they sleep."""
+
+from typing import Annotated
+
+import msgspec
+
+from events.fact import Fact, Moment
+from schemas.names import Count, Id, Name, Text, Word
+
+Place = Annotated[str, msgspec.Meta(max_length=500)]
+"""A file on the VM's host, or an image in a pool."""
+
+
+class VolumeCreated(Fact, frozen=True):
+    """The VM's disk exists on its host, as a thin layer over its template's."""
+
+    vm: Name
+    host: Name
+    volume: Place
+    template: Name
+    size_bytes: Count
+    order: Id
+    """The boot order that needs it."""
+    created_at: Moment
+
+
+class VolumeFailed(Fact, frozen=True):
+    """The VM's disk could not be made for this boot order; the order cannot be carried out."""
+
+    vm: Name
+    host: Name
+    order: Id
+    code: Word
+    text: Text
+    observed_at: Moment
+
+
+class SnapshotTaken(Fact, frozen=True):
+    """The sleeping VM's disk is pinned as it fell asleep: what it writes later goes into a layer of its own.
+
+    `layers` counts the files above the template's: never more than two, since the last sleep's is merged first.
+    """
+
+    vm: Name
+    host: Name
+    snapshot: Place
+    """The file that no one writes any more."""
+    layers: Count
+    asleep_since: Count
+    """The ledger sequence at which it fell asleep."""
+    taken_at: Moment
+
+
+class SnapshotFailed(Fact, frozen=True):
+    """The sleeping VM's disk is not pinned: `woke` when it woke first, or what the hypervisor says."""
+
+    vm: Name
+    host: Name
+    asleep_since: Count
+    code: Word
+    text: Text
+    observed_at: Moment

@@ -53,6 +53,7 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
+from replay.why.ahead import of_readiness
 
 _SHOWN_DIGITS: Final = 12
 _WHO: Final[dict[Origin, str]] = {
@@ -168,7 +169,13 @@ def happened(fact: Fact) -> str:
         case OrderOverdue():
             return f"{fact.vm} ({fact.kind}) had no outcome by {moment(fact.due_at)}; what it reserves stays reserved"
         case _:
-            return _of_vm(fact) or _of_terms(fact) or _of_house(fact) or f"an event about {fact.org}"
+            return (
+                _of_vm(fact)
+                or _of_terms(fact)
+                or _of_house(fact)
+                or of_readiness(fact)
+                or f"an event about {fact.org}"
+            )
 
 
 def _of_vm(fact: Fact) -> str | None:

@@ -8,13 +8,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from events import registry
+from events import registry, v2
 from events.contract import ContractTookEffect
 from events.envelope import read
+from events.gate import GateDecided
 from events.ids import derive
 from events.pool import PoolDefined
 from events.registry import BY_TAG, ROWS
 from events.stored import Stored
+from events.vm import VmResumed
 from tests.logs.golden import LEDGERS, differences, made, messages
 from virtscale import documents
 
@@ -68,7 +70,7 @@ def test_events_of_version_one_are_folded_as_version_two() -> None:
         "pool.defined.v1",
         "vm.resumed.v1",
     }
-    assert {type(one.fact) for one in raised} == {ContractTookEffect, PoolDefined}
+    assert {type(one.fact) for one in raised} == {ContractTookEffect, GateDecided, PoolDefined, VmResumed}
 
 
 async def test_an_upcaster_that_says_something_else_makes_another_view(
@@ -81,7 +83,7 @@ async def test_an_upcaster_that_says_something_else_makes_another_view(
 
     def otherwise(fact: object) -> object:
         raised = upcast(fact)  # pyright: ignore[reportArgumentType]
-        assert isinstance(raised, PoolDefined)
+        assert isinstance(raised, v2.PoolDefined)
         return msgspec.structs.replace(
             raised, definition=msgspec.structs.replace(raised.definition, cooldown_seconds=91)
         )

@@ -160,10 +160,10 @@ def test_every_event_and_every_verb_has_its_channel_and_operation() -> None:
 
 
 def test_the_discriminators_of_orders_name_schemas_that_exist() -> None:
-    mapping = ASYNCAPI["components"]["schemas"]["GateDecided"]["properties"]["orders"]["items"][
+    mapping = ASYNCAPI["components"]["schemas"]["events.gate.GateDecided"]["properties"]["orders"]["items"][
         "discriminator"
     ]
-    assert len(mapping["mapping"]) == 6
+    assert len(mapping["mapping"]) == 7
     for reference in mapping["mapping"].values():
         assert isinstance(resolve(reference), dict)
     assert asyncapi.VERSION

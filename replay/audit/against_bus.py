@@ -1,14 +1,15 @@
 """Whether the bus still holds what was sealed, message by message, and whether it reaches as far."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from functools import partial
+from typing import Final
 
 from events.bus.port import Bus, BusError, DeniedError, Store, Stored, UnansweredError
 from events.tlog.compare import Difference, compare
 from events.tlog.reader import Archive
 from events.tlog.tiles import TileError
 from replay.audit.hashed import Told
-from replay.audit.verify import SOUND, Verdict
+from replay.audit.verify import SOUND, Verdict, verdict
 
 _TRIES: Final = 3
 """How often a sequence is asked for that the bus says it holds and does not give."""
@@ -76,51 +77,30 @@ async def _once_more(bus: Bus, seq: int) -> list[Stored]:
 
 
 def _integrity(store: Store, size: int, read: _Read) -> Verdict:
+    answer = partial(verdict, "integrity", "bus", trusted_to=min(read.to, size))
     compared = max(0, min(read.to, size) - store.first_seq + 1)
     if read.difference is not None:
-        return _answer(
-            "integrity", read.code, read.difference.sentence, read.difference.seq, min(read.to, size)
-        )
+        return answer(read.code, read.difference.sentence, read.difference.seq)
     before = f" What lies before {store.first_seq:,} is in the archive alone." if store.first_seq > 1 else ""
     says = f"All {compared:,} messages that the bus holds of those that were sealed are as they were sealed.{before}"
-    return _answer("integrity", SOUND, says, None, min(read.to, size))
+    return answer(SOUND, says)
 
 
 def _completeness(store: Store, size: int, read: _Read) -> Verdict:
     first, last = store.first_seq, store.last_seq
-    trusted = min(read.to, size)
+    answer = partial(verdict, "completeness", "bus", trusted_to=min(read.to, size))
     if first > size + 1:
         says = f"The bus begins with sequence {first:,} and the archive ends with {size:,}: what lay between is nowhere."
-        return _answer("completeness", "BeginsLate", says, size + 1, trusted)
+        return answer("BeginsLate", says, size + 1)
     if last < size:
         says = (
             f"The bus ends with sequence {last:,} and {size:,} were sealed: its store is an older copy, or a part of it is lost. "
             "Nothing may be written to it; `virtscale ledger recover` goes on from the archive."
         )
-        return _answer("completeness", "EndsEarly", says, last + 1, trusted)
+        return answer("EndsEarly", says, last + 1)
     if read.code == "BusHole":
         says = f"The bus ends with sequence {last:,} and gives all before {read.to + 1:,}."
-        return _answer("completeness", "BusHole", says, read.to + 1, trusted)
+        return answer("BusHole", says, read.to + 1)
     behind = last - size
     unsealed = f" {behind:,} behind it {'is' if behind == 1 else 'are'} not sealed yet." if behind else ""
-    return _answer(
-        "completeness",
-        SOUND,
-        f"The bus reaches the checkpoint's {size:,} sequences.{unsealed}",
-        None,
-        trusted,
-    )
-
-
-def _answer(
-    question: Literal["integrity", "completeness"], code: str, says: str, first_bad: int | None, trusted: int
-) -> Verdict:
-    return Verdict(
-        verdict=question,
-        of="bus",
-        ok=code == SOUND,
-        code=code,
-        first_bad_seq=first_bad,
-        trusted_to=max(0, trusted),
-        says=says,
-    )
+    return answer(SOUND, f"The bus reaches the checkpoint's {size:,} sequences.{unsealed}")

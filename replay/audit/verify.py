@@ -6,6 +6,7 @@ checkpoint that somebody kept (a witness, a customer, yesterday's auditor) is of
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final, Literal
 
 from events.tlog.checkpoint import Checkpoint, opened
@@ -37,6 +38,27 @@ class Verdict(Value, frozen=True):
     trusted_to: int
     """The last sequence up to which everything is proven to be as it was sealed; 0 when nothing is."""
     says: str
+
+
+def verdict(
+    question: _Question,
+    of: _Thing,
+    code: str,
+    says: str,
+    first_bad: int | None = None,
+    *,
+    trusted_to: int,
+) -> Verdict:
+    """The verdict with this code; there is nothing to say against what is `SOUND`."""
+    return Verdict(
+        verdict=question,
+        of=of,
+        ok=code == SOUND,
+        code=code,
+        first_bad_seq=first_bad,
+        trusted_to=max(0, trusted_to),
+        says=says,
+    )
 
 
 class Verified(Value, frozen=True):
@@ -146,17 +168,7 @@ def _nothing(verifier: Verifier, code: str, says: str) -> Verified:
 
 
 def _integrity(checkpoint: Checkpoint, hashed: Hashed, proven: int, *, events: bool) -> Verdict:
-    def answer(code: str, says: str, first_bad: int | None = None, trusted_to: int = proven) -> Verdict:
-        return Verdict(
-            verdict="integrity",
-            of="archive",
-            ok=code == SOUND,
-            code=code,
-            first_bad_seq=first_bad,
-            trusted_to=trusted_to,
-            says=says,
-        )
-
+    answer = partial(verdict, "integrity", "archive", trusted_to=proven)
     size = checkpoint.size
     if size == 0 and checkpoint.root != EMPTY_ROOT:
         return answer("RootDiffers", "The checkpoint is of no event and names a root that no empty tree has.")
@@ -167,7 +179,7 @@ def _integrity(checkpoint: Checkpoint, hashed: Hashed, proven: int, *, events: b
         fault = min(hashed.faults, key=lambda fault: fault.seq)
         if fault.code == "EntryMisplaced":
             says = f"{fault.sentence} It was sealed so."
-            return answer(fault.code, says, fault.seq, fault.seq - 1)
+            return answer(fault.code, says, fault.seq, trusted_to=fault.seq - 1)
         says = f"{fault.sentence}{_more(hashed)} The entries themselves make the signed root: all {size:,} are as sealed."
         return answer(fault.code, says, fault.seq)
     if hashed.unread is not None:
@@ -215,17 +227,7 @@ def _completeness(
     verifier: Verifier,
     others: Sequence[tuple[str, str]],
 ) -> Verdict:
-    def answer(code: str, says: str, first_bad: int | None = None, trusted_to: int = proven) -> Verdict:
-        return Verdict(
-            verdict="completeness",
-            of="archive",
-            ok=code == SOUND,
-            code=code,
-            first_bad_seq=first_bad,
-            trusted_to=trusted_to,
-            says=says,
-        )
-
+    answer = partial(verdict, "completeness", "archive", trusted_to=proven)
     size = checkpoint.size
     missing = min(
         (fault for fault in hashed.faults if fault.code == "EntryMissing"),
@@ -254,7 +256,7 @@ def _completeness(
             )
             if proven < other.size:
                 says = f"The first {other.size:,} entries do not make the root of the checkpoint {name}; {proven:,} are proven."
-            return answer("HistoryDiffers", says, None, min(agreed, proven))
+            return answer("HistoryDiffers", says, trusted_to=min(agreed, proven))
         agreed = other.size
     also = f", and so are the {len(kept)} other checkpoints" if len(kept) > 1 else ""
     also = f", and so is the checkpoint of {kept[0][1].size:,} events" if len(kept) == 1 else also

@@ -52,6 +52,15 @@ class Stock(Value, frozen=True):
     wait: bool = False
 
 
+class Save(Value, frozen=True):
+    """`in.<org>.<publisher>.save`: at most `paused` sleeping VMs of the pool stay in RAM, the others sleep on disk."""
+
+    pool: Name
+    key: Key
+    paused: Annotated[int, msgspec.Meta(ge=0, le=MOST_VMS)]
+    wait: bool = False
+
+
 class Erase(Value, frozen=True):
     """`in.<org>.<publisher>.erase`: destroy the key of a person in the vault."""
 
@@ -132,12 +141,15 @@ class ChangeHost(Value, frozen=True):
     wait: bool = False
 
 
-Request = Scale | Quiesce | Stock | Erase | Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost
+Request = (
+    Scale | Quiesce | Stock | Save | Erase | Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost
+)
 
 VERBS: Final[dict[str, type[Request]]] = {
     "scale": Scale,
     "quiesce": Quiesce,
     "stock": Stock,
+    "save": Save,
     "erase": Erase,
     "contract": Submit,
     "register-key": RegisterKey,

@@ -37,6 +37,9 @@ OPERATOR: Final = "operator"
 TRIGGER: Final = "signal"
 """The publisher of what pools' triggers ask; nobody else may ask under this name."""
 
+FORECAST: Final = "forecast"
+"""The publisher of what pools' forecasts ask; nobody but the forecaster may ask under this name."""
+
 _name = re.compile(_NAME)
 
 

@@ -8,12 +8,12 @@ from events.bus.permissions import Permit, publisher
 from schemas.contract.document import read as read_contract
 from schemas.contract.document import terms
 from schemas.house import House
-from schemas.names import OPERATOR, TRIGGER, is_name
+from schemas.names import FORECAST, OPERATOR, TRIGGER, is_name
 from schemas.pool import read as read_pool
 from virtscale.exits import EXIT_NOT_FOUND
 
 _LIST: Final = "publishers"
-RESERVED: Final = frozenset({OPERATOR, TRIGGER})
+RESERVED: Final = frozenset({FORECAST, OPERATOR, TRIGGER})
 """Names that the house itself publishes under."""
 
 

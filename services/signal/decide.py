@@ -15,6 +15,7 @@ from events.ids import derive
 from events.person import PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.ruling import Ruling
+from events.save import SaveRequested
 from events.scale import Origin, Sample, ScaleRequested
 from events.stock import StockRequested
 from schemas.intake import (
@@ -27,17 +28,20 @@ from schemas.intake import (
     Rejection,
     Request,
     RevokeKey,
+    Save,
     Scale,
     Stock,
     Submit,
     Thaw,
 )
-from schemas.names import OPERATOR, PLATFORM, TRIGGER, is_name
+from schemas.names import FORECAST, OPERATOR, PLATFORM, TRIGGER, is_name
 from schemas.pool import Pool, Trigger
 from services.signal import rulings
 from services.signal.known import Known
 
-RequestFact = ScaleRequested | QuiesceRequested | StockRequested | PersonEraseRequested | Ruling
+RequestFact = (
+    ScaleRequested | QuiesceRequested | StockRequested | SaveRequested | PersonEraseRequested | Ruling
+)
 """The events that this worker writes."""
 
 Rule = Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost
@@ -116,6 +120,12 @@ def judge(asked: Asked, known: Known, received_at: dt.datetime) -> RequestFact |
         return Rejection(
             "PublisherReserved", f"Only triggers ask as {TRIGGER}: take another name. Nothing was stored."
         )
+    if asked.publisher == FORECAST and not isinstance(request, Scale | Quiesce | Save):
+        return Rejection(
+            "PublisherReserved",
+            f"Forecasts ask for scale, quiesce and save, never for {asked.verb}: take another name than {FORECAST}. Nothing was "
+            "stored.",
+        )
     if isinstance(request, Erase):
         return _judge_erase(asked, request, known, received_at)
     if isinstance(request, Rule):
@@ -129,7 +139,7 @@ def judge(asked: Asked, known: Known, received_at: dt.datetime) -> RequestFact |
 
 
 def _judge_scaling(
-    asked: Asked, request: Scale | Quiesce | Stock, known: Known, received_at: dt.datetime
+    asked: Asked, request: Scale | Quiesce | Stock | Save, known: Known, received_at: dt.datetime
 ) -> RequestFact | Rejection:
     org, publisher = asked.org, asked.publisher
     if not known.has(org):
@@ -177,10 +187,22 @@ def _judge_scaling(
                 vms=request.vms,
                 received_at=received_at,
             )
+        case Save():
+            return SaveRequested(
+                org=org,
+                pool=request.pool,
+                publisher=publisher,
+                key=request.key,
+                origin=_origin(publisher),
+                paused=request.paused,
+                received_at=received_at,
+            )
 
 
 def _origin(publisher: str) -> Origin:
-    """Who asks through the intake: people of the platform under their one name, programs under all others."""
+    """Who asks through the intake: people of the platform and the forecaster under one name each, programs under all others."""
+    if publisher == FORECAST:
+        return "forecast"
     return "person" if publisher == OPERATOR else "program"
 
 

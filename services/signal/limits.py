@@ -7,7 +7,7 @@ from typing import Final
 
 from events.bus.limits import MOST_SERVED
 from schemas.intake import Rejection
-from schemas.names import OPERATOR, TRIGGER
+from schemas.names import FORECAST, OPERATOR, TRIGGER
 
 REQUESTS_PER_SECOND: Final = 200.0
 """The intake takes some 3,600 requests a second in all (docs/performance.md), so that 18 publishers at their limit
@@ -17,7 +17,7 @@ BURST_REQUESTS: Final = 400
 """Two seconds' worth: a start-up that asks for all pools at once is no flood."""
 
 HOUSE_FACTOR: Final = 10
-"""The operator and the triggers may ask so many times more: they are ours, and a fault of ours must end, too."""
+"""The operator, the triggers and the forecasts may ask so many times more: they are ours, and a fault of ours must end, too."""
 
 MOST_AT_ONCE: Final = MOST_SERVED // 2
 """Requests of one publisher being answered at the same time: those that wait for the gate hold their place for up
@@ -54,7 +54,7 @@ class Limits:
             account.at_once -= 1
 
     def _charge(self, account: _Account, org: str, publisher: str, now: float) -> Rejection | None:
-        factor = HOUSE_FACTOR if publisher in (OPERATOR, TRIGGER) else 1
+        factor = HOUSE_FACTOR if publisher in (FORECAST, OPERATOR, TRIGGER) else 1
         rate = REQUESTS_PER_SECOND * factor
         begin = max(account.paid_until, now)
         wait = begin - now - (BURST_REQUESTS * factor - 1) / rate

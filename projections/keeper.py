@@ -15,11 +15,20 @@ from projections.fleet.table import TABLES as FLEET
 from projections.freezes.table import TABLES as FREEZES
 from projections.opening import opened
 from projections.rows import Touched, Writer
+from projections.signals.table import TABLES as SIGNALS
 from projections.swapping import remove, swap
 from projections.table import Table
 from projections.usage.table import TABLES as USAGE
 
-TABLES: Final[tuple[Table[Any], ...]] = (*FLEET, *USAGE, *ACTIVATIONS, *CONTRACTS, *FREEZES, *DEMAND)
+TABLES: Final[tuple[Table[Any], ...]] = (
+    *FLEET,
+    *USAGE,
+    *ACTIVATIONS,
+    *CONTRACTS,
+    *FREEZES,
+    *DEMAND,
+    *SIGNALS,
+)
 """Every table of every view."""
 
 _GATHER_SECONDS: Final = 0.05  # events that come within this are one commit: dashboards look slower than that

@@ -203,6 +203,14 @@ def activations(*, output: Output = "table") -> int:
     return show_budget(here(), output)
 
 
+@app.command
+def signals(*, output: Output = "table") -> int:
+    """Pools of which a query yields nothing new: what is awake stays awake until it does."""
+    from virtscale.signals import show_signals
+
+    return show_signals(here(), output)
+
+
 @ledger.command
 def tail(
     *,

@@ -1,0 +1,1 @@
+"""Queries of pools that yield nothing new."""

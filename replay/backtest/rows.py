@@ -82,10 +82,16 @@ def read(path: Path, column: str | None = None) -> Rows:
         raise TraceError(
             f"{path} is empty: a trace has one sample a line, as `time,value` or as a value alone."
         )
-    separator = _separator(lines)
-    if separator is None and not _is_pairs(lines):
-        return _alone(lines)
-    return _columns(path, lines, separator, column)
+    said = [line for line in lines if not line.startswith("#")]
+    separator = _separator(said)
+    if len(said) == 1:
+        read = _alone([re.sub("[,;\t]", " ", said[0])])
+    elif separator is None and not _is_pairs(said):
+        read = _alone(said)
+    else:
+        read = _columns(path, said, separator, column)
+    read.headers += len(lines) - len(said)
+    return read
 
 
 def unpacked(path: Path) -> bytes:
@@ -154,7 +160,7 @@ def _alone(lines: list[str]) -> Rows:
 
 def _columns(path: Path, lines: list[str], separator: str | None, column: str | None) -> Rows:
     rows = Rows()
-    at = _place(path, _cells(lines[0], separator), column)
+    at = _place(path, [_cells(line, separator) for line in lines[:_SNIFFED]], column)
     for line in lines:
         cells = _cells(line, separator)
         time = 0.0 if at == 0 else _seconds(cells[0])
@@ -177,17 +183,20 @@ def _cells(line: str, separator: str | None) -> list[str]:
     return [" ".join(words[:-1]), words[-1]] if len(words) > 1 else words
 
 
-def _place(path: Path, first: list[str], column: str | None) -> int:
-    """Where the values stand, from 0."""
+def _place(path: Path, tried: list[list[str]], column: str | None) -> int:
+    """Where the values stand, from 0. The heading is the first line with as many cells as most lines have."""
+    widths = sorted(len(cells) for cells in tried)
+    usual = widths[len(widths) // 2]
     if column is None:
-        return min(1, len(first) - 1)
-    if column in first:
-        return first.index(column)
-    if column.isascii() and column.isdecimal() and 1 <= int(column) <= len(first):
+        return min(1, usual - 1)
+    heading = next(cells for cells in tried if len(cells) == usual)
+    if column in heading:
+        return heading.index(column)
+    if column.isascii() and column.isdecimal() and 1 <= int(column) <= usual:
         return int(column) - 1
-    names = ", ".join(f"{name!a:.30}" for name in first[:8])
+    names = ", ".join(f"{name!a:.30}" for name in heading[:8])
     raise TraceError(
-        f"{path} has no column {column!a:.40}: its first line has {len(first)} ({names}).", "TraceNoColumn"
+        f"{path} has no column {column!a:.40}: its first line has {usual} ({names}).", "TraceNoColumn"
     )
 
 

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -73,7 +74,18 @@ add = 1
 """
 
 
-def found(house: House, now: dt.datetime) -> None:
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Drafts of the org's contract, with places for people and the last day, and of its pool."""
+
+    contract: str = _CONTRACT
+    pool: str = _POOL
+
+
+USUAL: Final = Beginning()
+
+
+def found(house: House, now: dt.datetime, begins: Beginning = USUAL) -> None:
     """The house has a contract, a pool and people; what is there already is kept."""
     contracts, pools = Path(house.contracts), Path(house.pools)
     for directory in (contracts, pools):
@@ -82,7 +94,7 @@ def found(house: House, now: dt.datetime) -> None:
     if not contract.exists():
         vault = Vault(Path(house.vault))
         commitments = {person: vault.put(person, {"mail": mail}) for person, mail in _PEOPLE.items()}
-        text = _CONTRACT.format(
+        text = begins.contract.format(
             valid_until=now.replace(year=now.year + 2, month=1, day=1, hour=0, minute=0, second=0).strftime(
                 "%Y-%m-%dT%H:%M:%SZ"
             ),
@@ -97,7 +109,7 @@ def found(house: House, now: dt.datetime) -> None:
             signed = sign(signed, role, _signer(house, org), now)
         _write(contract, write(signed, text))
     if not pool.exists():
-        _write(pool, _POOL)
+        _write(pool, begins.pool)
 
 
 async def enact(house: House, bus: Bus, contracts: Contracts, say: Callable[[str], None]) -> None:

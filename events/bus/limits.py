@@ -26,3 +26,6 @@ MOST_BATCH: Final = 1000
 
 GROUP_MESSAGES: Final = 256
 """Messages that a far reading gives at a time: folding them takes a few milliseconds, and then others have a turn."""
+
+TELEMETRY_MESSAGES: Final = 256
+"""Messages of telemetry in one answer: some megabytes at most."""

@@ -18,6 +18,7 @@ from events.bus.limits import (
     MOST_BATCH,
     MOST_SERVED,
     OVERLOADED,
+    TELEMETRY_MESSAGES,
     TIMEOUT_SECONDS,
 )
 from events.bus.memory_server import MemoryServer, Service
@@ -29,6 +30,7 @@ from events.bus.permissions import (
     MESSAGE_GET,
     PERMIT,
     STREAM_INFO,
+    TELEMETRY,
     Permit,
     covers,
 )
@@ -123,6 +125,13 @@ class MemoryBus:
         if not group:
             raise UnansweredError(f"The ledger holds no sequence {first} yet.")
         return group
+
+    async def telemetry(self, subject: str, *, after: int = 0, since_ns: int = 0) -> list[Stored]:
+        """The telemetry's next messages on a subject."""
+        await self._call(DIRECT_GET.format(TELEMETRY))
+        stream = self._server.telemetry
+        stream.fade(self._server.clock_ns())
+        return stream.next(subject, after, since_ns, TELEMETRY_MESSAGES)
 
     async def _send(self, messages: tuple[Outgoing, ...], *, batch: bool) -> Ack:
         for message in messages:

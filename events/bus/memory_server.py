@@ -7,10 +7,10 @@ from typing import Protocol
 
 from events.bus.faults import Faults, NoFaults
 from events.bus.limits import MOST_MESSAGE_BYTES
-from events.bus.permissions import DEAD_LETTERS, Permit, covers
+from events.bus.permissions import DEAD_LETTERS, TELEMETRY_OF, Permit, covers
 from events.bus.permit import Permits
 from events.bus.port import Ack, Handler, Outgoing, Stored, UnansweredError
-from events.bus.store import Store
+from events.bus.store import Fading, Store
 from events.envelope import SUBJECTS
 
 
@@ -61,10 +61,12 @@ class MemoryServer:
         dedup_seconds: float = 600.0,
         max_payload_bytes: int = MOST_MESSAGE_BYTES,
         ledger_bytes: int | None = None,
+        telemetry_bytes: int = 1024**3,
         faults: Faults | None = None,
     ) -> None:
         self.ledger = Store(dedup_seconds=dedup_seconds, max_bytes=ledger_bytes)
         self.dead = Store(dedup_seconds=dedup_seconds)
+        self.telemetry = Fading(dedup_seconds=0.1, age_seconds=8 * 24 * 3600, most_bytes=telemetry_bytes)
         self.faults = faults if faults is not None else NoFaults()
         self.max_payload_bytes = max_payload_bytes
         self.up = asyncio.Event()
@@ -127,7 +129,12 @@ class MemoryServer:
         """The stream that takes a subject."""
         known = self._stores.get(subject)
         if known is None:
-            for pattern, store in ((SUBJECTS, self.ledger), (DEAD_LETTERS, self.dead)):
+            streams = (
+                (SUBJECTS, self.ledger),
+                (DEAD_LETTERS, self.dead),
+                (TELEMETRY_OF.format("*"), self.telemetry),
+            )
+            for pattern, store in streams:
                 if covers(pattern, subject):
                     known = self._stores[subject] = store
         return known

@@ -14,12 +14,23 @@ from events.bus.limits import (
     MOST_BATCH,
     MOST_SERVED,
     OVERLOADED,
+    TELEMETRY_MESSAGES,
     TIMEOUT_SECONDS,
 )
 from events.bus.link import Link
 from events.bus.outsiders import Tally, quoted
 from events.bus.past import Past, PastUnreadableError
-from events.bus.permissions import DIRECT_GET, LEDGER, MESSAGE_GET, PERMIT, STREAM_INFO, asker, covers, inbox
+from events.bus.permissions import (
+    DIRECT_GET,
+    LEDGER,
+    MESSAGE_GET,
+    PERMIT,
+    STREAM_INFO,
+    TELEMETRY,
+    asker,
+    covers,
+    inbox,
+)
 from events.bus.permit import Permits, replaced
 from events.bus.port import Ack, Grant, Handler, Outgoing, Store, Stored, UnansweredError
 from events.bus.reader.ahead import Reader, dialler, hole
@@ -247,6 +258,17 @@ class NatsBus:
         if first < begin:
             return await self._before(begin).read(first, min(last, begin - 1, first + GROUP_MESSAGES - 1))
         return await self._reader.read(first, last)
+
+    async def telemetry(self, subject: str, *, after: int = 0, since_ns: int = 0) -> list[Stored]:
+        """The telemetry's next messages on a subject; one question, whose answers come in one burst."""
+        where = {"start_time": wire.instant(since_ns)} if since_ns else {"seq": after + 1}
+        body = msgspec.json.encode(where | {"next_by_subj": subject, "batch": TELEMETRY_MESSAGES})
+        place = DIRECT_GET.format(TELEMETRY)
+        parts = await self._link.collect([(place, body, {})], _has_status, self._timeout_seconds)
+        status = _status(parts[-1])
+        if status not in (wire.END_OF_BATCH, wire.NOT_FOUND):
+            raise UnansweredError(f"The bus could not read the telemetry on {subject}: {status}.")
+        return [wire.direct(part.headers or {}, part.data) for part in parts[:-1]]
 
     def tail(self, after: int) -> AsyncGenerator[list[Stored]]:
         """Every message after sequence `after`, within 0.3 ms of being stored; ended with `aclose`."""

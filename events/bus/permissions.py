@@ -15,13 +15,16 @@ from typing import Final, get_args
 
 from events.registry import ROWS, Writer
 from schemas import alive
-from schemas.names import OPERATOR
+from schemas.names import FORECAST, OPERATOR
 
 LEDGER: Final = "LEDGER"
 """The stream of all events."""
 
 DEAD: Final = "DEAD"
 """The stream of rejected intake messages."""
+
+TELEMETRY: Final = "TELEMETRY"
+"""The stream of pools' demand, tick by tick."""
 
 STREAM_INFO: Final = "$JS.API.STREAM.INFO.{}"
 MESSAGE_GET: Final = "$JS.API.STREAM.MSG.GET.{}"
@@ -43,6 +46,11 @@ PERMIT: Final = "permit.append"
 
 INTAKE: Final = "in.>"
 DEAD_LETTERS: Final = "dead.>"
+TELEMETRY_OF: Final = "telemetry.{}"
+"""An org's telemetry, or that of all with `*`. signal alone may publish there."""
+
+READ_TELEMETRY: Final = (STREAM_INFO.format(TELEMETRY), DIRECT_GET.format(TELEMETRY))
+"""What a connection must be able to publish to in order to read the telemetry."""
 
 
 INBOXES: Final = "_INBOX"
@@ -83,7 +91,9 @@ def inbox(name: str) -> str:
 def asker(subject: str) -> str:
     """The user that may publish on an intake subject, and therefore did: `in.<org>.<publisher>.<verb>`."""
     _, org, publisher, *_ = [*subject.split("."), "", ""]
-    return "operator" if publisher == "operator" else f"{org}_{publisher}"
+    if publisher == FORECAST:
+        return "forecaster"
+    return OPERATOR if publisher == OPERATOR else f"{org}_{publisher}"
 
 
 def covers(allowed: str, subject: str) -> bool:
@@ -110,7 +120,8 @@ def writes(writer: Writer, name: str) -> tuple[str, ...]:
 
 
 def worker(writer: Writer, host: str | None = None) -> Permit:
-    """One worker: its own events, the ledger, permits, its inbox; `signal` also has the intake and the dead letters.
+    """One worker: its own events, the ledger, permits, its inbox; `signal` also has the intake, the dead letters and the
+    telemetry, `forecaster` reads that and asks at the intake.
 
     The worker of a host may be asked whether it lives.
 
@@ -121,7 +132,10 @@ def worker(writer: Writer, host: str | None = None) -> Permit:
     name = writer if host is None else f"{writer}-{host}"
     says, hears = (*writes(writer, name), *READ), (PERMIT, f"{inbox(name)}.>")
     if writer == "signal":
-        return Permit(name, (*says, DEAD_LETTERS), (INTAKE, *hears), allow_responses=True)
+        told = (DEAD_LETTERS, TELEMETRY_OF.format("*"))
+        return Permit(name, (*says, *told, *READ_TELEMETRY), (INTAKE, *hears), allow_responses=True)
+    if writer == "forecaster":
+        return Permit(name, (*says, f"in.*.{FORECAST}.>", *READ_TELEMETRY), hears)
     if writer == "sealer":
         return Permit(name, (*says, PERMIT), hears)
     if host is not None:
@@ -162,8 +176,8 @@ def operator() -> Permit:
 
 
 def reader(name: str) -> Permit:
-    """A view, an audit, a bench: reads the ledger and says nothing."""
-    return Permit(name, READ, (f"{inbox(name)}.>",))
+    """A view, an audit, a bench: reads the ledger and the telemetry, and says nothing."""
+    return Permit(name, (*READ, *READ_TELEMETRY), (f"{inbox(name)}.>",))
 
 
 def admin() -> Permit:

@@ -173,6 +173,14 @@ class Bus(Protocol):
         """
         ...
 
+    async def telemetry(self, subject: str, *, after: int = 0, since_ns: int = 0) -> list[Stored]:
+        """The telemetry's next messages on a subject (wildcards allowed), in order, some hundred at most; empty when there are none.
+
+        Next are those behind sequence `after`, or those that the bus took at `since_ns` or later (Unix time). What has faded
+        away is passed over. `UnansweredError` when nobody answers.
+        """
+        ...
+
     def tail(self, after: int) -> AsyncGenerator[list[Stored]]:
         """Every ledger message after sequence `after`, as they are stored, in non-empty groups.
 

@@ -8,9 +8,11 @@ Pure: the time is an argument. The oddities are kept on purpose, and each was se
 - in a batch an expectation on a subject that an earlier member wrote to is stale, whatever it says.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 
 from events.bus import wire
+from events.bus.permissions import covers
 from events.bus.port import Ack, FullError, KnownError, Outgoing, StaleError, Stored
 
 RECORD_BYTES = 30
@@ -21,7 +23,7 @@ class Store:
     """One stream in memory. `dedup_seconds=0` forgets every id at once; `max_bytes=None` is never full."""
 
     def __init__(self, *, dedup_seconds: float, max_bytes: int | None = None, first: int = 1) -> None:
-        self.first = first
+        self.first: int = first
         """The sequence of its first message, whether it holds one yet or not."""
         self.messages: list[Stored] = []
         """In order; sequence n stands at index n - `first`."""
@@ -109,6 +111,51 @@ class Store:
         self._last_on[message.subject] = seq
         self._known[message.id] = seq
         return seq
+
+
+class Fading(Store):
+    """A stream that takes everything and lets its oldest messages go: past their age, or when newer ones need their room."""
+
+    def __init__(self, *, dedup_seconds: float, age_seconds: float, most_bytes: int) -> None:
+        super().__init__(dedup_seconds=dedup_seconds)
+        self._age_ns = int(age_seconds * 1_000_000_000)
+        self._most_bytes = most_bytes
+
+    def append(self, message: Outgoing, now_ns: int) -> Ack:
+        """The message is stored, or was just now; what must go for it is gone."""
+        ack = super().append(message, now_ns)
+        self.fade(now_ns)
+        return ack
+
+    def fade(self, now_ns: int) -> None:
+        """What is too old by now, or too much, is gone."""
+        gone = 0
+        for message in self.messages:
+            if message.stored_ns + self._age_ns > now_ns and self.bytes <= self._most_bytes:
+                break
+            self.bytes -= _size_bytes(Outgoing(message.subject, message.id, message.payload))
+            self._known.pop(message.id, None)
+            if self._last_on.get(message.subject) == message.seq:
+                del self._last_on[message.subject]
+            gone += 1
+        if gone:
+            del self.messages[:gone]
+            self.first += gone
+
+    def next(self, subject: str, after: int, since_ns: int, most: int) -> list[Stored]:
+        """At most so many messages on a subject, behind `after` and not older than `since_ns`."""
+        begin = bisect_left(self.messages, since_ns, key=_stored_ns) if since_ns else after + 1 - self.first
+        found: list[Stored] = []
+        for place in range(max(begin, 0), len(self.messages)):
+            if len(found) == most:
+                break
+            if covers(subject, self.messages[place].subject):
+                found.append(self.messages[place])
+        return found
+
+
+def _stored_ns(message: Stored) -> int:
+    return message.stored_ns
 
 
 def _size_bytes(message: Outgoing) -> int:

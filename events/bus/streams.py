@@ -1,4 +1,4 @@
-"""The two streams of the bus: the ledger, which keeps everything, and the dead letters, which fade."""
+"""The streams of the bus: the ledger, which keeps everything, and the dead letters and the telemetry, which fade."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ import msgspec
 
 from events.bus import wire
 from events.bus.limits import MOST_MESSAGE_BYTES
-from events.bus.permissions import DEAD, DEAD_LETTERS, LEDGER, STREAM_INFO
+from events.bus.permissions import DEAD, DEAD_LETTERS, LEDGER, STREAM_INFO, TELEMETRY, TELEMETRY_OF
 from events.bus.port import Bus, BusError
 from events.envelope import SUBJECTS
 
@@ -19,6 +19,12 @@ LEDGER_BYTES: Final = 2 * 1024**3
 DEAD_BYTES: Final = 64 * 1024**2
 DEAD_OF_ONE: Final = 1000
 """Dead letters of one publisher, which its subject is: it pushes out its own and nobody else's."""
+
+TELEMETRY_SECONDS: Final = 8 * 24 * 3600
+"""The seven days that a forecast knows, and one in which nobody may have listened."""
+
+TELEMETRY_BYTES: Final = 1024**3
+"""Eight days of some 500 pools; with more, what lies behind is shorter (measured, docs/performance.md)."""
 
 STREAM_CREATE: Final = "$JS.API.STREAM.CREATE.{}"
 
@@ -103,17 +109,42 @@ def dead(*, max_bytes: int = DEAD_BYTES, replicas: int = 1) -> dict[str, object]
     }
 
 
+def telemetry(*, max_bytes: int = TELEMETRY_BYTES, replicas: int = 1) -> dict[str, object]:
+    """The definition of the telemetry stream: nobody waits for its disk, and the oldest go after 8 days or when it is full.
+
+    Acknowledged before it is on the disk: what a power cut takes are seconds of samples. The server does so for a stream of
+    one replica only; one of several is written behind by the others.
+    """
+    return {
+        "name": TELEMETRY,
+        "subjects": [TELEMETRY_OF.format("*")],
+        "storage": "file",
+        "num_replicas": replicas,
+        "retention": "limits",
+        "discard": "old",
+        "max_age": TELEMETRY_SECONDS * _NS,
+        "max_bytes": max_bytes,
+        "max_msgs": -1,
+        "max_msgs_per_subject": -1,
+        "allow_direct": True,
+        "compression": "s2",
+        "duplicate_window": int(SHORTEST_DEDUP_SECONDS * _NS),
+        **({"persist_mode": "async"} if replicas == 1 else {}),
+    }
+
+
 async def establish(
     admin: Bus,
     *,
     ledger_bytes: int = LEDGER_BYTES,
     dead_bytes: int = DEAD_BYTES,
+    telemetry_bytes: int = TELEMETRY_BYTES,
     dedup_seconds: float = DEDUP_SECONDS,
     replicas: int = 1,
     first_seq: int = 1,
     timeout_seconds: float = 10.0,
 ) -> None:
-    """Both streams are there and guarded; those that were there stay as they are.
+    """The streams are there and guarded; those that were there stay as they are.
 
     `admin` is a connection that may use the whole API. With `dedup_seconds` at the server's minimum, 0.1,
     deduplication is as good as off. A ledger that is not there yet begins with `first_seq`. Raises `Unguarded` for a stream
@@ -122,6 +153,7 @@ async def establish(
     wanted = (
         ledger(max_bytes=ledger_bytes, dedup_seconds=dedup_seconds, replicas=replicas, first_seq=first_seq),
         dead(max_bytes=dead_bytes, replicas=replicas),
+        telemetry(max_bytes=telemetry_bytes, replicas=replicas),
     )
     for definition in wanted:
         await _establish(admin, definition, timeout_seconds)

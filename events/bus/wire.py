@@ -242,6 +242,13 @@ def nanoseconds(text: str) -> int:
     return seconds * 1_000_000_000 + int(fraction.ljust(9, "0") or "0")
 
 
+def instant(unix_ns: int) -> str:
+    """Unix time in nanoseconds as an RFC 3339 instant in UTC."""
+    seconds, fraction = divmod(unix_ns, 1_000_000_000)
+    whole = dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return f"{whole}.{fraction:09d}Z"
+
+
 def id_in(block: bytes) -> str:
     """The message id among the headers that a message was stored with: of several the last, without its outer blanks.
 

@@ -81,7 +81,7 @@ def test_nobody_but_the_admin_may_make_change_or_empty_a_stream() -> None:
     forbidden = [
         f"$JS.API.STREAM.{verb}.{name}"
         for verb in ("CREATE", "UPDATE", "DELETE", "PURGE", "MSG.DELETE", "RESTORE", "SNAPSHOT")
-        for name in (permissions.LEDGER, permissions.DEAD)
+        for name in (permissions.LEDGER, permissions.DEAD, permissions.TELEMETRY)
     ]
     forbidden += ["$JS.API.CONSUMER.DELETE.LEDGER.x", "$JS.API.META.LEADER.STEPDOWN"]
     for permit in PERMITS:

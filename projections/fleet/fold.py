@@ -95,6 +95,8 @@ class Vm(msgspec.Struct, frozen=True):
     domain: str | None = None
     boot_id: str | None = None
     since_seq: int = 0
+    asleep_since: int | None = None
+    """The sequence at which it fell asleep, kept while it is put to disk; None while it is awake or off."""
 
 
 HostState = Literal["ready", "cordoned", "fenced", "removed"]
@@ -235,7 +237,7 @@ class Fleet:
         """Its VMs in these states are off for good. Seldom, so that looking through all VMs is cheap enough."""
         for vm in [one for one in self.vms.values() if one.host == host and one.state in states]:
             off = replace(vm, state="stopped", reservation=None, proven=False, order=None, purpose="serve")
-            self._put(replace(off, since_seq=seq))
+            self._put(replace(off, since_seq=seq, asleep_since=None))
 
     def _live(self, fact: Fact, seq: int) -> None:
         """One event of a VM's life; an outcome of another reservation, or of another order, changes nothing."""
@@ -315,6 +317,7 @@ class Fleet:
                         due_at=order.begin_by + dt.timedelta(seconds=order.ready_seconds),
                         alarmed=False,
                         since_seq=seq,
+                        asleep_since=None,
                     )
                 )
             case DrainOrdered():
@@ -350,11 +353,11 @@ class Fleet:
         asleep = replace(known, reservation=None, proven=False, order=None, purpose="serve", since_seq=seq)
         match found:
             case "paused":
-                self._put(replace(asleep, state="quiesced"))
+                self._put(replace(asleep, state="quiesced", asleep_since=seq))
             case "saved":
-                self._put(replace(asleep, state="saved"))
+                self._put(replace(asleep, state="saved", asleep_since=seq))
             case "off" | "missing":
-                self._put(replace(asleep, state="stopped"))
+                self._put(replace(asleep, state="stopped", asleep_since=None))
 
     def _stray(self, stray: VmFoundAwake, seq: int) -> None:
         known = self.vms.get((stray.org, stray.vm))
@@ -362,7 +365,7 @@ class Fleet:
             known = Vm(stray.org, stray.vm, stray.pool, stray.host, stray.size, "stopped")
         if known.reservation is None and stray.reservation not in self._told:
             # Where and how large it was found, whatever it was before: that is what runs.
-            found = replace(known, host=stray.host, size=stray.size, since_seq=seq)
+            found = replace(known, host=stray.host, size=stray.size, since_seq=seq, asleep_since=None)
             awake = replace(found, state="stray", reservation=stray.reservation, proven=True)
             self._put(replace(awake, request=None, order=None))
         # The same finding told again, however late, is no second stray.

@@ -6,7 +6,8 @@ from typing import Literal
 
 from events.gate import BootOrdered, WakeOrdered
 from projections.fleet.fold import Fleet, Vm
-from services.waker.port import Domain, DomainState, HypervisorError, Unknown
+from projections.volumes.fold import Volumes
+from services.waker.port import Domain, DomainState, HypervisorError, Unknown, VolumeFailedError
 
 Step = Literal["rise", "suspend", "stop", "confirm"]
 """`confirm`: the guest was seen to answer, or not, before the waker could say that its domain runs."""
@@ -15,7 +16,9 @@ Finding = Literal["awake", "stray", "paused", "stopped", "gone"]
 """What the ledger must be told: `awake` proves a reservation, `stray` runs and sleeps in the ledger, `paused` and
 `stopped` end a reservation, `gone` is a sleeper that lost its domain or its RAM."""
 
-FailureCode = Literal["order-expired", "wake-refused", "template-missing", "domain-lost", "host-full"]
+FailureCode = Literal[
+    "order-expired", "wake-refused", "template-missing", "domain-lost", "host-full", "volume-failed"
+]
 
 
 def ordered(vm: Vm | None) -> Step | None:
@@ -86,6 +89,20 @@ def too_late(begin_by: dt.datetime, now: dt.datetime) -> bool:
     return now > begin_by
 
 
+def awaits_disk(volumes: Volumes, vm: Vm, order: WakeOrdered | BootOrdered | None, now: dt.datetime) -> bool:
+    """Whether a boot from a template with a disk must wait until its disk is made; not when it failed or is too late."""
+    if not isinstance(order, BootOrdered) or too_late(order.begin_by, now):
+        return False
+    key = vm.org, vm.name
+    return key not in volumes.disks and diskless(volumes, vm, order) is None
+
+
+def diskless(volumes: Volumes, vm: Vm, order: WakeOrdered | BootOrdered) -> str | None:
+    """Why no disk could be made for this boot; None where none is missing, or nobody has said so yet."""
+    failed = volumes.failed.get((vm.org, vm.name))
+    return failed.text if failed is not None and failed.order == order.id else None
+
+
 def lacking_mib(fleet: Fleet, vm: Vm) -> int:
     """How much memory the VM's host lacks for its boot; 0 where there is room.
 
@@ -115,6 +132,8 @@ def failure(
     """Why a wake failed, as the ledger names it; without an error nothing was tried."""
     if full:
         return "host-full"
+    if isinstance(error, VolumeFailedError):
+        return "volume-failed"
     if error is None:
         return "order-expired"
     if error.code == "TemplateMissing":

@@ -16,10 +16,19 @@ from events.clock import Clock
 from events.gate import BootOrdered, WakeOrdered
 from events.vm import Sleep
 from projections.fleet.fold import Fleet, Vm
-from services.waker.decide import failure, finding, lacking_mib, ordered, stop_cause, too_late
+from projections.volumes.fold import Volumes
+from services.waker.decide import diskless, failure, finding, lacking_mib, ordered, stop_cause, too_late
 from services.waker.metrics import EFFECT_SECONDS
 from services.waker.outcomes import Outcomes, Rising
-from services.waker.port import Definition, Domain, DomainState, Hypervisor, HypervisorError, domain_name
+from services.waker.port import (
+    Definition,
+    Domain,
+    DomainState,
+    Hypervisor,
+    HypervisorError,
+    VolumeFailedError,
+    domain_name,
+)
 from services.waker.state import Key, Rise
 
 MOST_EFFECTS: Final = 8
@@ -68,10 +77,13 @@ class Tries:
 class Effects:
     """The waker's hands on one host; at most `MOST_EFFECTS` of them are on domains at a time."""
 
-    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, fleet: Fleet, clock: Clock) -> None:
+    def __init__(
+        self, hypervisor: Hypervisor, outcomes: Outcomes, fleet: Fleet, volumes: Volumes, clock: Clock
+    ) -> None:
         self._hypervisor = hypervisor
         self._outcomes = outcomes
         self._fleet = fleet
+        self._volumes = volumes
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST_EFFECTS)
         self._looks = asyncio.Semaphore(MOST_LOOKS)
@@ -88,10 +100,12 @@ class Effects:
             # whether the order still holds: its host may have been fenced meanwhile.
             if self._void(vm, order):
                 return
+            if (text := diskless(self._volumes, vm, order)) is not None:
+                tries.error = VolumeFailedError(text)
             hopeless = tries.error is not None and tries.error.final
             if tries.attempts == 0 and not tries.given_up and isinstance(order, BootOrdered):
                 tries.lacking_mib = lacking_mib(self._fleet, vm)
-                hopeless = tries.lacking_mib > 0
+                hopeless = hopeless or tries.lacking_mib > 0
             if tries.given_up or hopeless or too_late(order.begin_by, self._clock.now()):
                 found = await self._hold_down(vm, tries)
                 rising = self._inspected(order, tries) if found == "running" else None
@@ -219,7 +233,7 @@ class Effects:
 
     async def _start(self, vm: Vm, order: Rise, seen: DomainState) -> How | None:
         """Not safe to repeat blindly, and never done so: each attempt looks first."""
-        if seen == "missing" or vm.address is None:
+        if seen == "missing" or vm.address is None or self._is_new_disk(vm, order):
             await self._define(vm, order)
         # A look and a definition may take long: all is looked at again, right before the effect.
         if self._void(vm, order) or too_late(order.begin_by, self._clock.now()):
@@ -238,8 +252,15 @@ class Effects:
             template = order.template
         else:
             template = self._fleet.pools[vm.org, vm.pool].template
-        definition = Definition(vm.org, vm.pool, vm.name, vm.size, template)
+        disk = self._volumes.disks.get((vm.org, vm.name))
+        volume = disk.top if disk is not None else None
+        definition = Definition(vm.org, vm.pool, vm.name, vm.size, template, volume)
         await self._outcomes.defined(vm, await _timed("define", self._hypervisor.define(definition)))
+
+    def _is_new_disk(self, vm: Vm, order: Rise) -> bool:
+        """Whether the disk was made for this very order: a domain of before then does not have it."""
+        disk = self._volumes.disks.get((vm.org, vm.name))
+        return disk is not None and disk.order == order.id
 
     async def _hold_down(self, vm: Vm, tries: Tries) -> DomainState:
         """How the domain is, and when it does not run: that it will not, whatever was asked of it before."""

@@ -25,6 +25,7 @@ from services.waker.port import (
     domain_name,
 )
 from services.waker.session import Ears, Session
+from services.waker.templates import has_disk
 from services.waker.threads import Threads
 
 T = TypeVar("T")
@@ -94,6 +95,10 @@ class Libvirt:
         """The domain's state, without waiting for calls under way."""
         session = self._need()
         return await self._call(f"look at {name}", lambda: session.state(name))
+
+    def has_disk(self, template: str) -> bool:
+        """Whether the template has a place for a disk; read anew each time, since somebody may change it."""
+        return has_disk(self._templates, template)
 
     async def define(self, definition: Definition) -> Defined:
         """The domain exists, with its port."""

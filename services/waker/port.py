@@ -7,7 +7,17 @@ from typing import Final, Literal, Protocol
 from schemas.capacity import Size
 from schemas.names import is_name
 
-DomainState = Literal["running", "paused", "off", "missing"]
+DomainState = Literal["running", "paused", "saved", "off", "missing"]
+"""`saved` is off with an image of its memory on the host's disk: whoever starts it goes on where it slept."""
+
+REFRESH_SECONDS: Final = 2.0
+"""How long a guest's agent has for its clock and its entropy; it took 30 to 40 ms without KVM (docs/performance.md)."""
+
+SAVE_SECONDS: Final = 240.0
+"""How long the writing of a guest's memory may take: 10 GiB at 100 MB/s take 107 s. An order to save is overdue after 300 s."""
+
+ENTROPY_BYTES: Final = 64
+"""What a woken guest is given: twice the key of the generator that the kernel seeds with it."""
 
 
 class HypervisorError(Exception):
@@ -20,6 +30,24 @@ class HypervisorError(Exception):
         self.lost = lost
         self.final = final
         """Trying again cannot help: the template is missing, the definition is not valid."""
+
+
+class VolumeFailedError(HypervisorError):
+    """The disk that the domain needs could not be made; trying again cannot help this order."""
+
+    code = "VolumeFailed"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, final=True)
+
+
+class DiskFullError(HypervisorError):
+    """The host's disk has no room for a guest's memory; trying again at once cannot help."""
+
+    code = "DiskFull"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, final=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +87,8 @@ class Definition:
     vm: str
     size: Size
     template: str
+    volume: str | None = None
+    """The file of its disk, for a template that has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +139,16 @@ class Hypervisor(Protocol):
         """How the domain is right now."""
         ...
 
+    def has_disk(self, template: str) -> bool:
+        """Whether VMs of the template have a disk, which must be there before they are defined."""
+        ...
+
     async def define(self, definition: Definition) -> Defined:
         """The domain exists and is off or as it was; safe to repeat: name, uuid and address are the same."""
         ...
 
     async def start(self, name: str) -> None:
-        """The domain that was off runs; an error on one that runs."""
+        """The domain that was off runs, one that was saved where it slept; an error on one that runs."""
         ...
 
     async def resume(self, name: str) -> None:
@@ -125,8 +159,23 @@ class Hypervisor(Protocol):
         """The running domain is paused; no harm when it is paused already."""
         ...
 
+    async def save(self, name: str) -> int:
+        """The paused domain is saved, and its host has its memory back; the bytes of its image.
+
+        No harm when it is saved already: then all that was asked of it before has taken effect. `DiskFullError` where its
+        image has no room: then it is paused as before.
+        """
+        ...
+
+    async def refresh(self, name: str) -> int:
+        """The running guest's clock is its host's, and its kernel has fresh randomness; so many bytes of it.
+
+        Ends within `REFRESH_SECONDS` and one call's time, or raises. Safe to repeat.
+        """
+        ...
+
     async def stop(self, name: str) -> None:
-        """The domain is off at once, as if its power was cut; no harm when it is off already."""
+        """The domain is off at once, as if its power was cut, and so is a saved one; no harm when it is off already."""
         ...
 
     def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:

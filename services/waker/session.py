@@ -199,7 +199,7 @@ class Session:
                 "address": self._place.address,
                 "port": port,
             }
-            xml = fill(self._templates, definition.template, values, _mark_xml(mark))
+            xml = fill(self._templates, definition.template, values, _mark_xml(mark), definition.volume)
             self._domains[name] = self._connection.defineXML(xml)
             self._marks[name] = mark
             return self._defined(name, port)

@@ -1,12 +1,14 @@
 """VM templates on disk: one directory each, with a `domain.xml` that is filled in for every VM."""
 
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Final
 
 from services.waker.port import HypervisorError
 
 FILE: Final = "domain.xml"
+_DISK: Final = "{disk}"
 
 
 class TemplateMissingError(HypervisorError):
@@ -18,9 +20,19 @@ class TemplateMissingError(HypervisorError):
         super().__init__(text, final=True)
 
 
-def fill(directory: Path, template: str, values: Mapping[str, object], metadata: str) -> str:
+def has_disk(directory: Path, template: str) -> bool:
+    """Whether the template has a place for a disk; False for one that cannot be read, which is refused when it is filled in."""
+    try:
+        return _DISK in (directory / template / FILE).read_text()
+    except OSError:
+        return False
+
+
+def fill(
+    directory: Path, template: str, values: Mapping[str, object], metadata: str, disk: str | None = None
+) -> str:
     """The domain's XML: the placeholders `{name}`, `{uuid}`, `{vcpu}`, `{memory_mib}`, `{address}`, `{port}`
-    have their values.
+    have their values, and `{disk}`, where the template has it, is the file of the VM's disk.
 
     `metadata` becomes the domain's metadata element. The trap: the text is for `str.format`, so a brace that
     is meant for libvirt is written twice.
@@ -32,8 +44,13 @@ def fill(directory: Path, template: str, values: Mapping[str, object], metadata:
         raise TemplateMissingError(
             f"Template {template} cannot be read at {path} ({error.strerror}); put a {FILE} there. Nothing was started."
         ) from error
+    if disk is None and _DISK in text:
+        raise TemplateMissingError(
+            f"{path} has the placeholder {_DISK}, and this VM has no disk that is known to be whole; one is made when a boot of a "
+            "new VM is ordered. Nothing was started."
+        )
     try:
-        filled = text.format_map(values)
+        filled = text.format_map({**values, "disk": escape(disk or "")})
     except (KeyError, ValueError, IndexError, AttributeError) as error:
         raise TemplateMissingError(
             f"{path} has a placeholder that nobody fills ({error}); known are {', '.join(values)}. Nothing was started."

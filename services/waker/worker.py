@@ -16,12 +16,14 @@ import msgspec
 from events.bus.ledger import Ledger
 from events.bus.port import Bus, UnansweredError
 from events.clock import Clock
+from events.gate import BootOrdered
 from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
+from projections.volumes.fold import Volumes
 from schemas import alive
 from schemas.alive import Alive
 from schemas.house import HostPlace
-from services.waker.decide import finding, ordered, reconciled
+from services.waker.decide import awaits_disk, finding, ordered, reconciled
 from services.waker.effects import Effects, Tries
 from services.waker.metrics import CONNECTED, ERRORS
 from services.waker.outcomes import Outcomes
@@ -31,6 +33,7 @@ from services.waker.state import Key, Orders
 RECONCILE_SECONDS: Final = 60.0
 """All domains are compared with the ledger this often; changes in between are heard."""
 
+_DISK_SECONDS: Final = 1.0  # how often an order that waits for its disk is asked whether it is too late
 _SETTLE_SECONDS: Final = 0.25  # between two looks at a host that a recovered ledger waits for
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
@@ -69,10 +72,11 @@ class Waker:
         self._place = place
         self._fleet = ledger.fold(Fleet)
         self._orders = ledger.fold(Orders)
+        self._volumes = ledger.fold(Volumes)
         self._epochs = ledger.fold(Epochs)
         self._bell = ledger.bell()
         self._outcomes = Outcomes(ledger, bus, clock, place.name)
-        self._effects = Effects(hypervisor, self._outcomes, self._fleet, clock)
+        self._effects = Effects(hypervisor, self._outcomes, self._fleet, self._volumes, clock)
         self._ear = _Ear()
         self._began = 0
         self.ended = False
@@ -101,7 +105,8 @@ class Waker:
                         self._hands[key] = tasks.create_task(
                             self._attend(key), name=f"waker {key[0]}/{key[1]}"
                         )
-                await self._bell.wait(RECONCILE_SECONDS)
+                # A disk that is waited for is told of by the ledger; that the order expires meanwhile, by nobody.
+                await self._bell.wait(_DISK_SECONDS if self._awaits_disks() else RECONCILE_SECONDS)
             for task in (watching, serving, *self._hands.values()):
                 task.cancel()
         self.ended = True
@@ -134,7 +139,7 @@ class Waker:
         """What the VM needs now: what was ordered, or a look because of something heard."""
         step = ordered(self._fleet.vms.get(key))
         if step is not None:
-            return step
+            return None if step == "rise" and self._awaits_disk(key) else step
         rumour = self._rumours.get(key)
         if rumour is None:
             return None
@@ -142,6 +147,19 @@ class Waker:
             del self._rumours[key]
             return None
         return "look"
+
+    def _awaits_disk(self, key: Key) -> bool:
+        vm, order = self._fleet.vms[key], self._orders.rises.get(key)
+        if vm.state != "booting" or not awaits_disk(self._volumes, vm, order, self._clock.now()):
+            return False
+        return isinstance(order, BootOrdered) and self._hypervisor.has_disk(order.template)
+
+    def _awaits_disks(self) -> bool:
+        return any(
+            ordered(self._fleet.vms.get(key)) == "rise" and self._awaits_disk(key)
+            for key in self._orders.open(self._place.name)
+            if key not in self._running
+        )
 
     async def _attend(self, key: Key) -> None:
         """The VM needs nothing any more; an error pauses, and what is needed then is decided anew."""

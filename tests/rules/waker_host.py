@@ -61,6 +61,9 @@ class Host:
     asked: list[str] = field(default_factory=list)
     sizes: dict[str, Size] = field(default_factory=dict)
     templates: set[str] = field(default_factory=lambda: {"tiny"})
+    disks: set[str] = field(default_factory=set)
+    """Templates whose VMs have a disk."""
+    defined: list[Definition] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)
     """Domains whose mark nobody can read."""
     up: bool = True
@@ -97,7 +100,11 @@ class Host:
         await self._answer()
         return self.states.get(name, "missing")
 
+    def has_disk(self, template: str) -> bool:
+        return template in self.disks
+
     async def define(self, definition: Definition) -> Defined:
+        self.defined.append(definition)
         if definition.template not in self.templates:
             raise TemplateMissingError(f"There is no template {definition.template}.")
         name = domain_name(definition.org, definition.vm)

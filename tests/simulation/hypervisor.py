@@ -52,6 +52,7 @@ class Host:
         self._jobs: dict[str, deque[_Job]] = {}
         self._links: list[Link] = []
         self.missing_templates: set[str] = set()
+        self.disk_templates: set[str] = set()
 
     def link(self) -> "Link":
         """A new program's access to this host, not yet connected."""
@@ -255,6 +256,10 @@ class Link:
         state: DomainState = machine.state if machine is not None else "missing"
         await self._way()
         return state
+
+    def has_disk(self, template: str) -> bool:
+        """Whether VMs of the template have a disk."""
+        return template in self._host.disk_templates
 
     async def define(self, definition: Definition) -> Defined:
         """The domain exists."""

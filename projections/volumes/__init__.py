@@ -1,0 +1,1 @@
+"""Volumes: the disk of each VM, and what of it is pinned."""

@@ -1,0 +1,117 @@
+"""Disks and their pins, folded from the ledger."""
+
+import datetime as dt
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from events.envelope import Recorded
+from events.fact import Fact
+from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
+
+WOKE: Final = "woke"
+"""The code of a snapshot that failed before anything was done to the disk: what was pinned before still is."""
+
+_SUFFIX: Final = ".qcow2"
+
+
+class Disk(msgspec.Struct, frozen=True):
+    """One VM's disk: a volume over its template's, and where it is pinned, one layer above it."""
+
+    org: str
+    vm: str
+    host: str
+    volume: str
+    template: str
+    size_bytes: int
+    order: str
+    """The boot order for which it was made."""
+    created_at: dt.datetime
+    top: str | None
+    """The file that the VM writes to; None once an attempt to pin it ended midway, and until the next one succeeds."""
+    layers: int | None = 1
+    """Files above the template's; None while `top` is."""
+    snapshot: str | None = None
+    """The file that is pinned, as the VM's disk was when it fell asleep at `pinned_since`."""
+    pinned_since: int | None = None
+    taken_at: dt.datetime | None = None
+    settled: int = 0
+    """The latest sleep, by the sequence at which it began, of which was said whether its disk is pinned."""
+    trouble: str | None = None
+    """Why the disk of the latest sleep is not pinned; None where it is."""
+
+
+def layer_over(volume: str, asleep_since: int) -> str:
+    """The file above a volume that was pinned in the sleep that began at this sequence.
+
+    It has its name from the sleep, so that whoever looks at a disk sees which sleep pinned it, and nobody pins one twice.
+    """
+    return f"{volume.removesuffix(_SUFFIX)}.s{asleep_since}{_SUFFIX}"
+
+
+class Volumes:
+    """The disk of every VM that has one, and the latest order whose disk could not be made."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {VolumeCreated, VolumeFailed, SnapshotTaken, SnapshotFailed}
+    )
+
+    def __init__(self) -> None:
+        self.disks: dict[tuple[str, str], Disk] = {}
+        self.failed: dict[tuple[str, str], VolumeFailed] = {}
+
+    def apply(self, recorded: Recorded) -> None:
+        """The disks now include the event; a second telling of one changes nothing."""
+        match recorded.fact:
+            case VolumeCreated(org=org, vm=vm) as made:
+                known = self.disks.get((org, vm))
+                if known is None or (known.host, known.volume) != (made.host, made.volume):
+                    self.disks[org, vm] = _new(made)
+                self.failed.pop((org, vm), None)
+            case VolumeFailed(org=org, vm=vm) as failed:
+                self.failed[org, vm] = failed
+            case SnapshotTaken() as taken:
+                self._pinned(taken)
+            case SnapshotFailed() as failed:
+                self._unpinned(failed)
+            case _:
+                pass
+
+    def _pinned(self, taken: SnapshotTaken) -> None:
+        disk = self.disks.get((taken.org, taken.vm))
+        if disk is None or taken.asleep_since <= disk.settled:
+            return
+        self.disks[taken.org, taken.vm] = replace(
+            disk,
+            top=layer_over(disk.volume, taken.asleep_since),
+            layers=taken.layers,
+            snapshot=taken.snapshot,
+            pinned_since=taken.asleep_since,
+            taken_at=taken.taken_at,
+            settled=taken.asleep_since,
+            trouble=None,
+        )
+
+    def _unpinned(self, failed: SnapshotFailed) -> None:
+        disk = self.disks.get((failed.org, failed.vm))
+        if disk is None or failed.asleep_since <= disk.settled:
+            return
+        settled = replace(disk, settled=failed.asleep_since, trouble=failed.code)
+        if failed.code != WOKE:
+            settled = replace(settled, top=None, layers=None, snapshot=None, pinned_since=None, taken_at=None)
+        self.disks[failed.org, failed.vm] = settled
+
+
+def _new(made: VolumeCreated) -> Disk:
+    return Disk(
+        org=made.org,
+        vm=made.vm,
+        host=made.host,
+        volume=made.volume,
+        template=made.template,
+        size_bytes=made.size_bytes,
+        order=made.order,
+        created_at=made.created_at,
+        top=made.volume,
+    )

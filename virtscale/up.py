@@ -129,15 +129,15 @@ async def _live(house: World, ports: Ports, stock: int, screen: Screen) -> None:
                         "substrate test: libvirt's test driver has domains, but no guest runs in them and none serves"
                     )
                 else:
-                    await _stock(world, ledger, stock, screen)
+                    await stocked(world, ledger, stock, screen.say)
                 screen.plain(_NEXT.format(port=ports.traffic))
                 await _show_status(ledger, screen)
         finally:
             exporter.shutdown()
 
 
-async def _stock(world: World, ledger: Ledger, vms: int, screen: Screen) -> None:
-    """The pool holds its suspended VMs, or the screen says why it holds fewer.
+async def stocked(world: World, ledger: Ledger, vms: int, say: Callable[[str], None]) -> None:
+    """The pool `acme/web` holds its suspended VMs, or it is said why it holds fewer.
 
     Guests do not outlive their house: what the ledger last saw asleep is gone when a house starts again. So the
     request waits until the waker has said so of each, or it would be answered that nothing is missing.
@@ -154,12 +154,12 @@ async def _stock(world: World, ledger: Ledger, vms: int, screen: Screen) -> None
         here = [vm for vm in fleet.vms.values() if vm.host in world.hypervisors]
         return all(vm.state == "stopped" or vm.since_seq > began for vm in here)
 
-    if not await _until(lambda: known() and looked_at(), ledger, _LOOK_SECONDS):
-        screen.say("the gate or the waker is slow; see virtscale.log")
+    if not await until(lambda: known() and looked_at(), ledger, _LOOK_SECONDS):
+        say("the gate or the waker is slow; see virtscale.log")
     present = {place.name for place in world.house.hosts}
     for host in fleet.hosts.values():
         if host.name not in present and host.state != "removed":
-            screen.say(
+            say(
                 f"host {host.name} is in the ledger and not in this house: its VMs count until `virtscale host fence {host.name}`"
             )
     bus = await world.connect("operator")
@@ -169,7 +169,7 @@ async def _stock(world: World, ledger: Ledger, vms: int, screen: Screen) -> None
     finally:
         await bus.close()
     if receipt.outcome == "refused":
-        screen.say(f"{receipt.text} Fewer may fit: `virtscale up --stock {max(1, vms // 2)}`.")
+        say(f"{receipt.text} Fewer may fit: `virtscale up --stock {max(1, vms // 2)}`.")
         return
     shown = -1
 
@@ -177,15 +177,15 @@ async def _stock(world: World, ledger: Ledger, vms: int, screen: Screen) -> None
         nonlocal shown
         count = len(fleet.members("acme", "web", "quiesced"))
         if count != shown:
-            screen.say(f"pool acme/web: {count} of {vms} VMs booted and suspended")
+            say(f"pool acme/web: {count} of {vms} VMs booted and suspended")
             shown = count
         return count >= vms or (count > 0 and fleet.count("acme", "web", _COMING) == 0)
 
-    if not await _until(asleep, ledger, _STOCK_SECONDS):
-        screen.say(f"the other VMs did not boot within {_STOCK_SECONDS:g} s: see `virtscale vms`")
+    if not await until(asleep, ledger, _STOCK_SECONDS):
+        say(f"the other VMs did not boot within {_STOCK_SECONDS:g} s: see `virtscale vms`")
 
 
-async def _until(condition: Callable[[], bool], ledger: Ledger, seconds: float) -> bool:
+async def until(condition: Callable[[], bool], ledger: Ledger, seconds: float) -> bool:
     """Whether the folds said so within the time."""
     bell = ledger.bell()
     try:

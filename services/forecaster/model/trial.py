@@ -1,0 +1,274 @@
+"""Which reading of the error's size fits the pool, and how many times it to keep awake: tried on every tick of the past.
+
+The score can be computed for every choice that was *not* made, since demand is what it is. So each reading runs beside the
+others with its own multiple, and of every scale-up is noted which multiples would have covered it. From that follow
+
+- the multiple: the cheapest one, where a share of the units missed has a price in VMs idle; never one that covers less than a
+  floor;
+- the reading: the one whose own course was cheapest by the same price.
+
+A rolling quantile of errors alone would over-provision wildly: most errors are of ticks in which nothing rises.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from services.forecaster.model.columns import Flags, Floats, Whole
+from services.forecaster.model.spread import READINGS
+from services.forecaster.parameters import Parameters
+
+MULTIPLES: Final = 32
+_FIRST: Final = 0.25
+_STEP: Final = 1.13
+_CEILING_SLACK: Final = 1e-9
+_USUAL_MISS: Final = 0.02
+_ALL_BP: Final = 10_000
+_USUAL_COVERAGE: Final = 0.01
+_FLOOR_BP: Final = 2
+
+
+def _multiples() -> Floats:
+    values = [_FIRST]
+    while len(values) < MULTIPLES:
+        values.append(values[-1] * _STEP)
+    return np.array(values)
+
+
+MULTIPLE: Final = _multiples()
+_PRIOR_MISS: Final = 1.0 / ((1.0 + 0.64 * MULTIPLE * MULTIPLE) * (1.0 + 0.64 * MULTIPLE * MULTIPLE))
+"""The share of units that each multiple misses in a pool of which nothing is known: tails are heavier than a normal one's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """The score's windows in ticks, and how fast its sums fade."""
+
+    hold: int
+    rows: int
+    keep: float
+    """Per tick."""
+    keep_peak: float
+    keep_hour: float
+
+    @classmethod
+    def of(cls, seconds: int, parameters: Parameters) -> "Windows":
+        """For a tick of so many seconds."""
+        return cls(
+            hold=-(-parameters.hold_seconds // seconds),
+            rows=-(-parameters.longest_horizon_seconds // seconds) + 1,
+            keep=halving(seconds, parameters.trial_half_life_seconds),
+            keep_peak=halving(seconds, parameters.peak_half_life_seconds),
+            keep_hour=halving(max(3_600, seconds), parameters.trial_half_life_seconds),
+        )
+
+
+def halving(seconds: int, half_life_seconds: int) -> float:
+    """What is left after `seconds` of what halves in `half_life_seconds`: to the third order of the series, without a power."""
+    x = 0.6931471805599453 * seconds / half_life_seconds
+    return max(0.0, 1.0 - x + x * x / 2 - x * x * x / 6)
+
+
+@dataclass(slots=True)
+class Trial:
+    """What each reading's course was worth so far. Rings have the row `number % rows`."""
+
+    expected: Floats
+    """(rows, pools): the levels that were expected."""
+    size: Floats
+    """(rows, readings, pools)"""
+    target: Floats
+    """(rows, readings, pools)"""
+    need: Floats
+    """(rows, pools)"""
+    active: Floats
+    covered: Floats
+    """(multiples, readings, pools): units that each multiple would have covered."""
+    units: Floats
+    missed: Floats
+    """(readings, pools): units that the reading's own course missed."""
+    idle: Floats
+    """(readings, pools): VMs awake for nothing, summed over ticks."""
+    sizes: Floats
+    """(readings, pools): the error's size, summed over ticks."""
+    ticks: Floats
+    peak: Floats
+    multiple: Whole
+    """(readings, pools): the place in `MULTIPLE`; -1 before the first choice."""
+
+    @classmethod
+    def fresh(cls, pools: int, windows: Windows) -> "Trial":
+        """Pools of which nothing was seen."""
+        rows = windows.rows
+        return cls(
+            expected=np.zeros((rows, pools)),
+            size=np.zeros((rows, READINGS, pools)),
+            target=np.zeros((rows, READINGS, pools)),
+            need=np.zeros((rows, pools)),
+            active=np.zeros(pools),
+            covered=np.zeros((MULTIPLES, READINGS, pools)),
+            units=np.zeros(pools),
+            missed=np.zeros((READINGS, pools)),
+            idle=np.zeros((READINGS, pools)),
+            sizes=np.zeros((READINGS, pools)),
+            ticks=np.zeros(pools),
+            peak=np.ones(pools),
+            multiple=np.full((READINGS, pools), -1, np.int64),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a pool asks of its forecasts."""
+
+    lead_ticks: Whole
+    """A VM must have been asked for more than so many ticks before it is needed."""
+    miss_floor: Floats
+    """The largest share of units that may be missed."""
+    price: Floats
+
+    @classmethod
+    def of(cls, seconds: int, horizon_seconds: Whole, coverage_bp: Whole, parameters: Parameters) -> "Wanted":
+        """From the pool's horizon and coverage. A horizon beyond the hold is time that a wake takes."""
+        horizon = np.clip(horizon_seconds, seconds, parameters.longest_horizon_seconds)
+        lead = np.maximum(horizon - parameters.hold_seconds, 0) // seconds
+        miss = (_ALL_BP - np.clip(coverage_bp, 0, _ALL_BP - 1)) / _ALL_BP
+        return cls(
+            lead.astype(np.int64),
+            np.minimum(_FLOOR_BP * miss, 1.0),
+            parameters.price * (_USUAL_COVERAGE / miss),
+        )
+
+
+def _whole(value: Floats) -> Floats:
+    """VMs for a level: rounded up, and no sum of tenths is rounded up for its last binary digit."""
+    return np.maximum(np.ceil(value - _CEILING_SLACK), 1.0)
+
+
+def hold(trial: Trial, windows: Windows, number: int, before: int) -> None:
+    """The ticks that were left out between `before` and `number` stand as the last one did."""
+    rows = windows.rows
+    for missed in range(max(before + 1, number - rows), number if before >= 0 else 0):
+        row, last = missed % rows, before % rows
+        for ring in (trial.expected, trial.size, trial.target, trial.need):
+            ring[row] = ring[last]
+
+
+def judge(
+    trial: Trial, windows: Windows, wanted: Wanted, number: int, *, level: Floats, known: Flags, seen: Flags
+) -> Flags:
+    """Compare every course with the tick that came. Returns where units came, so that a multiple may have become another."""
+    rows = windows.rows
+    need = np.where(seen, _whole(level), 0.0)
+    trial.need[number % rows] = need
+    active = need
+    for back in range(1, windows.hold):
+        active = np.maximum(active, trial.need[(number - back) % rows])
+    before = trial.active
+    trial.active = active
+    rise = np.where(known & (before > 0), np.maximum(active - before, 0.0), 0.0)
+    trial.peak = np.maximum(np.maximum(trial.peak * windows.keep_peak, active), 1.0)
+    longest = windows.hold + int(wanted.lead_ticks.max(initial=0))
+    counts = [
+        (back, (back > wanted.lead_ticks) & (back <= wanted.lead_ticks + windows.hold))
+        for back in range(1, min(longest, rows - 1) + 1)
+    ]
+    awake = np.zeros_like(trial.idle)
+    for back, counted in counts:
+        awake = np.maximum(awake, np.where(counted, trial.target[(number - back) % rows], 0.0))
+    keep = windows.keep
+    trial.ticks = trial.ticks * keep + known
+    trial.idle = trial.idle * keep + np.where(known, np.maximum(awake - active, 0.0), 0.0)
+    own = np.maximum(active - np.maximum(awake, before), 0.0)
+    trial.missed = trial.missed + np.where(rise > 0, own, 0.0)
+    columns = np.flatnonzero(rise > 0)
+    if len(columns):
+        _note(
+            trial,
+            rows,
+            number,
+            counts=counts,
+            columns=columns,
+            before=before[columns],
+            rise=rise[columns],
+        )
+    trial.units = trial.units + rise
+    return rise > 0
+
+
+def _note(
+    trial: Trial,
+    rows: int,
+    number: int,
+    *,
+    counts: list[tuple[int, Flags]],
+    columns: Whole,
+    before: Floats,
+    rise: Floats,
+) -> None:
+    best = np.zeros((MULTIPLES, trial.size.shape[1], len(columns)))
+    for back, counted in counts:
+        row = (number - back) % rows
+        tried = _whole(
+            trial.expected[row][columns] + MULTIPLE[:, None, None] * trial.size[row][:, columns][None, :, :]
+        )
+        best = np.maximum(best, np.where(counted[columns], tried, 0.0))
+    trial.covered[:, :, columns] += np.minimum(np.maximum(best - before, 0.0), rise)
+
+
+def choose(
+    trial: Trial,
+    windows: Windows,
+    wanted: Wanted,
+    parameters: Parameters,
+    *,
+    number: int,
+    expected: Floats,
+    size: Floats,
+    anew: Flags,
+) -> tuple[Floats, Floats]:
+    """The target in whole VMs and the margin in it, from the cheapest reading at its cheapest multiple.
+
+    `anew` are the pools whose multiples are chosen again; for the others they stand.
+    """
+    trial.ticks = np.maximum(trial.ticks, 1.0)
+    trial.sizes = trial.sizes * windows.keep + size
+    columns = np.flatnonzero(anew)
+    if len(columns):
+        trial.multiple[:, columns] = _cheapest(trial, wanted, parameters, columns)
+    margin = MULTIPLE[trial.multiple] * size
+    target = _whole(expected + margin)
+    row = number % windows.rows
+    trial.expected[row], trial.size[row], trial.target[row] = expected, size, target
+    units = trial.units + parameters.prior_units
+    best, least = np.full_like(expected, np.inf), np.zeros_like(expected)
+    kept = np.zeros_like(expected)
+    for reading in range(READINGS):
+        cost = trial.idle[reading] / trial.ticks / trial.peak + wanted.price * (
+            (trial.missed[reading] + parameters.prior_units * _USUAL_MISS) / units
+        )
+        cheaper = cost < best
+        best = np.where(cheaper, cost, best)
+        least = np.where(cheaper, target[reading], least)
+        kept = np.where(cheaper, margin[reading], kept)
+    return least, kept
+
+
+def _cheapest(trial: Trial, wanted: Wanted, parameters: Parameters, columns: Whole) -> Whole:
+    prior = parameters.prior_units
+    covered = trial.covered[:, :, columns] + prior * (1.0 - _PRIOR_MISS)[:, None, None]
+    miss = 1.0 - covered / (trial.units[columns] + prior)
+    # The sizes' mean says what one multiple more keeps awake.
+    mean = trial.sizes[:, columns] / trial.ticks[columns] / trial.peak[columns]
+    cost = MULTIPLE[:, None, None] * mean + wanted.price[columns] * miss
+    allowed = miss <= wanted.miss_floor[columns]
+    allowed[-1] = True
+    return np.argmin(np.where(allowed, cost, np.inf), axis=0)
+
+
+def fade(trial: Trial, windows: Windows) -> None:
+    """Once an hour: what was covered and what was missed counts less, and the units with them, so that shares stay shares."""
+    trial.covered *= windows.keep_hour
+    trial.missed *= windows.keep_hour
+    trial.units = trial.units * windows.keep_hour

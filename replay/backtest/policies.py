@@ -34,6 +34,11 @@ def reactive(course: Course, headroom: float = 0.0) -> Targets:
     return _whole(course, course.level * (1 + headroom))
 
 
+def spare(course: Course, vms: float) -> Targets:
+    """What the last 60 s needed, and so many VMs more."""
+    return _whole(course, np.ceil(course.level) + vms)
+
+
 def noise(course: Course, times: float) -> Targets:
     """The level, and so many times the root mean square of what it changed by in 90 s during the last 30 min."""
     return _whole(course, course.level + times * _rms(course))
@@ -100,8 +105,9 @@ def _week_ago(course: Course) -> NDArray[np.float64]:
     return np.concatenate((course.level[:week], most[: max(0, len(most) - week)]))
 
 
-_HEADROOMS: Final = (0.05, 0.1, 0.2, 0.3, 0.4, 0.6)
-_TIMES: Final = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
+_HEADROOMS: Final = (0.03, 0.06, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.6)
+_VMS: Final = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
+_TIMES: Final = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
 _FULL: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
 
 POLICIES: Final[dict[str, Policy]] = {
@@ -110,6 +116,7 @@ POLICIES: Final[dict[str, Policy]] = {
         Policy("oracle", "the true need of the next 90 s", lambda course, _: oracle(course), 0.0),
         Policy("reactive", "what the last 60 s needed", reactive, 0.0),
         Policy("headroom", "the level and fixed headroom", reactive, 0.2, _HEADROOMS),
+        Policy("spare", "the level and so many VMs more", spare, 2.0, _VMS),
         Policy("noise", "the level and k times its RMS change in 90 s", noise, 1.0, _TIMES),
         Policy("slope", "the level, its slope and k times its RMS change in 90 s", slope, 1.0, _TIMES),
         Policy("seed", "7-day baseline x ratio or slope, and fixed headroom", seeded, 0.2, _HEADROOMS),

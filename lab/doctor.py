@@ -63,6 +63,7 @@ NEEDS: Sequence[Need] = (
         "seabios",
         any_file("/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin"),
     ),
+    Need("qemu-img", "qemu-utils", on_path("qemu-img")),
     Need("libvirtd", "libvirt-daemon", on_path("libvirtd")),
     Need("the header file of libvirt", "libvirt-dev", built_or(any_file("/usr/include/libvirt/libvirt.h"))),
     Need("a C compiler for libvirt-python", "gcc", built_or(on_path("gcc"))),

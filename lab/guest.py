@@ -32,7 +32,7 @@ MODULES = (
     "button",
     "evdev",
 )
-SCRIPTS = ("guest_init.sh", "guest_info.sh")
+SCRIPTS = ("guest_init.sh", "guest_info.sh", "guest_disk.sh")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 POWER_OFF = b"#!/bin/sh\nexec poweroff -f\n"
@@ -177,6 +177,7 @@ def _root_entries(root: Path, modules: Path) -> Iterator[cpio.Entry]:
     yield cpio.character_device("dev/console", 5, 1)
     yield cpio.file("init", (here / "guest_init.sh").read_bytes(), executable=True)
     yield cpio.file("www/cgi-bin/info", (here / "guest_info.sh").read_bytes(), executable=True)
+    yield cpio.file("www/cgi-bin/disk", (here / "guest_disk.sh").read_bytes(), executable=True)
     yield cpio.file("etc/passwd", b"root:x:0:0:root:/:/bin/sh\n")
     yield cpio.file("etc/acpi/PWRF/00000080", POWER_OFF, executable=True)
     yield cpio.file("etc/online-cpu", ONLINE_CPU, executable=True)

@@ -29,6 +29,8 @@ NOBODY = 65534  # session mode is decided by the uid: libvirtd run by root alway
 SOCKET_PATH_BYTES = 107  # 108 in sockaddr_un, with the closing zero
 LONGEST_SOCKET = "c/libvirt/qemu/lib/domain-99999-0123456789-01234/monitor.sock"
 KVM = Path("/dev/kvm")
+VOLUMES = "volumes"
+"""Where the guests' disks lie, below the hypervisor's own directory."""
 DESTROY_SECONDS = 30.0
 DESTROYED_TOGETHER = 4
 SETTINGS = """\
@@ -132,6 +134,11 @@ class Hypervisor:
         return f"qemu:///session?socket={self.socket}"
 
     @property
+    def volumes(self) -> Path:
+        """Where the guests' disks lie; libvirtd and the guests may write there."""
+        return self.directory / VOLUMES
+
+    @property
     def part(self) -> Part:
         """The libvirtd process."""
         return self._part
@@ -198,7 +205,7 @@ class Hypervisor:
                 f"({os.geteuid()}); remove it, or choose another.",
             )
         self.directory.chmod(0o711)
-        for name in ("home", "run", "c", "c/libvirt", "cache", "data", "console"):
+        for name in ("home", "run", "c", "c/libvirt", "cache", "data", "console", VOLUMES):
             path = self.directory / name
             path.mkdir(exist_ok=True)
             own(path)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from lab.errors import LabError
 from lab.guest import HTTP_PORT, GuestImage
 
 Accelerator = Literal["kvm", "tcg"]
@@ -15,6 +17,15 @@ TB_CACHE_MIB = 32
 # quiet: a talkative serial console costs boot time. nokaslr, notests, mitigations: half a second of a boot without
 # KVM (measured 2.45 -> 1.95 s). panic=1: a crashed guest reboots at once, and its boot id tells.
 COMMAND_LINE = "console=ttyS0 quiet nokaslr cryptomgr.notests mitigations=off panic=1 vs.name={name}"
+QEMU_IMG_SECONDS = 30.0
+# discard: what a guest frees does not stay in its file.
+DISK = """\
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='qcow2' discard='unmap'/>
+      <source file='{disk}'/>
+      <target dev='vda' bus='virtio'/>
+    </disk>
+"""
 CPU = {"kvm": "<cpu mode='host-passthrough'/>", "tcg": ""}
 TYPE = {"kvm": "kvm", "tcg": "qemu"}
 # Without a limit QEMU's translator takes a share of the host's RAM for every guest.
@@ -26,18 +37,35 @@ FEATURES = {
 
 @dataclass(frozen=True)
 class Template:
-    """A written template: `domain_xml` is a text for `str.format` with name, uuid, vcpu, memory_mib, address and port."""
+    """A written template: `domain_xml` is a text for `str.format` with name, uuid, vcpu, memory_mib, address and port.
+
+    Where it has a disk, with `disk` too: a qcow2 file over the template's own.
+    """
 
     directory: Path
 
     @property
     def domain_xml(self) -> Path:
-        """The domain's description; everything but the six placeholders is fixed in it."""
+        """The domain's description; everything but the placeholders is fixed in it."""
         return self.directory / "domain.xml"
 
+    @property
+    def disk(self) -> Path:
+        """What the disk of every VM begins as, where VMs have one; nobody writes it."""
+        return self.directory / "disk.qcow2"
 
-def write(directory: Path, image: GuestImage, accelerator: Accelerator, consoles: Path) -> Template:
+
+def write(
+    directory: Path,
+    image: GuestImage,
+    accelerator: Accelerator,
+    consoles: Path,
+    *,
+    disk_mib: int | None = None,
+) -> Template:
     """`directory` holds vmlinuz, initrd.cpio.gz and domain.xml, readable by the guests' user.
+
+    With `disk_mib` also disk.qcow2, an empty disk of that size; one that is there stays, since disks of VMs lie over it.
 
     The image is copied, so that the cache may lie where that user cannot go. `consoles` takes one log per guest
     and must be writable by that user. The trap: paths are fixed in the text, so write anew after a move.
@@ -51,12 +79,32 @@ def write(directory: Path, image: GuestImage, accelerator: Accelerator, consoles
         draft.chmod(0o644)
         draft.replace(target)
     template = Template(directory)
-    template.domain_xml.write_text(_domain(kernel, initrd, accelerator, consoles))
+    if disk_mib is not None and not template.disk.exists():
+        _make_disk(template.disk, disk_mib)
+    disk = DISK if disk_mib is not None else ""
+    template.domain_xml.write_text(_domain(kernel, initrd, accelerator, consoles, disk))
     template.domain_xml.chmod(0o644)
     return template
 
 
-def _domain(kernel: Path, initrd: Path, accelerator: Accelerator, consoles: Path) -> str:
+def _make_disk(disk: Path, disk_mib: int) -> None:
+    draft = disk.with_suffix(".draft")
+    command = ("qemu-img", "create", "-q", "-f", "qcow2", str(draft), f"{disk_mib}M")
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=QEMU_IMG_SECONDS)
+    except FileNotFoundError as error:
+        raise LabError(
+            "lab.qemu-utils-missing",
+            "qemu-img is missing and guests have disks; run `apt-get install -y --no-install-recommends qemu-utils`.",
+        ) from error
+    except subprocess.SubprocessError as error:
+        said = getattr(error, "stderr", None) or error
+        raise LabError("lab.disk-unmade", f"The template's disk {disk} could not be made: {said}") from error
+    draft.chmod(0o444)
+    draft.replace(disk)
+
+
+def _domain(kernel: Path, initrd: Path, accelerator: Accelerator, consoles: Path, disk: str) -> str:
     return f"""\
 <domain type='{TYPE[accelerator]}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{{name}}</name>
@@ -77,7 +125,7 @@ def _domain(kernel: Path, initrd: Path, accelerator: Accelerator, consoles: Path
   <on_crash>destroy</on_crash>
   <pm><suspend-to-mem enabled='yes'/><suspend-to-disk enabled='no'/></pm>
   <devices>
-    <serial type='file'><source path='{consoles}/{{name}}.log'/><target port='0'/></serial>
+{disk}    <serial type='file'><source path='{consoles}/{{name}}.log'/><target port='0'/></serial>
     <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
     <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
     <memballoon model='virtio'/>

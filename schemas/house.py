@@ -31,6 +31,8 @@ class HostPlace(Value, frozen=True):
     """As many ports are its guests': the ranges of two hosts with one address must not meet."""
     address: str = "127.0.0.1"
     """Where its guests' ports are reached from prober and load balancer: loopback on one machine, else the host's own."""
+    volumes: str = ""
+    """The directory on that host where its VMs' disks are made; without one no VM of a template with a disk starts there."""
 
 
 class House(Value, frozen=True):

@@ -1,0 +1,22 @@
+#!/bin/sh
+# The guest's disk, as files: GET gives one, POST writes one and answers when it is on the disk. `?name` names it.
+# Nothing is mounted until somebody asks: it would cost every boot some ten milliseconds.
+say() { printf 'Status: %s\r\nContent-Type: text/plain\r\n\r\n' "$1"; }
+
+if ! grep -q ' /disk ' /proc/mounts; then
+  [ -b /dev/vda ] || { say '404 Not Found'; echo 'this guest has no disk'; exit 0; }
+  mkdir -p /disk
+  mount -t ext4 /dev/vda /disk 2> /dev/null || { mke2fs -q /dev/vda > /dev/null && mount -t ext4 /dev/vda /disk; } ||
+    { say '500 Internal Server Error'; echo 'the disk cannot be mounted'; exit 0; }
+fi
+case $QUERY_STRING in
+  '' | *[!a-z0-9.-]* | .*) say '400 Bad Request'; echo 'name a file: a-z, 0-9, dots and dashes'; exit 0 ;;
+esac
+if [ "$REQUEST_METHOD" = POST ]; then
+  head -c "${CONTENT_LENGTH:-0}" > "/disk/$QUERY_STRING" && sync && say '200 OK' && echo written
+elif [ -f "/disk/$QUERY_STRING" ]; then
+  say '200 OK'
+  cat "/disk/$QUERY_STRING"
+else
+  say '404 Not Found'
+fi

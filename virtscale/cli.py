@@ -14,7 +14,9 @@ from cyclopts import App, Parameter
 
 from schemas.names import is_name
 from virtscale.audit import commands as audit_commands
+from virtscale.backtesting import commands as backtest_commands
 from virtscale.contracts import commands as contract_commands
+from virtscale.demo import commands as demo_commands
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREAD, EXIT_USAGE
 from virtscale.freezes import commands as freeze_commands
 from virtscale.hosts import commands as host_commands
@@ -37,8 +39,10 @@ audit_commands.register(ledger)
 app.command(contract_commands.app)
 app.command(key_commands.app)
 app.command(host_commands.app)
+app.command(demo_commands.app)
 app.command(replay_commands.replay)
 freeze_commands.register(app)
+backtest_commands.register(app)
 
 
 def _split(name: str) -> tuple[str, str]:

@@ -15,6 +15,9 @@ from lab.errors import LabError
 from replay.audit.export import ExportRefusedError
 from replay.audit.tarred import PlaceError
 from replay.audit.verify import UnverifiableError
+from replay.backtest.rows import TraceError
+from replay.backtest.score import ScoreError
+from replay.figures.clients import ClientsError
 from replay.figures.sealed import SealError
 from replay.keeping.intent import KeepingError
 from replay.statement.month import StatementError
@@ -27,6 +30,7 @@ from services.sealer.halt import SealerError
 from virtscale.ask import TurnedAwayError
 from virtscale.contracts.shelf import NothingSignedError
 from virtscale.contracts.signing import PaperError
+from virtscale.demo.day import CurveError
 from virtscale.history import ExportError
 from virtscale.hosts.added import HostError
 from virtscale.keys.signers import SignerError
@@ -35,7 +39,9 @@ from virtscale.ruled import UndecidedError
 
 SPOKEN: Final[tuple[type[Exception], ...]] = (
     BusError,
+    ClientsError,
     ContractError,
+    CurveError,
     EntryError,
     ExportError,
     ExportRefusedError,
@@ -51,12 +57,14 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     PoolError,
     ProofError,
     PublisherError,
+    ScoreError,
     SealError,
     SealerError,
     SignerError,
     StatementError,
     TakenError,
     TileError,
+    TraceError,
     TurnedAwayError,
     UndecidedError,
     UnknownEventError,

@@ -44,6 +44,14 @@ mutants: bootstrap ## alter the gate's rules in every small way and see that a t
 bench-%: bootstrap ## run bench/NAME.py (make bench-activation)
 	@$(BIN)/python -m bench.$(subst -,_,$*) $(ARGS)
 
+.PHONY: bench-forecast
+bench-forecast: bootstrap ## set the forecaster beside other autoscalers' rules: TRACES=DIR, a folder per trace
+	@test -n "$(TRACES)" || { echo "Say where the traces are, a folder for each: make bench-forecast TRACES=DIR" >&2; exit 2; }
+	@$(BIN)/python -c 'import matplotlib, statsforecast' 2>/dev/null || { \
+		echo "installing the Python packages of requirements-peers.lock" >&2; \
+		$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements-peers.lock; }
+	@$(BIN)/python -m bench.forecast --traces "$(TRACES)" $(ARGS)
+
 .PHONY: checks
 checks: bootstrap ## the checks alone: style, types, imports, dependencies, documents
 	@$(MAKE) -k -j2 --output-sync=target check-types check-style check-format check-imports check-deps documents-check

@@ -11,6 +11,17 @@ STORED: Final = Counter("virtscale_intake_stored_total", "Requests that went int
 SILENT: Final = Counter(
     "virtscale_trigger_silent_total", "Trigger queries that yielded no number.", ["org", "pool"]
 )
+LOST: Final = Gauge("virtscale_signals_lost", "Queries of pools that yield nothing new, as the ledger says.")
+PUSHED: Final = Counter(
+    "virtscale_remote_write_samples_total",
+    "Pushed samples of series that a query asks for, by what became of them.",
+    ["outcome"],
+)
+PUSHES: Final = Counter(
+    "virtscale_remote_write_requests_total",
+    "Requests of remote write by the status they were answered with.",
+    ["status"],
+)
 UNTOLD: Final = Counter(
     "virtscale_observations_untold_total", "Windows of pools that were given up before the ledger took them."
 )

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import logging
 from collections import deque
+from collections.abc import Mapping
 from typing import Final
 
 from events.bus.ledger import Ledger
@@ -14,7 +15,7 @@ from projections.fleet.fold import Fleet
 from schemas.pool import Pool
 from services.signal.metrics import UNTOLD, WAITING
 from services.signal.port import Measurement
-from services.signal.windows import Observed, Window, begin_of, counts, look, name, observed
+from services.signal.windows import Observed, Window, begin_of, counts, hear, look, name, observed
 
 MOST_WAITING: Final = 20_000
 """Windows that may wait for the ledger, some kilobytes each: two of ten thousand pools. The oldest are given up first."""
@@ -43,10 +44,11 @@ class Observer:
         """Windows that are over and not in the ledger yet, as far as is known here."""
         return len(self._waiting) + self._writing
 
-    def look(self, pool: Pool, measured: Measurement | None, now: dt.datetime) -> None:
+    def look(self, pool: Pool, measured: Mapping[str, Measurement], now: dt.datetime) -> None:
         """The pool was looked at; a window that `now` is past is on its way into the ledger.
 
-        While a clock that was set back has not come again to where it was, looks are left out.
+        `measured` is what its queries were answered, by their texts. While a clock that was set back has not come again to where
+        it was, looks are left out.
         """
         place = (pool.org, pool.name)
         before = window = self._windows.get(place)
@@ -59,6 +61,14 @@ class Observer:
         self._windows[place] = look(
             window, pool, measured, vms, state_seq=self._ledger.seq, now=now, before=before
         )
+
+    def hear(self, pool: Pool, query: str, measured: Measurement, now: dt.datetime) -> None:
+        """A sample was pushed; it counts in the window that is looked at now, if there is one."""
+        place = (pool.org, pool.name)
+        window = self._windows.get(place)
+        if window is not None and begin_of(now) == window.begins:
+            serving = len(self._fleet.members(*place, "serving"))
+            self._windows[place] = hear(window, query, measured, serving, now)
 
     async def work(self) -> None:
         """What is over is written, for ever."""

@@ -1,8 +1,10 @@
-"""What the signal worker asks of a metrics store; Prometheus answers it, and the simulation does."""
+"""What the signal worker asks of a metrics store and tells of it; Prometheus answers it, and the simulation does."""
 
 import datetime as dt
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
+
+from schemas.telemetry import Told
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,9 +15,34 @@ class Measurement:
     observed_at: dt.datetime
 
 
+Missing = Literal["vanished", "many", "no-number"]
+"""Why an answer holds no measurement: no series, more than one, or a value that is none."""
+
+Heard = Measurement | Missing | None
+"""What became of a question; None where nobody answered."""
+
+
 class Metrics(Protocol):
     """The measurements."""
 
-    async def query(self, expression: str, timeout_seconds: float) -> Measurement | None:
-        """The newest value of an expression that yields one number; None when there is none or no answer."""
+    async def query(self, expression: str, timeout_seconds: float) -> Heard:
+        """The newest value of an expression that yields one number, or why there is none."""
+        ...
+
+
+class Past(Protocol):
+    """The measurements that a metrics store kept."""
+
+    async def course(
+        self, expression: str, since: dt.datetime, until: dt.datetime, step_seconds: int
+    ) -> list[Measurement] | None:
+        """Both ends and every step between, the oldest first, without those that had no value; None when nobody answered."""
+        ...
+
+
+class Telling(Protocol):
+    """Where the demand of a tick goes."""
+
+    async def tell(self, org: str, told: Told) -> None:
+        """It is told, or dropped and counted."""
         ...

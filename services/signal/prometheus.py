@@ -1,4 +1,4 @@
-"""Prometheus as the triggers see it: one number, and when its sample was taken."""
+"""Prometheus as the triggers see it: one number and when its sample was taken, or why there is none."""
 
 import asyncio
 import datetime as dt
@@ -8,10 +8,19 @@ from typing import Annotated, Final
 import httpx
 import msgspec
 
-from services.signal.port import Measurement
+from services.signal.port import Heard, Measurement
 
 MOST_BYTES: Final = 64 * 1024
 """An answer with one number has some 200 bytes; a longer one is a query that yields more."""
+
+MOST_COURSE_BYTES: Final = 4 * 1024 * 1024
+"""11,000 points, the most that Prometheus gives at once, have some 300 kB."""
+
+MOST_POINTS: Final = 10_000
+"""Prometheus refuses a course of more than 11,000 points; a longer one is asked for in pieces of these."""
+
+COURSE_SECONDS: Final = 10.0
+"""A week of a plain series takes some 0.2 s."""
 
 
 class _Series(msgspec.Struct, frozen=True):
@@ -41,6 +50,19 @@ class _Answer(msgspec.Struct, frozen=True):
     data: _Vector | _Scalar
 
 
+class _Course(msgspec.Struct, frozen=True):
+    values: list[tuple[float, str]]
+
+
+class _Matrix(msgspec.Struct, frozen=True):
+    result: Annotated[list[_Course], msgspec.Meta(max_length=1000)]
+
+
+class _Courses(msgspec.Struct, frozen=True):
+    status: str
+    data: _Matrix
+
+
 class Prometheus:
     """The HTTP API at `url`, over connections that are kept; `close` ends them."""
 
@@ -54,8 +76,8 @@ class Prometheus:
         """No connection is open any more."""
         await self._client.aclose()
 
-    async def query(self, expression: str, timeout_seconds: float) -> Measurement | None:
-        """The newest value of an expression that yields one number; None when there is none or no answer.
+    async def query(self, expression: str, timeout_seconds: float) -> Heard:
+        """The newest value of an expression that yields one number, or why there is none.
 
         `observed_at` is when the sample was taken, as PromQL's `timestamp` says it for a plain series. For a
         computed expression that is when it was computed. The time in the answer itself is never
@@ -63,28 +85,75 @@ class Prometheus:
         """
         try:
             async with asyncio.timeout(timeout_seconds):
-                found = await self._instant({"query": expression})
-                if found is None:
+                points = await self._instant({"query": expression})
+                if points is None:
                     return None
-                computed_at, value = found
+                if len(points) != 1:
+                    return "many" if points else "vanished"
+                computed_at, value = points[0]
+                if not math.isfinite(value):
+                    return "no-number"
                 sampled = await self._instant(
                     {"query": f"timestamp({expression})", "time": f"{computed_at:.3f}"}
                 )
-            sampled_at = computed_at if sampled is None else sampled[1]
+            alone = sampled is not None and len(sampled) == 1 and math.isfinite(sampled[0][1])
+            sampled_at = sampled[0][1] if sampled is not None and alone else computed_at
             return Measurement(value, dt.datetime.fromtimestamp(sampled_at, dt.UTC))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.DecodeError):
             return None  # whoever asks counts silence; it must never look like a zero
         except (ValueError, OverflowError, OSError):
-            return None  # what is no number, or no time: `timestamp(...)` says whatever a query makes of it
+            return "no-number"  # or no time: `timestamp(...)` says whatever a query makes of it
 
-    async def _instant(self, parameters: dict[str, str]) -> tuple[float, float] | None:
-        """Time and value, when there is exactly one and it is a number."""
+    async def _instant(self, parameters: dict[str, str]) -> list[tuple[float, float]] | None:
+        """Time and value of every series; None where that is no answer."""
         answer = await self._client.get("/api/v1/query", params=parameters)
         if not answer.is_success or len(answer.content) > MOST_BYTES:
             return None
         points = msgspec.json.decode(answer.content, type=_Answer).data.points
-        if len(points) != 1:
+        return [(at, float(text)) for at, text in points]
+
+    async def course(
+        self, expression: str, since: dt.datetime, until: dt.datetime, step_seconds: int
+    ) -> list[Measurement] | None:
+        """Both ends and every step between, the oldest first, without those that had no value; None when nobody answered.
+
+        Where the expression yields several series the one with most points is taken: the others are those of the same thing
+        under former labels.
+        """
+        found: list[Measurement] = []
+        begin = since
+        while begin <= until:
+            end = min(until, begin + dt.timedelta(seconds=step_seconds * (MOST_POINTS - 1)))
+            piece = await self._range(expression, begin, end, step_seconds)
+            if piece is None:
+                return None
+            found += piece
+            begin = end + dt.timedelta(seconds=step_seconds)
+        return found
+
+    async def _range(
+        self, expression: str, since: dt.datetime, until: dt.datetime, step_seconds: int
+    ) -> list[Measurement] | None:
+        parameters = {
+            "query": expression,
+            "start": f"{since.timestamp():.3f}",
+            "end": f"{until.timestamp():.3f}",
+            "step": f"{step_seconds}",
+        }
+        try:
+            async with asyncio.timeout(COURSE_SECONDS):
+                answer = await self._client.get(
+                    "/api/v1/query_range", params=parameters, timeout=COURSE_SECONDS
+                )
+            if not answer.is_success or len(answer.content) > MOST_COURSE_BYTES:
+                return None
+            courses = msgspec.json.decode(answer.content, type=_Courses).data.result
+            points = max((one.values for one in courses), key=len) if courses else []
+            values = ((at, float(text)) for at, text in points)
+            return [
+                Measurement(value, dt.datetime.fromtimestamp(at, dt.UTC))
+                for at, value in values
+                if math.isfinite(value)
+            ]
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.DecodeError, ValueError):
             return None
-        at, text = points[0]
-        value = float(text)
-        return (at, value) if math.isfinite(value) else None

@@ -1,12 +1,14 @@
-"""Five minutes of one pool: what its trigger saw and how its VMs stood, look by look. Pure.
+"""Five minutes of one pool: what its queries yielded and how its VMs stood, look by look. Pure.
 
 Nothing here guesses: a sample counts once, in the window in which it was first seen; a look that found nothing counts as a
 look; a window in which nobody looked does not exist. A sample is some seconds old when it is seen, and may be of the window
-before: who looked then knows that it is new, and whoever begins to look cannot know, and leaves it out.
+before: who looked then knows that it is new, and whoever begins to look cannot know, and leaves it out. Samples that the metrics
+store pushes come between looks, and count in the same way.
 """
 
 import datetime as dt
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -16,14 +18,12 @@ from events.ids import derive
 from events.pool import MOST_MILLI_VMS, Demand, Level, PoolObserved, Reading, VmCounts
 from projections.fleet.fold import Fleet
 from projections.fleet.life import ASLEEP, EVERY
-from schemas.pool import Pool, Trigger
+from schemas.pool import Pool
 from services.signal.port import Measurement
+from services.signal.questions import Question, milli_vms, nonsense, questions, wanting_most
 
 WINDOW: Final = dt.timedelta(minutes=5)
 """One event per pool and this long: 288 a day, some 900 bytes each."""
-
-MOST_VALUE: Final = 1e300
-"""A value beyond this is no measurement: triggers have no limit there either, and its sums would be infinite."""
 
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _AWAKE: Final = EVERY - ASLEEP
@@ -43,9 +43,9 @@ class Needs:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What one trigger saw so far."""
+    """What one query yielded so far."""
 
-    trigger: Trigger
+    question: Question
     asked: int = 0
     samples: int = 0
     over: int = 0
@@ -66,7 +66,8 @@ class Window:
     looked_from: dt.datetime
     looked_until: dt.datetime
     looks: int
-    heard: Heard | None
+    heard: Mapping[Question, Heard]
+    """In the order in which the pool has its queries."""
     vms: VmCounts
     state_seq: int
 
@@ -115,7 +116,7 @@ def counts(fleet: Fleet, org: str, pool: str) -> VmCounts:
 def look(
     window: Window | None,
     pool: Pool,
-    measured: Measurement | None,
+    measured: Mapping[str, Measurement],
     vms: VmCounts,
     *,
     state_seq: int,
@@ -124,17 +125,17 @@ def look(
 ) -> Window:
     """The window with one more look, or a new one that begins with it; `before` is the one that was looked at before that.
 
-    `measured` is what the pool's trigger was answered, None where it has none or nobody answered. The caller closes a
+    `measured` is what the pool's queries were answered, by their texts; one that nobody answered is not in it. The caller closes a
     window first that `now` is past. A sample from behind the window's end is not taken: it may be the clock of the metrics
     store that is wrong, and then nothing would be new for as long.
     """
     begins = begin_of(now) if window is None else window.begins
-    heard = None
-    if pool.trigger is not None:
-        heard = _listening(pool.trigger, begins, window, before)
-        heard = replace(heard, asked=heard.asked + 1)
-        if measured is not None and measured.observed_at < begins + WINDOW:
-            heard = _hear(heard, measured, vms.serving)
+    heard: dict[Question, Heard] = {}
+    for question in questions(pool):
+        one = _listening(question, begins, window, before)
+        one = replace(one, asked=one.asked + 1)
+        answer = measured.get(question.query)
+        heard[question] = one if answer is None else _hear(one, answer, vms.serving, begins, now)
     return Window(
         begins=begins,
         looked_from=now if window is None else window.looked_from,
@@ -146,8 +147,23 @@ def look(
     )
 
 
+def hear(window: Window, query: str, measured: Measurement, serving: int, now: dt.datetime) -> Window:
+    """The window with a sample that was pushed between two looks; `now` is within it."""
+    heard = {
+        question: _hear(one, measured, serving, window.begins, now) if question.query == query else one
+        for question, one in window.heard.items()
+    }
+    return replace(window, heard=heard)
+
+
 def observed(org: str, pool: str, window: Window) -> PoolObserved:
     """What is written of a window that is over."""
+    wants = wanting_most(
+        (one.question, one.needs.total, one.needs.samples)
+        for one in window.heard.values()
+        if one.needs is not None
+    )
+    needs = None if wants is None else window.heard[wants].needs
     return PoolObserved(
         org=org,
         pool=pool,
@@ -156,8 +172,8 @@ def observed(org: str, pool: str, window: Window) -> PoolObserved:
         looked_from=window.looked_from,
         looked_until=window.looked_until,
         looks=window.looks,
-        readings=() if window.heard is None else (_reading(window.heard),),
-        demand=None if window.heard is None or window.heard.needs is None else _demand(window.heard.needs),
+        readings=tuple(_reading(one) for one in window.heard.values()),
+        demand=None if needs is None else _demand(needs),
         vms=window.vms,
         state_seq=window.state_seq,
     )
@@ -168,46 +184,40 @@ def name(fact: PoolObserved) -> str:
     return derive("pool.observed", fact.org, fact.pool, fact.window_from.isoformat())
 
 
-def milli_vms(value: float, limit: float, serving: int) -> int:
-    """The VMs, in thousandths, that would bring the reading to its limit: reading / limit x those that serve.
-
-    As the horizontal autoscalers elsewhere reckon it; it holds where the reading is shared among the VMs.
-    """
-    needed = value / limit * serving * 1000
-    return round(min(max(needed, 0.0), MOST_MILLI_VMS))
-
-
 # ------------------------------------------------------------------------------------------------------- private
 
 
-def _listening(trigger: Trigger, begins: dt.datetime, window: Window | None, before: Window | None) -> Heard:
-    """What the trigger saw so far in the window. One that was redefined measures something else."""
-    if window is not None and window.heard is not None and window.heard.trigger == trigger:
-        return window.heard
+def _listening(
+    question: Question, begins: dt.datetime, window: Window | None, before: Window | None
+) -> Heard:
+    """What the query yielded so far in the window. One that was redefined measures something else."""
+    if window is not None and question in window.heard:
+        return window.heard[question]
     newest = begins - dt.timedelta.resolution
-    if window is None and before is not None and before.heard is not None and before.heard.trigger == trigger:
-        newest = before.heard.newest
-    return Heard(trigger, newest=newest)
+    if window is None and before is not None and question in before.heard:
+        newest = before.heard[question].newest
+    return Heard(question, newest=newest)
 
 
-def _hear(heard: Heard, measured: Measurement, serving: int) -> Heard:
-    value = measured.value
-    if not math.isfinite(value) or abs(value) > MOST_VALUE or measured.observed_at <= heard.newest:
+def _hear(heard: Heard, measured: Measurement, serving: int, begins: dt.datetime, now: dt.datetime) -> Heard:
+    question, value = heard.question, measured.value
+    if (
+        nonsense(question, measured, now) is not None
+        or measured.observed_at >= begins + WINDOW
+        or measured.observed_at <= heard.newest
+    ):
         return heard
-    limit = heard.trigger.above
-    needs = heard.needs
-    if limit > 0 and serving:
-        needs = _need(needs, milli_vms(value, limit, serving))
+    needed = milli_vms(question, value, serving, MOST_MILLI_VMS)
     return replace(
         heard,
         samples=heard.samples + 1,
-        over=heard.over + (value > limit),
+        over=heard.over + (value > question.limit),
         total=heard.total + value,
         minimum=min(heard.minimum, value),
         maximum=max(heard.maximum, value),
         last=value,
         newest=measured.observed_at,
-        needs=needs,
+        needs=heard.needs if needed is None else _need(heard.needs, needed),
     )
 
 
@@ -231,9 +241,9 @@ def _reading(heard: Heard) -> Reading:
         mean = min(max(heard.total / heard.samples, heard.minimum), heard.maximum)
         level = Level(heard.minimum, mean, heard.maximum, heard.last)
     return Reading(
-        source="trigger",
-        query=derive("query", heard.trigger.query),
-        above=heard.trigger.above,
+        source=heard.question.source,
+        query=heard.question.id,
+        above=heard.question.limit,
         asked=heard.asked,
         samples=heard.samples,
         over=heard.over,

@@ -12,6 +12,7 @@ from events.bus.outsiders import Tally, quoted
 from events.bus.pen import Pen
 from events.bus.permissions import INTAKE
 from events.bus.port import Bus, BusError, DeniedError, Outgoing, UnansweredError
+from events.bus.telemetry import Telemetry
 from events.clock import Clock
 from events.ids import derive
 from events.problems import problem
@@ -24,11 +25,14 @@ from schemas.names import is_name
 from services.signal.decide import MOST_BYTES, Asked, judge, read
 from services.signal.known import Known
 from services.signal.limits import Limits
+from services.signal.losses import Losses
 from services.signal.metrics import REJECTED
 from services.signal.observer import Observer
 from services.signal.port import Metrics
 from services.signal.state import Intake
 from services.signal.store import Store
+from services.signal.telling import tell
+from services.signal.ticks import Ticks
 from services.signal.triggers import Triggers
 
 QUEUE: Final = "signal"
@@ -60,7 +64,19 @@ class Signal:
         self._store = Store(ledger, bus, pen)
         self._limits = Limits()
         self._observer = Observer(ledger, pen)
-        self._triggers = Triggers(ledger, clock, metrics, self._store, self._limits, observer=self._observer)
+        self._losses = Losses(ledger, pen)
+        self._ticks = Ticks()
+        self._telemetry = Telemetry(bus)
+        self._triggers = Triggers(
+            ledger,
+            clock,
+            metrics,
+            self._store,
+            self._limits,
+            observer=self._observer,
+            ticks=self._ticks,
+            losses=self._losses,
+        )
         self._tally = Tally(log.warning)
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -72,6 +88,8 @@ class Signal:
             parts.create_task(self._tell())
             parts.create_task(self._triggers.work())
             parts.create_task(self._observer.work())
+            parts.create_task(self._losses.work())
+            parts.create_task(tell(self._ticks, self._clock, self._telemetry))
             await self._open()
 
     async def _open(self) -> None:

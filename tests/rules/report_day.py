@@ -254,11 +254,12 @@ class Day:
             window: Window | None = None
             for number in range(60):
                 at = begins + dt.timedelta(seconds=5 * number + 1)
-                measured = None
-                if definition.trigger is not None and vms.serving:
+                measured: dict[str, Measurement] = {}
+                if definition.triggers and vms.serving:
+                    (trigger,) = definition.triggers
                     noise = self.chance.gauss(1.0, 0.06)
                     share = demand[definition.name] * noise / vms.serving
-                    measured = Measurement(max(0.0, share) * definition.trigger.above, at)
+                    measured[trigger.query] = Measurement(max(0.0, share) * trigger.above, at)
                 window = look(window, definition, measured, vms, state_seq=len(self.stored), now=at)
             assert window is not None
             fact: PoolObserved = observed(*pool, window)

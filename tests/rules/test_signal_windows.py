@@ -22,7 +22,8 @@ from events.pool import MOST_MILLI_VMS, PoolObserved, VmCounts
 from projections.fleet.fold import Fleet
 from schemas.pool import Trigger
 from services.signal.port import Measurement
-from services.signal.windows import Window, begin_of, counts, look, milli_vms, name, observed
+from services.signal.questions import Question, milli_vms
+from services.signal.windows import Window, begin_of, counts, look, name, observed
 from services.signal.worker import Signal
 from tests.given import Past
 from tests.rules.desk import CONTRACT, Desk, play, pool
@@ -68,7 +69,11 @@ def seen(
     """What is written of a window with a look every five seconds; each found a sample (taken at, value) or nothing."""
     window: Window | None = None
     for place, sample in enumerate(samples):
-        measured = None if sample is None else Measurement(sample[1], at(sample[0]))
+        measured = (
+            {}
+            if sample is None or trigger is None
+            else {trigger.query: Measurement(sample[1], at(sample[0]))}
+        )
         definition = pool("web", trigger)
         window = look(window, definition, measured, vms, state_seq=place + 1, now=at(5 * place + 1))
     assert window is not None
@@ -112,7 +117,7 @@ def test_demand_is_how_many_vms_would_bring_the_reading_to_its_limit_in_thousand
 def test_a_demand_is_a_whole_number_of_thousandths_within_its_bounds(
     value: float, limit: float, serving: int, needed: int
 ) -> None:
-    assert milli_vms(value, limit, serving) == needed
+    assert milli_vms(Question("trigger", "q", limit), value, serving, MOST_MILLI_VMS) == needed
 
 
 def test_one_sample_read_often_is_one_and_one_of_another_window_is_none() -> None:
@@ -134,7 +139,7 @@ def scraped(every: int, offset: int, until: int = 1800) -> list[int]:
             assert reading is not None
             samples.append(reading.samples)
             window = None
-        measured = Measurement(5.0, at((seconds - 2 - offset) // every * every + offset))
+        measured = {"p99_ms": Measurement(5.0, at((seconds - 2 - offset) // every * every + offset))}
         definition = pool("web", TRIGGER)
         window = look(window, definition, measured, FOUR, state_seq=1, now=at(seconds), before=before)
     return samples
@@ -175,9 +180,11 @@ def test_where_nothing_serves_or_the_limit_is_not_above_zero_there_is_a_level_an
 
 
 def test_a_redefined_trigger_begins_anew_within_the_window() -> None:
-    window = look(None, pool("web", TRIGGER), Measurement(900.0, at(1)), FOUR, state_seq=1, now=at(1))
+    window = look(
+        None, pool("web", TRIGGER), {"p99_ms": Measurement(900.0, at(1))}, FOUR, state_seq=1, now=at(1)
+    )
     other = pool("web", Trigger(query="queue", above=10.0))
-    window = look(window, other, Measurement(5.0, at(6)), FOUR, state_seq=2, now=at(6))
+    window = look(window, other, {"queue": Measurement(5.0, at(6))}, FOUR, state_seq=2, now=at(6))
     fact = observed("acme", "web", window)
     assert fact.looks == 2
     assert len(fact.readings) == 1
@@ -186,7 +193,7 @@ def test_a_redefined_trigger_begins_anew_within_the_window() -> None:
         1,
         1,
     )
-    window = look(window, pool("web"), None, FOUR, state_seq=3, now=at(11))
+    window = look(window, pool("web"), {}, FOUR, state_seq=3, now=at(11))
     assert observed("acme", "web", window).readings == ()
 
 
@@ -225,7 +232,12 @@ def test_whatever_a_metrics_store_says_the_event_can_be_read_and_claims_no_more_
     for place, (taken, value, serving) in enumerate(looks):
         vms = VmCounts(serving=serving, awake=serving, asleep=0, wanted=serving)
         window = look(
-            window, definition, Measurement(value, at(taken)), vms, state_seq=place, now=at(3 * place + 1)
+            window,
+            definition,
+            {"q": Measurement(value, at(taken))},
+            vms,
+            state_seq=place,
+            now=at(3 * place + 1),
         )
     assert window is not None
     fact = observed("acme", "web", window)

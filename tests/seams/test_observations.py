@@ -53,7 +53,7 @@ async def test_two_that_watch_write_one_history_though_the_bus_dies(
                 for observer in observers:
                     for pool in POOLS:
                         at = BEGAN + dt.timedelta(seconds=300 * window + 7)
-                        observer.look(pool, Measurement(float(window), at), at)
+                        observer.look(pool, {"q": Measurement(float(window), at)}, at)
                 if window == 2:
                     await world.kill_server()
                     await asyncio.wait(tasks, timeout=0.2)

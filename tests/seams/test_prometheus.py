@@ -1,4 +1,4 @@
-"""The triggers' view of a real Prometheus: one number with its sample's time, or nothing."""
+"""The triggers' view of a real Prometheus: one number with its sample's time, or why there is none; and a week of it."""
 
 import asyncio
 import datetime as dt
@@ -10,7 +10,7 @@ import pytest
 from events.clock import SystemClock
 from lab.metrics import Metrics, Target
 from lab.ports import LOOPBACK
-from services.signal.port import Measurement
+from services.signal.port import Heard, Measurement
 from services.signal.prometheus import Prometheus
 from tests.support import eventually, free_port
 
@@ -46,12 +46,18 @@ async def url(tmp_path: Path) -> AsyncIterator[str]:
 async def test_a_query_yields_one_number_with_the_time_of_its_sample_or_nothing(url: str) -> None:
     prometheus = Prometheus(url)
 
-    async def ask(expression: str) -> Measurement | None:
+    async def ask(expression: str) -> Heard:
         return await prometheus.query(expression, QUERY_SECONDS)
 
+    async def number(expression: str) -> Measurement | None:
+        heard = await ask(expression)
+        return heard if isinstance(heard, Measurement) else None
+
     try:
-        assert await ask('queue_depth{pool="web"}') is None, "nothing is scraped yet, and nothing is no zero"
-        first = await eventually(lambda: ask('queue_depth{pool="web"}'), 15)
+        assert await ask('queue_depth{pool="web"}') == "vanished", (
+            "nothing is scraped yet, and nothing is no zero"
+        )
+        first = await eventually(lambda: number('queue_depth{pool="web"}'), 15)
         assert first is not None
         assert first.value == 312.5
         age = SystemClock().now() - first.observed_at
@@ -60,7 +66,7 @@ async def test_a_query_yields_one_number_with_the_time_of_its_sample_or_nothing(
         seen: dict[dt.datetime, int] = {}
 
         async def three_scrapes() -> bool:
-            measured = await ask('queue_depth{pool="web"}')
+            measured = await number('queue_depth{pool="web"}')
             assert measured is not None
             seen[measured.observed_at] = seen.get(measured.observed_at, 0) + 1
             return len(seen) > 3
@@ -68,15 +74,30 @@ async def test_a_query_yields_one_number_with_the_time_of_its_sample_or_nothing(
         await eventually(three_scrapes, 15, every_seconds=0.1)
         assert max(seen.values()) > 1, "asked ten times within a scrape, the sample's time stays the same"
 
-        computed = await ask("sum(queue_depth) * 2")
+        computed = await number("sum(queue_depth) * 2")
         assert computed is not None
         assert computed.value == 639.0
-        constant = await ask("42")
+        constant = await number("42")
         assert constant is not None
         assert constant.value == 42.0
 
-        for nothing in ("queue_depth", "no_such_metric", "not_a_number", "1/0", "not promql ((", ""):
-            assert await ask(nothing) is None, nothing
+        for nothing, why in {
+            "queue_depth": "many",
+            "no_such_metric": "vanished",
+            "not_a_number": "no-number",
+            "1/0": "no-number",
+            "not promql ((": None,
+            "": None,
+        }.items():
+            assert await ask(nothing) == why, nothing
+
+        until = first.observed_at + dt.timedelta(seconds=3)
+        week_ago = until - dt.timedelta(days=7)
+        course = await prometheus.course('queue_depth{pool="web"}', week_ago, until, 15)
+        assert course is not None, "a week in steps of 15 s is more than Prometheus gives at once"
+        assert [one.value for one in course] == [312.5]
+        assert await prometheus.course("no_such_metric", week_ago, until, 60) == []
+        assert await prometheus.course("not promql ((", week_ago, until, 60) is None
     finally:
         await prometheus.close()
 
@@ -87,6 +108,8 @@ async def test_a_prometheus_that_is_away_or_silent_yields_nothing_in_time() -> N
 
     away = Prometheus(f"http://{LOOPBACK}:{free_port()}")
     assert await away.query("up", QUERY_SECONDS) is None
+    now = SystemClock().now()
+    assert await away.course("up", now, now, 15) is None
     await away.close()
 
     server = await asyncio.start_server(mute, LOOPBACK, 0)
@@ -122,7 +145,7 @@ async def test_what_is_no_number_or_has_no_time_is_no_measurement(
 
     server = await asyncio.start_server(odd, LOOPBACK, 0)
     store = Prometheus(f"http://{LOOPBACK}:{server.sockets[0].getsockname()[1]}")
-    assert await store.query("up", QUERY_SECONDS) is None
+    assert await store.query("up", QUERY_SECONDS) == "no-number"
     await store.close()
     server.close()
 
@@ -132,6 +155,6 @@ async def test_a_proxy_of_the_environment_is_not_asked(url: str, monkeypatch: py
     monkeypatch.delenv("NO_PROXY", raising=False)
     store = Prometheus(url)
     measured = await store.query("42", QUERY_SECONDS)
-    assert measured is not None
+    assert isinstance(measured, Measurement)
     assert measured.value == 42.0
     await store.close()

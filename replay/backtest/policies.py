@@ -107,8 +107,8 @@ def _week_ago(course: Course) -> NDArray[np.float64]:
 
 _HEADROOMS: Final = (0.03, 0.06, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.6)
 _VMS: Final = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
-_TIMES: Final = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0)
-_FULL: Final = (0.5, 0.6, 0.7, 0.8, 0.9)
+_TIMES: Final = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
+_FULL: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 POLICIES: Final[dict[str, Policy]] = {
     policy.name: policy

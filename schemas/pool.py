@@ -87,11 +87,6 @@ class Pool(Value, frozen=True):
     sleep: Depth = "auto"
     refresh: Refresh = "agent"
 
-    @property
-    def trigger(self) -> Trigger | None:
-        """The first trigger."""
-        return self.triggers[0] if self.triggers else None
-
 
 class PoolError(ValueError):
     """A pool file was refused; the sentence says which field and why."""

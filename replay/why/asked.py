@@ -37,9 +37,13 @@ class Supposed:
 
 
 def grow(pool: Pool, vms: int, origin: Origin, now: dt.datetime) -> ScaleRequested:
-    """A request for so many more VMs; a trigger's comes with the sample that would just have set it off."""
-    sample, trigger = None, pool.trigger
-    if trigger is not None and origin == "trigger":
+    """A request for so many more VMs; a trigger's comes with the sample that would just have set it off.
+
+    Of several triggers it is the one that asks for so many, or the first: what the gate answers rests on the sample's time alone.
+    """
+    sample = None
+    if pool.triggers and origin == "trigger":
+        trigger = next((one for one in pool.triggers if one.add == vms), pool.triggers[0])
         sample = Sample(query=trigger.query, value=trigger.above, above=trigger.above, observed_at=now)
     return ScaleRequested(
         org=pool.org,

@@ -163,7 +163,7 @@ def _of_cooldown(state: State, pool: Pool, at: dt.datetime) -> Iterator[str]:
     lasts = dt.timedelta(seconds=pool.cooldown_seconds)
     scaled_at = state.docket.scaled_at(pool.org, pool.name)
     moved_at = state.docket.moved_at(pool.org, pool.name)
-    if pool.trigger is not None or scaled_at is not None:
+    if pool.triggers or scaled_at is not None:
         yield _cooldown("for its trigger to raise it", "raised by its trigger", scaled_at, lasts, at)
     yield _cooldown("to shrink automatically", "moved", moved_at, lasts, at)
 
@@ -181,19 +181,22 @@ def _cooldown(
 
 
 def _of_trigger(story: Story, ahead: Story, pool: Pool, at: dt.datetime) -> Iterator[str]:
-    trigger = pool.trigger
-    if trigger is None:
+    if not pool.triggers:
         yield "the pool had no trigger: it grew only when somebody asked"
     else:
-        asks = f"its trigger asks for {number(trigger.add, more=True)} after {trigger.samples} samples of {trigger.query} above {trigger.above:g}"
+        asks = "; ".join(
+            f"its trigger asks for {number(one.add, more=True)} after {one.samples} samples of {one.query} above {one.above:g}"
+            for one in pool.triggers
+        )
         heard = story.triggered
         if heard is None or not isinstance(heard.wish, ScaleRequested):
-            yield f"{asks}; it had never asked"
+            yield f"{asks}; {'it' if len(pool.triggers) == 1 else 'they'} had never asked"
         else:
+            who = "it" if len(pool.triggers) == 1 else "one of them"
             asked_at = heard.wish.received_at
             may = asked_at + dt.timedelta(seconds=pool.cooldown_seconds)
             again = "had been free to ask again since" if cooled(pool, asked_at, at) else "kept still until"
-            yield f"{asks}; it last asked at {moment(asked_at)} (request {short(heard.id)}) and {again} {moment(may)}"
+            yield f"{asks}; {who} last asked at {moment(asked_at)} (request {short(heard.id)}) and {again} {moment(may)}"
     windows = [seen for seen in ahead.observed if seen.window_from <= at < seen.window_until]
     yield from (observed(seen) for seen in windows or list(story.observed)[-1:])
 

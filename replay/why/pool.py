@@ -142,10 +142,10 @@ def _fate(heard: Heard) -> str:
 
 
 def _suppositions(state: State, pool: Pool, at: dt.datetime, seq: int) -> Iterator[Supposition]:
-    if pool.trigger is not None:
-        adds = sorted({1, pool.trigger.add})
-        for add in adds:
-            who = f"{number(add, more=True)}, asked by its trigger"
+    if pool.triggers:
+        its = "its trigger" if len(pool.triggers) == 1 else "one of its triggers"
+        for add in sorted({1, *(trigger.add for trigger in pool.triggers)}):
+            who = f"{number(add, more=True)}, asked by {its}"
             yield from _suppose(state, who, asked.grow(pool, add, "trigger", at), at, seq)
     yield from _suppose(
         state, f"{number(1, more=True)}, asked by a person", asked.grow(pool, 1, "person", at), at, seq

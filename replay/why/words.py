@@ -34,7 +34,7 @@ from events.ledger import LedgerRecovered, LedgerRolled, LedgerSealed
 from events.mail import MailAccepted, MailFailed
 from events.order import OrderOverdue
 from events.person import PersonErased, PersonEraseRequested
-from events.pool import PoolDefined, PoolObserved
+from events.pool import PoolDefined, PoolObserved, Reading
 from events.quiesce import QuiesceRequested
 from events.scale import Origin, Sample, ScaleRequested
 from events.sentences import percent, sentence, unit
@@ -143,7 +143,10 @@ def sampled(sample: Sample | None) -> str:
     """The measurement behind a request, if there is one, to stand at the end of its sentence."""
     if sample is None:
         return ""
-    return f", because {sample.query} was {sample.value:g}, above {sample.above:g}, at {moment(sample.observed_at)}"
+    how = (
+        f", above {sample.above:g}," if sample.value > sample.above else f" and rising past {sample.above:g}"
+    )
+    return f", because {sample.query} was {sample.value:g}{how} at {moment(sample.observed_at)}"
 
 
 def happened(fact: Fact) -> str:
@@ -261,14 +264,24 @@ def observed(fact: PoolObserved) -> str:
         f"from {fact.window_from:%H:%M} to {fact.window_until:%H:%M} {fact.org}/{fact.pool} had "
         f"{fact.vms.serving} VMs serving, {fact.vms.awake} awake, {fact.vms.asleep} asleep"
     )
-    reading = fact.readings[0] if fact.readings else None
-    if reading is None:
+    if not fact.readings:
         return f"{seen}, and no trigger"
+    return f"{seen}; {'; '.join(_read(one, alone=len(fact.readings) == 1) for one in fact.readings)}"
+
+
+def _read(reading: Reading, *, alone: bool) -> str:
+    """One query in one window."""
+    if reading.source == "demand":
+        whose = "its demand"
+        passed = f"what one VM carries, {reading.above:g}"
+    else:
+        whose = "its trigger" if alone else f"its trigger at {reading.above:g}"
+        passed = f"its trigger's {reading.above:g}"
     if reading.level is None:
-        return f"{seen}, and its trigger heard nothing"
+        return f"{whose} heard nothing"
     level = reading.level
     return (
-        f"{seen}; {reading.over} of {reading.samples} samples were above its trigger's {reading.above:g} "
+        f"{reading.over} of {reading.samples} samples were above {passed} "
         f"(mean {level.mean:g}, maximum {level.maximum:g})"
     )
 

@@ -124,7 +124,7 @@ class Day:
 
     def ask(self, pool: str, number: int, sample: float | None) -> Recorded:
         """A trigger asks for more, or with no sample a person does."""
-        trigger = self.fleet.pools[ORG, pool].trigger
+        trigger = next(iter(self.fleet.pools[ORG, pool].triggers), None)
         observed_at = self.now
         fact = ScaleRequested(
             org=ORG,
@@ -293,8 +293,7 @@ def a_day(hours: float = 25.0, hole: tuple[float, float] = (13.0, 13.75)) -> Day
             serving = len(day.fleet.members(ORG, pool, "serving"))
             target = max(1, math.ceil(wanted * 1.1))
             asleep = len(day.fleet.members(ORG, pool, "quiesced"))
-            limit = day.fleet.pools[ORG, pool].trigger
-            assert limit is not None
+            (limit,) = day.fleet.pools[ORG, pool].triggers
             if target > serving and asleep:
                 day.wake(pool, min(target - serving, asleep), limit.above * wanted / serving)
             elif target < serving - 1:

@@ -24,7 +24,7 @@ def page() -> bytes:
     """A page with a day on it, a pool with the longest of names, and as many trips as years bring."""
     day = a_day()
     pool = day.fleet.pools["acme", "web"]
-    day.pool("w" * 32, pool.size, pool.trigger)
+    day.pool("w" * 32, pool.size, pool.triggers[0] if pool.triggers else None)
     day.watch(day.now.replace(minute=5, second=0, microsecond=0), {"web": 3.0, "jobs": 1.0, "w" * 32: 1.0})
     files = sealed(day.stored)
     seal = Seal(Archive(files).checkpoint_note() or "", SIGNER.vkey)

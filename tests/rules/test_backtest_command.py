@@ -1,0 +1,212 @@
+"""`virtscale backtest`: a file in, a score out, with decisions that are scored alike, and nothing left half written."""
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import services.forecaster.model
+from replay.backtest import run as running
+from replay.backtest.run import forecast, ticks
+from replay.backtest.score import Terms, course, scored
+from replay.backtest.trace import load
+from schemas import pool as pools
+from schemas.contract import document
+from virtscale import cli
+
+Run = Callable[..., tuple[int, str, str]]
+STEP = 1800
+BEGAN = 1_780_272_000
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`virtscale backtest WORDS` in a directory without a house: exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["virtscale", "backtest", *words])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, said.out, said.err
+
+    return command
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """Ten days of half hours: a day's wave with noise, and one row missing."""
+    chance = np.random.default_rng(5)
+    at = np.arange(480)
+    demand = 1000 - 700 * np.cos(2 * np.pi * at / 48) + chance.normal(0, 60, 480)
+    path = tmp_path / "demand.csv"
+    path.write_text(
+        "time,value\n"
+        + "".join(
+            f"{BEGAN + STEP * t},{max(0.0, value):.3f}\n"
+            for t, value in zip(at, demand, strict=True)
+            if t != 400
+        )
+    )
+    return path
+
+
+def asked(trace: Path, *words: str) -> list[str]:
+    return ["--trace", str(trace), "--step", str(STEP), *words]
+
+
+def test_the_answer_is_one_json_object_with_the_score_of_the_whole_and_its_halves(
+    run: Run, trace: Path
+) -> None:
+    code, out, err = run(*asked(trace, "--json"))
+    answer = json.loads(out)
+    assert (code, err) == (0, "")
+    assert answer["policy"] == "forecast"
+    assert (answer["gaps_filled"], answer["decisions"], answer["vms"], answer["reserve_vms"]) == (
+        1,
+        480,
+        64,
+        3,
+    )
+    for part in (answer, answer["first_half"], answer["second_half"]):
+        assert {"hit", "regret", "short", "idle", "oracle_idle", "units", "hits"} <= set(part)
+        assert part["hit"] == pytest.approx(100 * part["hits"] / part["units"], abs=1e-3)
+        assert part["regret"] == pytest.approx(part["oracle_idle"] - part["idle"], abs=1e-3)
+    assert answer["units"] == answer["first_half"]["units"] + answer["second_half"]["units"]
+    assert answer["speed"] > 2000
+
+
+def test_a_table_is_shown_to_people_and_what_was_odd_is_said(run: Run, trace: Path) -> None:
+    code, out, err = run(*asked(trace))
+    assert code == 0
+    assert [line.split("  ")[0] for line in out.splitlines()] == [
+        "PART",
+        "whole",
+        "first half",
+        "second half",
+    ]
+    assert "1 gaps (1 samples, the longest 1,800 s) were filled" in err
+
+
+@pytest.mark.parametrize("policy", ["forecast", "noise", "oracle"])
+def test_the_decisions_that_are_written_are_those_that_were_scored(
+    run: Run, trace: Path, tmp_path: Path, policy: str
+) -> None:
+    out = tmp_path / "decisions.csv"
+    _, said, _ = run(*asked(trace, "--policy", policy, "--decisions", str(out), "--json"))
+    rows = list(csv.DictReader(out.read_text().splitlines()))
+    assert list(rows[0]) == ["t", "target"]
+    assert [int(row["t"]) for row in rows] == [STEP * at for at in range(480)]
+    given = course(load(trace, STEP).demand, Terms(STEP))
+    [score] = scored(given, np.array([int(row["target"]) for row in rows]))
+    assert json.loads(said)["hits"] == score.hits
+    assert json.loads(said)["idle"] == pytest.approx(100 * score.idle, abs=1e-3)
+
+
+def test_the_model_is_the_live_forecasters_own() -> None:
+    assert running.Model is services.forecaster.model.Model
+
+
+def test_a_tick_is_the_mean_since_the_last_decision_up_to_now() -> None:
+    demand = np.arange(1, 8 * 17281, dtype=np.float64)[: 17280 * 2]
+    given = course(demand, Terms(5, teach_days=0))
+    made = ticks(given) * given.cap
+    assert made[:3] == pytest.approx([1.0, 3.0, 6.0])
+    assert len(made) == len(given.at)
+
+
+def test_each_coverage_of_one_pass_is_what_it_is_alone_and_more_covers_more(trace: Path) -> None:
+    given = course(load(trace, STEP).demand, Terms(STEP))
+    both = forecast(given, [9000, 9900], start_seconds=BEGAN)
+    alone = forecast(given, [9900], start_seconds=BEGAN)
+    assert (both[1] == alone[0]).all()
+    assert (both[1] >= both[0]).all()
+
+
+def test_a_pool_is_forecast_two_thousand_times_faster_than_it_lives() -> None:
+    seconds = 6 * 3600
+    demand = np.random.default_rng(2).poisson(40, seconds).astype(np.float64)
+    given = course(demand, Terms(1, teach_days=0))
+    began = time.process_time()
+    forecast(given, [9900])
+    assert seconds / (time.process_time() - began) > 2000
+
+
+def test_the_rules_are_named(run: Run, trace: Path) -> None:
+    code, out, _ = run(*asked(trace, "--policy", "list"))
+    assert code == 0
+    assert {"forecast", "oracle", "knative", "hpa", "hourly", "seasonal-naive"} <= {
+        line.split()[0] for line in out.splitlines()[1:]
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "name"),
+    [
+        (["--policy", "clairvoyant"], 2, "UsageWrong"),
+        (["--vms", "0"], 2, "UsageWrong"),
+        (["--reserve", "101"], 2, "UsageWrong"),
+        (["--coverage", "100"], 2, "UsageWrong"),
+        (["--horizon", "0"], 2, "UsageWrong"),
+        (["--into", "here"], 2, "UsageWrong"),
+        (["--decisions", "no/such/place.csv"], 2, "UsageWrong"),
+        (["--teach-days", "10"], 1, "TraceUnscorable"),
+        (["--step", "60"], 1, "TraceStepWrong"),
+        (["--column", "bytes"], 1, "TraceNoColumn"),
+        (["--trace", "none.csv"], 1, "TraceUnreadable"),
+        (["--average", "2000"], 1, "TraceStepWrong"),
+    ],
+)
+def test_what_cannot_be_run_is_said_in_one_sentence_with_its_code(
+    run: Run, trace: Path, words: list[str], code: int, name: str
+) -> None:
+    given = dict(zip(*[iter(asked(trace))] * 2, strict=True)) | dict([words])
+    ended, out, err = run(*[word for pair in given.items() for word in pair])
+    assert (ended, out) == (code, "")
+    assert err.startswith("virtscale: ")
+    assert err.endswith(f"[{name}]\n")
+
+
+def test_an_interrupted_run_leaves_what_was_there_before(
+    run: Run, trace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "decisions.csv"
+    out.write_text("of an earlier run")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(running.Model, "tick", interrupted)
+    assert run(*asked(trace, "--decisions", str(out)))[0] == 130
+    assert out.read_text() == "of an earlier run"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["decisions.csv", "demand.csv"]
+
+
+def test_a_proposal_is_a_contract_on_standard_output_that_can_be_signed(run: Run, trace: Path) -> None:
+    code, out, err = run(*asked(trace, "--propose", "--org", "acme", "--pool", "shop"))
+    assert code == 0
+    signed = document.read(out.encode())
+    contract = document.terms(signed)
+    assert (signed.signatures, contract.org, list(contract.pools)) == ((), "acme", ["shop"])
+    assert "hit %" in err
+
+
+def test_a_proposal_goes_into_two_files_and_writes_over_none(run: Run, trace: Path, tmp_path: Path) -> None:
+    (tmp_path / "papers").mkdir()
+    words = asked(trace, "--propose", "--into", str(tmp_path / "papers"), "--json")
+    code, out, _ = run(*words)
+    written = json.loads(out)["proposal"]
+    assert code == 0
+    assert (tmp_path / "papers" / "contract.toml").read_text() == written["contract"]
+    pool = pools.read((tmp_path / "papers" / "pool.toml").read_text())
+    assert (pool.org, pool.name, pool.max_vms) == ("your-org", "web", written["most_vms"])
+    code, _, err = run(*words)
+    assert (code, "There is a file" in err) == (2, True)
+    assert sorted(path.name for path in (tmp_path / "papers").iterdir()) == ["contract.toml", "pool.toml"]

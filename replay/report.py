@@ -2,6 +2,7 @@
 
 from events.tlog.checkpoint import Checkpoint, opened
 from events.tlog.note import Verifier
+from replay.figures.clients import Clients
 from replay.figures.measured import Measured, measure
 from replay.figures.trips import STEPS
 from replay.history import Told
@@ -15,19 +16,24 @@ def claimed(seal: Seal) -> Checkpoint:
     return opened(seal.note, Verifier.parse(seal.vkey))
 
 
-async def report(source: Source, seal: Seal, told: Told | None = None) -> tuple[Measured, str]:
+async def report(
+    source: Source, seal: Seal, told: Told | None = None, clients: Clients | None = None
+) -> tuple[Measured, str]:
     """What was measured, and the page. Raises `SealError` where the source is not what the checkpoint is of.
+
+    `clients` are what users counted of this ledger's pools; nobody sealed them, and the page says so.
 
     `NoteError` for a checkpoint that cannot be read or that the key did not sign; and as `replay.history.fold`.
     """
     measured = await measure(source, claimed(seal), told)
-    return measured, page(measured, seal)
+    return measured, page(measured, seal, clients)
 
 
-def rows(measured: Measured) -> list[dict[str, object]]:
+def rows(measured: Measured, clients: Clients | None = None) -> list[dict[str, object]]:
     """The nine figures and the steps of the budget, for a table or a program."""
     found: list[dict[str, object]] = [
-        {"figure": one.name, "value": one.value or "no data", "note": one.note} for one in figures(measured)
+        {"figure": one.name, "value": one.value or "no data", "note": one.note}
+        for one in figures(measured, clients)
     ]
     for step in STEPS:
         took = measured.trips.quantiles(step)

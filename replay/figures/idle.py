@@ -1,16 +1,21 @@
-"""How much of what pools hold was asleep: vCPU times time, whole numbers all the way."""
+"""How much of what pools hold was asleep, and how deep: vCPU times time, whole numbers all the way."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from events.envelope import Recorded
 from events.gate import GateDecided
 from events.host import HostFenced, HostRemoved
 from projections.fleet.fold import Fleet
+from projections.fleet.life import IN_MEMORY, State
 from replay.figures.span import Span
 
 Key = tuple[str, str]
+
+Depth = Literal["awake", "memory", "disk"]
+"""Whether a VM is awake, or sleeps in its host's memory or on disk."""
 
 
 @dataclass(slots=True)
@@ -19,8 +24,11 @@ class Held:
 
     since_ns: int
     asleep: int = 0
+    on_disk: int = 0
+    """Of those asleep."""
     awake: int = 0
     asleep_ns: int = 0
+    on_disk_ns: int = 0
     awake_ns: int = 0
 
     def advance(self, at_ns: int) -> None:
@@ -28,6 +36,7 @@ class Held:
         passed = max(0, at_ns - self.since_ns)
         self.since_ns += passed
         self.asleep_ns += self.asleep * passed
+        self.on_disk_ns += self.on_disk * passed
         self.awake_ns += self.awake * passed
 
     @property
@@ -46,8 +55,8 @@ class Idle:
         self.fleet = Fleet()
         self.pools: dict[Key, Held] = {}
         self._span = span
-        self._known: dict[Key, tuple[str, bool, int]] = {}
-        """By VM what it counts as: its pool, whether it sleeps, and its vCPU."""
+        self._known: dict[Key, tuple[str, Depth, int]] = {}
+        """By VM what it counts as: its pool, whether and how it sleeps, and its vCPU."""
 
     def apply(self, recorded: Recorded) -> None:
         """The fold now includes the event."""
@@ -78,9 +87,7 @@ class Idle:
 
     def _look(self, key: Key, at_ns: int) -> None:
         vm = self.fleet.vms.get(key)
-        present = (
-            None if vm is None or vm.state == "stopped" else (vm.pool, vm.state == "quiesced", vm.size.vcpu)
-        )
+        present = None if vm is None or vm.state == "stopped" else (vm.pool, _depth(vm.state), vm.size.vcpu)
         former = self._known.get(key)
         if present == former:
             return
@@ -91,13 +98,20 @@ class Idle:
             self._known[key] = present
             self._change(key[0], present, +1, at_ns)
 
-    def _change(self, org: str, counted: tuple[str, bool, int], sign: int, at_ns: int) -> None:
-        pool, asleep, vcpu = counted
+    def _change(self, org: str, counted: tuple[str, Depth, int], sign: int, at_ns: int) -> None:
+        pool, depth, vcpu = counted
         held = self.pools.get((org, pool))
         if held is None:
             held = self.pools[org, pool] = Held(self._span.from_ns)
         held.advance(at_ns)
-        if asleep:
-            held.asleep += sign * vcpu
-        else:
+        if depth == "awake":
             held.awake += sign * vcpu
+        else:
+            held.asleep += sign * vcpu
+            held.on_disk += sign * vcpu * (depth == "disk")
+
+
+def _depth(state: State) -> Depth:
+    if state == "saved":
+        return "disk"
+    return "memory" if state in IN_MEMORY else "awake"

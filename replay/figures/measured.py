@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from events.tlog.checkpoint import Checkpoint
 from projections.demand.fold import Demand
 from replay.figures.answers import Answers
+from replay.figures.draw import Draw
+from replay.figures.foresight import Foresight
 from replay.figures.idle import Idle
 from replay.figures.parts import Parts
 from replay.figures.sealed import Sealed
@@ -30,6 +32,8 @@ class Measured:
     answers: Answers
     parts: Parts
     demand: Demand
+    foresight: Foresight
+    draw: Draw
 
 
 async def measure(source: Source, checkpoint: Checkpoint, told: Told | None = None) -> Measured:
@@ -39,7 +43,9 @@ async def measure(source: Source, checkpoint: Checkpoint, told: Told | None = No
     month, year = trailing(until_ns, MONTH_DAYS), trailing(until_ns, YEAR_DAYS)
     idle, trips, answers = Idle(month), Trips(month), Answers(month, year)
     parts, demand = Parts(), Demand()
-    await fold(sealed, (idle, trips, answers, parts, demand), checkpoint.size, told)
+    foresight, draw = Foresight(month), Draw(month)
+    folds = (idle, trips, answers, parts, demand, foresight, draw)
+    await fold(sealed, folds, checkpoint.size, told)
     sealed.check()
     idle.close()
-    return Measured(checkpoint, sealed.began_ns, month, idle, trips, answers, parts, demand)
+    return Measured(checkpoint, sealed.began_ns, month, *folds)

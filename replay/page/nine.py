@@ -6,6 +6,7 @@ from typing import Final
 
 from projections.activations.fold import BUDGET_MS
 from replay.figures.answers import CAP, GROWING
+from replay.figures.clients import Clients
 from replay.figures.measured import Measured
 from replay.figures.span import MONTH_DAYS, YEAR_DAYS
 from replay.figures.trips import TOTAL
@@ -32,14 +33,14 @@ class Figure:
     """Which events it is folded from, and by what."""
 
 
-def figures(measured: Measured) -> tuple[Figure, ...]:
-    """All nine, in the order of the page."""
+def figures(measured: Measured, clients: Clients | None = None) -> tuple[Figure, ...]:
+    """All nine, in the order of the page. What users waited is known to `clients` alone."""
     return (
         _idle(measured),
         *_reactivation(measured),
         _ahead(measured),
-        _tax(),
-        _draw(),
+        _tax(clients),
+        _draw(measured),
         _refused(measured),
         _horizon(measured),
         _substrate(measured),
@@ -50,17 +51,19 @@ def _idle(measured: Measured) -> Figure:
     ratio = measured.idle.ratio()
     pools = measured.idle.pools.values()
     asleep = sum(held.asleep_ns for held in pools)
+    on_disk = sum(held.on_disk_ns for held in pools)
     held = asleep + sum(held.awake_ns for held in pools)
     return Figure(
         name="Mean idle ratio",
         value=None if ratio is None else f"{rounded(ratio * 100, 1)} %",
         note="No pool held a VM in these days."
         if ratio is None
-        else f"{_hours(asleep)} of {_hours(held)} vCPU-hours.",
+        else f"{_hours(asleep)} of {_hours(held)} vCPU-hours: {_hours(asleep - on_disk)} asleep in their hosts' memory, "
+        f"{_hours(on_disk)} on disk.",
         what=(
             "vCPU \u00d7 time for which VMs were asleep, divided by vCPU \u00d7 time for which they were asleep or awake, over "
             f"all pools and {MONTH_DAYS} days; so each pool weighs what it held. A VM that is off is neither. It is the sleep of "
-            "VMs: what C-states the hosts reached is not in the ledger."
+            "VMs; what idle states the hosts' CPUs reached in it stands under the draw."
         ),
         made="gate.decided, vm.*, host.fenced, host.removed; replay/figures/idle.py",
     )
@@ -91,41 +94,82 @@ def _reactivation(measured: Measured) -> tuple[Figure, Figure]:
 
 
 def _ahead(measured: Measured) -> Figure:
-    granted = measured.answers.granted
+    granted, foresight = measured.answers.granted, measured.foresight
     ahead, all_ = granted["forecast"], sum(granted[origin] for origin in GROWING)
+    moved = bool(ahead or foresight.moving_ticks)
+    if moved:
+        note = f"{ahead:,} of {all_:,} VMs" if all_ else "Neither forecasts nor triggers were granted a VM"
+        note += f"; {foresight.moving_ticks:,} ticks of {_count(len(foresight.moving), 'pool')} were forecast"
+        note += f", {foresight.lost_ticks:,} of them without a signal." if foresight.lost_ticks else "."
+    else:
+        note = f"No forecaster asked for a VM in these days; {all_:,} VMs were granted to triggers, after demand had come."
+        if foresight.watching:
+            note += f" {_count(len(foresight.watching), 'pool')} had forecasts that only watch."
     return Figure(
         name="Pre-warm hit rate",
-        value=f"{rounded(Fraction(ahead * 100, all_), 1)} %" if ahead else None,
-        note=(
-            f"{ahead:,} of {all_:,} VMs."
-            if ahead
-            else f"No forecaster asked for a VM in these days; {all_:,} VMs were granted to triggers, after demand had come."
-        ),
+        value=f"{rounded(Fraction(ahead * 100, all_), 1)} %" if moved and all_ else None,
+        note=note,
         what=(
             f"VMs granted to forecasts, divided by VMs granted to forecasts and triggers, in {MONTH_DAYS} days. Requests "
             "of people and programs are not in it."
         ),
-        made="scale.requested, gate.decided; replay/figures/answers.py",
+        made="scale.requested, gate.decided, forecast.made; replay/figures/answers.py, foresight.py",
     )
 
 
-def _tax() -> Figure:
+def _tax(clients: Clients | None) -> Figure:
+    what = (
+        "Time that requests of users spent waiting because capacity was still on its way, as their clients saw it: the mean of "
+        "what requests to VMs that had just been woken took beyond the median of all others."
+    )
+    if clients is None:
+        return Figure(
+            name="Request latency tax",
+            value=None,
+            note="No worker writes down how long requests waited for a VM that was waking: clients must count it.",
+            what=what,
+            made="no event; `--clients FILE`",
+        )
+    note = f"{clients.waited:,} of {clients.requests:,} requests waited more than {clients.wait_ms:g} ms, {clients.failed:,} failed. "
+    if clients.tax_ms is None:
+        note += "None met a VM that had just been woken."
+    else:
+        note += (
+            f"{clients.fresh:,} met a VM within {clients.fresh_seconds} s of its wake; the median of all others is "
+            f"{milliseconds(clients.steady_p50_ms or 0.0)} ms."
+        )
     return Figure(
         name="Request latency tax",
-        value=None,
-        note="No worker writes down how long requests waited for a VM that was waking.",
-        what="Time that requests of users spent waiting because capacity was still on its way, as their clients saw it.",
-        made="no event yet",
+        value=None if clients.tax_ms is None else f"{_signless(clients.tax_ms)} ms",
+        note=note,
+        what=what,
+        made=f"counted by clients from {clients.began_at:%Y-%m-%d %H:%M} UTC on, and sealed by nobody: {clients.source}",
     )
 
 
-def _draw() -> Figure:
+def _draw(measured: Measured) -> Figure:
+    draw = measured.draw
+    milliwatts = draw.milliwatts
+    if not draw.hosts:
+        note = "No host said that all of its VMs slept."
+    else:
+        note = f"{_count(draw.hosts, 'host')} had no VM awake for {rounded(Fraction(draw.idle_ms, 3_600_000), 1)} h"
+        deepest = [f"{state} {rounded(share * 100, 1)} %" for state, share in draw.residency().items()][:3]
+        note += f", CPUs in {', '.join(deepest)}. " if deepest else ". "
+        note += (
+            "The most that they draw awake is not in the ledger."
+            if milliwatts is not None
+            else "None measures energy."
+        )
     return Figure(
         name="Pool draw at idle",
-        value=None,
-        note="No host reports its energy to the ledger.",
-        what="Power that hosts drew while every VM on them slept, divided by the most that they drew in these days.",
-        made="no event yet",
+        value=None if milliwatts is None else f"{rounded(Fraction(milliwatts, 1000), 1)} W",
+        note=note,
+        what=(
+            f"Mean power that one host's own meters (RAPL) counted while every VM on it slept, in {MONTH_DAYS} days, and how deep "
+            "its CPUs slept meanwhile as its kernel counts it. What meters do not see, such as disks and fans, is not in it."
+        ),
+        made="host.idled; replay/figures/draw.py",
     )
 
 
@@ -157,7 +201,7 @@ def _horizon(measured: Measured) -> Figure:
         else f"As defined for {_count(len(seconds), 'pool')}. "
         + (
             "Forecasts were made by it."
-            if measured.answers.granted["forecast"]
+            if measured.foresight.moving_ticks or measured.foresight.watching_ticks
             else "No forecaster used it in these days."
         ),
         what=(
@@ -187,6 +231,11 @@ def _substrate(measured: Measured) -> Figure:
 def _hours(vcpu_ns: int) -> str:
     hours = Fraction(vcpu_ns, HOUR_NS)
     return f"{round(hours):,}" if hours >= 100 else rounded(hours, 1)  # noqa: PLR2004 - as `milliseconds`
+
+
+def _signless(tax_ms: float) -> str:
+    """Tenths of a millisecond; less than nothing is what chance makes of nothing."""
+    return f"{max(0.0, tax_ms):.1f}"
 
 
 def _count(number: int, thing: str) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from events.tlog.checkpoint import Checkpoint
+from replay.figures.clients import Clients
 from replay.figures.measured import Measured
 from replay.figures.span import MONTH_DAYS, moment
 from replay.figures.trips import STEPS
@@ -27,8 +28,8 @@ class Seal:
     vkey: str
 
 
-def page(measured: Measured, seal: Seal) -> str:
-    """The whole file. The same ledger and the same checkpoint give the same bytes."""
+def page(measured: Measured, seal: Seal, clients: Clients | None = None) -> str:
+    """The whole file. The same ledger and the same checkpoint, and the same clients' file, give the same bytes."""
     newest = moment(measured.month.until_ns)
     origin = measured.checkpoint.origin
     curves, left_out = curves_of(measured, newest)
@@ -37,10 +38,10 @@ def page(measured: Measured, seal: Seal) -> str:
             _header(measured, newest),
             tag(
                 "main",
-                _nine(figures(measured)),
+                _nine(figures(measured, clients)),
                 _budget(measured),
                 _curves(curves, left_out),
-                _origin(measured.checkpoint, seal, newest),
+                _origin(measured.checkpoint, seal, newest, clients),
             ),
             tag("footer", tag("p", "Made by virtscale replay report. No script, no request to anybody.")),
         ),
@@ -147,9 +148,9 @@ def _curves(curves: Sequence[Curve], left_out: int) -> Html:
         tag("h2", "Demand and capacity, 24 hours"),
         tag(
             "p",
-            "Demand is reading \u00f7 limit of the pool's trigger \u00d7 VMs that served, sample by sample: the VMs that would have "
-            "brought the reading to its limit. Capacity is what served. Both as signal wrote them down every five minutes "
-            "(pool.observed); where it did not look, there is a gap.",
+            "Demand is what the whole pool carried \u00f7 what one VM carries; of a pool that does not say so, reading \u00f7 limit of "
+            "its trigger \u00d7 VMs that served: the VMs that would have brought the reading to its limit. Capacity is what served. "
+            "Both as signal wrote them down every five minutes (pool.observed); where it did not look, there is a gap.",
             class_="quiet",
         ),
     ]
@@ -168,14 +169,16 @@ def _curves(curves: Sequence[Curve], left_out: int) -> Html:
     return joined(parts)
 
 
-def _origin(checkpoint: Checkpoint, seal: Seal, newest: dt.datetime) -> Html:
+def _origin(checkpoint: Checkpoint, seal: Seal, newest: dt.datetime, clients: Clients | None) -> Html:
     entries = (
         ("origin", checkpoint.origin),
         ("events", f"1 to {checkpoint.size:,}"),
         ("newest event stored", _utc(newest) if checkpoint.size else "none"),
         ("root, SHA-256 of the Merkle tree (RFC 6962)", checkpoint.root.hex()),
         ("public key that the signature was checked with", seal.vkey),
+        *(() if clients is None else (("beside the ledger, and sealed by nobody", clients.source),)),
     )
+    beside = "" if clients is None else " --clients CLIENTS"
     return joined(
         (
             tag("h2", "What this was computed from"),
@@ -188,7 +191,10 @@ def _origin(checkpoint: Checkpoint, seal: Seal, newest: dt.datetime) -> Html:
             ),
             tag("dl", *(joined((tag("dt", name), tag("dd", value))) for name, value in entries)),
             tag("pre", seal.note.rstrip("\n")),
-            tag("pre", "virtscale replay report --from EXPORT --checkpoint FILE --output engineering.html"),
+            tag(
+                "pre",
+                f"virtscale replay report --from EXPORT --checkpoint FILE{beside} --output engineering.html",
+            ),
         )
     )
 

@@ -38,6 +38,10 @@ def report(
             help="file with the public key that you trust; the one beside the ledger if absent",
         ),
     ] = None,
+    clients: Annotated[
+        Path | None,
+        Parameter(help="what users counted of this ledger's pools, as `virtscale demo day` writes it"),
+    ] = None,
     form: Annotated[
         Format, Parameter(name=["-o", "--format"], help="table for people, json for programs")
     ] = "table",
@@ -47,6 +51,7 @@ def report(
     The same ledger and the same checkpoint give the same bytes.
     """
     from events.tlog.reader import Archive
+    from replay.figures.clients import read
     from replay.page.whole import Seal
     from replay.report import report as make
     from replay.report import rows
@@ -54,6 +59,7 @@ def report(
     from virtscale.audit.places import archive_of, key_of
     from virtscale.history import ExportError
 
+    seen = None if clients is None else read(_bytes(clients, "clients' file"))
     with drafted(output) as draft, archive_of(source) as (files, _), Progress("report") as told:
         archive = Archive(files)
         note = archive.checkpoint_note() if checkpoint is None else _kept(checkpoint)
@@ -64,7 +70,7 @@ def report(
             )
         seal = Seal(note, key_of(vkey, files).vkey)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            measured, page = runner.run(make(ArchiveSource(archive), seal, told))
+            measured, page = runner.run(make(ArchiveSource(archive), seal, told, seen))
         data = page.encode()
         with writing(output):
             draft.write_bytes(data)
@@ -72,12 +78,19 @@ def report(
         f"{output}: {len(data):,} bytes, SHA-256 {hashlib.sha256(data).hexdigest()}, from events 1 to "
         f"{measured.checkpoint.size:,} of {measured.checkpoint.origin}"
     )
-    show(rows(measured), form)
+    show(rows(measured, seen), form)
     return EXIT_DONE
 
 
 def _kept(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return _bytes(path, "checkpoint").decode()
+    except UnicodeDecodeError as error:
         raise UsageError(f"The checkpoint {path} cannot be read: {error}.") from error
+
+
+def _bytes(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"The {what} {path} cannot be read: {error}.") from error

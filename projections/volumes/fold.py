@@ -10,9 +10,6 @@ from events.envelope import Recorded
 from events.fact import Fact
 from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
 
-WOKE: Final = "woke"
-"""The code of a snapshot that failed before anything was done to the disk: what was pinned before still is."""
-
 _SUFFIX: Final = ".qcow2"
 
 
@@ -29,7 +26,10 @@ class Disk(msgspec.Struct, frozen=True):
     """The boot order for which it was made."""
     created_at: dt.datetime
     top: str | None
-    """The file that the VM writes to; None once an attempt to pin it ended midway, and until the next one succeeds."""
+    """The file that the VM writes to; None from a sleep on in which it was not pinned, until the next in which it is.
+
+    An attempt may have ended midway, and its event says in words alone how far it came.
+    """
     layers: int | None = 1
     """Files above the template's; None while `top` is."""
     snapshot: str | None = None
@@ -95,12 +95,18 @@ class Volumes:
 
     def _unpinned(self, failed: SnapshotFailed) -> None:
         disk = self.disks.get((failed.org, failed.vm))
-        if disk is None or failed.asleep_since <= disk.settled:
+        if disk is None or failed.asleep_since < disk.settled:
             return
-        settled = replace(disk, settled=failed.asleep_since, trouble=failed.code)
-        if failed.code != WOKE:
-            settled = replace(settled, top=None, layers=None, snapshot=None, pinned_since=None, taken_at=None)
-        self.disks[failed.org, failed.vm] = settled
+        self.disks[failed.org, failed.vm] = replace(
+            disk,
+            top=None,
+            layers=None,
+            snapshot=None,
+            pinned_since=None,
+            taken_at=None,
+            settled=failed.asleep_since,
+            trouble=failed.code,
+        )
 
 
 def _new(made: VolumeCreated) -> Disk:

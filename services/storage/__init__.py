@@ -1,0 +1,1 @@
+"""The storage worker: the only one who touches the disks of VMs."""

@@ -1,0 +1,54 @@
+"""One thread for the calls that block on one host, so that they take effect one after the other."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, Final, TypeVar
+
+from services.storage.port import StorageError
+
+T = TypeVar("T")
+
+MOST_WAITING: Final = 256
+CALL_SECONDS: Final = 45.0
+"""libvirt waits 30 s for the lock of a domain before it says no."""
+
+
+class Lane:
+    """A daemon thread that makes one call at a time: at the end nobody waits for one that never returns."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+
+    async def call(self, what: str, call: Callable[[], T]) -> T:
+        """The answer of `call`, made when all before it have ended; one that is cancelled before its turn is never made."""
+        if self._calls.qsize() >= MOST_WAITING:
+            raise StorageError(f"{MOST_WAITING} calls wait for {self._name} already; {what} was not asked.")
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread.start()
+        future: Future[T] = Future()
+        self._calls.put((future, call))
+        try:
+            async with asyncio.timeout(CALL_SECONDS):
+                return await asyncio.wrap_future(future)
+        except TimeoutError:
+            raise StorageError(
+                f"{self._name} did not answer within {CALL_SECONDS:g} s when asked to {what}."
+            ) from None
+
+    def _work(self) -> None:
+        while True:
+            future, call = self._calls.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    answer = call()
+                except BaseException as error:  # noqa: BLE001 - whatever it is, the one who asked must hear it
+                    future.set_exception(error)
+                else:
+                    future.set_result(answer)
+            del future, call

@@ -1,0 +1,15 @@
+"""What storage measures."""
+
+from typing import Final
+
+from prometheus_client import Counter, Histogram
+
+CALL_SECONDS: Final = Histogram(
+    "virtscale_storage_call_seconds",
+    "Time of the host's answer to one call on a disk.",
+    ["call"],
+    buckets=(0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 20, 60),
+)
+ERRORS: Final = Counter(
+    "virtscale_storage_errors_total", "Calls that a host refused or did not answer.", ["host"]
+)

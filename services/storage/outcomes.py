@@ -1,0 +1,90 @@
+"""What storage says: each outcome is in the ledger, and folded here, before anything else is done."""
+
+import datetime as dt
+
+from events.bus.ledger import Ledger
+from events.bus.pen import Pen
+from events.bus.port import Bus
+from events.clock import Clock
+from events.fact import Fact
+from events.gate import BootOrdered
+from events.ids import derive
+from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
+from projections.fleet.fold import Vm
+from schemas.names import shorten
+from services.storage.port import Look, Made
+
+
+class Outcomes:
+    """Storage's voice. Ids have the moment in them: what two lives saw are two events, and the second folds to nothing."""
+
+    def __init__(self, ledger: Ledger, bus: Bus, clock: Clock) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._pen = Pen(bus, "storage", clock)
+
+    async def created(self, vm: Vm, order: BootOrdered, made: Made) -> None:
+        """The VM has its disk."""
+        now = self._clock.now()
+        fact = VolumeCreated(
+            org=vm.org,
+            vm=vm.name,
+            host=order.host,
+            volume=made.place,
+            template=order.template,
+            size_bytes=made.size_bytes,
+            order=order.id,
+            created_at=now,
+        )
+        await self._record(fact, "volume.created", vm, now, order)
+
+    async def volume_failed(self, vm: Vm, order: BootOrdered, code: str, text: str) -> None:
+        """The order gets no disk."""
+        now = self._clock.now()
+        fact = VolumeFailed(
+            org=vm.org,
+            vm=vm.name,
+            host=order.host,
+            order=order.id,
+            code=code,
+            text=shorten(text),
+            observed_at=now,
+        )
+        await self._record(fact, "volume.failed", vm, now, order)
+
+    async def taken(self, vm: Vm, asleep_since: int, snapshot: str, look: Look) -> None:
+        """The disk is pinned as it was when the VM fell asleep."""
+        now = self._clock.now()
+        fact = SnapshotTaken(
+            org=vm.org,
+            vm=vm.name,
+            host=vm.host,
+            snapshot=snapshot,
+            layers=look.layers,
+            asleep_since=asleep_since,
+            taken_at=now,
+        )
+        await self._record(fact, "snapshot.taken", vm, now, None)
+
+    async def snapshot_failed(self, vm: Vm, asleep_since: int, code: str, text: str) -> None:
+        """The disk is not pinned in this sleep."""
+        now = self._clock.now()
+        fact = SnapshotFailed(
+            org=vm.org,
+            vm=vm.name,
+            host=vm.host,
+            asleep_since=asleep_since,
+            code=code,
+            text=shorten(text),
+            observed_at=now,
+        )
+        await self._record(fact, "snapshot.failed", vm, now, None)
+
+    async def _record(
+        self, fact: Fact, name: str, vm: Vm, now: dt.datetime, order: BootOrdered | None
+    ) -> None:
+        cause = order.id if order is not None else None
+        own = derive(cause or "storage", name, vm.org, vm.name, now.isoformat())
+        asked = order.request if order is not None else vm.request
+        ack = await self._pen.record(fact, id=own, cause=cause, correlation=asked or own)
+        await self._ledger.reach(ack.seq)

@@ -1,0 +1,106 @@
+"""What storage asks of the disks of one host; a directory of qcow2 files answers it, and the simulation does.
+
+A disk is one volume over its template's. It is pinned at most once at a time: what a VM writes after it is pinned goes
+elsewhere, so that the pinned state stays readable as it was. Before it is pinned anew the former pin is given up.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Standing = Literal["paused", "running", "off", "missing"]
+"""How the domain is whose disk is looked at."""
+
+
+class StorageError(Exception):
+    """The host said no, or did not answer; what was asked may still take effect later."""
+
+    code = "Storage"
+
+    def __init__(self, text: str, *, lost: bool = False, final: bool = False) -> None:
+        super().__init__(text)
+        self.lost = lost
+        """There is no connection to the host: it says nothing about the disk."""
+        self.final = final
+        """Trying again cannot help."""
+
+
+class WokeError(StorageError):
+    """The VM is not asleep any more; nothing was done, or what was begun was taken back."""
+
+    code = "Woke"
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A volume that exists."""
+
+    place: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sleeper:
+    """A VM that sleeps in its host's memory, by its domain's name, and its volume."""
+
+    domain: str
+    volume: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a disk is right now."""
+
+    standing: Standing
+    layers: int
+    """Files above the template's; 0 where the domain does not have the volume."""
+    pinned: int | None
+    """The sleep whose pin lies on the disk, by the sequence at which it began."""
+    joining: bool = False
+    """The former pin is being given up, by this life of storage or a former one."""
+
+
+class Volumes(Protocol):
+    """The disks of one host. Calls on one disk take effect in the order they were made.
+
+    Every call but `join` ends in bounded time or raises `StorageError`; then its effect may still land later, but before that
+    of any call that is made after it.
+    """
+
+    async def make(self, org: str, vm: str, template: str) -> Made:
+        """The VM has a volume over its template's; safe to repeat: one that is there stays as it is."""
+        ...
+
+    async def look(self, sleeper: Sleeper) -> Look:
+        """How the disk is; nothing that was asked before takes effect after it."""
+        ...
+
+    async def join(self, sleeper: Sleeper, asleep: Callable[[], bool]) -> None:
+        """The former pin is given up, and the disk is one layer again.
+
+        Asks `asleep` all the while, and raises `WokeError` once it says no: a long join must not go on under a VM that works.
+        """
+        ...
+
+    async def abandon(self, sleeper: Sleeper) -> None:
+        """No join is under way on the disk, and it has its two layers still; safe to repeat."""
+        ...
+
+    async def pin(self, sleeper: Sleeper, asleep_since: int) -> str:
+        """The disk is pinned under the name of this sleep; the file that nobody writes any more.
+
+        Not safe to repeat blindly: look first. `WokeError` where the domain does not sleep.
+        """
+        ...
+
+
+class Hosts(Protocol):
+    """Where disks can be."""
+
+    def has_disk(self, template: str) -> bool:
+        """Whether VMs of the template have a disk."""
+        ...
+
+    def at(self, host: str) -> Volumes | None:
+        """The disks of a host; None where it has no place for any."""
+        ...

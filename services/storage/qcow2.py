@@ -1,0 +1,309 @@
+"""Disks as qcow2 files in one directory of a host, by way of that host's libvirt.
+
+A volume lies over its template's `disk.qcow2`. To pin it, libvirt lets the domain write into a new file above it, which costs
+some ten milliseconds under the domain's job lock, asleep or not; to give the pin up, QEMU copies what lies in that file down
+and goes on with the volume. So there are at most two files above the template's, and their names say what they are.
+
+All goes through libvirt: QEMU holds a lock on the files of a domain that sleeps, and only libvirt's description of it, which a
+restart reads, says which file it writes to.
+"""
+
+import asyncio
+import os
+import re
+import struct
+import threading
+import time
+from collections.abc import Callable
+from html import escape
+from pathlib import Path
+from typing import Final, TypeVar, cast
+from xml.etree import ElementTree as ET
+
+import libvirt
+
+from projections.volumes.fold import layer_over
+from schemas.house import HostPlace
+from schemas.template import BASE
+from services.storage.lane import Lane
+from services.storage.metrics import CALL_SECONDS
+from services.storage.port import Look, Made, Sleeper, Standing, StorageError, WokeError
+
+T = TypeVar("T")
+
+POOL: Final = "virtscale"
+"""libvirt's name for the directory; one of this name that lies elsewhere is somebody else's and refused."""
+
+JOIN_SECONDS: Final = 600.0
+"""How long a pin may take to be given up: 60 GiB at 100 MB/s."""
+
+_POLL_SECONDS: Final = 0.02
+_LONGEST_POLL_SECONDS: Final = 0.5
+_MAGIC: Final = b"QFI\xfb"
+_HEADER: Final = struct.Struct(">4s20xQ")
+"""The head of a qcow2 file: its magic, and from byte 24 on its size in bytes (QEMU, docs/interop/qcow2.txt)."""
+
+_LAYER: Final = re.compile(r"\.s([0-9]{1,16})\.qcow2$")
+_COMMIT: Final = (
+    libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
+    | libvirt.VIR_DOMAIN_BLOCK_COMMIT_SHALLOW
+    | libvirt.VIR_DOMAIN_BLOCK_COMMIT_DELETE
+)
+_SNAPSHOT: Final = (
+    libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
+    | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
+    | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_ATOMIC
+)
+_STANDINGS: Final[dict[int, Standing]] = {
+    libvirt.VIR_DOMAIN_PAUSED: "paused",
+    libvirt.VIR_DOMAIN_PMSUSPENDED: "paused",
+    libvirt.VIR_DOMAIN_SHUTOFF: "off",
+    libvirt.VIR_DOMAIN_CRASHED: "off",
+}
+_THERE_ALREADY: Final = frozenset({libvirt.VIR_ERR_STORAGE_VOL_EXIST, libvirt.VIR_ERR_OPERATION_INVALID})
+
+
+class Qcow2:
+    """The disks of one host; `services.storage.port.Volumes` says what each call promises.
+
+    Two lanes: what waits for the lock of one domain must not keep another VM's boot from its disk.
+    """
+
+    def __init__(self, place: HostPlace, templates: Path) -> None:
+        self._place = place
+        self._templates = templates
+        self._directory = Path(place.volumes)
+        self._connection: libvirt.virConnect | None = None
+        self._connecting = threading.Lock()
+        self._making = Lane(f"storage-{place.name}-volumes")
+        self._pinning = Lane(f"storage-{place.name}-pins")
+        # A plain user's client would start a libvirtd of that user when ours is away, and wait for it in vain.
+        os.environ.setdefault("LIBVIRT_AUTOSTART", "0")
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)
+
+    async def make(self, org: str, vm: str, template: str) -> Made:
+        """The volume exists, owned as libvirt's driver runs its guests."""
+        return await self._call(self._making, "make", lambda: self._make(org, vm, template))
+
+    async def look(self, sleeper: Sleeper) -> Look:
+        """The chain as libvirt has it, after all that was asked of the domain before."""
+        return await self._call(self._pinning, "look", lambda: self._look(sleeper))
+
+    async def join(self, sleeper: Sleeper, asleep: Callable[[], bool]) -> None:
+        """The upper layer is in the volume, and its file is gone."""
+        loop = asyncio.get_running_loop()
+        ends_at, pause = loop.time() + JOIN_SECONDS, _POLL_SECONDS
+        await self._call(self._pinning, "join", lambda: self._begin_join(sleeper))
+        while not await self._call(self._pinning, "join", lambda: self._joined(sleeper)):
+            if not asleep():
+                await self.abandon(sleeper)
+                raise WokeError(f"{sleeper.domain} woke while its former pin was given up.")
+            if loop.time() > ends_at:
+                await self.abandon(sleeper)
+                raise StorageError(
+                    f"What {sleeper.domain} wrote since its former pin was not copied within {JOIN_SECONDS:g} s."
+                )
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_POLL_SECONDS)
+
+    async def abandon(self, sleeper: Sleeper) -> None:
+        """What was copied so far is in the volume, under a layer that hides it."""
+        await self._call(self._pinning, "abandon", lambda: self._abandon(sleeper))
+
+    async def pin(self, sleeper: Sleeper, asleep_since: int) -> str:
+        """The volume is written no more: the domain writes into a layer with the sleep's name."""
+        await self._call(self._pinning, "pin", lambda: self._pin(sleeper, asleep_since))
+        return sleeper.volume
+
+    # ------------------------------------------------------------------------------------------ blocking, in a lane
+
+    def _make(self, org: str, vm: str, template: str) -> Made:
+        base = self._templates / template / BASE
+        size_bytes = _size_of(base)
+        name, pool = f"{org}.{vm}.qcow2", self._pool()
+        described = (
+            f"<volume><name>{name}</name><capacity unit='bytes'>{size_bytes}</capacity>"
+            "<target><format type='qcow2'/></target>"
+            f"<backingStore><path>{escape(str(base))}</path><format type='qcow2'/></backingStore></volume>"
+        )
+        try:
+            volume = pool.createXML(described)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in _THERE_ALREADY:
+                raise
+            pool.refresh()
+            volume = pool.storageVolLookupByName(name)
+        found = ET.fromstring(volume.XMLDesc())  # noqa: S314 - libvirt's own words
+        if found.findtext("backingStore/path") != str(base):
+            raise StorageError(
+                f"{volume.path()} on host {self._place.name} is no disk over {base}; move it away, and boot the VM again.",
+                final=True,
+            )
+        return Made(volume.path(), size_bytes)
+
+    def _pool(self) -> libvirt.virStoragePool:
+        connection = self._connected()
+        try:
+            pool = connection.storagePoolLookupByName(POOL)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
+                raise
+            path = escape(str(self._directory))
+            described = f"<pool type='dir'><name>{POOL}</name><target><path>{path}</path></target></pool>"
+            return connection.storagePoolCreateXML(described, libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD)
+        where = ET.fromstring(pool.XMLDesc()).findtext("target/path")  # noqa: S314 - libvirt's own words
+        if where != str(self._directory):
+            raise StorageError(
+                f"Host {self._place.name} has a storage pool {POOL} in {where}, and its disks are to lie in {self._directory}; "
+                "remove the pool, or name its directory.",
+                final=True,
+            )
+        if not pool.isActive():
+            pool.create()
+        return pool
+
+    def _look(self, sleeper: Sleeper) -> Look:
+        try:
+            domain = self._connected().lookupByName(sleeper.domain)
+            standing = _STANDINGS.get(int(domain.state()[0]), "running")
+            disk = _disk_with(domain.XMLDesc(), sleeper.volume)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            return Look("missing", 0, None)
+        if disk is None:
+            return Look(standing, 0, None)
+        files = _files_of(disk)
+        layers = files.index(sleeper.volume) + 1
+        return Look(standing, layers, _sleep_of(files[0], sleeper.volume), disk.find("mirror") is not None)
+
+    def _begin_join(self, sleeper: Sleeper) -> None:
+        domain, disk = self._asleep(sleeper)
+        if disk.find("mirror") is None:
+            commit = cast("Callable[..., int]", domain.blockCommit)
+            commit(_target(disk), None, None, 0, _COMMIT)
+
+    def _joined(self, sleeper: Sleeper) -> bool:
+        domain, disk = self._domain(sleeper)
+        if disk.find("mirror") is None:
+            # Ended by another life, or by QEMU: whoever asked looks at the disk again.
+            return True
+        target = _target(disk)
+        job = cast("dict[str, int]", domain.blockJobInfo(target))
+        if not job or job["cur"] != job["end"]:
+            return False
+        domain.blockJobAbort(target, libvirt.VIR_DOMAIN_BLOCK_JOB_ABORT_PIVOT)
+        return True
+
+    def _abandon(self, sleeper: Sleeper) -> None:
+        domain, disk = self._domain(sleeper)
+        if disk.find("mirror") is not None:
+            domain.blockJobAbort(_target(disk))
+
+    def _pin(self, sleeper: Sleeper, asleep_since: int) -> None:
+        domain, disk = self._asleep(sleeper)
+        layer = layer_over(sleeper.volume, asleep_since)
+        described = (
+            f"<domainsnapshot><name>s{asleep_since}</name><memory snapshot='no'/><disks>"
+            f"<disk name='{escape(_target(disk))}' snapshot='external' type='file'><driver type='qcow2'/>"
+            f"<source file='{escape(layer)}'/></disk></disks></domainsnapshot>"
+        )
+        try:
+            domain.snapshotCreateXML(described, _SNAPSHOT)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_CONFIG_UNSUPPORTED or not self._clear(layer):
+                raise
+            domain.snapshotCreateXML(described, _SNAPSHOT)
+
+    def _clear(self, layer: str) -> bool:
+        """Whether a file stood where the layer is to be; a failed attempt left it, for it is on no chain. It is gone."""
+        pool = self._pool()
+        pool.refresh()
+        found = [volume for volume in pool.listAllVolumes() if volume.path() == layer]
+        for volume in found:
+            volume.delete()
+        return bool(found)
+
+    def _asleep(self, sleeper: Sleeper) -> tuple[libvirt.virDomain, ET.Element]:
+        """The domain, which sleeps in memory. One that is off may have its memory on disk, and that knows its files by name."""
+        domain, disk = self._domain(sleeper)
+        if _STANDINGS.get(int(domain.state()[0])) != "paused":
+            raise WokeError(f"{sleeper.domain} does not sleep in memory any more.")
+        return domain, disk
+
+    def _domain(self, sleeper: Sleeper) -> tuple[libvirt.virDomain, ET.Element]:
+        domain = self._connected().lookupByName(sleeper.domain)
+        disk = _disk_with(domain.XMLDesc(), sleeper.volume)
+        if disk is None:
+            raise StorageError(f"{sleeper.domain} does not have the disk {sleeper.volume}.", final=True)
+        return domain, disk
+
+    def _connected(self) -> libvirt.virConnect:
+        with self._connecting:
+            connection = self._connection
+            if connection is None or not connection.isAlive():
+                self._connection = None
+                self._connection = connection = libvirt.open(self._place.uri)
+            return connection
+
+    async def _call(self, lane: Lane, what: str, call: Callable[[], T]) -> T:
+        began = time.perf_counter()
+        try:
+            return await lane.call(what, call)
+        except libvirt.libvirtError as error:
+            connection = self._connection
+            raise StorageError(
+                f"libvirt at {self._place.uri} refused to {what}: {error.get_error_message() or error}.",
+                lost=connection is None or not connection.isAlive(),
+            ) from error
+        finally:
+            CALL_SECONDS.labels(what).observe(time.perf_counter() - began)
+
+
+def _size_of(base: Path) -> int:
+    """The size of the template's disk in bytes, from its head."""
+    try:
+        with base.open("rb") as file:
+            head = file.read(_HEADER.size)
+    except OSError as error:
+        raise StorageError(
+            f"The template's disk cannot be read at {base} ({error.strerror}); put a {BASE} there.",
+            final=True,
+        ) from error
+    if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+        raise StorageError(
+            f"{base} is no qcow2 file; make one with `qemu-img create -f qcow2 {base} 1G`.", final=True
+        )
+    _, size_bytes = _HEADER.unpack(head)
+    return int(size_bytes)
+
+
+def _disk_with(described: str, volume: str) -> ET.Element | None:
+    """The domain's disk whose chain of files has the volume in it."""
+    domain = ET.fromstring(described)  # noqa: S314 - libvirt's own words
+    return next((disk for disk in domain.iterfind("devices/disk") if volume in _files_of(disk)), None)
+
+
+def _files_of(disk: ET.Element) -> list[str]:
+    """The files of a disk, the one that is written to first."""
+    files: list[str] = []
+    layer: ET.Element | None = disk
+    while layer is not None:
+        source = layer.find("source")
+        if source is not None:
+            files.append(source.get("file", ""))
+        layer = layer.find("backingStore")
+    return files
+
+
+def _target(disk: ET.Element) -> str:
+    target = disk.find("target")
+    return target.get("dev", "") if target is not None else ""
+
+
+def _sleep_of(top: str, volume: str) -> int | None:
+    """The sleep that the top layer has its name from; None where it is the volume itself, or no layer of ours."""
+    found = _LAYER.search(top)
+    if found is None or layer_over(volume, int(found[1])) != top:
+        return None
+    return int(found[1])

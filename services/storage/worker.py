@@ -1,0 +1,235 @@
+"""Storage at work: it makes the disk that a boot waits for, and pins the disk of every VM that fell asleep.
+
+One task at a time per VM. What to do is read off the folds and off the disk at every step, so that a kill between any two lines
+loses nothing. A wake never waits for storage: it goes through libvirt beside it, and whoever woke is told of as woken.
+"""
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from events.bus.ledger import Ledger
+from events.bus.port import Bus
+from events.clock import Clock
+from events.gate import BootOrdered
+from projections.fleet.fold import Fleet, Vm
+from projections.volumes.fold import Disk, Volumes
+from services.storage.decide import MOST_ATTEMPTS, move, sleeps_still, wants_pin, wants_volume
+from services.storage.metrics import ERRORS
+from services.storage.outcomes import Outcomes
+from services.storage.port import Hosts, Sleeper, StorageError, WokeError
+from services.storage.port import Volumes as Place
+from services.storage.state import Key, Owed
+
+MOST_PINS: Final = 2
+"""Disks of one host that are pinned at a time: giving up a former pin copies what was written since, on that host's disk."""
+
+_FIRST_PAUSE_SECONDS: Final = 0.25
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+
+WOKE: Final = "woke"
+"""It woke before anything was done to its disk."""
+
+WOKE_LATE: Final = "woke-late"
+"""It woke while its disk was being pinned: the former pin is given up, and what lies there is not as it fell asleep."""
+
+REFUSED: Final = "refused"
+"""The host said no before anything was done to the disk."""
+
+UNPINNED: Final = "unpinned"
+"""The host said no after the former pin was given up, or a former life left it so."""
+
+log = logging.getLogger("virtscale.storage")
+
+
+class Storage:
+    """The disks of all hosts; there must be one only (its user on the bus is one)."""
+
+    def __init__(self, ledger: Ledger, bus: Bus, clock: Clock, hosts: Hosts) -> None:
+        self._ledger = ledger
+        self._hosts = hosts
+        self._fleet = ledger.fold(Fleet)
+        self._volumes = ledger.fold(Volumes)
+        self._owed = ledger.fold(Owed)
+        self._bell = ledger.bell()
+        self._outcomes = Outcomes(ledger, bus, clock)
+        self._running: dict[Key, asyncio.Task[None]] = {}
+        self._pins: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MOST_PINS))
+
+    async def work(self) -> None:
+        """Disks are made and pinned as the ledger asks for it, for ever."""
+        await self._ledger.live.wait()
+        async with asyncio.TaskGroup() as tasks:
+            for key, disk in list(self._volumes.disks.items()):
+                if disk.snapshot is not None and not wants_pin(self._fleet.vms.get(key), disk):
+                    self._begin(tasks, key, self._tidy(key, disk))
+            while True:
+                for key in [*self._owed.boots, *self._owed.sleepers]:
+                    if key not in self._running and (self._boot(key) or self._sleeper(key)):
+                        self._begin(tasks, key, self._attend(key))
+                await self._bell.wait()
+
+    def _begin(self, tasks: asyncio.TaskGroup, key: Key, work: Coroutine[Any, Any, None]) -> None:
+        self._running[key] = tasks.create_task(work, name=f"storage {key[0]}/{key[1]}")
+
+    def _boot(self, key: Key) -> BootOrdered | None:
+        """The boot order that wants a disk now."""
+        order, failed = self._owed.boots.get(key), self._volumes.failed.get(key)
+        vm, disk = self._fleet.vms.get(key), self._volumes.disks.get(key)
+        if not wants_volume(vm, disk, order, failed.order if failed is not None else None):
+            return None
+        return order if order is not None and self._hosts.has_disk(order.template) else None
+
+    def _sleeper(self, key: Key) -> tuple[Vm, Disk] | None:
+        """The VM whose disk is to be pinned now, and its disk."""
+        vm, disk = self._fleet.vms.get(key), self._volumes.disks.get(key)
+        return (vm, disk) if vm is not None and disk is not None and wants_pin(vm, disk) else None
+
+    async def _attend(self, key: Key) -> None:
+        """The VM needs nothing any more of storage."""
+        try:
+            while True:
+                if (order := self._boot(key)) is not None:
+                    await self._make(key, order)
+                elif (sleeper := self._sleeper(key)) is not None:
+                    async with self._pins[sleeper[0].host]:
+                        await self._pin(key, *sleeper)
+                else:
+                    return
+        finally:
+            del self._running[key]
+
+    # -------------------------------------------------------------------------------------------------- a new disk
+
+    async def _make(self, key: Key, order: BootOrdered) -> None:
+        """The order has its disk, or is told that there is none, or does not hold any more."""
+        vm, attempts, pause = self._fleet.vms[key], 0, _FIRST_PAUSE_SECONDS
+        place = self._hosts.at(order.host)
+        if place is None:
+            text = (
+                f"Host {order.host} has no directory for disks, and VMs of template {order.template} have one: name it with "
+                "`virtscale host add --volumes`, or as `volumes` of the host in the house's description."
+            )
+            await self._outcomes.volume_failed(vm, order, "no-volumes", text)
+            return
+        while self._boot(key) is order:
+            try:
+                # Safe to repeat: a volume that is there stays as it is.
+                made = await place.make(*key, order.template)
+            except StorageError as error:
+                attempts += not error.lost
+                self._hurt(order.host, f"make the disk of {key[0]}/{key[1]}", error)
+                if error.final or attempts >= MOST_ATTEMPTS:
+                    await self._outcomes.volume_failed(vm, order, REFUSED, str(error))
+                    return
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+            else:
+                await self._outcomes.created(vm, order, made)
+                return
+
+    # --------------------------------------------------------------------------------------------------- a sleeper
+
+    async def _pin(self, key: Key, vm: Vm, disk: Disk) -> None:
+        """Of this sleep is said whether its disk is pinned."""
+        assert vm.asleep_since is not None, vm
+        assert vm.domain is not None, vm
+        attempt = _Attempt(vm, Sleeper(vm.domain, disk.volume), vm.asleep_since)
+        place = self._hosts.at(vm.host)
+        if place is None:
+            text = f"Host {vm.host} has no directory for disks any more."
+            await self._outcomes.snapshot_failed(vm, attempt.sleep, REFUSED, text)
+            return
+        pause = _FIRST_PAUSE_SECONDS
+        while not await self._step(key, place, attempt):
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def _step(self, key: Key, place: Place, attempt: "_Attempt") -> bool:
+        """One try, from a look at the disk on; whether the sleep is settled by it."""
+        vm, sleep = attempt.vm, attempt.sleep
+
+        def asleep() -> bool:
+            return sleeps_still(self._fleet.vms.get(key), sleep)
+
+        try:
+            if not asleep():
+                raise WokeError(f"{key[0]}/{key[1]} woke before its disk was pinned.")
+            look = await place.look(attempt.sleeper)
+            step = move(look, sleep)
+            if step == "join":
+                attempt.touched = True
+                await place.join(attempt.sleeper, asleep)
+                look = await place.look(attempt.sleeper)
+                step = move(look, sleep)
+            if step == "pin" and asleep():
+                attempt.touched = True
+                # Not safe to repeat blindly, and never done so: each try looks first.
+                await place.pin(attempt.sleeper, sleep)
+                look = await place.look(attempt.sleeper)
+                step = move(look, sleep)
+            if step == "refuse":
+                await self._refuse(attempt, f"its disk has {look.layers} layers that are not storage's own")
+                return True
+            # The look says that it slept, and the ledger that nobody woke it before: in this order, for a wake stands in the
+            # ledger before it is carried out.
+            await self._ledger.catch_up()
+            if step == "tell" and asleep():
+                await self._outcomes.taken(vm, sleep, attempt.sleeper.volume, look)
+                return True
+            return not asleep() and await self._woke(attempt)
+        except WokeError:
+            await self._ledger.catch_up()
+            return not asleep() and await self._woke(attempt)
+        except StorageError as error:
+            attempt.failures += not error.lost
+            self._hurt(vm.host, f"pin the disk of {key[0]}/{key[1]}", error)
+            if error.final or attempt.failures >= MOST_ATTEMPTS:
+                await self._refuse(attempt, str(error))
+                return True
+            return False
+
+    async def _woke(self, attempt: "_Attempt") -> bool:
+        text = f"{attempt.vm.org}/{attempt.vm.name} woke before its disk was pinned as it fell asleep."
+        code = WOKE_LATE if attempt.touched else WOKE
+        await self._outcomes.snapshot_failed(attempt.vm, attempt.sleep, code, text)
+        return True
+
+    async def _refuse(self, attempt: "_Attempt", why: str) -> None:
+        text = f"The disk of {attempt.vm.org}/{attempt.vm.name} is not pinned on {attempt.vm.host}: {why}"
+        code = UNPINNED if attempt.touched else REFUSED
+        await self._outcomes.snapshot_failed(attempt.vm, attempt.sleep, code, text)
+
+    async def _tidy(self, key: Key, disk: Disk) -> None:
+        """A join that a former life left on the disk of a VM that does not sleep is ended, and its pin is told lost."""
+        vm, place = self._fleet.vms.get(key), self._hosts.at(disk.host)
+        try:
+            if vm is None or vm.domain is None or place is None or vm.host != disk.host:
+                return
+            sleeper = Sleeper(vm.domain, disk.volume)
+            if (await place.look(sleeper)).joining and not self._sleeper(key):
+                await place.abandon(sleeper)
+                text = f"The pin of {vm.org}/{vm.name} was being given up when storage ended; the VM woke meanwhile."
+                await self._outcomes.snapshot_failed(vm, disk.settled, UNPINNED, text)
+        except StorageError as error:
+            self._hurt(disk.host, f"look at the disk of {key[0]}/{key[1]}", error)
+        finally:
+            del self._running[key]
+            self._bell.ring()
+
+    def _hurt(self, host: str, what: str, error: StorageError) -> None:
+        ERRORS.labels(host).inc()
+        log.warning("host %s: %s: %s", host, what, error)
+
+
+class _Attempt:
+    """What is being done for one sleep in this life of storage."""
+
+    def __init__(self, vm: Vm, sleeper: Sleeper, sleep: int) -> None:
+        self.vm = vm
+        self.sleeper = sleeper
+        self.sleep = sleep
+        self.touched = False
+        self.failures = 0

@@ -9,6 +9,7 @@ from prometheus_client import Gauge
 
 from events.bus.ledger import Fold, Ledger
 from projections.activations.table import TABLES as ACTIVATIONS
+from projections.breakers.table import TABLES as BREAKERS
 from projections.contracts.table import TABLES as CONTRACTS
 from projections.demand.table import TABLES as DEMAND
 from projections.fleet.table import TABLES as FLEET
@@ -28,6 +29,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     *FREEZES,
     *DEMAND,
     *SIGNALS,
+    *BREAKERS,
 )
 """Every table of every view."""
 

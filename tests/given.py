@@ -18,9 +18,24 @@ from events.key import KeyRegistered
 from events.pool import PoolDefined
 from events.quiesce import QuiesceRequested
 from events.registry import NEWEST
+from events.save import SaveRequested
 from events.scale import Sample, ScaleRequested
+from events.signal import SignalFound, SignalLost
 from events.stock import StockRequested
-from events.vm import VmAnnounced, VmDefined, VmQuiesced, VmReady, VmResumed, VmStopped
+from events.vm import (
+    Rest,
+    VmAnnounced,
+    VmDefined,
+    VmDrained,
+    VmQuiesced,
+    VmReady,
+    VmResumed,
+    VmSaved,
+    VmSaveFailed,
+    VmStopped,
+    VmUnready,
+    VmWakeFailed,
+)
 from schemas.capacity import Size
 from schemas.names import PLATFORM
 from schemas.pool import Pool
@@ -236,6 +251,122 @@ class Past:
             )
         )
 
+    def drained(self, vm: str) -> None:
+        """The VM's sessions have ended."""
+        known = self.fleet.vms[self.org, vm]
+        assert known.order is not None
+        self.happened(
+            VmDrained(
+                org=self.org,
+                vm=vm,
+                reservation=self.reservation(vm),
+                drain=known.order,
+                sessions_cut=0,
+                drained_at=self.now,
+            )
+        )
+
+    def saved(self, vm: str) -> None:
+        """The sleeping VM's RAM is on disk."""
+        known = self.fleet.vms[self.org, vm]
+        assert known.order is not None
+        self.happened(
+            VmSaved(
+                org=self.org,
+                vm=vm,
+                host=known.host,
+                order=known.order,
+                asleep_since=known.since_seq,
+                image_bytes=1 << 20,
+                saved_at=self.now,
+            )
+        )
+
+    def save_failed(self, vm: str) -> None:
+        """The sleeping VM stays in RAM."""
+        known = self.fleet.vms[self.org, vm]
+        assert known.order is not None
+        self.happened(
+            VmSaveFailed(
+                org=self.org,
+                vm=vm,
+                host=known.host,
+                order=known.order,
+                asleep_since=known.since_seq,
+                code="disk-full",
+                text="no space",
+                observed_at=self.now,
+            )
+        )
+
+    def wake_failed(self, vm: str, code: str = "wake-refused", found: Rest = "paused") -> None:
+        """The VM did not wake, and is proven not to run."""
+        self.happened(
+            VmWakeFailed(
+                org=self.org,
+                vm=vm,
+                host=self.fleet.vms[self.org, vm].host,
+                reservation=self.reservation(vm),
+                code=code,
+                text="no",
+                found=found,
+                observed_at=self.now,
+            )
+        )
+
+    def unready(self, vm: str, code: str = "probe-timeout") -> None:
+        """The VM runs, and its guest did not answer."""
+        self.happened(
+            VmUnready(
+                org=self.org,
+                vm=vm,
+                reservation=self.reservation(vm),
+                code=code,
+                text="no answer",
+                observed_at=self.now,
+                probes=9,
+            )
+        )
+
+    def stopped(self, vm: str) -> None:
+        """The VM was switched off, as it was told to."""
+        self.happened(
+            VmStopped(
+                org=self.org,
+                vm=vm,
+                host=self.fleet.vms[self.org, vm].host,
+                reservation=self.reservation(vm),
+                asleep_since=None,
+                cause="ordered",
+                found="off",
+                stopped_at=self.now,
+            )
+        )
+
+    def lost(self, pool: str = "web") -> None:
+        """The pool's signal is lost."""
+        self.happened(
+            SignalLost(
+                org=self.org,
+                pool=pool,
+                source="demand",
+                query=derive("query", "q"),
+                last_sample_at=self.now,
+                code="silent",
+                text="nobody answers",
+                lost_at=self.now,
+            )
+        )
+
+    def found(self, pool: str = "web") -> None:
+        """The pool's signal is heard again."""
+        query = derive("query", "q")
+        self.happened(
+            SignalFound(
+                org=self.org, pool=pool, source="demand", query=query, lost_at=self.now, found_at=self.now
+            )
+        )
+
     def quiesced_died(self, vm: str) -> None:
         """The sleeping VM's domain was found off."""
         self.happened(
@@ -327,6 +458,23 @@ class Past:
                 key=str(self.seq + 1),
                 vms=vms,
                 received_at=self.now,
+            )
+        )
+
+    def save(self, pool: str = "web", paused: int = 0, **terms: Any) -> Recorded:
+        """Somebody wants sleepers to be on disk."""
+        return self.happened(
+            replace(
+                SaveRequested(
+                    org=self.org,
+                    pool=pool,
+                    publisher="shop",
+                    key=str(self.seq + 1),
+                    origin="program",
+                    paused=paused,
+                    received_at=self.now,
+                ),
+                **terms,
             )
         )
 

@@ -64,7 +64,7 @@ _OUTCOMES: Final = (
 _Way = DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
 
 _MOST_DIGITS: Final = 6
-_PATIENCE: Final = dt.timedelta(seconds=60)
+PATIENCE: Final = dt.timedelta(seconds=60)
 """How long an order that starts nothing may take until it is overdue."""
 _SAVING: Final = dt.timedelta(seconds=300)
 """The same, for one that writes a guest's RAM to disk: 10 GiB at 100 MB/s take 107 s."""
@@ -134,6 +134,11 @@ class Fleet:
         self._stock: dict[tuple[str, str], int] = {}
         self._under_order: dict[tuple[str, str], None] = {}
         self._told: set[str] = set()
+        self._forecasting: dict[str, int] = {}
+
+    def forecasting(self, org: str) -> int:
+        """How many of the org's pools a forecast moves: they share its warm reserve."""
+        return self._forecasting.get(org, 0)
 
     def free_mib(self, host: str) -> int:
         """Memory that a new VM could take on the host; paused guests hold theirs, guests that are off do not."""
@@ -197,6 +202,9 @@ class Fleet:
                 self._dead.apply(fact)
                 self._change(fact, seq)
             case PoolDefined(org=org, pool=pool, definition=definition):
+                former = self.pools.get((org, pool))
+                more = (definition.forecast == "on") - (former is not None and former.forecast == "on")
+                self._forecasting[org] = self._forecasting.get(org, 0) + more
                 self.pools[org, pool] = definition
             case GateDecided(org=org, orders=orders, now=now) as decided:
                 if self._fences.pass_on(recorded, decided):
@@ -321,14 +329,14 @@ class Fleet:
                     )
                 )
             case DrainOrdered():
-                due_at = now + dt.timedelta(seconds=order.drain_seconds) + _PATIENCE
+                due_at = now + dt.timedelta(seconds=order.drain_seconds) + PATIENCE
                 self._follow(known, order, "drain.ordered", due_at, seq)
             case DrainCancelled():
-                self._follow(known, order, "drain.cancelled", now + _PATIENCE, seq)
+                self._follow(known, order, "drain.cancelled", now + PATIENCE, seq)
             case SuspendOrdered():
-                self._follow(known, order, "suspend.ordered", now + _PATIENCE, seq)
+                self._follow(known, order, "suspend.ordered", now + PATIENCE, seq)
             case StopOrdered():
-                self._follow(known, order, "stop.ordered", now + _PATIENCE, seq)
+                self._follow(known, order, "stop.ordered", now + PATIENCE, seq)
             case SaveOrdered():
                 # Void where it sleeps another sleep by now, or none.
                 if known is not None and known.state == "quiesced" and known.since_seq == order.asleep_since:

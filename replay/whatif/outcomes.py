@@ -20,6 +20,7 @@ from events.vm import (
     VmQuiesced,
     VmReady,
     VmResumed,
+    VmSaved,
     VmStopped,
 )
 from projections.fleet.fold import Vm
@@ -59,6 +60,18 @@ def _in_life(vm: Vm | None, reservation: str) -> bool:
 
 def modelled(vm: Vm, at: dt.datetime) -> Iterator[Fact]:
     """What the workers would have said of the VM's order, all at once and at its end."""
+    if vm.state == "saving":
+        assert vm.order is not None, vm
+        yield VmSaved(
+            org=vm.org,
+            vm=vm.name,
+            host=vm.host,
+            order=vm.order,
+            asleep_since=vm.since_seq,
+            image_bytes=0,
+            saved_at=at,
+        )
+        return
     assert vm.reservation is not None, vm
     life = {"org": vm.org, "vm": vm.name, "reservation": vm.reservation}
     match vm.state:

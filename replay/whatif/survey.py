@@ -25,13 +25,13 @@ from events.gate import (
 )
 from events.order import OrderOverdue
 from events.pool import PoolDefined
-from events.vm import VmAnnounced, VmDrained, VmQuiesced, VmReady, VmStopped
+from events.vm import VmAnnounced, VmDrained, VmQuiesced, VmReady, VmSaved, VmStopped
 from projections.fleet.fold import Vm
 from replay.metering import HOUR_NS
 from schemas.pool import Pool
 
-Trip = Literal["wake", "boot", "stock", "return", "drain", "suspend", "stop"]
-"""From an order to its outcome: serving, answered (stock), drained, asleep, off."""
+Trip = Literal["wake", "boot", "stock", "return", "drain", "suspend", "save", "stop"]
+"""From an order to its outcome: serving, answered (stock), drained, asleep, asleep on disk, off."""
 
 SECOND_NS: Final = HOUR_NS // 3600
 
@@ -107,6 +107,8 @@ class Survey:
                 self._close(drain, recorded)
             case VmQuiesced(reservation=reservation, cause="ordered"):
                 self._close(f"suspend {reservation}", recorded)
+            case VmSaved(order=order):
+                self._close(order, recorded)
             case VmStopped(reservation=str() as reservation, cause="ordered"):
                 self._close(f"stop {reservation}", recorded)
             case _:
@@ -186,7 +188,7 @@ class Survey:
             case SuspendOrdered():
                 self._open[f"suspend {order.reservation}"] = ("suspend", org, order.pool, at_ns)
             case SaveOrdered():
-                pass  # it sleeps on, and counts as before
+                self._open[order.id] = ("save", org, order.pool, at_ns)
             case StopOrdered():
                 self._open[f"stop {order.reservation}"] = ("stop", org, order.pool, at_ns)
 
@@ -215,5 +217,7 @@ def trip_of(vm: Vm) -> Trip:
             return "drain"
         case "suspending":
             return "suspend"
+        case "saving":
+            return "save"
         case _:
             return "stop"

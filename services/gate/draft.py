@@ -1,9 +1,8 @@
 """A decision in the making: what this round has already promised, on top of what the ledger says."""
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Final
 
 import msgspec
@@ -27,19 +26,23 @@ from events.gate import (
     WakeOrdered,
 )
 from events.quiesce import QuiesceRequested
+from events.save import SaveRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
 from projections.contracts.fold import Contracts
-from projections.fleet import life
-from projections.fleet.fold import Fleet, Host, Vm
+from projections.fleet.fold import Fleet, Host
 from projections.freezes.fold import Freeze
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, NOTHING, Capacity, Size
 from schemas.codes import Code, Outcome
 from schemas.contract.terms import Contract
 from schemas.pool import Pool
-from services.gate import placement
+from schemas.reserve import floor_vms
+from services.gate.places import Places
 from services.gate.state import Docket, Pending, State
+
+MOST_MOVES: Final = 64
+"""VMs that one request may move: half a decision of 48 KB, at some 330 bytes for each order."""
 
 _ORDER_BYTES: Final = 520
 """The longest order, one that boots, has 501 bytes where every name in it is as long as it may be."""
@@ -70,20 +73,22 @@ class Draft:
     org: str
     state: State
     now: dt.datetime
+    places: Places = field(init=False)
     facts: list[Fact] = field(default_factory=list[Fact])
     answers: list[Answer] = field(default_factory=list[Answer])
     orders: list[Order] = field(default_factory=list[Order])
     _bytes: int = 0
     _promised: Capacity = NOTHING
-    _taken: set[str] = field(default_factory=set[str])
     _moved: dict[str, int] = field(default_factory=dict[str, int])
-    _numbered: dict[str, int] = field(default_factory=dict[str, int])
-    _lent_mib: dict[str, int] = field(default_factory=dict[str, int])
-    _begun: dict[str, int] = field(default_factory=dict[str, int])
     _booted: dict[str, int] = field(default_factory=dict[str, int])
     _changed: set[str] = field(default_factory=set[str])
     _scaled: set[str] = field(default_factory=set[str])
     _draining: set[str] = field(default_factory=set[str])
+    _grown: set[str] = field(default_factory=set[str])
+    _slept: dict[str, int] = field(default_factory=dict[str, int])
+
+    def __post_init__(self) -> None:
+        self.places = Places(self.org, self.state.fleet, self.state.breakers, self.now)
 
     @property
     def docket(self) -> Docket:
@@ -148,6 +153,14 @@ class Draft:
         """Whether this round sends VMs of the pool away, which the next one could have back."""
         return pool in self._draining
 
+    def floor(self, pool: Pool) -> int:
+        """Below how many VMs nobody may bring the pool: its minimum, or its warm reserve."""
+        return floor_vms(self.contract, pool, self.fleet.forecasting(self.org))
+
+    def is_lost(self, pool: str) -> bool:
+        """Whether the pool's measurements are lost, so that nobody knows what it has to carry."""
+        return self.state.signals.lost(self.org, pool)
+
     def staying(self, pool: str) -> int:
         """VMs that serve the pool or soon will, with this round's changes."""
         return self.fleet.staying(self.org, pool) + self._moved.get(pool, 0)
@@ -156,39 +169,6 @@ class Draft:
         """VMs that the pool has, asleep or awake, with those that this round boots; one that is off must be booted first."""
         off = len(self.fleet.members(self.org, pool, "stopped"))
         return self.fleet.total(self.org, pool) - off + self._booted.get(pool, 0)
-
-    def vms(self, pool: str, *states: life.State) -> Iterator[Vm]:
-        """The pool's VMs in these states that this round has not given an order yet, the longest there first."""
-        members = chain.from_iterable(self.fleet.members(self.org, pool, state) for state in states)
-        return (self.fleet.vms[self.org, name] for name in members if name not in self._taken)
-
-    def sleepers(self, pool: Pool) -> Iterator[Vm]:
-        """The pool's paused VMs on hosts that may wake them, in the order in which they should be woken."""
-        by_host = self.fleet.by_host(self.org, pool.name, "quiesced")
-        loads = placement.to_wake(pool.placement, self._loads(by_host))
-        if pool.placement == "fill":
-            return chain.from_iterable(self._on(by_host[load.host]) for load in loads)
-        return placement.level([(load.awake, self._on(by_host[load.host])) for load in loads])
-
-    def leavers(self, pool: Pool) -> Iterator[Vm]:
-        """The pool's serving VMs in the order in which they should leave: from a host that is to be emptied first."""
-        by_host = self.fleet.by_host(self.org, pool.name, "serving")
-        hosts = placement.to_empty(self._loads(by_host))
-        return chain.from_iterable(self._on(reversed(by_host[host])) for host in hosts)
-
-    def _on(self, names: Iterable[str]) -> Iterator[Vm]:
-        return (self.fleet.vms[self.org, name] for name in names if name not in self._taken)
-
-    def _loads(self, hosts: Iterable[str]) -> list[placement.Load]:
-        return [
-            placement.Load(
-                host=host,
-                ready=host in self.fleet.hosts and self.fleet.hosts[host].state == "ready",
-                awake=self.fleet.awake(host) + self._begun.get(host, 0),
-                free_mib=self._free_mib(host) if host in self.fleet.hosts else 0,
-            )
-            for host in hosts
-        ]
 
     def evidence(self, contract: Contract, requested: Capacity) -> tuple[Evidence, ...]:
         """The arithmetic in each enforced dimension if `requested` were granted now."""
@@ -212,6 +192,14 @@ class Draft:
         """Whether this very round already made the pool grow or shrink, whoever asked."""
         return pool in self._changed
 
+    def grown(self, pool: str) -> bool:
+        """Whether this very round already made the pool grow, whoever asked."""
+        return pool in self._grown
+
+    def slept(self, pool: str) -> int:
+        """VMs of the pool that a forecast sends to sleep in this very round."""
+        return self._slept.get(pool, 0)
+
     def scaled(self, pool: str) -> bool:
         """Whether a trigger already made this pool grow in this very round."""
         return pool in self._scaled
@@ -233,33 +221,6 @@ class Draft:
             limit=pool.max_vms,
         )
 
-    def host_evidence(self, memory_mib: int) -> Evidence:
-        """The memory that the ready hosts lend, if `memory_mib` more were taken; it may be free and lie scattered."""
-        ready = [host for host in self.fleet.hosts.values() if host.state == "ready"]
-        lends = sum(host.memory_mib for host in ready)
-        used = max(0, lends - sum(self._free_mib(host.name) for host in ready))
-        return Evidence(
-            dimension="host_memory_mib",
-            used=used,
-            reserved=0,
-            requested=memory_mib,
-            projected=used + memory_mib,
-            quota=None,
-            limit=lends,
-        )
-
-    def room(self) -> placement.Room:
-        """The memory that each ready host still lends, to plan with; only orders that are given take it."""
-        return placement.Room([load for load in self._loads(self.fleet.hosts) if load.ready])
-
-    def next_name(self, pool: str) -> str:
-        """A VM name that the pool never used."""
-        number = max(self.fleet.highest(self.org, pool), self._numbered.get(pool, 0)) + 1
-        while (self.org, f"{pool}-{number}") in self.fleet.vms:  # behind a stranger with the highest number
-            number += 1
-        self._numbered[pool] = number
-        return f"{pool}-{number}"
-
     def grant(
         self,
         pending: Pending,
@@ -268,14 +229,22 @@ class Draft:
         orders: Sequence[Order],
         *,
         evidence: tuple[Evidence, ...] = (),
+        retry_at: dt.datetime | None = None,
     ) -> None:
         """The orders follow from the request: all that it asked for, or what `code` left of it."""
         outcome: Outcome = "admitted" if code == "Granted" else "partial" if orders else "refused"
-        self._answer(pending, outcome, code, asked, len(orders), evidence=evidence)
+        self._answer(pending, outcome, code, asked, len(orders), evidence=evidence, retry_at=retry_at)
         for order in orders:
             self.order(order)
-            if isinstance(pending.wish, ScaleRequested | QuiesceRequested):
-                self._changed.add(order.pool)
+            match pending.wish:
+                case ScaleRequested():
+                    self._changed.add(order.pool)
+                    self._grown.add(order.pool)
+                case QuiesceRequested(origin=origin):
+                    self._changed.add(order.pool)
+                    self._slept[order.pool] = self._slept.get(order.pool, 0) + (origin == "forecast")
+                case _:
+                    pass
 
     def decline(
         self,
@@ -304,14 +273,12 @@ class Draft:
         """The order is part of the round, and the round's own view includes it."""
         self.orders.append(order)
         self._bytes += len(msgspec.json.encode(order))
-        self._taken.add(order.vm)
+        self.places.note(order)
         match order:
             case WakeOrdered() | BootOrdered():
                 self._promised += order.size.compute
-                self._begun[order.host] = self._begun.get(order.host, 0) + 1
                 if isinstance(order, BootOrdered):
                     self._booted[order.pool] = self._booted.get(order.pool, 0) + 1
-                    self._lent_mib[order.host] = self._lent_mib.get(order.host, 0) + order.size.memory_mib
                 if order.purpose == "serve":
                     self._moved[order.pool] = self._moved.get(order.pool, 0) + 1
             case DrainCancelled():
@@ -321,10 +288,6 @@ class Draft:
                 self._moved[order.pool] = self._moved.get(order.pool, 0) - 1
             case SuspendOrdered() | SaveOrdered() | StopOrdered():
                 pass
-
-    def has_ordered(self, vm: str) -> bool:
-        """Whether this round already gave the VM an order."""
-        return vm in self._taken
 
     def decided(self, *, gate: str, through: int, state_seq: int, rules: str) -> Decision:
         """The round as what is appended on the fence."""
@@ -368,14 +331,13 @@ class Draft:
         self.answers.append(answer)
         self._bytes += len(msgspec.json.encode(answer))
 
-    def _free_mib(self, host: str) -> int:
-        return self.fleet.free_mib(host) - self._lent_mib.get(host, 0)
-
 
 def _pool_of(pending: Pending) -> str | None:
     """The pool that the request is about; None where it is about a whole org or a host."""
     match pending.wish:
         case ScaleRequested(pool=pool) | QuiesceRequested(pool=pool) | StockRequested(pool=pool):
+            return pool
+        case SaveRequested(pool=pool):
             return pool
         case FreezeRequested(pool=pool) | ThawRequested(pool=pool):
             return pool

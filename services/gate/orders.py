@@ -5,31 +5,53 @@ a key that is asked again, long after, reserves anew.
 """
 
 import datetime as dt
+from dataclasses import dataclass
+from typing import Self
 
 from events.gate import (
     BootOrdered,
     DrainCancelled,
     DrainOrdered,
     Purpose,
+    SaveOrdered,
     StopOrdered,
     SuspendOrdered,
     WakeOrdered,
 )
 from events.ids import derive
+from projections.breakers.fold import Lost
 from projections.fleet.fold import Vm
 from schemas.pool import Pool
 from services.gate.state import Pending
 
 
-def wake(vm: Vm, pool: Pool, pending: Pending, now: dt.datetime) -> WakeOrdered:
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a VM is started: the request that it answers, and what tells this attempt from every other."""
+
+    request: str
+    attempt: str | int
+
+    @classmethod
+    def of(cls, pending: Pending) -> Self:
+        """A request, which has its place in the ledger."""
+        return cls(pending.id, pending.seq)
+
+    @classmethod
+    def again(cls, lost: Lost) -> Self:
+        """The same request once more, since a VM that was started for it failed: attempt 2 of that reservation."""
+        return cls(lost.request, derive(lost.reservation, 2))
+
+
+def wake(vm: Vm, pool: Pool, cause: Cause, now: dt.datetime) -> WakeOrdered:
     """The sleeper resumes where it is, to serve."""
     return WakeOrdered(
-        id=derive(pending.id, pending.seq, "wake.ordered", vm.name),
+        id=derive(cause.request, cause.attempt, "wake.ordered", vm.name),
         vm=vm.name,
         pool=pool.name,
         host=vm.host,
         size=vm.size,
-        request=pending.id,
+        request=cause.request,
         purpose="serve",
         begin_by=now + dt.timedelta(seconds=pool.order_seconds),
         ready_seconds=pool.readiness_seconds,
@@ -37,17 +59,17 @@ def wake(vm: Vm, pool: Pool, pending: Pending, now: dt.datetime) -> WakeOrdered:
 
 
 def boot(  # noqa: PLR0917 - what a new VM consists of
-    vm: str, host: str, pool: Pool, pending: Pending, purpose: Purpose, now: dt.datetime
+    vm: str, host: str, pool: Pool, cause: Cause, purpose: Purpose, now: dt.datetime
 ) -> BootOrdered:
     """The VM starts cold on the host, and is defined from the pool's template where it does not exist."""
     return BootOrdered(
-        id=derive(pending.id, pending.seq, "boot.ordered", vm),
+        id=derive(cause.request, cause.attempt, "boot.ordered", vm),
         vm=vm,
         pool=pool.name,
         host=host,
         size=pool.size,
         template=pool.template,
-        request=pending.id,
+        request=cause.request,
         purpose=purpose,
         begin_by=now + dt.timedelta(seconds=pool.boot_seconds),
         ready_seconds=pool.boot_seconds,
@@ -104,4 +126,16 @@ def stop(vm: Vm) -> StopOrdered:
         host=vm.host,
         reservation=vm.reservation,
         request=vm.request,
+    )
+
+
+def save(vm: Vm, pending: Pending) -> SaveOrdered:
+    """The sleeper's RAM is written to disk, and its host has the memory back."""
+    return SaveOrdered(
+        id=derive(pending.id, pending.seq, "save.ordered", vm.name),
+        vm=vm.name,
+        pool=vm.pool,
+        host=vm.host,
+        asleep_since=vm.since_seq,
+        request=pending.id,
     )

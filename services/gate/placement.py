@@ -16,20 +16,22 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What one host carries: VMs awake, and memory in MiB that it still lends; a paused guest holds its own."""
+    """What one host carries: VMs awake, and memory in MiB that it still lends. A paused guest holds its own, a saved one none."""
 
     host: str
     ready: bool
     awake: int
     free_mib: int
+    last: bool = False
+    """Only when no other host will do: VMs failed there."""
 
 
 def to_wake(policy: Placement, loads: Iterable[Load]) -> list[Load]:
     """Hosts whose sleepers may be woken, the best first."""
     ready = [load for load in loads if load.ready]
     if policy == "fill":
-        return sorted(ready, key=lambda load: (-load.awake, load.host))
-    return sorted(ready, key=lambda load: (load.awake, load.host))
+        return sorted(ready, key=lambda load: (load.last, -load.awake, load.host))
+    return sorted(ready, key=lambda load: (load.last, load.awake, load.host))
 
 
 def to_empty(loads: Iterable[Load]) -> list[str]:
@@ -78,8 +80,8 @@ class Room:
         if not fitting:
             return None
         if policy == "fill":
-            best = min(fitting, key=lambda load: (load.awake == 0, load.free_mib, load.host))
+            best = min(fitting, key=lambda load: (load.last, load.awake == 0, load.free_mib, load.host))
         else:
-            best = min(fitting, key=lambda load: (load.awake, -load.free_mib, load.host))
+            best = min(fitting, key=lambda load: (load.last, load.awake, -load.free_mib, load.host))
         self.take_on(best.host, memory_mib)
         return best.host

@@ -3,28 +3,34 @@
 import datetime as dt
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from itertools import takewhile
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import GateDecided
 from events.quiesce import QuiesceRequested
 from events.ruling import Ruling
+from events.save import SaveRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
+from projections.breakers.fold import Breakers
 from projections.contracts.fold import Contracts
 from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
 from projections.freezes.fold import Freezes
+from projections.signals.fold import Signals
 from projections.usage.fold import Usage
 
-Scaling = ScaleRequested | QuiesceRequested | StockRequested
-"""Requests to have more or fewer VMs awake."""
+Scaling = ScaleRequested | QuiesceRequested | StockRequested | SaveRequested
+"""Requests to have more or fewer VMs awake, or deeper asleep."""
 
 Wish = Scaling | Ruling
 """The requests that the gate answers."""
+
+MINUTE: Final = dt.timedelta(minutes=1)
+"""What `quiesce_per_minute` is about."""
 
 
 class Fold(Protocol):
@@ -56,6 +62,11 @@ class _Desk:
     growing: Counter[str] = field(default_factory=Counter[str])
     scaled_at: dict[str, dt.datetime] = field(default_factory=dict[str, dt.datetime])
     moved_at: dict[str, dt.datetime] = field(default_factory=dict[str, dt.datetime])
+    grown_at: dict[str, dt.datetime] = field(default_factory=dict[str, dt.datetime])
+    slept: dict[str, list[tuple[dt.datetime, int]]] = field(
+        default_factory=dict[str, list[tuple[dt.datetime, int]]]
+    )
+    """VMs that forecasts sent to sleep within the last minute, and when, by pool."""
 
 
 class Docket:
@@ -94,6 +105,16 @@ class Docket:
         desk = self._desks.get(org)
         return desk.moved_at.get(pool) if desk else None
 
+    def grown_at(self, org: str, pool: str) -> dt.datetime | None:
+        """When the pool last grew, whoever asked for it, by the clock of the gate that decided it."""
+        desk = self._desks.get(org)
+        return desk.grown_at.get(pool) if desk else None
+
+    def slept(self, org: str, pool: str, now: dt.datetime) -> list[tuple[dt.datetime, int]]:
+        """VMs that forecasts sent to sleep within the last minute, and when, the first of them first."""
+        desk = self._desks.get(org)
+        return [one for one in (desk.slept.get(pool, ()) if desk else ()) if now < one[0] + MINUTE]
+
     def growing(self, org: str, pool: str) -> bool:
         """Whether a request to have more of the pool awake waits for its answer."""
         desk = self._desks.get(org)
@@ -127,11 +148,14 @@ class Docket:
                 continue
             match pending.wish:
                 case ScaleRequested(pool=pool, origin=origin):
-                    desk.moved_at[pool] = decided.now
+                    desk.moved_at[pool] = desk.grown_at[pool] = decided.now
                     if origin == "trigger":
                         desk.scaled_at[pool] = decided.now
-                case QuiesceRequested(pool=pool):
+                case QuiesceRequested(pool=pool, origin=origin):
                     desk.moved_at[pool] = decided.now
+                    if origin == "forecast":
+                        lately = self.slept(decided.org, pool, decided.now)
+                        desk.slept[pool] = [*lately, (decided.now, answer.granted)]
                 case _:
                     pass
         desk.through = max(desk.through, decided.through)
@@ -153,7 +177,7 @@ class FoldsOfReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a decision is made from: six folds over the same events, to the same sequence."""
+    """All that a decision is made from: eight folds over the same events, to the same sequence."""
 
     docket: Docket = field(default_factory=Docket)
     usage: Usage = field(default_factory=Usage)
@@ -161,6 +185,8 @@ class State:
     contracts: Contracts = field(default_factory=Contracts)
     freezes: Freezes = field(default_factory=Freezes)
     epochs: Epochs = field(default_factory=Epochs)
+    signals: Signals = field(default_factory=Signals)
+    breakers: Breakers = field(default_factory=Breakers)
 
     @classmethod
     def of(cls, reader: FoldsOfReader) -> "State":
@@ -172,9 +198,11 @@ class State:
             reader.fold(Contracts),
             reader.fold(Freezes),
             reader.fold(Epochs),
+            reader.fold(Signals),
+            reader.fold(Breakers),
         )
 
     def apply(self, recorded: Recorded) -> None:
-        """All six include the event; for who has no reader, such as a replay."""
-        for fold in (self.docket, self.usage, self.fleet, self.contracts, self.freezes, self.epochs):
-            fold.apply(recorded)
+        """All of them include the event; for who has no reader, such as a replay."""
+        for part in fields(self):
+            getattr(self, part.name).apply(recorded)

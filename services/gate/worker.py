@@ -55,16 +55,19 @@ class Gate:
                 await self._bell.wait(_LOOK_SECONDS)
 
     def _needing(self) -> Iterable[str]:
-        """Orgs with a request to answer, a VM whose next step is to be ordered, or an addendum whose day has come."""
+        """Orgs with a request to answer, a VM to see on or to replace, a breaker to switch, or an addendum whose day has come."""
         state = self._state
-        ripe = state.contracts.ripe(self._clock.now())
-        return dict.fromkeys([*state.docket.waiting(), *state.fleet.needing(), *ripe])
+        now = self._clock.now()
+        ripe, failed = state.contracts.ripe(now), state.breakers.needing(now)
+        return dict.fromkeys([*state.docket.waiting(), *state.fleet.needing(), *failed, *ripe])
 
     async def _settle(self, org: str) -> None:
         """Rounds for one org until there is nothing left to say; each sees the one before it."""
         while (decision := self._decide(org)) is not None:
             await self._append(decision)
-            waits = org in self._state.docket.waiting() or org in self._state.fleet.needing()
+            state = self._state
+            waits = org in state.docket.waiting() or org in state.fleet.needing()
+            waits = waits or state.breakers.may_need(org)
             if not (waits or decision.facts):
                 break  # all is said, which deciding once more would find out at its own price
         # No await since the last look: whatever is folded from here on finds the org at rest.

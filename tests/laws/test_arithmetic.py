@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from events.gate import Answer, BootOrdered, DrainCancelled, Order, WakeOrdered
 from schemas.capacity import DIMENSIONS, ENFORCED, NOTHING, Capacity, Size, envelope
 from schemas.contract.terms import MOST_QUOTA, Allowance
-from services.gate.decide import MOST_MOVES
+from services.gate.draft import MOST_MOVES
 from tests.given import ORG, Past
 from tests.laws.strength import examples
 

@@ -46,7 +46,7 @@ def stale_way_back(past: Past) -> None:
 def cooling_way_back(past: Past) -> None:
     past.quiesce(count=1)
     past.round()
-    past.quiesce(count=7, origin="forecast")
+    past.quiesce(count=7, origin="trigger")
 
 
 def at_maximum(past: Past) -> None:

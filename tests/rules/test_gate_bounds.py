@@ -62,6 +62,7 @@ def test_the_same_key_stored_again_reserves_anew() -> None:
         observed_at=past.now,
     )
     past.happened(failed)
+    past.later(60)  # nobody takes its place any more
     past.scale(add=1, key="again")
     second = past.round().orders[0]
     assert second.vm == first.vm

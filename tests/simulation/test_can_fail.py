@@ -24,7 +24,7 @@ from projections.freezes.fold import Freezes
 from projections.usage.fold import Usage
 from schemas.contract.acceptance import Accepted
 from services.gate import placement
-from services.gate.draft import Draft
+from services.gate.places import Places
 from services.gate.state import Docket, Pending
 from services.sealer import archive, compare, reading
 from services.sealer import decide as sealer_rules
@@ -159,12 +159,12 @@ def keys_that_stay(patch: pytest.MonkeyPatch) -> None:
 
 def cordons_that_nobody_heeds(patch: pytest.MonkeyPatch) -> None:
     """Every host is as good as another."""
-    loads = Draft._loads
+    loads = Places._loads
 
-    def all_ready(self: Draft, *hosts: Any) -> list[placement.Load]:
-        return [replace(load, ready=True) for load in loads(self, *hosts)]
+    def all_ready(self: Places, *asked: Any) -> list[placement.Load]:
+        return [replace(load, ready=True) for load in loads(self, *asked)]
 
-    patch.setattr(Draft, "_loads", all_ready)
+    patch.setattr(Places, "_loads", all_ready)
 
 
 def permits_that_nobody_heeds(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,353 @@
+"""Breakers, folded from the ledger: what fails to wake again and again is left alone for a while, and what failed once is replaced.
+
+A **trip** is an order that starts a VM, until its guest answered or it ended. Three trips of a pool in a row that fail on one
+host call for a breaker of that host, three that boot from one template for one of that template; a boot counts for both, since
+it cannot be told whose fault it was. The gate opens and closes breakers by facts under its fence; which are due is said here.
+
+A VM that failed to wake and was to serve is **lost** to whoever asked, from the moment that it counts no more: another one takes
+its place, once. A replacement is known by its decision, which orders it and answers no such request.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from events.breaker import BreakerClosed, BreakerOpened, Scope
+from events.dead import DeadHosts
+from events.envelope import Recorded
+from events.fact import Fact
+from events.fences import Fences
+from events.gate import BootOrdered, DrainOrdered, GateDecided, WakeOrdered
+from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
+from events.vm import VmQuiesced, VmReady, VmStopped, VmUnready, VmWakeFailed
+
+FAILURES: Final = 3
+"""So many in a row, without one that answered in between, open a breaker."""
+
+REPLACED_WITHIN: Final = dt.timedelta(seconds=60)
+"""A failed VM is replaced so soon or never: whoever still wants it has asked again by then."""
+
+_FIRST: Final = dt.timedelta(seconds=60)
+_LONGEST: Final = dt.timedelta(minutes=30)
+_MOST_DOUBLINGS: Final = 5
+"""60 s doubled five times are 32 minutes, which the longest is below."""
+
+_BLAMELESS: Final = frozenset({"order-expired", "host-full"})
+"""Codes of wakes that nobody tried: they say nothing about the host."""
+
+Key = tuple[str, str, Scope, str]
+"""Org, pool, and the host or template."""
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Failures in a row at one place, and, once it was opened, until when nothing is tried there."""
+
+    failures: int = 0
+    code: str = ""
+    """Of the last failure."""
+    openings: int = 0
+    """How often it was opened since something last woke there."""
+    opened_seq: int = 0
+    opened_at: dt.datetime | None = None
+    until: dt.datetime | None = None
+    failed: bool = False
+    """It is to be opened, or opened again."""
+    worked: bool = False
+    """Something woke there after its time: it is to be closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trip:
+    """One order that starts a VM, under way."""
+
+    reservation: str
+    pool: str
+    host: str
+    template: str | None
+    request: str
+    replaceable: bool
+    """It was to serve, and is no replacement itself."""
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A VM that failed to wake and counts no more; somebody still waits for one."""
+
+    pool: str
+    vm: str
+    host: str
+    reservation: str
+    request: str
+    lost_at: dt.datetime
+
+
+@dataclass(slots=True)
+class _Desk:
+    """One org's part."""
+
+    lost: list[Lost] = field(default_factory=list[Lost])
+    due: dict[Key, None] = field(default_factory=dict[Key, None])
+    stopping: dict[str, _Trip] = field(default_factory=dict[str, _Trip])
+    """By VM: it failed and still counts, until it is switched off."""
+
+
+class Breakers:
+    """Every pool's breakers, and what is lost to its requests."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {
+            GateDecided,
+            BreakerOpened,
+            BreakerClosed,
+            VmReady,
+            VmUnready,
+            VmWakeFailed,
+            VmStopped,
+            VmQuiesced,
+            HostRegistered,
+            HostAdmitted,
+            HostFenced,
+            HostRemoved,
+        }
+    )
+
+    def __init__(self) -> None:
+        self._fences = Fences()
+        self._dead = DeadHosts()
+        self._breakers: dict[Key, Breaker] = {}
+        self._trips: dict[tuple[str, str], _Trip] = {}
+        self._desks: dict[str, _Desk] = {}
+        self._needing: dict[str, None] = {}
+        self._told_at: dict[Key, dt.datetime] = {}
+
+    # ---------------------------------------------------------------------------------------------------- what holds
+
+    @property
+    def opened(self) -> Mapping[Key, Breaker]:
+        """The breakers that were opened and not closed, by place; those whose time is over are on trial."""
+        return {key: one for key, one in self._breakers.items() if one.until is not None}
+
+    def until(self, org: str, pool: str, scope: Scope, name: str) -> dt.datetime | None:
+        """Until when the pool's VMs are not started there; in the past where it is tried again; None where nothing is amiss."""
+        breaker = self._breakers.get((org, pool, scope, name))
+        return None if breaker is None else breaker.until
+
+    def lost(self, org: str, now: dt.datetime) -> Iterator[Lost]:
+        """What failed lately and is to be replaced, the first to have failed first."""
+        desk = self._desks.get(org)
+        return (one for one in (desk.lost if desk else ()) if now < one.lost_at + REPLACED_WITHIN)
+
+    def to_be_lost(self, org: str, pool: str) -> int:
+        """VMs of the pool that failed and are being switched off: they will be replaced once they count no more."""
+        desk = self._desks.get(org)
+        return sum(trip.pool == pool for trip in desk.stopping.values()) if desk else 0
+
+    def needing(self, now: dt.datetime) -> Iterator[str]:
+        """Orgs with a VM to replace, or a breaker to open or close."""
+        return (
+            org
+            for org in self._needing
+            if self._desks[org].due or next(self.lost(org, now), None) is not None
+        )
+
+    def may_need(self, org: str) -> bool:
+        """Whether the org has a VM that was lost, however long ago, or a breaker to switch."""
+        return org in self._needing
+
+    def due(self, org: str, now: dt.datetime) -> Iterator[BreakerOpened | BreakerClosed]:
+        """The facts that are to be said of the org's breakers."""
+        desk = self._desks.get(org)
+        for key in desk.due if desk else ():
+            _, pool, scope, name = key
+            breaker = self._breakers[key]
+            if breaker.worked:
+                yield BreakerClosed(org=org, pool=pool, scope=scope, name=name, closed_at=now)
+            else:
+                lasts = min(_LONGEST, _FIRST * 2 ** min(breaker.openings, _MOST_DOUBLINGS))
+                yield BreakerOpened(
+                    org=org,
+                    pool=pool,
+                    scope=scope,
+                    name=name,
+                    failures=breaker.failures,
+                    code=breaker.code,
+                    opened_at=now,
+                    until=now + lasts,
+                )
+
+    # ------------------------------------------------------------------------------------------------- what happens
+
+    def apply(self, recorded: Recorded) -> None:
+        """The breakers now include the event."""
+        match recorded.fact:
+            case GateDecided() as decided if self._fences.pass_on(recorded, decided):
+                self._decide(decided, recorded.seq)
+            case BreakerOpened() | BreakerClosed() as fact:
+                self._switch(fact, recorded.seq)
+            case VmReady(org=org, vm=vm, reservation=reservation):
+                trip = self._end(org, vm, reservation)
+                for key in _places(org, trip):
+                    self._worked(key, trip)
+            case VmWakeFailed(org=org, vm=vm, reservation=reservation, code=code, observed_at=at):
+                trip = self._end(org, vm, reservation)
+                if trip is not None and code not in _BLAMELESS:
+                    self._failed(org, trip, code)
+                    self._lose(org, vm, trip, at)
+            case VmUnready(org=org, vm=vm, reservation=reservation, code=code):
+                trip = self._end(org, vm, reservation)
+                if trip is not None:
+                    self._failed(org, trip, code)
+                    if trip.replaceable:
+                        self._desk(org).stopping[vm] = trip
+            case VmStopped(org=org, vm=vm, reservation=str() as reservation, stopped_at=at):
+                self._end(org, vm, reservation)
+                self._stopped(org, vm, reservation, at)
+            case VmQuiesced(org=org, vm=vm, reservation=reservation):
+                self._end(org, vm, reservation)
+            case HostFenced() | HostRemoved() | HostAdmitted() | HostRegistered() as fact:
+                self._dead.apply(fact)
+                if isinstance(fact, HostFenced | HostRemoved):
+                    self._forget(fact.host)
+            case _:
+                pass
+        self._look(recorded.fact.org)
+
+    def _look(self, org: str) -> None:
+        """The org is among those that may need something, or is not."""
+        desk = self._desks.get(org)
+        if desk is not None and (desk.due or desk.lost):
+            self._needing[org] = None
+        else:
+            self._needing.pop(org, None)
+
+    def _desk(self, org: str) -> _Desk:
+        desk = self._desks.get(org)
+        if desk is None:
+            desk = self._desks[org] = _Desk()
+        return desk
+
+    def _decide(self, decided: GateDecided, seq: int) -> None:
+        """Trips begin; what is replaced, is no longer asked for or failed too long ago is lost no more."""
+        org, desk = decided.org, self._desk(decided.org)
+        answered = {answer.request for answer in decided.answers}
+        desk.lost = [one for one in desk.lost if decided.now < one.lost_at + REPLACED_WITHIN]
+        for order in decided.orders:
+            match order:
+                case WakeOrdered() | BootOrdered():
+                    again = order.request not in answered
+                    if again:
+                        self._replaced(desk, order.pool, order.request)
+                    if order.host in self._dead:
+                        continue
+                    desk.stopping.pop(order.vm, None)
+                    self._trips[org, order.vm] = _Trip(
+                        reservation=order.id,
+                        pool=order.pool,
+                        host=order.host,
+                        template=order.template if isinstance(order, BootOrdered) else None,
+                        request=order.request,
+                        replaceable=order.purpose == "serve" and not again,
+                        seq=seq,
+                    )
+                case DrainOrdered(pool=pool):
+                    # Fewer are wanted by now: whoever wants more again will ask.
+                    desk.lost = [one for one in desk.lost if one.pool != pool]
+                    desk.stopping = {vm: trip for vm, trip in desk.stopping.items() if trip.pool != pool}
+                case _:
+                    pass
+
+    @staticmethod
+    def _replaced(desk: _Desk, pool: str, request: str) -> None:
+        for one in desk.lost:
+            if (one.pool, one.request) == (pool, request):
+                desk.lost.remove(one)
+                return
+
+    def _switch(self, fact: BreakerOpened | BreakerClosed, seq: int) -> None:
+        """What the gate said of a breaker holds; a copy of it, told later, does not."""
+        key: Key = (fact.org, fact.pool, fact.scope, fact.name)
+        at = fact.opened_at if isinstance(fact, BreakerOpened) else fact.closed_at
+        told_at = self._told_at.get(key)
+        if told_at is not None and at <= told_at:
+            return
+        self._told_at[key] = at
+        self._desk(fact.org).due.pop(key, None)
+        if isinstance(fact, BreakerClosed):
+            self._breakers.pop(key, None)
+            return
+        former = self._breakers.get(key, Breaker())
+        self._breakers[key] = replace(
+            former,
+            failures=fact.failures,
+            code=fact.code,
+            openings=former.openings + 1,
+            opened_seq=seq,
+            opened_at=fact.opened_at,
+            until=fact.until,
+            failed=False,
+            worked=False,
+        )
+
+    def _end(self, org: str, vm: str, reservation: str) -> _Trip | None:
+        """The trip under the reservation, which is over; None where there is none."""
+        trip = self._trips.get((org, vm))
+        if trip is None or trip.reservation != reservation:
+            return None
+        return self._trips.pop((org, vm))
+
+    def _failed(self, org: str, trip: _Trip, code: str) -> None:
+        for key in _places(org, trip, code):
+            former = self._breakers.get(key, Breaker())
+            if trip.seq <= former.opened_seq or former.worked:
+                continue  # ordered before it was opened, or beside one that woke: it says nothing new
+            failures = former.failures + 1
+            failed = former.until is not None or failures >= FAILURES
+            self._breakers[key] = replace(former, failures=failures, code=code, failed=failed)
+            if failed:
+                self._desk(org).due[key] = None
+
+    def _worked(self, key: Key, trip: _Trip | None) -> None:
+        """Something woke there: the failures before it are over, unless a breaker was opened since it was ordered."""
+        former = self._breakers.get(key)
+        if former is None or trip is None or trip.seq <= former.opened_seq or former.failed:
+            return
+        if former.until is None:
+            del self._breakers[key]
+            return
+        self._breakers[key] = replace(former, worked=True)
+        self._desk(key[0]).due[key] = None
+
+    def _lose(self, org: str, vm: str, trip: _Trip, at: dt.datetime) -> None:
+        if trip.replaceable:
+            lost = Lost(trip.pool, vm, trip.host, trip.reservation, trip.request, at)
+            self._desk(org).lost.append(lost)
+
+    def _stopped(self, org: str, vm: str, reservation: str, at: dt.datetime) -> None:
+        """A VM that had failed counts no more."""
+        desk = self._desks.get(org)
+        trip = desk.stopping.get(vm) if desk else None
+        if desk is not None and trip is not None and trip.reservation == reservation:
+            del desk.stopping[vm]
+            self._lose(org, vm, trip, at)
+
+    def _forget(self, host: str) -> None:
+        """The host is dead or gone, and what is known of it with it; what failed there is still lost."""
+        self._trips = {key: trip for key, trip in self._trips.items() if trip.host != host}
+        for org, desk in self._desks.items():
+            desk.stopping = {vm: trip for vm, trip in desk.stopping.items() if trip.host != host}
+            desk.due = {key: None for key in desk.due if key[2:] != ("host", host)}
+            self._look(org)
+        self._breakers = {key: one for key, one in self._breakers.items() if key[2:] != ("host", host)}
+
+
+def _places(org: str, trip: _Trip | None, code: str = "") -> Iterable[Key]:
+    """Where the trip was tried; what the template itself lacks is not the host's fault."""
+    if trip is None:
+        return
+    if code != "template-missing":
+        yield (org, trip.pool, "host", trip.host)
+    if trip.template is not None:
+        yield (org, trip.pool, "template", trip.template)

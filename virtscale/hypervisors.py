@@ -9,6 +9,9 @@ from lab import accelerator, guest, template
 from lab.hypervisor import Hypervisor, own
 from lab.part import OnChange
 
+DISK_MIB = 64
+"""The disk of a VM of the lab's template: enough for a test or a demonstration to write files into."""
+
 
 class Hypervisors:
     """One libvirtd per host; each has its own directory, sockets and guests, and all share the VM templates."""
@@ -23,6 +26,10 @@ class Hypervisors:
     def uri(self, host: str) -> str:
         """What libvirt clients connect to."""
         return Hypervisor(self._by_host[host]).uri
+
+    def volumes(self, host: str) -> str:
+        """Where the disks of a host's guests are made."""
+        return str(Hypervisor(self._by_host[host]).volumes)
 
     async def start(self, templates: Path, on_change: OnChange) -> template.Accelerator:
         """A libvirtd of each host answers, and the template lies where they all find it; says on what guests run.
@@ -42,7 +49,7 @@ class Hypervisors:
             self._say(f"libvirt of our own for {host} at {hypervisor.uri}")
         consoles = self._private / "console"
         consoles.mkdir(exist_ok=True)
-        template.write(templates / "tiny", image, verdict.accelerator, own(consoles))
+        template.write(templates / "tiny", image, verdict.accelerator, own(consoles), disk_mib=DISK_MIB)
         return verdict.accelerator
 
     async def stop(self) -> None:

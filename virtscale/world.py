@@ -214,6 +214,7 @@ class World:
                 memory_mib=self._memory_mib or share,
                 first_port=self._ports.guests + number * PORTS_PER_HOST,
                 ports=PORTS_PER_HOST,
+                volumes="" if self._substrate == "test" else self._hypervisors.volumes(name),
             )
 
     def _test_uri(self, name: str) -> str:

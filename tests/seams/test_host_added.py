@@ -60,7 +60,7 @@ async def site(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[
         stack.push_async_callback(elsewhere.destroy_domains)
         crew = Crew(world.directory, keep=False)
         stack.push_async_callback(crew.stop)
-        for name in ("signal", "gate", "waker", "prober", "announcer"):
+        for name in ("signal", "gate", "storage", "waker", "prober", "announcer"):
             await crew.start(name)
         watching = asyncio.create_task(world.watch())
         stack.callback(watching.cancel)
@@ -85,7 +85,8 @@ async def test_a_host_elsewhere_is_added_serves_and_is_removed_while_the_house_i
     assert f"[Host{site.way.capitalize()}Failed]" in refused.err
     assert not (site.world.directory / "hosts").exists()
 
-    added = await site.command("host", "add", "far", site.uri, "--memory", "1GiB")
+    options = ("--memory", "1GiB", "--volumes", str(site.elsewhere.volumes))
+    added = await site.command("host", "add", "far", site.uri, *options)
     assert added.code == 0, added.err
     await eventually(
         lambda: [place.name for place in site.world.house.hosts] == ["h1", "far"],
@@ -128,7 +129,7 @@ async def test_a_host_elsewhere_is_added_serves_and_is_removed_while_the_house_i
     assert [row["host"] for row in listed] == ["h1"]
 
     # The very same host may come again.
-    assert (await site.command("host", "add", "far", site.uri, "--memory", "1GiB")).code == 0
+    assert (await site.command("host", "add", "far", site.uri, *options)).code == 0
     await asyncio.wait_for(site.world.arrivals.get(), SECONDS)
     await site.crew.start("waker", "--host", "far", name="waker-far-again")
     await client.until(lambda: client.fleet.hosts["far"].state == "ready", SECONDS, "it does not come back")

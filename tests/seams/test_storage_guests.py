@@ -226,6 +226,7 @@ async def test_a_join_that_a_dead_storage_left_behind_is_ended_when_the_vm_is_aw
     assert await world.read("first") == "one"
 
 
+@pytest.mark.long
 @in_one_loop
 async def test_a_guest_boots_again_from_the_layer_it_wrote_last(world: World) -> None:
     async with world.storage():

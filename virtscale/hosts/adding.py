@@ -28,7 +28,14 @@ _UNITS: Final = {"MiB": 1, "GiB": 1024, "TiB": 1024**2}
 
 
 def add(  # noqa: PLR0917 - what a host consists of
-    house: House, name: str, text: str, memory: str, address: str, first_port: int, form: Format
+    house: House,
+    name: str,
+    text: str,
+    memory: str,
+    address: str,
+    first_port: int,
+    volumes: str,
+    form: Format,
 ) -> int:
     """The hypervisor answers, and the house has it from now on; a running house starts its waker. The exit code."""
     directory = Path(house.directory)
@@ -36,6 +43,8 @@ def add(  # noqa: PLR0917 - what a host consists of
         raise UsageError(
             f"{name!a:.60} cannot be the name of a host: 1 to 40 of a-z, 0-9 and inner dashes. Nothing was added."
         )
+    if not Path(volumes).is_absolute():
+        raise UsageError(f"{volumes!a:.60} is no absolute path: write where on that host disks are to lie.")
     uri = host_uri.read(text)
     present = _present(house)
     host_uri.require_new(uri, name, present)
@@ -51,6 +60,7 @@ def add(  # noqa: PLR0917 - what a host consists of
         first_port=first_port or _first_port(where, present),
         ports=PORTS,
         address=where,
+        volumes="" if uri.travels == "test" else volumes,
     )
     _require_ports(place, present)
     hosts.keep(directory, place)

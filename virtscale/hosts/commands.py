@@ -29,12 +29,15 @@ def add(
     ] = "",
     address: Annotated[str, Parameter(help="where its guests are reached; else the URI's machine")] = "",
     first_port: Annotated[int, Parameter(help="guests answer on 500 ports from here on")] = 0,
+    volumes: Annotated[
+        str, Parameter(help="directory on that host for the disks of VMs; libvirtd there makes it")
+    ] = "/var/lib/libvirt/images/virtscale",
     output: Output = "table",
 ) -> int:
     """Have another hypervisor carry VMs; it is tried first, and a running house starts its waker."""
     from virtscale.hosts import adding as host_adding
 
-    return host_adding.add(present_house(), name, uri, memory, address, first_port, output)
+    return host_adding.add(present_house(), name, uri, memory, address, first_port, volumes, output)
 
 
 @app.command(name="list")

@@ -73,6 +73,8 @@ class House(Value, frozen=True):
     """How old the sealer's permit may be; when the sealer is silent for longer, nobody appends. 0 where nobody asks for one."""
     witnesses: tuple[str, ...] = ()
     """Where witnesses take checkpoints: the URL of each one's `add-checkpoint`, a space, and its public key (`name+hash+key`)."""
+    remote_write: str = ""
+    """Where signal takes the samples that a Prometheus pushes, as host:port; empty where it takes none."""
 
 
 class HouseError(ValueError):

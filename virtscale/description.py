@@ -91,6 +91,7 @@ def describe(
         marks=chosen.marks or str(directory / "marks"),
         permit_seconds=seconds,
         witnesses=chosen.witnesses,
+        remote_write=f"{LOOPBACK}:{ports.remote_write}",
     )
 
 

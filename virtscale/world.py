@@ -21,7 +21,7 @@ from lab.bus import BusServer, BusUser
 from lab.errors import LabError
 from lab.hypervisor import Hypervisor, short_directory
 from lab.mail import Mail, MailSink
-from lab.metrics import Metrics, Target
+from lab.metrics import Metrics, Push, Target
 from lab.ports import LOOPBACK
 from projections.contracts.fold import Contracts
 from replay.keeping import intent
@@ -47,6 +47,9 @@ MOST_HOSTS: Final = 8
 
 PORTS_PER_HOST: Final = 500
 """A machine of 24 GiB holds some 130 guests of 96 MiB (docs/performance.md)."""
+
+_PUSHED: Final = "haproxy_backend_.*"
+"""The series that Prometheus pushes to the signal worker: what a pool's load is read from. The others it asks for."""
 
 _AGAIN_SECONDS: Final = 5.0
 _OPEN_SECONDS: Final = 30.0  # how long the intake may take to open
@@ -290,7 +293,12 @@ class World:
             Target("virtscale", f"{LOOPBACK}:{self._ports.metrics}"),
         ]
         self.metrics = Metrics(
-            self.directory / "prometheus", self._ports.prometheus, targets, keep=True, on_change=self._changed
+            self.directory / "prometheus",
+            self._ports.prometheus,
+            targets,
+            keep=True,
+            on_change=self._changed,
+            push=Push(f"http://{self.house.remote_write}/api/v1/write", _PUSHED),
         )
         await self.metrics.start()
         self._stack.push_async_callback(self.metrics.stop)

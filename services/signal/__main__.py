@@ -13,7 +13,7 @@ async def work(house: House, ledger: Ledger, bus: Bus, clock: Clock) -> None:
     """The intake is served and the triggers ask, for ever."""
     metrics = Prometheus(house.prometheus_url)
     try:
-        await Signal(ledger, bus, clock, metrics).work()
+        await Signal(ledger, bus, clock, metrics, remote_write=house.remote_write).work()
     finally:
         await metrics.close()
 

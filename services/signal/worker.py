@@ -26,9 +26,12 @@ from services.signal.decide import MOST_BYTES, Asked, judge, read
 from services.signal.known import Known
 from services.signal.limits import Limits
 from services.signal.losses import Losses
-from services.signal.metrics import REJECTED
+from services.signal.metrics import PUSHED, REJECTED
 from services.signal.observer import Observer
 from services.signal.port import Metrics
+from services.signal.receiver import Receiver
+from services.signal.remote_write import Pushed
+from services.signal.series import Groups
 from services.signal.state import Intake
 from services.signal.store import Store
 from services.signal.telling import tell
@@ -53,7 +56,10 @@ log = logging.getLogger("virtscale.signal")
 class Signal:
     """The only way from outside into the ledger. Any number may run: each subject's last sequence keeps them apart."""
 
-    def __init__(self, ledger: Ledger, bus: Bus, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, ledger: Ledger, bus: Bus, clock: Clock, metrics: Metrics, *, remote_write: str = ""
+    ) -> None:
+        """`remote_write` is where samples may be pushed, as host:port; nothing is opened without it."""
         self._ledger = ledger
         self._bus = bus
         self._clock = clock
@@ -77,6 +83,9 @@ class Signal:
             ticks=self._ticks,
             losses=self._losses,
         )
+        self._groups = Groups()
+        self._kept: object = None
+        self._receiver = Receiver(remote_write, self._wanted, self._pushed) if remote_write else None
         self._tally = Tally(log.warning)
         self._awaited: dict[str, list[asyncio.Future[None]]] = {}
 
@@ -90,7 +99,25 @@ class Signal:
             parts.create_task(self._observer.work())
             parts.create_task(self._losses.work())
             parts.create_task(tell(self._ticks, self._clock, self._telemetry))
+            if self._receiver is not None:
+                parts.create_task(self._receiver.work())
             await self._open()
+
+    def _wanted(self) -> frozenset[bytes]:
+        """The names of series that a pool's query can be answered from."""
+        queries = self._triggers.queries
+        if queries is not self._kept:
+            self._kept = queries
+            self._groups.keep(queries)
+        return self._groups.names
+
+    def _pushed(self, series: list[Pushed]) -> None:
+        """What was pushed is heard, and counted."""
+        found, counted = self._groups.take(series, self._clock.now())
+        for outcome, samples in counted.items():
+            PUSHED.labels(outcome).inc(samples)
+        for query, measured in found.items():
+            self._triggers.pushed(query, measured)
 
     async def _open(self) -> None:
         """The intake is served; a bus that is away just now is waited for."""

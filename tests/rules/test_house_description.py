@@ -37,6 +37,7 @@ def test_what_an_operator_chose_stays_whenever_the_house_is_started(tmp_path: Pa
         smtp_port=10125,
         prometheus_url="http://127.0.0.1:19190",
         metrics_port=19200,
+        remote_write="127.0.0.1:19301",
     )
     assert description.kept(tmp_path, permit_seconds=0.0).permit_seconds == 0.0
 

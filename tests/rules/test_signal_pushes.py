@@ -1,0 +1,229 @@
+"""What is pushed: which queries it answers, what becomes of every odd sample, and that rubbish is refused with a reason."""
+
+import contextlib
+import datetime as dt
+import math
+import struct
+
+import cramjam
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.signal import remote_write
+from services.signal.remote_write import MOST_BYTES, Pushed, PushError, read
+from services.signal.selectors import selector_of
+from services.signal.series import Groups
+from tests.rules.pushes import packed, part, series, varint
+from tests.simulation.clock import EPOCH
+
+NOW_MS = int(EPOCH.timestamp() * 1000)
+QUEUE = frozenset({b"queue"})
+
+
+def at(seconds: float) -> dt.datetime:
+    return EPOCH + dt.timedelta(seconds=seconds)
+
+
+def ms(seconds: float) -> int:
+    return NOW_MS + round(seconds * 1000)
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "labels", "reckons"),
+    [
+        ("queue", "queue", (), False),
+        (' queue { pool="web" } ', "queue", (("pool", "web"),), False),
+        ("sum(queue{pool=\"web\",org='acme'})", "queue", (("pool", "web"), ("org", "acme")), True),
+        ('max( queue{pool="a\\"b}"} )', "queue", (("pool", 'a"b}'),), True),
+        ("avg(job:queue:mean)", "job:queue:mean", (), True),
+        ("min(queue{})", "queue", (), True),
+    ],
+)
+def test_a_plain_selector_and_the_sum_mean_highest_or_lowest_of_one_are_answered_by_pushes(
+    query: str,
+    name: str,
+    labels: tuple,
+    reckons: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    found = selector_of(query)
+    assert found is not None
+    assert (found.name, found.labels, found.reckoning is not None) == (name, labels, reckons)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "rate(requests[1m])",
+        "sum(rate(requests[1m]))",
+        "queue * 2",
+        'queue{pool=~"w.*"}',
+        'queue{pool!="web"}',
+        "sum by (pool) (queue)",
+        "sum(queue",
+        "queue)",
+        "count(queue)",
+        "queue[5m]",
+        "queue offset 5m",
+        "42",
+        "inf",
+        "",
+        "requests_total",
+        "sum(requests_total)",
+        'latency_bucket{le="1"}',
+        'queue{pool="\\x41"}',
+    ],
+)
+def test_everything_else_is_asked_for_a_raw_counter_too_since_its_height_says_nothing(query: str) -> None:
+    assert selector_of(query) is None
+
+
+def test_only_series_of_the_names_that_matter_are_read() -> None:
+    body = packed(
+        series("queue", [(ms(0), 4.0), (ms(1), None)], pool="web"),
+        series("other", [(ms(0), 1.0)]),
+        part(3, b"\x08\x01"),
+    )
+    assert read(body, QUEUE) == [Pushed({"__name__": "queue", "pool": "web"}, ((ms(0), 4.0), (ms(1), None)))]
+
+
+def test_a_time_before_1970_and_a_value_of_nothing_are_read_as_they_are() -> None:
+    body = packed(series("queue", [(-5, 0.0)]))
+    assert read(body, QUEUE)[0].samples == ((-5, 0.0),)
+    nothing = packed(part(1, part(1, part(1, b"__name__") + part(2, b"queue")) + part(2, b"")))
+    assert read(nothing, QUEUE)[0].samples == ((0, 0.0),), "a field at its default is not sent"
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (b"", "no body"),
+        (b"\xff" * 20, "longer than 64 bits"),
+        (b"hello", "no snappy block"),
+        (varint(MOST_BYTES + 1), f"at most {MOST_BYTES}"),
+        (packed(b"\x0a\x7f"), "longer than the message"),
+        (packed(b"\x0f"), "wire type 7"),
+        (packed(b"\x08\x01"), "no message"),
+        (packed(b"\x09\x01"), "too early"),
+        (packed(part(1, part(1, b"\x08\x01"))), "no text"),
+        (packed(part(1, part(1, b"") * 200)), "128 labels"),
+        (packed(part(1, b"") * 20_001), "20000 series"),
+    ],
+)
+def test_what_is_no_request_is_refused_with_a_reason(body: bytes, why: str) -> None:
+    with pytest.raises(PushError) as refused:
+        read(body, QUEUE)
+    assert why in str(refused.value)
+
+
+@given(st.binary(max_size=200), st.booleans())
+def test_whatever_is_pushed_is_read_or_refused(body: bytes, wrapped: bool) -> None:  # noqa: FBT001 - drawn
+    with contextlib.suppress(PushError):
+        read(bytes(cramjam.snappy.compress_raw(body)) if wrapped else body, QUEUE)
+
+
+def groups(*queries: str) -> Groups:
+    found = Groups()
+    found.keep(queries)
+    return found
+
+
+def one(seconds: float, value: float | None, name: str = "queue", **labels: str) -> Pushed:
+    return Pushed({"__name__": name, **labels}, ((ms(seconds), value),))
+
+
+def values(groups: Groups, *pushed: Pushed, now: float = 0.0) -> dict[str, float]:
+    found, _ = groups.take(pushed, at(now))
+    return {query: measured.value for query, measured in found.items()}
+
+
+def test_a_plain_selector_has_the_value_of_its_one_series_at_once_with_the_time_of_its_sample() -> None:
+    found, counted = groups('queue{pool="web"}').take(
+        [one(-1, 7.0, pool="web"), one(-1, 9.0, pool="db")], at(0)
+    )
+    measured = found['queue{pool="web"}']
+    assert (measured.value, measured.observed_at) == (7.0, at(-1))
+    assert counted == {"taken": 1}
+
+
+def test_a_plain_selector_with_several_series_has_no_value() -> None:
+    both = groups("queue")
+    assert values(both, one(0, 1.0, pool="web")) == {"queue": 1.0}
+    assert values(both, one(1, 2.0, pool="db"), now=1) == {}
+    assert values(both, one(2, None, pool="db"), one(3, 5.0, pool="web"), now=3) == {"queue": 5.0}
+
+
+def test_a_sum_has_one_value_a_scrape_made_of_all_its_series() -> None:
+    total = groups("sum(queue)")
+    assert values(total, one(0, 1.0, vm="a")) == {}, "nobody knows yet how many there are"
+    assert values(total, one(1, 10.0, vm="b"), now=1) == {}
+    assert values(total, one(5, 2.0, vm="a"), now=5) == {"sum(queue)": 12.0}
+    assert values(total, one(6, 20.0, vm="b"), now=6) == {}
+    assert values(total, one(10, 3.0, vm="a"), now=10) == {"sum(queue)": 23.0}
+
+
+def test_a_high_target_among_many_is_one_sample_and_not_as_many_as_there_are_targets() -> None:
+    total = groups("sum(queue)")
+    made = 0
+    for scrape in range(10):
+        for target in range(8):
+            moment = 5 * scrape + target / 2
+            high = 1000.0 if scrape == 5 and target == 0 else 1.0
+            made += len(values(total, one(moment, high, vm=f"v{target}"), now=moment))
+    assert made == 9
+
+
+def test_a_series_that_ends_or_is_silent_for_five_minutes_is_no_part_of_the_sum() -> None:
+    total = groups("sum(queue)")
+    values(total, one(0, 1.0, vm="a"), one(0, 10.0, vm="b"))
+    values(total, one(5, 1.0, vm="a"), one(5, 10.0, vm="b"), now=5)
+    values(total, one(10, None, vm="b"), now=10)
+    assert values(total, one(11, 2.0, vm="a"), now=11) == {"sum(queue)": 2.0}
+    values(total, one(12, 30.0, vm="c"), now=12)
+    found = [values(total, one(15.0 + 5 * n, 4.0, vm="a"), now=15.0 + 5 * n) for n in range(70)]
+    assert found[-1] == {"sum(queue)": 4.0}
+
+
+def test_mean_highest_and_lowest_are_made_in_the_same_way() -> None:
+    many = groups("avg(queue)", "max(queue)", "min(queue)")
+    values(many, one(0, 1.0, vm="a"), one(0, 3.0, vm="b"))
+    assert values(many, one(5, 1.0, vm="a"), now=5) == {
+        "avg(queue)": 2.0,
+        "max(queue)": 3.0,
+        "min(queue)": 1.0,
+    }
+
+
+def test_samples_from_the_past_the_future_and_twice_are_left_out_and_counted() -> None:
+    plain = groups("queue")
+    pushed = Pushed(
+        {"__name__": "queue"},
+        (
+            (ms(-31), 1.0),
+            (ms(0), 2.0),
+            (ms(0), 3.0),
+            (ms(-5), 4.0),
+            (ms(16), 5.0),
+            (ms(0), None),
+            (2**62, 6.0),
+        ),
+    )
+    found, counted = plain.take([pushed], at(0))
+    assert found["queue"].value == 2.0
+    assert counted == {"late": 1, "taken": 1, "old": 3, "future": 2}
+
+
+def test_a_value_that_is_no_number_is_passed_on_for_those_to_judge_who_know_the_question() -> None:
+    assert math.isnan(values(groups("queue"), one(0, math.nan))["queue"])
+
+
+def test_a_query_that_nobody_has_any_more_is_forgotten_and_one_that_stays_is_not() -> None:
+    both = groups("sum(queue)", "other")
+    values(both, one(0, 1.0, vm="a"))
+    both.keep(["sum(queue)"])
+    assert both.names == {b"queue"}
+    assert values(both, one(1, 1.0, vm="a"), one(1, 9.0, "other"), now=1) == {"sum(queue)": 1.0}
+
+
+def test_the_mark_of_an_ended_series_is_one_nan_and_no_other() -> None:
+    assert struct.unpack("<Q", struct.pack("<d", math.nan))[0] != remote_write.STALE

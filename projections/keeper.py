@@ -20,6 +20,7 @@ from projections.signals.table import TABLES as SIGNALS
 from projections.swapping import remove, swap
 from projections.table import Table
 from projections.usage.table import TABLES as USAGE
+from projections.volumes.table import TABLES as VOLUMES
 
 TABLES: Final[tuple[Table[Any], ...]] = (
     *FLEET,
@@ -30,6 +31,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     *DEMAND,
     *SIGNALS,
     *BREAKERS,
+    *VOLUMES,
 )
 """Every table of every view."""
 

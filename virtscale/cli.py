@@ -174,6 +174,15 @@ def hosts(*, output: Output = "table") -> int:
 
 
 @app.command
+def snapshots(pool: str = "", /, *, output: Output = "table") -> int:
+    """Disks of VMs, and what is pinned of each since it fell asleep: `virtscale snapshots`, or one pool's with `acme/web`."""
+    from virtscale.snapshots import show_snapshots
+
+    org, name = _split(pool) if pool else (None, None)
+    return show_snapshots(here(), org, name, output)
+
+
+@app.command
 def usage(*, output: Output = "table") -> int:
     """Usage against the contract, by dimension."""
     from virtscale import views

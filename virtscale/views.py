@@ -41,6 +41,13 @@ HOSTS: Final = """
 SELECT host, state, awake, asleep, free_mib, memory_mib, substrate, uri FROM hosts ORDER BY host
 """
 
+SNAPSHOTS: Final = """
+SELECT volumes.org, vms.pool, volumes.vm, vms.state, volumes.host, volumes.taken_at, volumes.pinned_since, volumes.layers,
+       volumes.snapshot, volumes.volume, volumes.template, volumes.size_bytes, volumes.trouble
+FROM volumes LEFT JOIN vms ON vms.org = volumes.org AND vms.vm = volumes.vm
+ORDER BY volumes.org, vms.pool, length(volumes.vm), volumes.vm
+"""
+
 FREEZES: Final = """
 SELECT org, pool, until, actor, reason, frozen_at FROM freezes WHERE until > ? ORDER BY org, pool
 """

@@ -28,10 +28,10 @@ from events.gate import (
 from events.ids import derive
 from events.pool import PoolDefined
 from events.registry import NEWEST
-from events.vm import VmAnnounced, VmBooted, VmDefined, VmQuiesced, VmReady, VmResumed, VmStopped
+from events.vm import Refreshed, VmAnnounced, VmBooted, VmDefined, VmQuiesced, VmReady, VmResumed, VmStopped
 from projections.fleet.fold import Fleet, Vm
 from schemas.capacity import Size
-from schemas.pool import Pool
+from schemas.pool import Pool, Refresh
 from tests.support import eventually
 
 SMALL = Size(name="small", vcpu=1, memory_mib=96)
@@ -225,7 +225,7 @@ class Told:
             )
         )
 
-    async def proven(self, name: str, *, cold: bool = False) -> None:
+    async def proven(self, name: str, *, cold: bool = False, refreshed: bool = False) -> None:
         """The waker says that the VM runs."""
         now, reservation = self.clock.now(), self.reservation(name)
         if cold:
@@ -241,7 +241,7 @@ class Told:
         else:
             fact = VmResumed(
                 depth="paused",
-                refreshed=None,
+                refreshed=Refreshed(35, 64) if refreshed else None,
                 org="acme",
                 vm=name,
                 host="h1",
@@ -311,7 +311,7 @@ class Told:
 
 
 @asynccontextmanager
-async def telling(clock: Clock | None = None) -> AsyncGenerator[Told]:
+async def telling(clock: Clock | None = None, *, refresh: Refresh = "none") -> AsyncGenerator[Told]:
     """A ledger that knows pool `web` of `acme` and nothing else; the time of day is `clock`'s."""
     clock = clock or SystemClock()
     server = MemoryServer(lambda: int(clock.now().timestamp() * 1e9), dedup_seconds=0)
@@ -320,7 +320,7 @@ async def telling(clock: Clock | None = None) -> AsyncGenerator[Told]:
     told = Told(server, reader, reader.fold(Fleet), clock)
     following = asyncio.create_task(reader.follow())
     try:
-        pool = Pool(org="acme", name="web", size=SMALL, template="tiny")
+        pool = Pool(org="acme", name="web", size=SMALL, template="tiny", refresh=refresh)
         await told.tell(PoolDefined(org="acme", pool="web", definition=pool))
         yield told
     finally:

@@ -6,7 +6,11 @@ are short, overlap, and the first good answer wins.
 """
 
 import datetime as dt
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from services.prober.port import Pulse
+from services.prober.state import Trip
 
 FIRST_PAUSE_SECONDS: Final = 0.02
 """Until the second probe; each later pause is twice as long as the one before."""
@@ -50,6 +54,85 @@ def window_seconds(ready_seconds: int, awake_at: dt.datetime, now: dt.datetime) 
     return max(LEAST_WINDOW_SECONDS, min(float(ready_seconds), left))
 
 
-def rebooted(known: str | None, found: str, *, cold: bool) -> bool:
-    """Whether a guest that was only resumed answers as another boot than the one that fell asleep."""
-    return not cold and known is not None and known != found
+MOST_OFF_MS: Final = 500
+"""How far a woken guest's clock may be from ours before it serves (the platform's contract)."""
+
+ENOUGH_ANSWERS: Final = 3
+"""So many answers with a clock that is off are believed: one may have been late on its way."""
+
+Verdict = Literal["ready", "again", "wait", "rebooted", "not-refreshed", "clock-off"]
+"""It serves; it is asked once more; its waker must speak first; or it does not serve, and why."""
+
+
+def offset_ms(pulse: Pulse, now_ms: int) -> tuple[int | None, int]:
+    """The guest's clock minus ours, where it tells it to the millisecond; and how far it is off at least.
+
+    A clock that is told to the second may be anywhere in that second: what counts is its nearest moment to ours.
+    """
+    if pulse.clock_ms is not None:
+        return pulse.clock_ms - now_ms, abs(pulse.clock_ms - now_ms)
+    if pulse.clock_second is None:
+        return None, 0
+    first_ms = pulse.clock_second * 1000
+    return None, max(first_ms - now_ms, now_ms - first_ms - 999, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a good answer of a guest shows: whether another boot than the one that slept gave it, and how far its clock is off."""
+
+    other_boot: bool
+    off_ms: int
+
+
+def judge(trip: Trip, seen: Seen | None, off_answers: int) -> Verdict:
+    """What is known of the guest by now; `off_answers` of those given since it is known awake had a clock that was off.
+
+    A guest that was booted, or whose pool does not want it refreshed, is ready when it answers. One that was woken goes on
+    where it slept: with the clock of then and the randomness of then, until its agent has seen to both. Whether it was woken
+    or booted its waker says, and until then that another boot answers means nothing.
+    """
+    awake, woken = trip.awake_at is not None, not trip.cold
+    if awake and woken and trip.refreshes and not trip.refreshed:
+        return "not-refreshed"
+    if seen is None:
+        return "again"
+    if not awake and (trip.refreshes or (woken and seen.other_boot)):
+        return "wait"
+    if woken and seen.other_boot:
+        return "rebooted"
+    if not woken or not trip.refreshes or seen.off_ms <= MOST_OFF_MS:
+        return "ready"
+    return "clock-off" if off_answers >= ENOUGH_ANSWERS else "again"
+
+
+def complaint(verdict: Verdict, trip: Trip, where: str, seen: Seen | None, probes: int) -> tuple[str, str]:
+    """Why a guest does not serve, as a code and as a sentence; without a verdict against it, it was silent for too long."""
+    who = f"The guest of {trip.org}/{trip.vm} {where}"
+    ends = "It counts until it is stopped, and boots cold when it is needed."
+    match verdict:
+        case "not-refreshed":
+            text = (
+                f"{who} was woken, and its agent did not set its clock and refresh its entropy in time. {ends} A pool whose "
+                'guests have no agent says `refresh = "none"`.'
+            )
+            return verdict, text
+        case "rebooted":
+            return verdict, f"{who} was woken, and answers as another boot than the one that slept. {ends}"
+        case "clock-off" | "again" if seen is not None:
+            text = (
+                f"{who} was woken, and its clock is {seen.off_ms} ms off after it was set; at most {MOST_OFF_MS} are allowed. "
+                f"{ends}"
+            )
+            return "clock-off", text
+        case _:
+            text = (
+                f"{who} gave no proper answer to {probes} probes within {trip.ready_seconds} s of being awake. It counts until "
+                "it is stopped."
+            )
+            return "probe-timeout", text
+
+
+def is_other_boot(known: str | None, found: str) -> bool:
+    """Whether another boot answers than the one that is known; a VM that never answered has none."""
+    return known is not None and known != found

@@ -1,7 +1,11 @@
-"""Guests over HTTP: `GET /healthz` answers `ok <boot id>`, and a guest that likes adds its clock in Unix ms."""
+"""Guests over HTTP: `GET /healthz` answers `ok <boot id>`, and a guest that likes adds its clock in Unix ms.
+
+Where it does not, the date in the answer's head tells its clock to the second, as with most servers.
+"""
 
 import asyncio
 import re
+from email.utils import parsedate_to_datetime
 from typing import Final, cast
 
 from services.prober.port import Pulse
@@ -11,6 +15,7 @@ _HIGHEST_PORT: Final = 65_535
 _REQUEST: Final = b"GET /healthz HTTP/1.0\r\nHost: %b\r\n\r\n"
 _STATUS: Final = re.compile(rb"HTTP/1\.[01] 200(?: |\r\n)")
 _LENGTH: Final = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,6})[ \t]*\r\n", re.IGNORECASE)
+_DATE: Final = re.compile(rb"\r\ndate:[ \t]*([!-~ ]{1,40}?)[ \t]*\r\n", re.IGNORECASE)
 _BODY: Final = re.compile(rb"ok ([0-9a-zA-Z-]{1,64})(?: ([0-9]{1,16}))?\s*")
 
 
@@ -89,4 +94,15 @@ def read_pulse(answer: bytes) -> Pulse | None:
         return None
     if length is not None and len(body) != int(length[1]):
         return None
-    return Pulse(boot_id=said[1].decode(), clock_ms=int(said[2]) if said[2] else None)
+    return Pulse(said[1].decode(), int(said[2]) if said[2] else None, _second(head))
+
+
+def _second(head: bytes) -> int | None:
+    """The Unix time of the head's date; None where there is none, or nobody can read it."""
+    date = _DATE.search(head + b"\r\n")
+    if date is None:
+        return None
+    try:
+        return int(parsedate_to_datetime(date[1].decode()).timestamp())
+    except (ValueError, OverflowError):
+        return None

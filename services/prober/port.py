@@ -6,10 +6,14 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """A guest answered: which boot it is, and its clock in Unix milliseconds where it tells."""
+    """A guest answered: which boot it is, and its clock in Unix milliseconds where it tells.
+
+    `clock_second` is the same to the second, rounded down: what the date in the head of an HTTP answer says.
+    """
 
     boot_id: str
     clock_ms: int | None
+    clock_second: int | None = None
 
 
 class Guests(Protocol):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.pool import PoolDefined
 from events.vm import VmBooted, VmQuiesced, VmReady, VmResumed, VmStopped, VmUnready, VmWakeFailed
 
 
@@ -19,29 +20,40 @@ class Trip:
     order: str
     request: str
     cold: bool
-    """It boots; of a wake this is learnt when its waker had to start the domain."""
+    """It boots, or so it was ordered: its waker says whether it found it asleep, or had to start it."""
     ready_seconds: int
+    refreshes: bool = False
+    """Its pool wants a woken guest refreshed before it serves."""
     awake_at: dt.datetime | None = None
     """Since when its waker knows that it runs, on the waker's clock."""
+    refreshed: bool = False
+    """Its waker's agent set its clock, and gave it fresh entropy, when it was woken."""
 
 
 class Trips:
     """Every order to get up that has no outcome yet, by org and VM."""
 
     def __init__(self) -> None:
+        self._refresh: set[tuple[str, str]] = set()
+        """Pools that want it."""
         self._fences = Fences()
         self.open: dict[tuple[str, str], Trip] = {}
 
     def apply(self, recorded: Recorded) -> None:
         """The trips now include the event."""
         match recorded.fact:
+            case PoolDefined(org=org, pool=pool, definition=definition):
+                if definition.refresh == "agent":
+                    self._refresh.add((org, pool))
+                else:
+                    self._refresh.discard((org, pool))
             case GateDecided(org=org, orders=orders) as decided:
                 if self._fences.pass_on(recorded, decided):
                     for order in orders:
                         if isinstance(order, WakeOrdered | BootOrdered):
                             self._begin(org, order)
-            case VmResumed(org=org, vm=vm, reservation=reservation, resumed_at=moment):
-                self._awake(org, vm, reservation, moment, cold=False)
+            case VmResumed(org=org, vm=vm, reservation=reservation, resumed_at=moment, refreshed=refreshed):
+                self._awake(org, vm, reservation, moment, cold=False, refreshed=refreshed is not None)
             case VmBooted(org=org, vm=vm, reservation=reservation, booted_at=moment):
                 self._awake(org, vm, reservation, moment, cold=True)
             case VmReady(org=org, vm=vm, reservation=reservation):
@@ -66,12 +78,22 @@ class Trips:
             request=order.request,
             cold=isinstance(order, BootOrdered),
             ready_seconds=order.ready_seconds,
+            refreshes=(org, order.pool) in self._refresh,
         )
 
-    def _awake(self, org: str, vm: str, reservation: str, moment: dt.datetime, *, cold: bool) -> None:
+    def _awake(
+        self,
+        org: str,
+        vm: str,
+        reservation: str,
+        moment: dt.datetime,
+        *,
+        cold: bool,
+        refreshed: bool = False,
+    ) -> None:
         trip = self.open.get((org, vm))
         if trip is not None and trip.order == reservation and trip.awake_at is None:
-            self.open[org, vm] = replace(trip, awake_at=moment, cold=trip.cold or cold)
+            self.open[org, vm] = replace(trip, awake_at=moment, cold=cold, refreshed=refreshed)
 
     def _end(self, org: str, vm: str, reservation: str | None) -> None:
         trip = self.open.get((org, vm))

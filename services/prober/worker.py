@@ -17,27 +17,36 @@ from projections.fleet.fold import Fleet
 from schemas.names import shorten
 from services.prober.decide import (
     MOST_IN_FLIGHT,
+    MOST_OFF_MS,
+    Seen,
+    Verdict,
+    complaint,
     first_pause_seconds,
+    is_other_boot,
+    judge,
+    offset_ms,
     patience_seconds,
     pause_seconds,
-    rebooted,
     window_seconds,
 )
 from services.prober.port import Guests, Pulse
 from services.prober.state import Trip, Trips
 
 _MILLISECOND: Final = dt.timedelta(milliseconds=1)
+_EPOCH: Final = dt.datetime.fromtimestamp(0, dt.UTC)
 
 log = logging.getLogger("virtscale.prober")
 
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
-    """The first good answer: when its probe went out, and when it came."""
+    """A good answer: when its probe went out, when it came, and what it shows."""
 
     pulse: Pulse
     started_at: dt.datetime
     answered_at: dt.datetime
+    offset_ms: int | None
+    seen: Seen
 
 
 @dataclass(slots=True)
@@ -48,6 +57,9 @@ class _Watch:
     address: str | None
     news: asyncio.Event = field(default_factory=asyncio.Event)
     answered: _Answered | None = None
+    """The latest good answer."""
+    off_answers: int = 0
+    """Good answers since it was known awake whose clock was off."""
     telling: bool = False
     """Its outcome is being recorded: not to be interrupted any more."""
     probes: int = 0
@@ -55,6 +67,10 @@ class _Watch:
     next_at: float = 0.0
     ends_at: float | None = None
     in_flight: dict[asyncio.Task[None], None] = field(default_factory=dict["asyncio.Task[None]", None])
+
+    def verdict(self) -> Verdict:
+        """What is known of the guest by now."""
+        return judge(self.trip, self.answered.seen if self.answered else None, self.off_answers)
 
 
 class Prober:
@@ -101,9 +117,8 @@ class Prober:
             # It just woke: what was asked before may be lost, so the schedule begins anew, and the oldest probe
             # makes room for it.
             watch.step = 0
-            watch.next_at = min(
-                watch.next_at, asyncio.get_running_loop().time() + first_pause_seconds(cold=trip.cold)
-            )
+            pause = 0.0 if watch.answered is not None else first_pause_seconds(cold=trip.cold)
+            watch.next_at = min(watch.next_at, asyncio.get_running_loop().time() + pause)
             if len(watch.in_flight) >= MOST_IN_FLIGHT:
                 next(iter(watch.in_flight)).cancel()
         watch.trip, watch.address = trip, address
@@ -123,15 +138,19 @@ class Prober:
             for probe in watch.in_flight:
                 probe.cancel()
             watch.telling = True
-            if watch.answered is not None:
+            verdict = watch.verdict()
+            if watch.answered is not None and verdict == "ready":
                 await self._tell_ready(watch, watch.answered)
             else:
-                await self._tell_unready(watch)
+                await self._tell_unready(watch, verdict)
 
     async def _ask_until_known(self, watch: _Watch, probes: asyncio.TaskGroup) -> None:
-        """Returns when an answer is there, or when the window is over without one."""
+        """Returns when the guest is ready or never will be, or when the window is over.
+
+        The trap: while its waker has not spoken yet it is asked on, so that the answer which counts is as young as can be.
+        """
         loop = asyncio.get_running_loop()
-        while watch.answered is None:
+        while watch.verdict() in {"again", "wait"}:
             watch.news.clear()
             now = loop.time()
             if watch.ends_at is None and watch.trip.awake_at is not None:
@@ -155,59 +174,64 @@ class Prober:
     def _ask(self, watch: _Watch, probes: asyncio.TaskGroup, now: float) -> None:
         """One more probe is on its way. Safe to repeat: it only asks."""
         assert watch.address is not None, watch
-        probe = probes.create_task(self._probe(watch, watch.address, patience_seconds(watch.step)))
+        known_awake = watch.trip.awake_at is not None
+        probe = probes.create_task(
+            self._probe(watch, watch.address, patience_seconds(watch.step), known_awake=known_awake)
+        )
         watch.in_flight[probe] = None
         watch.probes += 1
         watch.next_at = now + max(pause_seconds(watch.step), first_pause_seconds(cold=watch.trip.cold))
         watch.step += 1
 
-    async def _probe(self, watch: _Watch, address: str, patience: float) -> None:
+    async def _probe(self, watch: _Watch, address: str, patience: float, *, known_awake: bool) -> None:
         probe = asyncio.current_task()
         assert probe is not None
         started_at = self._clock.now()
         try:
             pulse = await self._guests.probe(address, patience)
-            if pulse is not None and watch.answered is None:
-                watch.answered = _Answered(pulse, started_at, self._clock.now())
+            if pulse is not None:
+                self._note(watch, pulse, started_at, known_awake=known_awake)
         finally:
             watch.in_flight.pop(probe, None)
             watch.news.set()
 
+    def _note(self, watch: _Watch, pulse: Pulse, started_at: dt.datetime, *, known_awake: bool) -> None:
+        """The answer is the latest one, unless it is known good and this one is not: of two under way the older may come last."""
+        now = self._clock.now()
+        told_ms, off_ms = offset_ms(pulse, (now - _EPOCH) // _MILLISECOND)
+        vm = self._fleet.vms.get((watch.trip.org, watch.trip.vm))
+        other_boot = is_other_boot(vm.boot_id if vm is not None else None, pulse.boot_id)
+        if watch.verdict() in {"again", "wait"}:
+            watch.answered = _Answered(pulse, started_at, now, told_ms, Seen(other_boot, off_ms))
+        watch.off_answers += known_awake and off_ms > MOST_OFF_MS
+
     async def _tell_ready(self, watch: _Watch, answered: _Answered) -> None:
         trip, pulse = watch.trip, answered.pulse
-        known = self._fleet.vms[trip.org, trip.vm].boot_id
-        offset_ms = None
-        if pulse.clock_ms is not None:
-            now_ms = (answered.answered_at - dt.datetime.fromtimestamp(0, dt.UTC)) // _MILLISECOND
-            offset_ms = pulse.clock_ms - now_ms
         fact = VmReady(
             org=trip.org,
             vm=trip.vm,
             reservation=trip.order,
             boot_id=pulse.boot_id,
-            rebooted=rebooted(known, pulse.boot_id, cold=trip.cold),
-            clock_offset_ms=offset_ms,
+            rebooted=False,
+            clock_offset_ms=answered.offset_ms,
             probe_started_at=answered.started_at,
             answered_at=answered.answered_at,
             probes=watch.probes,
         )
-        if fact.rebooted:
-            log.warning("%s/%s was resumed, and answers as another boot than before", trip.org, trip.vm)
         await self._record(trip, "vm.ready", fact)
 
-    async def _tell_unready(self, watch: _Watch) -> None:
+    async def _tell_unready(self, watch: _Watch, verdict: Verdict) -> None:
         trip = watch.trip
         where = f"at {watch.address}" if watch.address else "(its address is not known)"
-        text = (
-            f"The guest of {trip.org}/{trip.vm} {where} gave no proper answer to {watch.probes} probes within "
-            f"{trip.ready_seconds} s of being awake. It counts until it is stopped."
+        code, text = complaint(
+            verdict, trip, where, watch.answered.seen if watch.answered else None, watch.probes
         )
         log.warning("%s", text)
         fact = VmUnready(
             org=trip.org,
             vm=trip.vm,
             reservation=trip.order,
-            code="probe-timeout",
+            code=code,
             text=shorten(text),
             observed_at=self._clock.now(),
             probes=watch.probes,

@@ -1,7 +1,7 @@
 """The rules of the waker: what a VM's place in the fleet asks of its domain, and what a look at the domain means."""
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Literal
 
 from events.gate import BootOrdered, WakeOrdered
@@ -9,12 +9,15 @@ from projections.fleet.fold import Fleet, Vm
 from projections.volumes.fold import Volumes
 from services.waker.port import Domain, DomainState, HypervisorError, Unknown, VolumeFailedError
 
-Step = Literal["rise", "suspend", "stop", "confirm"]
+Step = Literal["rise", "suspend", "save", "stop", "confirm"]
 """`confirm`: the guest was seen to answer, or not, before the waker could say that its domain runs."""
 
-Finding = Literal["awake", "stray", "paused", "stopped", "gone"]
-"""What the ledger must be told: `awake` proves a reservation, `stray` runs and sleeps in the ledger, `paused` and
-`stopped` end a reservation, `gone` is a sleeper that lost its domain or its RAM."""
+Finding = Literal["awake", "stray", "asleep", "stopped", "gone", "unsaved"]
+"""What the ledger must be told: `awake` proves a reservation, `stray` runs and sleeps in the ledger, `asleep` and
+`stopped` end a reservation, `gone` is a sleeper that lost its domain or its RAM. `unsaved` is no news but a repair: it sleeps
+in RAM that the ledger has given to others."""
+
+SaveFailureCode = Literal["disk-full", "save-refused"]
 
 FailureCode = Literal[
     "order-expired", "wake-refused", "template-missing", "domain-lost", "host-full", "volume-failed"
@@ -23,8 +26,10 @@ FailureCode = Literal[
 
 def ordered(vm: Vm | None) -> Step | None:
     """The step that the gate's orders ask of the VM's waker now."""
-    if vm is None or vm.reservation is None:
+    if vm is None:
         return None
+    if vm.reservation is None:
+        return "save" if vm.state == "saving" else None
     match vm.state:
         case "suspending":
             return "suspend"
@@ -47,17 +52,21 @@ def finding(vm: Vm | None, seen: DomainState) -> Finding | None:
         match seen:
             case "running":
                 return None if vm.proven else "awake"
-            case "paused":
-                return "paused"
+            case "paused" | "saved":
+                return "asleep"
             case "off" | "missing":
                 return "stopped"
     match seen:
         case "running":
             return "stray"
         case "paused":
-            return None
+            return "unsaved" if vm.state == "saved" else None
+        case "saved":
+            return (
+                None  # somebody saved a sleeper of RAM: it holds less than it counts, and wakes all the same
+            )
         case "off" | "missing":
-            return "gone" if vm.state == "quiesced" else None
+            return "gone" if vm.state in {"quiesced", "saved"} else None
 
 
 def reconciled(fleet: Fleet, host: str, listed: Sequence[Domain | Unknown]) -> bool:
@@ -103,19 +112,24 @@ def diskless(volumes: Volumes, vm: Vm, order: WakeOrdered | BootOrdered) -> str 
     return failed.text if failed is not None and failed.order == order.id else None
 
 
-def lacking_mib(fleet: Fleet, vm: Vm) -> int:
-    """How much memory the VM's host lacks for its boot; 0 where there is room.
+def lacking_mib(fleet: Fleet, vm: Vm, from_disk: Container[str]) -> int:
+    """How much memory the VM's host lacks for its boot, or for its wake from disk; 0 where there is room.
 
     The gates of two orgs do not know of each other: each may have given the same memory away. What stands first in the
-    ledger has it. So boots of which nobody has said yet that they run are gone through in the order of their orders: each
-    that fits into what the others hold and what those before it took has its memory, and each that does not is passed
-    over. It does not matter when a waker asks: who was passed over takes nothing from those behind it.
+    ledger has it. So boots, and wakes from disk (`from_disk` has their reservations), of which nobody has said yet that they
+    run are gone through in the order of their orders: each that fits into what the others hold and what those before it took
+    has its memory, and each that does not is passed over. It does not matter when a waker asks: who was passed over takes
+    nothing from those behind it.
     """
     host = fleet.hosts.get(vm.host)
     if host is None or fleet.free_mib(vm.host) >= 0:
         return 0
     coming = [
-        one for one in fleet.vms.values() if one.host == vm.host and one.state == "booting" and not one.proven
+        one
+        for one in fleet.vms.values()
+        if one.host == vm.host
+        and not one.proven
+        and (one.state == "booting" or (one.state == "waking" and (one.reservation or "") in from_disk))
     ]
     free_mib = fleet.free_mib(vm.host) + sum(one.size.memory_mib for one in coming)
     for one in sorted(coming, key=lambda one: (one.since_seq, one.org, one.name)):
@@ -139,6 +153,11 @@ def failure(
     if error.code == "TemplateMissing":
         return "template-missing"
     return "domain-lost" if isinstance(order, WakeOrdered) and found == "missing" else "wake-refused"
+
+
+def save_failure(error: HypervisorError) -> SaveFailureCode:
+    """Why a sleeper is not on disk, as the ledger names it."""
+    return "disk-full" if error.code == "DiskFull" else "save-refused"
 
 
 def stop_cause(detail: str) -> Literal["crashed", "shut-down", "found"]:

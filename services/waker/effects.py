@@ -8,18 +8,17 @@ An error of the hypervisor comes through: whoever called tries the step again, a
 """
 
 import asyncio
-from collections.abc import Awaitable
-from dataclasses import dataclass
-from typing import Final, Literal, TypeVar
+import logging
+from dataclasses import dataclass, replace
+from typing import Final
 
 from events.clock import Clock
-from events.gate import BootOrdered, WakeOrdered
-from events.vm import Sleep
-from projections.fleet.fold import Fleet, Vm
-from projections.volumes.fold import Volumes
+from events.gate import BootOrdered, SaveOrdered, WakeOrdered
+from events.vm import Refreshed, Rest, Sleep
+from projections.fleet.fold import Vm
+from services.waker.bars import bar, timed
 from services.waker.decide import diskless, failure, finding, lacking_mib, ordered, stop_cause, too_late
-from services.waker.metrics import EFFECT_SECONDS
-from services.waker.outcomes import Outcomes, Rising
+from services.waker.outcomes import How, Outcomes, Rising
 from services.waker.port import (
     Definition,
     Domain,
@@ -29,7 +28,10 @@ from services.waker.port import (
     VolumeFailedError,
     domain_name,
 )
-from services.waker.state import Key, Rise
+from services.waker.saves import Saves
+from services.waker.state import Key, Known, Rise
+
+log = logging.getLogger("virtscale.waker")
 
 MOST_EFFECTS: Final = 8
 """Effects at once on one host: 64 guests woke in groups of 8 within 0.7 s each, all at once in 18 s (measured)."""
@@ -41,9 +43,6 @@ AGAIN_SECONDS: Final = 1.0
 MOST_WORDS: Final = 500
 """Characters of an error that go into the ledger; QEMU's own words may be pages."""
 
-How = Literal["resumed", "booted"]
-Answer = TypeVar("Answer")
-
 
 @dataclass(slots=True)
 class Tries:
@@ -54,6 +53,8 @@ class Tries:
     error: HypervisorError | None = None
     ran: bool = False
     """The hypervisor said, after the first attempt, that the domain runs: an order awakens once."""
+    how: How | None = None
+    """What was tried last, where its answer may be silence."""
     given_up: bool = False
     lacking_mib: int = 0
     """What the host lacked for the boot: then nothing was tried."""
@@ -63,7 +64,7 @@ class Tries:
     def begin(self, order: str) -> None:
         """The count is this order's own."""
         if self.order != order:
-            self.order, self.attempts, self.error = order, 0, None
+            self.order, self.attempts, self.error, self.how = order, 0, None, None
             self.ran, self.given_up, self.detail, self.lacking_mib = False, False, "", 0
 
     def hear(self, state: DomainState, detail: str) -> None:
@@ -77,13 +78,13 @@ class Tries:
 class Effects:
     """The waker's hands on one host; at most `MOST_EFFECTS` of them are on domains at a time."""
 
-    def __init__(
-        self, hypervisor: Hypervisor, outcomes: Outcomes, fleet: Fleet, volumes: Volumes, clock: Clock
-    ) -> None:
+    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, known: Known, clock: Clock) -> None:
         self._hypervisor = hypervisor
         self._outcomes = outcomes
-        self._fleet = fleet
-        self._volumes = volumes
+        self._fleet = known.fleet
+        self._orders = known.orders
+        self._volumes = known.volumes
+        self._saves = Saves(hypervisor, outcomes, known.fleet)
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST_EFFECTS)
         self._looks = asyncio.Semaphore(MOST_LOOKS)
@@ -103,8 +104,10 @@ class Effects:
             if (text := diskless(self._volumes, vm, order)) is not None:
                 tries.error = VolumeFailedError(text)
             hopeless = tries.error is not None and tries.error.final
-            if tries.attempts == 0 and not tries.given_up and isinstance(order, BootOrdered):
-                tries.lacking_mib = lacking_mib(self._fleet, vm)
+            from_disk = self._orders.from_disk
+            takes = isinstance(order, BootOrdered) or order.id in from_disk
+            if tries.attempts == 0 and not tries.given_up and takes:
+                tries.lacking_mib = lacking_mib(self._fleet, vm, from_disk)
                 hopeless = hopeless or tries.lacking_mib > 0
             if tries.given_up or hopeless or too_late(order.begin_by, self._clock.now()):
                 found = await self._hold_down(vm, tries)
@@ -114,6 +117,8 @@ class Effects:
                 rising = self._inspected(order, tries) if found == "running" else None
             else:
                 found, rising = "running", await self._attempt(vm, order, tries)
+            if rising is not None:
+                rising = await self._fresh(vm, rising)
         if rising is not None:
             await self._outcomes.risen(vm, rising)
         elif found != "running" and tries.given_up:
@@ -123,20 +128,49 @@ class Effects:
         elif found != "running":
             await self._end(vm, found, tries.detail)
 
+    async def _fresh(self, vm: Vm, rising: Rising) -> Rising:
+        """The same, with what the guest's agent did; without a word where that failed, for the ledger shall know that it runs.
+
+        Meanwhile the prober asks the guest already, so that of a wake's time this is what exceeds its answer. Safe to repeat.
+        """
+        pool = self._fleet.pools.get((vm.org, vm.pool))
+        if rising.how == "booted" or pool is None or pool.refresh != "agent":
+            return rising
+        loop, name = asyncio.get_running_loop(), domain_name(vm.org, vm.name)
+        began = loop.time()
+        try:
+            written = await timed("refresh", self._hypervisor.refresh(name))
+        except HypervisorError as error:
+            if error.lost:
+                raise
+            log.warning("%s/%s was woken, and not refreshed: %s", vm.org, vm.name, error)
+            return rising
+        return replace(rising, refreshed=Refreshed(round((loop.time() - began) * 1000), written))
+
     async def suspend(self, vm: Vm) -> None:
         """The VM sleeps, or turned out to be off; its reservation has ended."""
         name = domain_name(vm.org, vm.name)
-        found: Sleep = "paused"
+        found: Rest = "paused"
         async with self._slots:
             try:
                 # Safe to repeat: a paused domain stays paused.
-                await _timed("suspend", self._hypervisor.suspend(name))
+                await timed("suspend", self._hypervisor.suspend(name))
             except HypervisorError as error:
                 found = await self._without_it(name, error)
-        if found == "paused":
-            await self._outcomes.quiesced(vm, "ordered")
-        else:
-            await self._outcomes.stopped(vm, "found", found)
+        match found:
+            case "paused" | "saved":
+                await self._outcomes.quiesced(vm, "ordered")
+            case "off" | "missing":
+                await self._outcomes.stopped(vm, "found", found)
+
+    async def save(self, vm: Vm, order: SaveOrdered, tries: Tries) -> None:
+        """The sleeper is on disk, or the ledger knows why it stays in RAM; or the hypervisor refused, and it is tried again."""
+        tries.begin(order.id)
+        try:
+            await self._saves.carry_out(vm, order, tries.attempts)
+        except HypervisorError as error:
+            tries.attempts += not error.lost
+            raise
 
     async def stop(self, vm: Vm) -> None:
         """The VM is off; its reservation has ended."""
@@ -145,9 +179,12 @@ class Effects:
         async with self._slots:
             try:
                 # Safe to repeat: a domain that is off stays off.
-                await _timed("stop", self._hypervisor.stop(name))
+                await timed("stop", self._hypervisor.stop(name))
             except HypervisorError as error:
-                found = await self._without_it(name, error)
+                seen = await self._without_it(name, error)
+                if seen == "paused" or seen == "saved":  # noqa: PLR1714 - a set would not tell the type checker
+                    raise
+                found = seen
         await self._outcomes.stopped(vm, "ordered", found)
 
     async def look(self, key: Key, detail: str, order: Rise | None, stranger: Domain | None) -> None:
@@ -157,7 +194,7 @@ class Effects:
         `detail` is what the hypervisor said of the change, `stranger` what it lists of a VM the ledger does not know.
         """
         vm, seen = await self._compare(key)
-        if _at_peace(vm) and finding(vm, seen) == "paused":
+        if _at_peace(vm) and finding(vm, seen) == "asleep":
             await asyncio.sleep(AGAIN_SECONDS)
             vm, seen = await self._compare(key)
         if not _at_peace(vm):
@@ -165,15 +202,17 @@ class Effects:
         match finding(vm, seen):
             case "awake" if vm is not None:
                 now = self._clock.now()
-                how: How = "resumed" if isinstance(order, WakeOrdered) else "booted"
-                await self._outcomes.risen(vm, Rising(how, now, now, 0))
-            case "paused" | "stopped" if vm is not None and seen != "running":
+                rising = await self._fresh(vm, Rising(self._how(order), now, now, 0))
+                await self._outcomes.risen(vm, rising)
+            case "asleep" | "stopped" if vm is not None and seen != "running":
                 async with self._slots:
                     await self._end(vm, seen, detail)
             case "gone" if vm is not None:
                 await self._outcomes.stopped(
                     vm, stop_cause(detail), "missing" if seen == "missing" else "off"
                 )
+            case "unsaved" if vm is not None:
+                await self._saves.again(vm)
             case "stray" if vm is not None:
                 await self._outcomes.found_awake(vm.org, vm.name, vm.pool, vm.size, vm.since_seq)
             case "stray" if stranger is not None:
@@ -194,10 +233,11 @@ class Effects:
         tries.attempts += 1
         started_at = self._clock.now()
         try:
-            if tries.attempts == 1 and isinstance(order, WakeOrdered) and vm.address is not None:
+            in_memory = isinstance(order, WakeOrdered) and order.id not in self._orders.from_disk
+            if tries.attempts == 1 and in_memory and vm.address is not None:
                 how = await self._resume(vm, order, tries)
             else:
-                how = await self._inspect(vm, order)
+                how = await self._inspect(vm, order, tries)
         except HypervisorError as error:
             tries.error = error
             raise
@@ -205,41 +245,45 @@ class Effects:
 
     async def _resume(self, vm: Vm, order: Rise, tries: Tries) -> How | None:
         name = domain_name(vm.org, vm.name)
+        tries.how = "resumed"
         try:
             # Safe to repeat: a domain that runs already goes on running.
-            await _timed("resume", self._hypervisor.resume(name))
+            await timed("resume", self._hypervisor.resume(name))
         except HypervisorError as error:
             seen = "running" if error.lost or tries.ran else await self._hypervisor.state(name)
             if seen in {"running", "paused"}:
                 raise
-            return await self._start(vm, order, seen)
+            return await self._start(vm, order, seen, tries)
         return "resumed"
 
-    async def _inspect(self, vm: Vm, order: Rise) -> How | None:
+    async def _inspect(self, vm: Vm, order: Rise, tries: Tries) -> How | None:
         """The domain is looked at first: a former attempt may have landed, in this life or the one before."""
         name = domain_name(vm.org, vm.name)
         seen = await self._hypervisor.state(name)
-        if seen in {"off", "missing"}:
-            return await self._start(vm, order, seen)
+        if seen in {"saved", "off", "missing"}:
+            return await self._start(vm, order, seen, tries)
         if vm.address is None:
             await self._define(vm, order)
         if seen == "running":
-            return "resumed" if isinstance(order, WakeOrdered) else "booted"
+            return tries.how or self._how(order)
         if self._void(vm, order) or too_late(order.begin_by, self._clock.now()):
             return None
+        # One that was restored may have come so far, and no farther, in a former attempt.
+        tries.how = "restored" if tries.how == "restored" else "resumed"
         # Safe to repeat: a domain that runs already goes on running.
-        await _timed("resume", self._hypervisor.resume(name))
-        return "resumed"
+        await timed("resume", self._hypervisor.resume(name))
+        return tries.how
 
-    async def _start(self, vm: Vm, order: Rise, seen: DomainState) -> How | None:
-        """Not safe to repeat blindly, and never done so: each attempt looks first."""
+    async def _start(self, vm: Vm, order: Rise, seen: DomainState, tries: Tries) -> How | None:
+        """Not safe to repeat blindly, and never done so: each attempt looks first. One that was saved goes on where it slept."""
         if seen == "missing" or vm.address is None or self._is_new_disk(vm, order):
             await self._define(vm, order)
         # A look and a definition may take long: all is looked at again, right before the effect.
         if self._void(vm, order) or too_late(order.begin_by, self._clock.now()):
             return None
-        await _timed("start", self._hypervisor.start(domain_name(vm.org, vm.name)))
-        return "booted"
+        tries.how = "restored" if seen == "saved" else "booted"
+        await timed("start", self._hypervisor.start(domain_name(vm.org, vm.name)))
+        return tries.how
 
     def _void(self, vm: Vm, order: Rise) -> bool:
         """Whether nothing is held under the order any more: then it wakes nobody."""
@@ -255,7 +299,7 @@ class Effects:
         disk = self._volumes.disks.get((vm.org, vm.name))
         volume = disk.top if disk is not None else None
         definition = Definition(vm.org, vm.pool, vm.name, vm.size, template, volume)
-        await self._outcomes.defined(vm, await _timed("define", self._hypervisor.define(definition)))
+        await self._outcomes.defined(vm, await timed("define", self._hypervisor.define(definition)))
 
     def _is_new_disk(self, vm: Vm, order: Rise) -> bool:
         """Whether the disk was made for this very order: a domain of before then does not have it."""
@@ -269,50 +313,41 @@ class Effects:
         if seen == "running" and not tries.given_up:
             return seen
         tries.given_up = True
-        await self._bar(name, seen)
+        await bar(self._hypervisor, name, seen)
         return await self._hypervisor.state(name)
 
-    async def _bar(self, name: str, seen: DomainState) -> None:
-        """All that was asked of the domain before has taken effect, and it does not run after that.
-
-        Safe to repeat. A domain that is off cannot be suspended, so that its bar is a stop; on one that is missing
-        nothing can land, since nobody starts what he has not seen defined. The stop of a domain that is off is the
-        weaker bar: libvirt answers "not running" before it takes the domain's job lock, so that a start which is
-        late can still land behind it. Such a guest is then found as a stray, and counted.
-        """
-        match seen:
-            case "running" | "paused":
-                await _timed("suspend", self._hypervisor.suspend(name))
-            case "off":
-                await _timed("stop", self._hypervisor.stop(name))
-            case "missing":
-                pass
-
-    async def _without_it(self, name: str, error: HypervisorError) -> Sleep:
+    async def _without_it(self, name: str, error: HypervisorError) -> Rest:
         """How a domain does not run that refused to be suspended or stopped; it must be off or missing for that."""
         if error.lost:
             raise error
         match await self._hypervisor.state(name):
-            case "off":
-                await self._bar(name, "off")
-                return "off"
+            case "saved" | "off" as found:
+                await bar(self._hypervisor, name, found)
+                return found
             case "missing":
                 return "missing"
             case "running" | "paused":
                 raise error
 
-    async def _end(self, vm: Vm, seen: Sleep, detail: str) -> None:
-        """The VM's awake life ended by itself: proven, and said."""
-        await self._bar(domain_name(vm.org, vm.name), seen)
-        if seen == "paused":
-            await self._outcomes.quiesced(vm, "found")
-        else:
-            await self._outcomes.stopped(vm, stop_cause(detail), seen)
+    async def _end(self, vm: Vm, seen: Rest, detail: str) -> None:
+        """The VM's awake life ended by itself: proven, and said. One that somebody saved is said to sleep in RAM, and counts so."""
+        await bar(self._hypervisor, domain_name(vm.org, vm.name), seen)
+        match seen:
+            case "paused" | "saved":
+                await self._outcomes.quiesced(vm, "found")
+            case "off" | "missing":
+                await self._outcomes.stopped(vm, stop_cause(detail), seen)
 
     def _inspected(self, order: Rise, tries: Tries) -> Rising:
         """It runs, whoever did it: a silent attempt of this life, or a former life."""
         now = self._clock.now()
-        return Rising("booted" if isinstance(order, BootOrdered) else "resumed", now, now, tries.attempts)
+        return Rising(tries.how or self._how(order), now, now, tries.attempts)
+
+    def _how(self, order: Rise | None) -> How:
+        """How a domain came to run of which nobody saw that it did."""
+        if not isinstance(order, WakeOrdered):
+            return "booted"
+        return "restored" if order.id in self._orders.from_disk else "resumed"
 
 
 def _at_peace(vm: Vm | None) -> bool:
@@ -332,12 +367,3 @@ def _why(vm: Vm, order: Rise, tries: Tries) -> str:
         f"{vm.org}/{vm.name} did not wake on host {vm.host} in {tries.attempts} attempts: {str(tries.error)[:MOST_WORDS]} "
         "It is proven not to run, and its capacity is free."
     )
-
-
-async def _timed(effect: str, call: Awaitable[Answer]) -> Answer:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    try:
-        return await call
-    finally:
-        EFFECT_SECONDS.labels(effect).observe(loop.time() - began)

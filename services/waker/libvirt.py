@@ -14,7 +14,9 @@ from typing import Any, Final, TypeVar
 import libvirt
 
 from schemas.house import HostPlace
+from schemas.template import has_disk
 from services.waker.port import (
+    SAVE_SECONDS,
     Defined,
     Definition,
     Domain,
@@ -25,7 +27,6 @@ from services.waker.port import (
     domain_name,
 )
 from services.waker.session import Ears, Session
-from services.waker.templates import has_disk
 from services.waker.threads import Threads
 
 T = TypeVar("T")
@@ -98,7 +99,7 @@ class Libvirt:
 
     def has_disk(self, template: str) -> bool:
         """Whether the template has a place for a disk; read anew each time, since somebody may change it."""
-        return has_disk(self._templates, template)
+        return has_disk(self._templates / template)
 
     async def define(self, definition: Definition) -> Defined:
         """The domain exists, with its port."""
@@ -106,7 +107,7 @@ class Libvirt:
         return await self._call(f"define {name}", lambda: session.define(definition), chain=name)
 
     async def start(self, name: str) -> None:
-        """The domain is booted."""
+        """The domain is booted, or goes on where it was saved."""
         session = self._need()
         await self._call(f"start {name}", lambda: session.start(name), chain=name)
 
@@ -120,6 +121,16 @@ class Libvirt:
         session = self._need()
         await self._call(f"suspend {name}", lambda: session.suspend(name), chain=name)
 
+    async def save(self, name: str) -> int:
+        """The paused domain is saved, and all that was asked of it before has taken effect; its image's bytes."""
+        session = self._need()
+        return await self._call(f"save {name}", lambda: session.save(name), chain=name, seconds=SAVE_SECONDS)
+
+    async def refresh(self, name: str) -> int:
+        """The guest's clock is set and its entropy is fresh; so many bytes of it."""
+        session = self._need()
+        return await self._call(f"refresh {name}", lambda: session.refresh(name), chain=name)
+
     async def stop(self, name: str) -> None:
         """The domain is off or gone, and all that was asked of it before has taken effect."""
         session = self._need()
@@ -130,11 +141,13 @@ class Libvirt:
             raise HypervisorError(f"There is no connection to {self._place.uri}.", lost=True)
         return self._session
 
-    async def _call(self, what: str, call: Callable[[], T], *, chain: str | None = None) -> T:
+    async def _call(
+        self, what: str, call: Callable[[], T], *, chain: str | None = None, seconds: float | None = None
+    ) -> T:
         """The answer of a blocking call; calls of one chain never overlap."""
-        session = self._session
+        session, seconds = self._session, CALL_SECONDS if seconds is None else seconds
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(seconds):
                 while chain is not None and (last := self._last.get(chain)) is not None and not last.done():
                     await _ended(last)
                 future = self._threads.submit(call)
@@ -145,7 +158,7 @@ class Libvirt:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise HypervisorError(
-                f"libvirt at {self._place.uri} did not answer within {CALL_SECONDS:g} s when asked to {what}."
+                f"libvirt at {self._place.uri} did not answer within {seconds:g} s when asked to {what}."
             ) from None
         except libvirt.libvirtError as error:
             raise HypervisorError(

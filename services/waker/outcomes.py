@@ -11,15 +11,20 @@ from events.bus.pen import Pen
 from events.bus.port import Bus
 from events.clock import Clock
 from events.fact import Fact
+from events.gate import SaveOrdered
 from events.host import HostReconciled, HostRegistered
 from events.ids import derive
 from events.vm import (
+    Refreshed,
+    Rest,
     Sleep,
     VmBooted,
     VmDefined,
     VmFoundAwake,
     VmQuiesced,
     VmResumed,
+    VmSaved,
+    VmSaveFailed,
     VmStopped,
     VmWakeFailed,
 )
@@ -27,18 +32,22 @@ from projections.fleet.fold import Vm
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from schemas.names import PLATFORM, shorten
-from services.waker.decide import FailureCode
+from services.waker.decide import FailureCode, SaveFailureCode
 from services.waker.port import Defined, HostReport
+
+How = Literal["resumed", "restored", "booted"]
+"""Out of its host's RAM, from its host's disk, or cold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rising:
-    """How a domain came to run: by resuming or by booting, from when to when, and in how many attempts."""
+    """How a domain came to run: from when to when, in how many attempts, and what its agent did where that was wanted."""
 
-    how: Literal["resumed", "booted"]
+    how: How
     started_at: dt.datetime
     ended_at: dt.datetime
     attempts: int
+    refreshed: Refreshed | None = None
 
 
 class Outcomes:
@@ -105,10 +114,11 @@ class Outcomes:
         """The VM's domain runs under its reservation."""
         assert vm.reservation is not None, vm
         match rising.how:
-            case "resumed":
+            case "resumed" | "restored":
+                name = "vm.resumed"
                 fact = VmResumed(
-                    depth="paused",
-                    refreshed=None,
+                    depth="paused" if rising.how == "resumed" else "saved",
+                    refreshed=rising.refreshed,
                     org=vm.org,
                     vm=vm.name,
                     host=self._host,
@@ -118,6 +128,7 @@ class Outcomes:
                     attempts=rising.attempts,
                 )
             case "booted":
+                name = "vm.booted"
                 fact = VmBooted(
                     org=vm.org,
                     vm=vm.name,
@@ -127,9 +138,9 @@ class Outcomes:
                     booted_at=rising.ended_at,
                     attempts=rising.attempts,
                 )
-        await self._of(vm, fact, f"vm.{rising.how}", rising.ended_at, vm.reservation)
+        await self._of(vm, fact, name, rising.ended_at, vm.reservation)
 
-    async def wake_failed(self, vm: Vm, code: FailureCode, text: str, found: Sleep) -> None:
+    async def wake_failed(self, vm: Vm, code: FailureCode, text: str, found: Rest) -> None:
         """The reservation is released: the domain is proven not to run."""
         assert vm.reservation is not None, vm
         now = self._clock.now()
@@ -158,6 +169,35 @@ class Outcomes:
             quiesced_at=now,
         )
         await self._of(vm, fact, "vm.quiesced", now, vm.order if cause == "ordered" else None)
+
+    async def saved(self, vm: Vm, order: SaveOrdered, image_bytes: int) -> None:
+        """The VM sleeps on disk, and its host has its memory back."""
+        now = self._clock.now()
+        fact = VmSaved(
+            org=vm.org,
+            vm=vm.name,
+            host=self._host,
+            order=order.id,
+            asleep_since=order.asleep_since,
+            image_bytes=image_bytes,
+            saved_at=now,
+        )
+        await self._record(fact, "vm.saved", vm.name, now, cause=order.id, correlation=order.request)
+
+    async def save_failed(self, vm: Vm, order: SaveOrdered, code: SaveFailureCode, text: str) -> None:
+        """The VM sleeps on in RAM: nothing that was asked of its domain can still land."""
+        now = self._clock.now()
+        fact = VmSaveFailed(
+            org=vm.org,
+            vm=vm.name,
+            host=self._host,
+            order=order.id,
+            asleep_since=order.asleep_since,
+            code=code,
+            text=shorten(text),
+            observed_at=now,
+        )
+        await self._record(fact, "vm.save-failed", vm.name, now, cause=order.id, correlation=order.request)
 
     async def stopped(
         self, vm: Vm, cause: Literal["ordered", "crashed", "shut-down", "found"], found: Sleep

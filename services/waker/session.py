@@ -8,7 +8,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +19,11 @@ import msgspec
 
 from schemas.capacity import Size
 from schemas.house import HostPlace
+from services.waker import agent
 from services.waker.port import (
     Defined,
     Definition,
+    DiskFullError,
     Domain,
     DomainState,
     HostReport,
@@ -56,6 +58,7 @@ _STATES: Final[dict[int, DomainState]] = {
     libvirt.VIR_DOMAIN_CRASHED: "off",
     libvirt.VIR_DOMAIN_PMSUSPENDED: "paused",
 }
+_NO_ROOM: Final = "No space left on device"
 _EVENTS: Final[dict[int, tuple[DomainState, str]]] = {
     libvirt.VIR_DOMAIN_EVENT_UNDEFINED: ("missing", "undefined"),
     libvirt.VIR_DOMAIN_EVENT_STARTED: ("running", "started"),
@@ -65,11 +68,13 @@ _EVENTS: Final[dict[int, tuple[DomainState, str]]] = {
     libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: ("paused", "suspended-to-ram"),
     libvirt.VIR_DOMAIN_EVENT_CRASHED: ("off", "crashed"),
 }
+_RESTORED: Final = (libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_STARTED_RESTORED)
 _STOPS: Final = {
     libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: "shutdown",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "destroyed",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "crashed",
     libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "failed",
+    libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED: "saved",
 }
 
 
@@ -140,13 +145,17 @@ class Session:
             self._connection.close()
 
     def domains(self) -> list[Domain | Unknown]:
-        """All of our domains: one round trip for their states, and one for each that was not known.
+        """All of our domains: two round trips for their states, and one for each that was not known.
 
         One whose mark cannot be read is in the list, since it may run; it is looked at anew each time, for somebody may mend it.
         """
         listed: list[Domain | Unknown] = []
+        kept = self._connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+        images = {domain.name() for domain in kept}
         for domain, stats in self._connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE):
             name, state = domain.name(), _STATES[stats["state.state"]]
+            if state == "off" and name in images:
+                state = "saved"
             try:
                 mark = self._marks.get(name) or _read_mark(domain)
             except msgspec.DecodeError as error:
@@ -173,19 +182,19 @@ class Session:
     def state(self, name: str) -> DomainState:
         """The domain's state as libvirt knows it, without waiting for jobs on it."""
         try:
-            return _STATES[self._on(name, _state_number)]
+            return self._on(name, _state)
         except libvirt.libvirtError as error:
             if error.get_error_code() != _NO_DOMAIN:
                 raise
             return "missing"
 
     def define(self, definition: Definition) -> Defined:
-        """The domain exists, with its port; one that is awake or paused stays exactly as it was."""
+        """The domain exists, with its port; one that is awake or asleep stays exactly as it was."""
         name = domain_name(definition.org, definition.vm)
         with self._defining:
             self.domains()
             mark = self._marks.get(name)
-            if mark is not None and self.state(name) in {"running", "paused"}:
+            if mark is not None and self.state(name) in {"running", "paused", "saved"}:
                 return self._defined(name, mark.port)
             port = mark.port if mark is not None else self._free_port()
             mark = _Mark(
@@ -205,8 +214,13 @@ class Session:
             return self._defined(name, port)
 
     def start(self, name: str) -> None:
-        """The domain is booted; an error on one that runs."""
+        """The domain is booted, or goes on where it was saved; an error on one that runs.
+
+        A restored one is paused at first: whoever dies between the two calls leaves a sleeper in RAM.
+        """
         self._on(name, lambda domain: domain.create())
+        if self.state(name) == "paused":
+            self.resume(name)
 
     def resume(self, name: str) -> None:
         """The domain runs: one round trip when it was paused. One that was suspended to RAM is woken up."""
@@ -230,14 +244,51 @@ class Session:
                 raise
 
     def stop(self, name: str) -> None:
-        """The domain is off or gone."""
+        """The domain is off or gone, and so is the image of one that was saved."""
         try:
             self._on(name, lambda domain: domain.destroy())
         except libvirt.libvirtError as error:
             if error.get_error_code() not in {*_WRONG_STATE, _NO_DOMAIN}:
                 raise
-            if self.state(name) not in {"off", "missing"}:
+            match self.state(name):
+                case "saved":
+                    self._on(name, lambda domain: domain.managedSaveRemove())
+                case "off" | "missing":
+                    pass
+                case "running" | "paused":
+                    raise
+
+    def save(self, name: str) -> int:
+        """The paused domain's memory is in an image on its host's disk; the image's bytes.
+
+        It is saved as the paused domain that it is. The trap: of one that is saved to be running when it is restored,
+        libvirt starts the CPUs when there is no room on disk, so that a sleeper would run (measured; libvirt 9.0).
+        """
+        try:
+            self._on(name, lambda domain: domain.managedSave(libvirt.VIR_DOMAIN_SAVE_PAUSED))
+        except libvirt.libvirtError as error:
+            if _NO_ROOM in (error.get_error_message() or ""):
+                raise DiskFullError(
+                    f"The disk of host {self._place.name} has no room for the memory of {name}; it sleeps on in RAM. Make room "
+                    f"where libvirt keeps its images. libvirt says: {error.get_error_message()}."
+                ) from error
+            if error.get_error_code() not in _WRONG_STATE or self.state(name) != "saved":
                 raise
+        return self._on(name, self._image_bytes)
+
+    def _image_bytes(self, domain: libvirt.virDomain) -> int:
+        """What libvirt wrote; after a restart it does not know any more, and then it is the guest's whole memory."""
+        flags = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
+        job_stats = cast("Callable[[int], Mapping[str, object]]", domain.jobStats)  # its annotation is wrong
+        stats: Mapping[str, object] = {}
+        with suppress(libvirt.libvirtError):
+            stats = job_stats(flags)
+        written = stats.get("data_processed")
+        return written if isinstance(written, int) else int(domain.maxMemory()) * 1024
+
+    def refresh(self, name: str) -> int:
+        """The guest's clock is this machine's and its entropy is fresh; so many bytes of it."""
+        return self._on(name, agent.refresh)
 
     def _on(self, name: str, call: Callable[[libvirt.virDomain], T]) -> T:
         domain = self._domains.get(name)
@@ -284,7 +335,17 @@ class Session:
             state, word = meant
             if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
                 word = _STOPS.get(detail, word)
+            if word == "saved":
+                state = "saved"
+            elif (event, detail) == _RESTORED:
+                state = "paused"  # its memory was saved so; that it runs is the next event
             self._ears.changed(self, domain.name(), state, word)
+
+
+def _state(domain: libvirt.virDomain) -> DomainState:
+    """The state; an image that was saved shows only while the domain is off."""
+    state = _STATES[_state_number(domain)]
+    return "saved" if state == "off" and domain.hasManagedSaveImage() else state
 
 
 def _state_number(domain: libvirt.virDomain) -> int:

@@ -1,14 +1,25 @@
 """What the waker must know besides the fleet: which of its orders are open, and what was last said of each host."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fences import Fences
-from events.gate import BootOrdered, GateDecided, StopOrdered, SuspendOrdered, WakeOrdered
+from events.gate import BootOrdered, GateDecided, SaveOrdered, StopOrdered, SuspendOrdered, WakeOrdered
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
-from events.vm import VmBooted, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
+from events.vm import (
+    VmBooted,
+    VmQuiesced,
+    VmResumed,
+    VmSaved,
+    VmSaveFailed,
+    VmStopped,
+    VmWakeFailed,
+)
+from projections.fleet.fold import Fleet
+from projections.volumes.fold import Volumes
 
 Key = tuple[str, str]
 """Org and VM."""
@@ -17,6 +28,15 @@ Rise = WakeOrdered | BootOrdered
 """An order that gets a VM awake; its id is the reservation."""
 
 _NONE: Final[dict[Key, None]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The folds that tell what is to be done, and what may be."""
+
+    fleet: Fleet
+    orders: "Orders"
+    volumes: Volumes
 
 
 class Orders:
@@ -29,6 +49,10 @@ class Orders:
     def __init__(self) -> None:
         self.rises: dict[Key, Rise] = {}
         """Wake and boot orders without an outcome; the fleet does not keep their `begin_by`."""
+        self.saves: dict[Key, SaveOrdered] = {}
+        """Orders to save without an outcome; the fleet does not keep whose sleep they name."""
+        self.from_disk: dict[str, Key] = {}
+        """Wake orders without an outcome of VMs that were saved: their hosts must have room for them again."""
         self.registered: dict[str, HostRegistered] = {}
         self.shaken: dict[str, int] = {}
         """Where each host was last fenced or admitted: what runs there may count otherwise since."""
@@ -37,6 +61,7 @@ class Orders:
         self._fences = Fences()
         self._dead = DeadHosts()
         self._falls: dict[Key, str] = {}
+        self._saved: dict[Key, None] = {}
         self._hosts: dict[Key, str] = {}
         self._open: dict[str, dict[Key, None]] = {}
 
@@ -66,11 +91,16 @@ class Orders:
                         case WakeOrdered() | BootOrdered() if order.host in self._dead:
                             pass  # void: given before its gate had read that the host is dead
                         case WakeOrdered() | BootOrdered():
-                            self._falls.pop((org, order.vm), None)
-                            self.rises[org, order.vm] = order
+                            self._rise((org, order.vm), order)
                             self._list((org, order.vm), order.host)
                         case SuspendOrdered() | StopOrdered():
+                            self.saves.pop(
+                                (org, order.vm), None
+                            )  # it runs: somebody woke it before it was saved
                             self._falls[org, order.vm] = order.reservation
+                            self._list((org, order.vm), order.host)
+                        case SaveOrdered():
+                            self.saves[org, order.vm] = order
                             self._list((org, order.vm), order.host)
                         case _:
                             pass
@@ -78,9 +108,17 @@ class Orders:
                 self._risen((org, vm), reservation)
             case VmBooted(org=org, vm=vm, reservation=reservation):
                 self._risen((org, vm), reservation)
-            case VmWakeFailed(org=org, vm=vm, reservation=reservation):
+            case VmWakeFailed(org=org, vm=vm, reservation=reservation, found=found):
+                if found == "saved" and reservation in self.from_disk:
+                    self._saved[org, vm] = None
                 self._ended((org, vm), reservation)
+            case VmSaved(org=org, vm=vm, order=order_id):
+                if self._rested((org, vm), order_id):
+                    self._saved[org, vm] = None
+            case VmSaveFailed(org=org, vm=vm, order=order_id):
+                self._rested((org, vm), order_id)
             case VmQuiesced(org=org, vm=vm, reservation=reservation):
+                self._saved.pop((org, vm), None)
                 self._ended((org, vm), reservation)
             case VmStopped(org=org, vm=vm, reservation=reservation):
                 self._ended((org, vm), reservation)
@@ -91,12 +129,32 @@ class Orders:
         for key in self._open.pop(host, {}):
             self.rises.pop(key, None)
             self._falls.pop(key, None)
+            self.saves.pop(key, None)
             self._hosts.pop(key, None)
+        self.from_disk = {own: key for own, key in self.from_disk.items() if key in self.rises}
+
+    def _rise(self, key: Key, order: Rise) -> None:
+        self._falls.pop(key, None)
+        self.saves.pop(key, None)
+        if key in self._saved and isinstance(order, WakeOrdered):
+            self.from_disk[order.id] = key
+        self._saved.pop(key, None)
+        self.rises[key] = order
+
+    def _rested(self, key: Key, order: str) -> bool:
+        """Whether an order to save has ended with this."""
+        known = self.saves.get(key)
+        if known is None or known.id != order:
+            return False
+        del self.saves[key]
+        self._unlist(key)
+        return True
 
     def _risen(self, key: Key, reservation: str) -> None:
         order = self.rises.get(key)
         if order is not None and order.id == reservation:
             del self.rises[key]
+            self.from_disk.pop(order.id, None)
             self._unlist(key)
 
     def _ended(self, key: Key, reservation: str | None) -> None:
@@ -113,7 +171,7 @@ class Orders:
         self._open.setdefault(host, {})[key] = None
 
     def _unlist(self, key: Key) -> None:
-        if key not in self.rises and key not in self._falls:
+        if key not in self.rises and key not in self._falls and key not in self.saves:
             host = self._hosts.pop(key, None)
             if host is not None:
                 self._open[host].pop(key, None)

@@ -28,7 +28,7 @@ from services.waker.effects import Effects, Tries
 from services.waker.metrics import CONNECTED, ERRORS
 from services.waker.outcomes import Outcomes
 from services.waker.port import Domain, DomainState, Hypervisor, HypervisorError, Unknown, owner
-from services.waker.state import Key, Orders
+from services.waker.state import Key, Known, Orders
 
 RECONCILE_SECONDS: Final = 60.0
 """All domains are compared with the ledger this often; changes in between are heard."""
@@ -74,9 +74,10 @@ class Waker:
         self._orders = ledger.fold(Orders)
         self._volumes = ledger.fold(Volumes)
         self._epochs = ledger.fold(Epochs)
+        known = Known(self._fleet, self._orders, self._volumes)
         self._bell = ledger.bell()
         self._outcomes = Outcomes(ledger, bus, clock, place.name)
-        self._effects = Effects(hypervisor, self._outcomes, self._fleet, self._volumes, clock)
+        self._effects = Effects(hypervisor, self._outcomes, known, clock)
         self._ear = _Ear()
         self._began = 0
         self.ended = False
@@ -191,6 +192,11 @@ class Waker:
             case "suspend":
                 assert vm is not None, key
                 await self._effects.suspend(vm)
+            case "save":
+                save = self._orders.saves.get(key)
+                assert vm is not None, key
+                assert save is not None, vm
+                await self._effects.save(vm, save, self._running[key])
             case "stop":
                 assert vm is not None, key
                 await self._effects.stop(vm)

@@ -9,7 +9,6 @@ from services.prober.decide import (
     MOST_IN_FLIGHT,
     patience_seconds,
     pause_seconds,
-    rebooted,
     window_seconds,
 )
 from services.prober.port import Pulse
@@ -171,10 +170,3 @@ def test_a_prober_that_comes_back_after_the_window_still_asks_before_it_gives_up
 def test_pauses_double_from_20_to_250_ms_and_patience_grows_from_250_ms_to_1_s() -> None:
     assert [pause_seconds(step) for step in range(6)] == [0.02, 0.04, 0.08, 0.16, 0.25, 0.25]
     assert (patience_seconds(0), patience_seconds(1), patience_seconds(100)) == (0.25, 0.3125, 1.0)
-
-
-def test_only_a_resumed_guest_with_another_boot_id_has_rebooted() -> None:
-    assert rebooted("boot-1", "boot-2", cold=False)
-    assert not rebooted("boot-1", "boot-1", cold=False)
-    assert not rebooted("boot-1", "boot-2", cold=True)
-    assert not rebooted(None, "boot-2", cold=False)

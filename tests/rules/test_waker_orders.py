@@ -2,14 +2,14 @@
 
 import pytest
 
-from events.vm import VmBooted, VmDefined, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
+from events.vm import Refreshed, VmBooted, VmDefined, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
 from services.waker.effects import MOST_EFFECTS
 from tests.rules.desk import play
 from tests.rules.waker_host import BOOT_SECONDS, NO, WAKE_SECONDS, Fate, Site
 from tests.simulation.clock import pause
 
 
-def test_a_sleeper_is_resumed_with_one_call_and_said_once() -> None:
+def test_a_sleeper_is_resumed_with_one_call_refreshed_with_one_more_and_said_once() -> None:
     async def scene() -> None:
         site = Site()
         site.asleep()
@@ -18,9 +18,10 @@ def test_a_sleeper_is_resumed_with_one_call_and_said_once() -> None:
             site.host.asked.clear()
             order = site.wake()
             await pause(5)
-        assert site.host.asked == ["resume vs-acme.web-1"]
+        assert site.host.asked == ["resume vs-acme.web-1", "refresh vs-acme.web-1"]
         (said,) = site.said(VmResumed)
-        assert (said.reservation, said.attempts) == (order, 1)
+        assert (said.reservation, said.attempts, said.depth) == (order, 1, "paused")
+        assert said.refreshed == Refreshed(1, 64)
         assert site.host.of("web-1") == "running"
 
     play(scene)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from events.bus.ledger import Ledger
 from events.bus.permissions import worker
 from events.fact import Fact
-from events.gate import BootOrdered, GateDecided, Order, StopOrdered, SuspendOrdered, WakeOrdered
+from events.gate import BootOrdered, GateDecided, Order, SaveOrdered, StopOrdered, SuspendOrdered, WakeOrdered
 from events.ids import derive
 from events.vm import VmBooted, VmDefined, VmQuiesced, VmReady, VmUnready
 from schemas.capacity import Size
@@ -19,6 +19,7 @@ from schemas.house import HostPlace
 from services.waker.port import (
     Defined,
     Definition,
+    DiskFullError,
     Domain,
     DomainState,
     HostReport,
@@ -36,6 +37,7 @@ PLACE = HostPlace("h1", "test:///default", "test", 4096, 21_000)
 SIZE = Size("small", 1, 512)
 F = TypeVar("F", bound=Fact)
 BOOT_SECONDS = 30
+IMAGE_BYTES = 86_000_000
 WAKE_SECONDS = 60
 
 
@@ -66,6 +68,8 @@ class Host:
     defined: list[Definition] = field(default_factory=list)
     unreadable: set[str] = field(default_factory=set)
     """Domains whose mark nobody can read."""
+    full: bool = False
+    """Its disk has no room for images."""
     up: bool = True
     at_once: int = 0
     most_at_once: int = 0
@@ -112,7 +116,7 @@ class Host:
         return Defined(name, f"uuid of {name}", "127.0.0.1:21000")
 
     async def start(self, name: str) -> None:
-        await self._job("start", name, lambda: self._move(name, {"off"}, "running"))
+        await self._job("start", name, lambda: self._move(name, {"off", "saved"}, "running"))
 
     async def resume(self, name: str) -> None:
         await self._job("resume", name, lambda: self._move(name, {"paused", "running"}, "running"))
@@ -120,8 +124,21 @@ class Host:
     async def suspend(self, name: str) -> None:
         await self._job("suspend", name, lambda: self._move(name, {"paused", "running"}, "paused"))
 
+    async def save(self, name: str) -> int:
+        await self._job("save", name, lambda: self._save(name))
+        return IMAGE_BYTES
+
+    async def refresh(self, name: str) -> int:
+        await self._job("refresh", name, lambda: self._move(name, {"running"}, "running"))
+        return 64
+
     async def stop(self, name: str) -> None:
-        await self._job("stop", name, lambda: self._move(name, {"paused", "running", "off"}, "off"))
+        await self._job("stop", name, lambda: self._move(name, {"paused", "saved", "running", "off"}, "off"))
+
+    def _save(self, name: str) -> None:
+        if self.full:
+            raise DiskFullError("The disk of host h1 has no room.")
+        self._move(name, {"paused", "saved", "running"}, "saved")
 
     def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:
         self.changed = changed
@@ -276,6 +293,16 @@ class Site:
         self.desk.write(
             VmUnready("acme", vm, reservation, "probe-timeout", "silent", self.desk.clock.now(), 9)
         )
+
+    def save(self, vm: str = "web-1", number: int = 1) -> str:
+        """The sleeper is to go to disk; the order's id."""
+        own, asleep_since = derive("save", vm, number), self.asleep_since(vm)
+        self.order(SaveOrdered(own, vm, "web", "h1", asleep_since, derive("request", vm)))
+        return own
+
+    def asleep_since(self, vm: str) -> int:
+        """Where the ledger last put the VM to sleep."""
+        return max(one.seq for one in self.desk.facts(VmQuiesced) if getattr(one.fact, "vm", "") == vm)
 
     def quiesce(self, vm: str, reservation: str) -> None:
         self.desk.write(VmQuiesced("acme", vm, "h1", reservation, "ordered", self.desk.clock.now()))

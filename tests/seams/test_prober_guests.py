@@ -133,14 +133,17 @@ async def test_at_most_four_probes_of_a_guest_are_open_at_once(told: Told, guest
         assert most <= 5  # one more for the moment in which a closed one is still noticed
 
 
-async def test_a_guest_that_rebooted_in_silence_is_ready_and_said_to_be_another_boot(
+async def test_a_guest_that_rebooted_in_silence_is_not_ready_once_its_waker_says_that_it_was_resumed(
     told: Told, guest: Guest
 ) -> None:
     async with asleep(told, guest, boot_id="the-boot-before"):
         guest.awake.set()
         await told.wake("web-1")
-        await told.becomes("web-1", "warm")
-        assert told.all(VmReady)[-1].rebooted
+        await eventually(lambda: guest.asked >= 2)
+        assert told.vm("web-1").state == "waking"
+        await told.proven("web-1")
+        await told.becomes("web-1", "unready")
+        assert told.all(VmUnready)[-1].code == "rebooted"
 
 
 async def test_a_cold_boot_is_awaited_from_a_closed_port_on(told: Told) -> None:

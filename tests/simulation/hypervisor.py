@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.waker.port import (
+    ENTROPY_BYTES,
+    REFRESH_SECONDS,
+    SAVE_SECONDS,
     Defined,
     Definition,
+    DiskFullError,
     Domain,
     DomainState,
     HostReport,
@@ -25,6 +29,12 @@ from tests.simulation.machine import Asked, By, Machine, Observer, TemplateMissi
 
 CALL_SECONDS: Final = 20.0
 """How long a caller waits for an answer."""
+SECONDS: Final = {"start": (0.2, 2.0), "save": (0.3, 3.0), "refresh": (0.01, 0.06)}
+"""How long a job takes, at least and at most; any other is done at once."""
+AGENT_SECONDS: Final = 3.0
+"""The same for the agent of a guest that does not answer."""
+FULL_SHARE: Final = 0.3
+"""Of saves that fail, so many because the disk has no room."""
 LOCK_SECONDS: Final = 30.0
 """How long libvirt lets a job wait for the lock of a domain before it drops it."""
 
@@ -81,11 +91,14 @@ class Host:
         machine.state = state
         if state == "running":
             machine.stray = by == "fault"
-            if old != "paused":
-                machine.boot += 1
+            if old in {"paused", "saved"}:
+                machine.wakes(loop.time())
+            else:
+                machine.starts()
+                machine.slept_as = None
                 machine.answers_at = loop.time() + self._plan.boots * self._chance.seconds(1.0, 15.0)
-            elif self._chance.strikes(self._plan.guest_reboots):
-                machine.boot += 1
+            if old in {"paused", "saved"} and self._chance.strikes(self._plan.guest_reboots):
+                machine.starts()
                 machine.answers_at = loop.time() + self._plan.boots * self._chance.seconds(1.0, 10.0)
             if self._chance.strikes(self._plan.guest_mute):
                 machine.answers_at = float("inf")
@@ -95,6 +108,8 @@ class Host:
             machine.resumed.clear()
         else:
             machine.stray = False
+            if state in {"paused", "saved"}:
+                machine.sleeps(loop.time())
         if state == "missing":
             del self.machines[machine.name]
         self._observer.changed(machine, old, by, why, asked)
@@ -131,7 +146,9 @@ class Host:
 
     # --------------------------------------------------------------------------------------------------- the calls
 
-    async def call(self, name: str, kind: str, effect: Callable[[], None]) -> None:
+    async def call(
+        self, name: str, kind: str, effect: Callable[[], None], *, within: float = CALL_SECONDS
+    ) -> None:
         """The effect takes hold in its turn on the domain; the answer may be lost, late or wrong."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[None] = loop.create_future()
@@ -139,9 +156,7 @@ class Host:
         jobs.append(_Job(kind, effect, answer, loop.time()))
         if len(jobs) == 1:
             self._begin(name)
-        loop.call_later(
-            CALL_SECONDS, _refuse, answer, HypervisorError(f"No answer to {kind} {name} in time.")
-        )
+        loop.call_later(within, _refuse, answer, HypervisorError(f"No answer to {kind} {name} in time."))
         await answer
 
     def _begin(self, name: str) -> None:
@@ -152,16 +167,18 @@ class Host:
         if not jobs:
             return
         job, plan, chance = jobs[0], self._plan, self._chance
-        seconds = chance.seconds(0.2, 2.0) if job.kind == "start" else chance.seconds(0.002, 0.05)
+        least, most = SECONDS.get(job.kind, (0.002, 0.05))
+        seconds = chance.seconds(least, most)
         fate = "good"
         if chance.strikes(plan.connection_lost):
             fate = chance.rng.choice(("lost-before", "lost-after"))
         elif chance.strikes(plan.effect_fails):
-            fate = "fails"
+            fate = "full" if job.kind == "save" and chance.rng.random() < FULL_SHARE else "fails"
         elif chance.strikes(plan.effect_silent):
             fate = chance.rng.choice(("silent", "wrong"))
         elif chance.strikes(plan.effect_hangs):
-            seconds = chance.seconds(1.0, 80.0)
+            # What is asked of a guest's agent ends by itself.
+            seconds = chance.seconds(1.0, AGENT_SECONDS if job.kind == "refresh" else 80.0)
         loop.call_later(seconds, self._finish, name, job, fate)
 
     def _finish(self, name: str, job: _Job, fate: str) -> None:
@@ -171,6 +188,8 @@ class Host:
         jobs.popleft()
         if fate == "fails":
             _refuse(job.answer, HypervisorError(f"libvirt could not {job.kind} {name}: internal error."))
+        elif fate == "full":
+            _refuse(job.answer, DiskFullError(f"The disk of host {self.name} has no room for {name}."))
         elif fate == "lost-before":
             self.break_links()
             _refuse(job.answer, HypervisorError("The connection to libvirtd broke.", lost=True))
@@ -192,6 +211,10 @@ class Host:
                     elif not job.answer.done():
                         job.answer.set_result(None)
         self._begin(name)
+
+    def falters(self) -> bool:
+        """Whether a restored domain is not resumed."""
+        return self._chance.strikes(self._plan.effect_fails)
 
     def seconds(self) -> float:
         """How long a short question to libvirtd takes."""
@@ -284,6 +307,19 @@ class Link:
         asked = self._ask(name, "suspend")
         await self._host.call(name, "suspend", lambda: self._move(name, "paused", asked))
 
+    async def save(self, name: str) -> int:
+        """The paused domain is on disk."""
+        asked = self._ask(name, "save")
+        await self._host.call(name, "save", lambda: self._move(name, "saved", asked), within=SAVE_SECONDS)
+        return self._machine(name).size.memory_mib << 20
+
+    async def refresh(self, name: str) -> int:
+        """The guest's clock is right again, and its entropy is fresh."""
+        self._need()
+        within = REFRESH_SECONDS + 1.0
+        await self._host.call(name, "refresh", lambda: self._refresh(name), within=within)
+        return ENTROPY_BYTES
+
     async def stop(self, name: str) -> None:
         """The domain is off."""
         asked = self._ask(name, "stop")
@@ -339,13 +375,22 @@ class Link:
 
     def _start(self, name: str, asked: Asked) -> None:
         machine = self._machine(name)
-        if machine.state != "off":
+        if machine.state not in {"off", "saved"}:
             raise HypervisorError(f"Domain {name} is already active.")
-        self._host.change(machine, "running", "waker", "booted", asked)
+        if machine.state == "saved" and self._host.falters():
+            self._host.change(machine, "paused", "waker", "restored", asked)
+            raise HypervisorError(f"Domain {name} was restored, and could not be resumed.")
+        self._host.change(machine, "running", "waker", "started", asked)
+
+    def _refresh(self, name: str) -> None:
+        machine = self._machine(name)
+        if machine.state != "running" or machine.answers_at > asyncio.get_running_loop().time():
+            raise HypervisorError(f"The guest agent of {name} is not connected.")
+        machine.behind_seconds, machine.refreshed = 0.0, True
 
     def _move(self, name: str, state: DomainState, asked: Asked, *, resume: bool = False) -> None:
         machine = self._machine(name)
-        if machine.state == "off":
+        if machine.state == "off" or (machine.state == "saved" and state != "saved"):
             raise HypervisorError(f"Domain {name} is not running.")
         self._host.change(machine, state, "waker", "resumed" if resume else "paused", asked)
 

@@ -27,10 +27,35 @@ class Machine:
     """How often its guest has booted."""
     answers_at: float = 0.0
     """From this loop time on the guest answers while it runs; infinite for one that never does."""
+    asleep_at: float | None = None
+    """The loop time at which its guest's clock stopped; None while it runs or is off."""
+    behind_seconds: float = 0.0
+    """How far its guest's clock is behind: as long as it slept, until somebody sets it."""
+    slept_as: int | None = None
+    """Which boot fell asleep, for a guest that was woken since its last start; None for one that was started cold."""
+    refreshed: bool = False
+    """Its entropy is fresh, and its clock was set, since it was woken last."""
+    by_fault: bool = False
+    """Somebody outside of Virtscale was the last to wake it."""
     stray: bool = False
     """It runs because somebody outside of Virtscale woke it."""
     resumed: "list[asyncio.Future[None]]" = field(default_factory=list)
     """Connections that wait in its socket's queue until it runs."""
+
+    def sleeps(self, at: float) -> None:
+        """Its guest's clock stands still; one that sleeps already sleeps on."""
+        if self.asleep_at is None:
+            self.asleep_at = at
+
+    def wakes(self, at: float) -> None:
+        """It goes on where it slept: with the time of then, and with the randomness of then."""
+        self.behind_seconds += at - (at if self.asleep_at is None else self.asleep_at)
+        self.asleep_at, self.slept_as, self.refreshed = None, self.boot, False
+
+    def starts(self) -> None:
+        """It is another boot, and its clock is its host's."""
+        self.boot += 1
+        self.behind_seconds, self.asleep_at = 0.0, None
 
     @property
     def boot_id(self) -> str:

@@ -47,7 +47,7 @@ class Network:
         if machine.state != "running" or machine.answers_at > loop.time():
             await pause(max(0.0, ends_at - loop.time()))
             return None
-        clock_ms = round((EPOCH.timestamp() + loop.time()) * 1000)
+        clock_ms = round((EPOCH.timestamp() + loop.time() - machine.behind_seconds) * 1000)
         return Pulse(machine.boot_id, clock_ms if self._chance.rng.random() < 0.8 else None)
 
     def _at(self, address: str) -> Machine | None:

@@ -11,9 +11,10 @@ from events.contract import ContractTookEffect
 from events.envelope import Recorded, read
 from events.gate import BootOrdered, DrainOrdered, GateDecided, WakeOrdered
 from events.host import HostFenced
-from events.vm import VmDrained
+from events.vm import VmAnnounced, VmDrained
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
+from projections.fleet.life import STAYING
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, NOTHING, Capacity
 from services.gate.state import Docket
@@ -26,6 +27,7 @@ CLOCKS_APART: Final = dt.timedelta(seconds=4.5)
 """The clocks of two programs differ by 4 s at most in these worlds, and a call takes a moment."""
 
 
+MOST_BEHIND_SECONDS: Final = 0.5
 MOST_BROKEN: Final = 50
 MOST_EVENTS: Final = 5_000
 """Ten times what a world writes."""
@@ -111,6 +113,8 @@ class Truth:
                 self.tolerated[org] = self._admitted(org)
             case GateDecided() as decided:
                 self._decided(decided, line.seq)
+            case VmAnnounced() as announced:
+                self._sound(announced)
             case VmDrained(vm=vm, drain=drain, sessions_cut=cut, drained_at=drained_at) if cut:
                 if drained_at < self.drains[drain] - CLOCKS_APART:
                     self.breaks(
@@ -153,6 +157,31 @@ class Truth:
         held = self.usage.holdings.get((org, order.vm))
         if held is not None and held.reservation == order.id:
             self.breaks(f"{order.vm} counts by #{seq}, and {order.host} was dead by then.")
+
+    def _sound(self, announced: VmAnnounced) -> None:
+        """A guest that was woken and gets work is the boot that slept, its clock is right, and its entropy is fresh.
+
+        Whatever somebody outside did to it after it was found so is not held against whoever announced it.
+        """
+        key = announced.org, announced.vm
+        vm = self.fleet.vms.get(key)
+        machine = next(
+            (one for one in self.machines() if (one.org, one.vm) == key and one.state == "running"), None
+        )
+        if vm is None or vm.reservation != announced.reservation or machine is None or machine.by_fault:
+            return
+        if machine.slept_as not in {None, machine.boot}:
+            self.breaks(
+                f"{announced.vm} was announced as boot {machine.boot}, and boot {machine.slept_as} had slept."
+            )
+        if machine.slept_as is None or self.fleet.pools[vm.org, vm.pool].refresh == "none":
+            return
+        if not machine.refreshed:
+            self.breaks(f"{announced.vm} was announced with the entropy that it fell asleep with.")
+        if abs(machine.behind_seconds) > MOST_BEHIND_SECONDS:
+            self.breaks(
+                f"{announced.vm} was announced, and its clock is {machine.behind_seconds:.1f} s behind."
+            )
 
     def _bury(self, host: str, seq: int) -> None:
         """What still runs on a host that is called dead is nobody's, if it was a lie; its waker will find it."""
@@ -212,6 +241,12 @@ class Truth:
     def changed(self, machine: Machine, old: DomainState, by: By, why: str, asked: Asked | None) -> None:
         """The domain is in another state, and every law still holds."""
         self.note(f"{machine.name} {old} -> {machine.state} ({why}, by {by})")
+        if machine.state == "running":
+            machine.by_fault = by == "fault"
+        elif machine.state == "saved" and old == "running":
+            vm = self.fleet.vms.get((machine.org, machine.vm))
+            if vm is not None and vm.state in STAYING - {"waking"}:  # the wake that is given up is held down so
+                self.breaks(f"{machine.name} was saved while it was {vm.state}.")
         if machine.state == "running" and asked is not None:
             self._woken(machine, asked)
         elif old == "running":

@@ -59,6 +59,11 @@ def _of_vm(world: World, vm: Vm) -> Iterator[str]:
         (one.org, one.vm, one.host) == (vm.org, vm.name, vm.host) and one.state == "running"
         for one in world.truth.machines()
     )
+    on_disk = any(
+        (one.org, one.vm) == (vm.org, vm.name) and one.state == "saved" for one in world.truth.machines()
+    )
+    if vm.state == "saved" and not on_disk:
+        yield f"{vm.org}/{vm.name} is saved in the ledger and not on its host."
     if running != (vm.reservation is not None):
         yield f"{vm.org}/{vm.name} is {vm.state} in the ledger and {'runs' if running else 'does not run'}."
     if vm.reservation is not None and not vm.proven:

@@ -132,6 +132,7 @@ class World:
             readiness_seconds=rng.choice(self.plan.readiness_seconds),
             order_seconds=rng.choice(self.plan.order_seconds),
             boot_seconds=rng.choice(self.plan.boot_seconds),
+            refresh=self.chance(f"refresh {org} {name}").rng.choice(("agent", "agent", "none")),
             triggers=() if trigger is None else (trigger,),
             placement=self.chance(f"placement {org} {name}").rng.choice(self.plan.placements),
         )

@@ -1,0 +1,306 @@
+"""A sleeper goes from RAM to disk and wakes from there; whatever happens on the way, ledger and host agree in the end."""
+
+import pytest
+
+from events.vm import (
+    VmFoundAwake,
+    VmQuiesced,
+    VmResumed,
+    VmSaved,
+    VmSaveFailed,
+    VmStopped,
+    VmWakeFailed,
+)
+from projections.fleet.fold import Fleet
+from services.waker.port import DomainState
+from services.waker.saves import MOST_SAVES, MOST_TRIES
+from tests.rules.desk import play
+from tests.rules.waker_host import IMAGE_BYTES, NO, WAKE_SECONDS, Fate, Site
+from tests.simulation.clock import pause
+
+SILENT = Fate(answers_after=20, error="no answer")
+KILLED = Fate(lands_after=0.5, answers_after=1_000_000)
+
+
+def fleet(site: Site) -> Fleet:
+    """What the whole ledger says."""
+    told = Fleet()
+    for one in site.desk.facts(object):  # pyright: ignore[reportArgumentType]
+        told.apply(one)
+    return told
+
+
+def state(site: Site, vm: str = "web-1") -> str:
+    return fleet(site).vms["acme", vm].state
+
+
+def test_a_sleeper_is_saved_once_and_its_host_has_its_memory_back() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            order, since = site.save(), site.asleep_since("web-1")
+            await pause(5)
+        (said,) = site.said(VmSaved)
+        assert (said.order, said.asleep_since, said.image_bytes) == (order, since, IMAGE_BYTES)
+        assert site.host.of("web-1") == "saved"
+        assert site.host.asked.count("save vs-acme.web-1") == 1
+        assert state(site) == "saved"
+
+    play(scene)
+
+
+def test_a_saved_sleeper_wakes_from_disk_and_is_refreshed() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            site.save()
+            await pause(5)
+            site.host.asked.clear()
+            order = site.wake()
+            await pause(5)
+        assert site.host.asked == [
+            "state vs-acme.web-1",
+            "start vs-acme.web-1",
+            "refresh vs-acme.web-1",
+        ]
+        (said,) = site.said(VmResumed)
+        assert (said.reservation, said.depth, said.attempts) == (order, "saved", 1)
+        assert said.refreshed is not None
+        assert site.host.of("web-1") == "running"
+
+    play(scene)
+
+
+def test_a_disk_without_room_ends_the_order_with_a_sentence_and_the_sleeper_stays_in_memory() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        site.host.full = True
+        async with site.waker():
+            order = site.save()
+            await pause(5)
+        (said,) = site.said(VmSaveFailed)
+        assert (said.order, said.code) == (order, "disk-full")
+        assert "no room" in said.text
+        assert site.host.asked.count("save vs-acme.web-1") == 1
+        assert (site.host.of("web-1"), state(site)) == ("paused", "quiesced")
+
+    play(scene)
+
+
+def test_a_refused_save_is_tried_three_times_and_given_up_behind_a_bar() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        site.host.fates["save"].extend([NO] * 10)
+        async with site.waker():
+            site.save()
+            await pause(30)
+        (said,) = site.said(VmSaveFailed)
+        assert said.code == "save-refused"
+        assert site.host.asked.count("save vs-acme.web-1") == MOST_TRIES
+        assert site.host.asked[-2:] == ["suspend vs-acme.web-1", "state vs-acme.web-1"]
+
+    play(scene)
+
+
+def test_a_save_that_lands_in_silence_is_seen_and_proven_by_one_more() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        site.host.fates["save"].append(SILENT)
+        async with site.waker():
+            site.save()
+            await pause(30)
+        assert len(site.said(VmSaved)) == 1
+        assert site.said(VmSaveFailed) == []
+        assert site.host.asked.count("save vs-acme.web-1") == 2
+
+    play(scene)
+
+
+def test_a_save_that_lands_after_it_was_refused_for_the_last_time_is_told_as_what_it_is() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        late = Fate(lands_after=10, answers_after=0.001, error="internal error")
+        site.host.fates["save"].extend([late, NO, NO])
+        async with site.waker():
+            site.save()
+            await pause(60)
+        assert site.said(VmSaveFailed) == []
+        assert len(site.said(VmSaved)) == 1
+        assert (site.host.of("web-1"), state(site)) == ("saved", "saved")
+
+    play(scene)
+
+
+def test_a_waker_killed_between_effect_and_outcome_is_followed_by_one_that_tells_it() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        site.host.fates["save"].append(KILLED)
+        async with site.waker():
+            order = site.save()
+            await pause(2)
+        assert (site.host.of("web-1"), site.said(VmSaved)) == ("saved", [])
+        async with site.waker():
+            await pause(2)
+        assert [said.order for said in site.said(VmSaved)] == [order]
+
+    play(scene)
+
+
+def test_a_sleeper_that_somebody_wakes_before_it_is_saved_is_found_awake() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        site.save()
+        site.host.put("web-1", "running", heard=False)
+        async with site.waker():
+            await pause(5)
+        assert len(site.said(VmFoundAwake)) == 1
+        assert site.said(VmSaved) == site.said(VmSaveFailed) == []
+        assert (site.host.of("web-1"), state(site)) == ("running", "stray")
+
+    play(scene)
+
+
+@pytest.mark.parametrize("found", ["off", "missing"])
+def test_a_sleeper_that_is_gone_when_it_shall_be_saved_has_stopped(found: DomainState) -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        site.save()
+        site.host.put("web-1", found, heard=False)
+        async with site.waker():
+            await pause(5)
+        (said,) = site.said(VmStopped)
+        assert (said.reservation, said.found) == (None, found)
+        assert state(site) == "stopped"
+
+    play(scene)
+
+
+def test_a_saved_sleeper_whose_image_is_lost_has_stopped() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            site.save()
+            await pause(5)
+            site.host.put("web-1", "off", "stopped")
+            await pause(5)
+        (said,) = site.said(VmStopped)
+        assert said.found == "off"
+        assert state(site) == "stopped"
+
+    play(scene)
+
+
+def test_a_saved_sleeper_that_somebody_restores_is_found_awake_and_one_left_paused_is_saved_again() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep("web-1", "web-2")
+        async with site.waker():
+            site.save("web-1")
+            site.save("web-2")
+            await pause(5)
+            site.host.put("web-1", "running", "started")
+            site.host.put("web-2", "paused", "restored")
+            await pause(5)
+        assert [said.vm for said in site.said(VmFoundAwake)] == ["web-1"]
+        assert site.host.of("web-2") == "saved"
+        assert (state(site, "web-1"), state(site, "web-2")) == ("stray", "saved")
+
+    play(scene)
+
+
+def test_a_guest_that_somebody_saves_while_it_serves_is_said_to_sleep_and_wakes_from_there() -> None:
+    async def scene() -> None:
+        site = Site()
+        reservation = site.awake()
+        async with site.waker():
+            await pause(2)
+            site.host.put("web-1", "saved", "saved")
+            await pause(5)
+            (said,) = site.said(VmQuiesced)
+            assert (said.reservation, said.cause) == (reservation, "found")
+            site.wake()
+            await pause(5)
+        (woken,) = site.said(VmResumed)
+        assert woken.depth == "saved"
+
+    play(scene)
+
+
+def test_a_wake_from_disk_that_comes_too_late_leaves_the_sleeper_on_disk() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            site.save()
+            await pause(5)
+        order = site.wake()
+        await pause(WAKE_SECONDS + 1)
+        async with site.waker():
+            await pause(5)
+        (said,) = site.said(VmWakeFailed)
+        assert (said.reservation, said.code, said.found) == (order, "order-expired", "saved")
+        assert (site.host.of("web-1"), state(site)) == ("saved", "saved")
+
+    play(scene)
+
+
+def test_a_host_without_room_for_a_saved_sleeper_leaves_it_on_disk_and_says_so() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep("web-1")
+        async with site.waker():
+            await pause(1)
+            site.save("web-1")
+            await pause(5)
+            for number in range(2, 10):  # the host lends 4,096 MiB, and each takes 512
+                site.awake(f"web-{number}")
+            order = site.wake("web-1")
+            await pause(5)
+        (said,) = site.said(VmWakeFailed)
+        assert (said.reservation, said.code, said.found) == (order, "host-full", "saved")
+        assert (site.host.of("web-1"), state(site)) == ("saved", "saved")
+
+    play(scene)
+
+
+def test_a_host_saves_two_sleepers_at_a_time_and_wakes_do_not_wait_for_them() -> None:
+    async def scene() -> None:
+        site = Site()
+        names = [f"web-{number}" for number in range(1, 6)]
+        site.asleep(*names)
+        site.host.fates["save"].extend([Fate(lands_after=100, answers_after=100)] * 4)
+        async with site.waker():
+            await pause(1)
+            for name in names[:4]:
+                site.save(name)
+            site.wake("web-5")
+            await pause(5)
+            assert len(site.said(VmResumed)) == 1
+            assert site.host.most_at_once <= MOST_SAVES + 1
+            await pause(400)
+        assert len(site.said(VmSaved)) == 4
+
+    play(scene)
+
+
+def test_a_boot_of_a_domain_that_is_saved_goes_on_where_it_slept_and_says_so() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.host.put("web-1", "saved", heard=False)
+        async with site.waker():
+            order = site.boot()
+            await pause(5)
+        (said,) = site.said(VmResumed)
+        assert (said.reservation, said.depth) == (order, "saved")
+
+    play(scene)

@@ -3,12 +3,9 @@
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
-from typing import Final
 
+from schemas.template import DISK, DOMAIN
 from services.waker.port import HypervisorError
-
-FILE: Final = "domain.xml"
-_DISK: Final = "{disk}"
 
 
 class TemplateMissingError(HypervisorError):
@@ -20,14 +17,6 @@ class TemplateMissingError(HypervisorError):
         super().__init__(text, final=True)
 
 
-def has_disk(directory: Path, template: str) -> bool:
-    """Whether the template has a place for a disk; False for one that cannot be read, which is refused when it is filled in."""
-    try:
-        return _DISK in (directory / template / FILE).read_text()
-    except OSError:
-        return False
-
-
 def fill(
     directory: Path, template: str, values: Mapping[str, object], metadata: str, disk: str | None = None
 ) -> str:
@@ -37,16 +26,16 @@ def fill(
     `metadata` becomes the domain's metadata element. The trap: the text is for `str.format`, so a brace that
     is meant for libvirt is written twice.
     """
-    path = directory / template / FILE
+    path = directory / template / DOMAIN
     try:
         text = path.read_text()
     except OSError as error:
         raise TemplateMissingError(
-            f"Template {template} cannot be read at {path} ({error.strerror}); put a {FILE} there. Nothing was started."
+            f"Template {template} cannot be read at {path} ({error.strerror}); put a {DOMAIN} there. Nothing was started."
         ) from error
-    if disk is None and _DISK in text:
+    if disk is None and DISK in text:
         raise TemplateMissingError(
-            f"{path} has the placeholder {_DISK}, and this VM has no disk that is known to be whole; one is made when a boot of a "
+            f"{path} has the placeholder {DISK}, and this VM has no disk that is known to be whole; one is made when a boot of a "
             "new VM is ordered. Nothing was started."
         )
     try:

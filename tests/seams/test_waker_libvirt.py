@@ -1,6 +1,7 @@
 """The waker with a real libvirtd and a real guest; the ledger is in memory."""
 
 import asyncio
+import datetime as dt
 import os
 import shutil
 import signal
@@ -15,12 +16,21 @@ import libvirt
 import pytest
 import pytest_asyncio
 
-from events.vm import VmBooted, VmDefined, VmFoundAwake, VmQuiesced, VmResumed, VmStopped
+from events.vm import (
+    VmBooted,
+    VmDefined,
+    VmFoundAwake,
+    VmQuiesced,
+    VmResumed,
+    VmSaved,
+    VmSaveFailed,
+    VmStopped,
+)
 from lab import accelerator, guest, hypervisor, template
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from services.waker.libvirt import Libvirt
-from services.waker.port import Definition, Domain, HypervisorError, Unknown, domain_name
+from services.waker.port import ENTROPY_BYTES, Definition, Domain, HypervisorError, Unknown, domain_name
 from services.waker.templates import TemplateMissingError
 from tests.rules.waker_host import Site
 from tests.support import eventually, free_port
@@ -74,6 +84,20 @@ class World:
         self.number += 1
         self.reservation = self.site.wake("web-1", self.number)
 
+    async def save(self) -> None:
+        order = self.site.save("web-1", self.number)
+        told = (VmSaved, VmSaveFailed)
+        await eventually(
+            lambda: order in {said.order for kind in told for said in self.site.said(kind)},
+            20,
+        )
+
+    async def clock_off_seconds(self) -> float:
+        """How far the guest's clock is ahead of ours."""
+        async with httpx.AsyncClient(timeout=5) as client:
+            told = float((await client.get(f"http://{self.address}/cgi-bin/info")).json()["now"])
+        return told - dt.datetime.now(dt.UTC).timestamp()
+
     async def sleep(self) -> None:
         self.site.suspend("web-1", self.reservation)
         await eventually(lambda: self.reservation in _reservations(self.site, VmQuiesced))
@@ -126,6 +150,57 @@ async def test_a_paused_guest_is_resumed_and_the_same_boot_answers(world: World)
     assert said.attempts == 1
     took_ms = (said.resumed_at - said.started_at).total_seconds() * 1000
     assert took_ms < 500, took_ms
+
+
+@in_one_loop
+async def test_a_woken_guests_clock_is_set_and_its_entropy_refreshed(world: World) -> None:
+    with libvirt.open(world.machine.uri) as connection:
+        domain = connection.lookupByName(NAME)
+        domain.setTime({"seconds": 1_700_000_000, "nseconds": 0})  # pyright: ignore[reportArgumentType] - its annotation is wrong
+    assert await world.clock_off_seconds() < -3600
+    await world.sleep()
+    await world.wake()
+    refreshed = world.site.said(VmResumed)[-1].refreshed
+    assert refreshed is not None
+    assert refreshed.entropy_bytes == ENTROPY_BYTES
+    assert abs(await world.clock_off_seconds()) < 0.5
+
+
+@in_one_loop
+async def test_a_sleeper_that_is_saved_frees_its_memory_and_wakes_as_the_same_boot(world: World) -> None:
+    before = await world.boot_id()
+    await world.sleep()
+    pid_file = world.machine.directory / "run/libvirt/qemu/run" / f"{NAME}.pid"
+    assert pid_file.exists()
+    await world.save()
+    said = world.site.said(VmSaved)[-1]
+    assert 1 << 20 < said.image_bytes < 200 << 20
+    assert not pid_file.exists()
+    world.order()
+    await eventually(lambda: world.reservation in _reservations(world.site, VmResumed), 20)
+    world.site.ready("web-1", world.reservation)
+    woken = world.site.said(VmResumed)[-1]
+    assert (woken.depth, woken.attempts) == ("saved", 1)
+    assert woken.refreshed is not None
+    assert await world.boot_id() == before
+    assert abs(await world.clock_off_seconds()) < 0.5
+
+
+@in_one_loop
+async def test_a_sleeper_that_finds_no_room_on_disk_sleeps_on_in_memory(world: World) -> None:
+    before = await world.boot_id()
+    await world.sleep()
+    image = next(world.machine.directory.rglob("qemu/save")) / f"{NAME}.save"
+    image.symlink_to("/dev/full")  # whoever writes there is told that the disk is full
+    await world.save()
+    said = world.site.said(VmSaveFailed)[-1]
+    assert said.code == "disk-full"
+    assert "has no room for the memory of" in said.text
+    with libvirt.open(world.machine.uri) as connection:
+        assert connection.lookupByName(NAME).state()[0] == libvirt.VIR_DOMAIN_PAUSED
+    image.unlink(missing_ok=True)
+    await world.wake()
+    assert await world.boot_id() == before
 
 
 @in_one_loop
@@ -233,6 +308,35 @@ async def test_the_test_driver_answers_as_libvirt_with_qemu_does(tmp_path: Path,
     assert await host.state(domain_name("driver", "web-9")) == "missing"
     await eventually(lambda: (name, "off", "destroyed") in heard)
     assert [state for _, state, _ in heard] == ["running", "paused", "running", "off"]
+    await host.close()
+
+
+async def test_a_domain_of_the_test_driver_is_saved_and_goes_on_from_there(
+    tmp_path: Path, place: HostPlace
+) -> None:
+    host = Libvirt(place, tmp_path)
+    heard: list[tuple[str, str]] = []
+    host.watch(lambda _name, state, detail: heard.append((state, detail)))
+    await host.connect()
+    name = (await host.define(_definition("saves", "web-1"))).name
+    with pytest.raises(HypervisorError):
+        await host.save(name)
+    await host.start(name)
+    with pytest.raises(HypervisorError, match="refused to refresh"):
+        await host.refresh(name)
+    await host.suspend(name)
+    for _ in range(2):
+        assert await host.save(name) > 0
+    assert await host.state(name) == "saved"
+    assert [one.state for one in await host.domains() if one.name == name] == ["saved"]
+    assert await host.define(_definition("saves", "web-1"))
+    await host.start(name)
+    assert await host.state(name) == "running"
+    await host.suspend(name)
+    await host.save(name)
+    await host.stop(name)
+    assert await host.state(name) == "off"
+    assert ("saved", "saved") in heard
     await host.close()
 
 

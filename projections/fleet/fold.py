@@ -66,7 +66,7 @@ _Way = DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
 _MOST_DIGITS: Final = 6
 PATIENCE: Final = dt.timedelta(seconds=60)
 """How long an order that starts nothing may take until it is overdue."""
-_SAVING: Final = dt.timedelta(seconds=300)
+SAVING: Final = dt.timedelta(seconds=300)
 """The same, for one that writes a guest's RAM to disk: 10 GiB at 100 MB/s take 107 s."""
 
 
@@ -340,7 +340,7 @@ class Fleet:
             case SaveOrdered():
                 # Void where it sleeps another sleep by now, or none.
                 if known is not None and known.state == "quiesced" and known.since_seq == order.asleep_since:
-                    due_at = now + _SAVING
+                    due_at = now + SAVING
                     saving = replace(known, order=order.id, due_at=due_at, alarmed=False)
                     self._step(saving, "save.ordered", seq)
 

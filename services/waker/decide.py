@@ -2,10 +2,10 @@
 
 import datetime as dt
 from collections.abc import Container, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 from events.gate import BootOrdered, WakeOrdered
-from projections.fleet.fold import Fleet, Vm
+from projections.fleet.fold import SAVING, Fleet, Vm
 from projections.volumes.fold import Volumes
 from services.waker.port import Domain, DomainState, HypervisorError, Unknown, VolumeFailedError
 
@@ -17,7 +17,10 @@ Finding = Literal["awake", "stray", "asleep", "stopped", "gone", "unsaved"]
 `stopped` end a reservation, `gone` is a sleeper that lost its domain or its RAM. `unsaved` is no news but a repair: it sleeps
 in RAM that the ledger has given to others."""
 
-SaveFailureCode = Literal["disk-full", "save-refused"]
+SaveFailureCode = Literal["disk-full", "save-refused", "unpinned"]
+
+PIN_PATIENCE: Final = dt.timedelta(seconds=10)
+"""How long an order to save waits for the pin of the VM's disk; a pin takes some ten milliseconds (docs/performance.md)."""
 
 FailureCode = Literal[
     "order-expired", "wake-refused", "template-missing", "domain-lost", "host-full", "volume-failed"
@@ -153,6 +156,21 @@ def failure(
     if error.code == "TemplateMissing":
         return "template-missing"
     return "domain-lost" if isinstance(order, WakeOrdered) and found == "missing" else "wake-refused"
+
+
+def unpinned(volumes: Volumes, vm: Vm) -> bool:
+    """Whether storage may still be about to pin the disk of this sleep.
+
+    What is saved remembers the files of its disk by name. A pin that landed after it would have the VM wake into the file
+    that is pinned, so nobody is saved before storage has said how it went.
+    """
+    disk = volumes.disks.get((vm.org, vm.name))
+    return disk is not None and vm.asleep_since is not None and disk.settled < vm.asleep_since
+
+
+def awaits_pin(volumes: Volumes, vm: Vm, now: dt.datetime) -> bool:
+    """Whether an order to save still waits for storage; a VM that is being saved cannot be woken, so it does not for long."""
+    return unpinned(volumes, vm) and vm.due_at is not None and now < vm.due_at - SAVING + PIN_PATIENCE
 
 
 def save_failure(error: HypervisorError) -> SaveFailureCode:

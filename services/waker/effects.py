@@ -84,7 +84,7 @@ class Effects:
         self._fleet = known.fleet
         self._orders = known.orders
         self._volumes = known.volumes
-        self._saves = Saves(hypervisor, outcomes, known.fleet)
+        self._saves = Saves(hypervisor, outcomes, known.fleet, known.volumes)
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST_EFFECTS)
         self._looks = asyncio.Semaphore(MOST_LOOKS)

@@ -6,8 +6,9 @@ from typing import Final
 
 from events.gate import SaveOrdered
 from projections.fleet.fold import Fleet, Vm
+from projections.volumes.fold import Volumes
 from services.waker.bars import bar, timed
-from services.waker.decide import save_failure, stop_cause
+from services.waker.decide import PIN_PATIENCE, save_failure, stop_cause, unpinned
 from services.waker.outcomes import Outcomes
 from services.waker.port import DomainState, Hypervisor, HypervisorError, domain_name
 
@@ -23,10 +24,11 @@ log = logging.getLogger("virtscale.waker")
 class Saves:
     """The waker's hands on sleepers of one host."""
 
-    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, fleet: Fleet) -> None:
+    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, fleet: Fleet, volumes: Volumes) -> None:
         self._hypervisor = hypervisor
         self._outcomes = outcomes
         self._fleet = fleet
+        self._volumes = volumes
         self._slots = asyncio.Semaphore(MOST_SAVES)
 
     async def carry_out(self, vm: Vm, order: SaveOrdered, refused: int) -> None:
@@ -47,6 +49,12 @@ class Saves:
                 case "off" | "missing" as found:
                     await bar(self._hypervisor, name, found)
                     await self._outcomes.stopped(known, stop_cause(""), found)
+                case "paused" if unpinned(self._volumes, known):
+                    text = (
+                        f"{vm.org}/{vm.name} sleeps on in the RAM of host {vm.host}: nobody has said within "
+                        f"{PIN_PATIENCE.seconds} s whether its disk is pinned, and it is not saved before."
+                    )
+                    await self._outcomes.save_failed(known, order, "unpinned", text)
                 case "paused" | "saved" as found:
                     await self._save(known, order, found, refused)
 

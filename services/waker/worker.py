@@ -23,7 +23,7 @@ from projections.volumes.fold import Volumes
 from schemas import alive
 from schemas.alive import Alive
 from schemas.house import HostPlace
-from services.waker.decide import awaits_disk, finding, ordered, reconciled
+from services.waker.decide import awaits_disk, awaits_pin, finding, ordered, reconciled
 from services.waker.effects import Effects, Tries
 from services.waker.metrics import CONNECTED, ERRORS
 from services.waker.outcomes import Outcomes
@@ -33,7 +33,7 @@ from services.waker.state import Key, Known, Orders
 RECONCILE_SECONDS: Final = 60.0
 """All domains are compared with the ledger this often; changes in between are heard."""
 
-_DISK_SECONDS: Final = 1.0  # how often an order that waits for its disk is asked whether it is too late
+_STORAGE_SECONDS: Final = 1.0  # how often an order that waits for storage is asked whether it is too late
 _SETTLE_SECONDS: Final = 0.25  # between two looks at a host that a recovered ledger waits for
 
 _FIRST_PAUSE_SECONDS: Final = 0.05
@@ -106,8 +106,8 @@ class Waker:
                         self._hands[key] = tasks.create_task(
                             self._attend(key), name=f"waker {key[0]}/{key[1]}"
                         )
-                # A disk that is waited for is told of by the ledger; that the order expires meanwhile, by nobody.
-                await self._bell.wait(_DISK_SECONDS if self._awaits_disks() else RECONCILE_SECONDS)
+                # What storage did is told by the ledger; that an order waited too long for it, by nobody.
+                await self._bell.wait(_STORAGE_SECONDS if self._some_await_storage() else RECONCILE_SECONDS)
             for task in (watching, serving, *self._hands.values()):
                 task.cancel()
         self.ended = True
@@ -140,7 +140,7 @@ class Waker:
         """What the VM needs now: what was ordered, or a look because of something heard."""
         step = ordered(self._fleet.vms.get(key))
         if step is not None:
-            return None if step == "rise" and self._awaits_disk(key) else step
+            return None if self._awaits_storage(key, step) else step
         rumour = self._rumours.get(key)
         if rumour is None:
             return None
@@ -149,18 +149,20 @@ class Waker:
             return None
         return "look"
 
-    def _awaits_disk(self, key: Key) -> bool:
-        vm, order = self._fleet.vms[key], self._orders.rises.get(key)
-        if vm.state != "booting" or not awaits_disk(self._volumes, vm, order, self._clock.now()):
+    def _awaits_storage(self, key: Key, step: str) -> bool:
+        """Whether storage has to make the VM's disk, or to pin it, before this step."""
+        vm, now = self._fleet.vms[key], self._clock.now()
+        if step == "save":
+            return awaits_pin(self._volumes, vm, now)
+        order = self._orders.rises.get(key)
+        if step != "rise" or not awaits_disk(self._volumes, vm, order, now):
             return False
         return isinstance(order, BootOrdered) and self._hypervisor.has_disk(order.template)
 
-    def _awaits_disks(self) -> bool:
-        return any(
-            ordered(self._fleet.vms.get(key)) == "rise" and self._awaits_disk(key)
-            for key in self._orders.open(self._place.name)
-            if key not in self._running
-        )
+    def _some_await_storage(self) -> bool:
+        waiting = (key for key in self._orders.open(self._place.name) if key not in self._running)
+        steps = ((key, ordered(self._fleet.vms.get(key))) for key in waiting)
+        return any(step is not None and self._awaits_storage(key, step) for key, step in steps)
 
     async def _attend(self, key: Key) -> None:
         """The VM needs nothing any more; an error pauses, and what is needed then is decided anew."""

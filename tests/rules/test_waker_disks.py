@@ -2,8 +2,9 @@
 
 import datetime as dt
 
+from events.gate import SaveOrdered
 from events.ids import derive
-from events.vm import VmBooted, VmWakeFailed
+from events.vm import VmBooted, VmQuiesced, VmResumed, VmSaved, VmSaveFailed, VmWakeFailed
 from events.volume import SnapshotTaken, VolumeCreated, VolumeFailed
 from tests.rules.desk import play
 from tests.rules.waker_host import BOOT_SECONDS, Site
@@ -129,5 +130,53 @@ def test_a_template_without_a_disk_waits_for_nothing() -> None:
             await pause(1)
             assert site.host.of("web-1") == "running"
         assert [one.volume for one in site.host.defined] == [None]
+
+    play(scene)
+
+
+def saving(site: Site) -> SaveOrdered:
+    """The sleeper web-1 has a disk, and is to be saved; the order."""
+    site.asleep()
+    sleep = max(one.seq for one in site.desk.facts(VmQuiesced))
+    site.desk.write(made(site, derive("former", "web-1")))
+    order = SaveOrdered(derive("save", "web-1"), "web-1", "web", "h1", sleep, derive("request", "web-1"))
+    site.order(order)
+    return order
+
+
+def test_a_sleeper_is_saved_only_after_storage_said_how_the_pin_of_this_sleep_went() -> None:
+    async def scene() -> None:
+        site = with_disk()
+        order = saving(site)
+        async with site.waker():
+            await pause(3)
+            assert site.host.of("web-1") == "paused"
+            site.desk.write(SnapshotTaken("acme", "web-1", "h1", VOLUME, 2, 1, site.desk.clock.now()))
+            await pause(1)
+            assert site.host.of("web-1") == "paused", "that was an earlier sleep"
+            pinned = SnapshotTaken(
+                "acme", "web-1", "h1", VOLUME, 2, order.asleep_since, site.desk.clock.now()
+            )
+            site.desk.write(pinned)
+            await pause(2)
+        assert site.host.of("web-1") == "saved"
+        assert [one.order for one in site.said(VmSaved)] == [order.id]
+
+    play(scene)
+
+
+def test_a_sleeper_that_storage_forgets_stays_in_ram_after_ten_seconds_and_can_be_woken() -> None:
+    async def scene() -> None:
+        site = with_disk()
+        order = saving(site)
+        async with site.waker():
+            await pause(9)
+            assert not site.said(VmSaveFailed)
+            await pause(3)
+            (said,) = site.said(VmSaveFailed)
+            assert (said.order, said.code) == (order.id, "unpinned")
+            wake = site.wake(number=2)
+            await pause(1)
+        assert [one.reservation for one in site.said(VmResumed)] == [wake]
 
     play(scene)

@@ -1,15 +1,27 @@
 """Mails to people, named by their id in the vault and never by address."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
 from events.fact import Fact, Moment
 from schemas.names import Count, Id, Name, Text, Word
 
+_OF_SIGNALS: Final = ".signals@"
+
+
+def signals_id(org: str, name: str) -> str:
+    """The message id of a mail about lost signals; `name` is derived from what it names."""
+    return f"<{name}{_OF_SIGNALS}virtscale.{org}>"
+
+
+def is_of_signals(message_id: str) -> bool:
+    """Whether a mail tells of lost signals: what it names are then events, and no requests."""
+    return _OF_SIGNALS in message_id
+
 
 class MailAccepted(Fact, frozen=True):
-    """The relay took the mail and answered for it; it names these refused requests."""
+    """The relay took the mail and answered for it; it names these refused requests, or these `signal.lost` (`is_of_signals`)."""
 
     person: Name
     message_id: Annotated[str, msgspec.Meta(max_length=200)]

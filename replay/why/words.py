@@ -31,7 +31,7 @@ from events.host import (
 )
 from events.key import KeyRegistered, KeyRegisterRequested, KeyRevoked, KeyRevokeRequested
 from events.ledger import LedgerRecovered, LedgerRolled, LedgerSealed
-from events.mail import MailAccepted, MailFailed
+from events.mail import MailAccepted, MailFailed, is_of_signals
 from events.order import OrderOverdue
 from events.person import PersonErased, PersonEraseRequested
 from events.pool import PoolDefined, PoolObserved, Reading
@@ -315,11 +315,11 @@ def _of_house(fact: Fact) -> str | None:
             took_ms = (fact.accepted_at - fact.refused_at) / dt.timedelta(milliseconds=1)
             which = "it" if len(fact.requests) == 1 else "the first of them"
             return (
-                f"the relay took the mail to {fact.person} about {_refusals(fact.requests)}, "
+                f"the relay took the mail to {fact.person} about {_told(fact)}, "
                 f"{took_ms:.0f} ms after {which}"
             )
         case MailFailed():
-            return f"the mail to {fact.person} about {_refusals(fact.requests)} was given up: {fact.code}: {fact.text}"
+            return f"the mail to {fact.person} about {_told(fact)} was given up: {fact.code}: {fact.text}"
         case LedgerSealed():
             return f"the ledger is sealed up to sequence {fact.size}"
         case LedgerRolled():
@@ -332,5 +332,7 @@ def _of_house(fact: Fact) -> str | None:
             return None
 
 
-def _refusals(requests: tuple[str, ...]) -> str:
-    return "one refusal" if len(requests) == 1 else f"{len(requests)} refusals"
+def _told(mail: MailAccepted | MailFailed) -> str:
+    """What a mail names, by its number."""
+    number_of, what = len(mail.requests), "lost signal" if is_of_signals(mail.message_id) else "refusal"
+    return f"one {what}" if number_of == 1 else f"{number_of} {what}s"

@@ -7,7 +7,7 @@ from typing import Final
 
 from events.contract import ContractTookEffect
 from events.gate import Answer
-from events.mail import MailAccepted
+from events.mail import MailAccepted, is_of_signals
 from schemas.contract.document import terms
 
 TOLD: Final = frozenset({"CapExceeded", "ContractExpired"})
@@ -32,6 +32,10 @@ SETTLE_SECONDS: Final = 2.0
 """A digest goes out so long after its mark: the notifier's clock may be ahead of the bus's, by which refusals are
 stored, and what was stored just before the mark is on its way. What comes later still has a digest of its own."""
 
+GATHER_SECONDS: Final = 10.0
+"""The first mail of an episode about lost signals waits so long: a metrics store that is gone takes every query with it, within
+two looks, and one mail names them all."""
+
 _NS: Final = 1_000_000_000
 _DIGEST: Final = re.compile(r"\.(\d{1,13})\.digest@")
 
@@ -44,6 +48,12 @@ def is_refusal(answer: Answer) -> bool:
 def owner_of(took: ContractTookEffect) -> str:
     """The person who is told of the org's refusals from here on."""
     return terms(took.document).owner.person
+
+
+def technical_of(took: ContractTookEffect) -> tuple[str, ...]:
+    """The people who are told of the org's lost signals from here on: its technical contacts, or its owner where it names none."""
+    named = tuple(dict.fromkeys(one.person for one in terms(took.document).technical))
+    return named or (owner_of(took),)
 
 
 def pause_seconds(attempts: int, elapsed_seconds: float) -> float | None:
@@ -104,9 +114,11 @@ def digest_at(
 ) -> dt.datetime | None:
     """When the digest is due that will name a refusal stored at `refused_at`, if this mail before it tells that.
 
-    For those who did not read the whole ledger. None proves nothing: the mail may be an episode's that has ended, or be
-    older than the last mark.
+    For those who did not read the whole ledger. None proves nothing: the mail may be an episode's that has ended, be
+    older than the last mark, or tell of something else.
     """
+    if is_of_signals(mail.message_id):
+        return None
     marked = _DIGEST.search(mail.message_id)
     began = mail.refused_at if marked is None else dt.datetime.fromtimestamp(int(marked[1]) / 1e3, dt.UTC)
     due = began + dt.timedelta(seconds=period_seconds)

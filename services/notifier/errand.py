@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Hashable
 from dataclasses import dataclass
+from typing import Literal
 
 from events.gate import ContractRef, Evidence
 from events.quiesce import QuiesceRequested
@@ -17,7 +18,7 @@ Wish = ScaleRequested | QuiesceRequested | StockRequested
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """A mail to an org's owner and the refused requests it names: the same for each attempt, until it has ended."""
+    """A mail to somebody of an org and the refused requests or lost signals it names: the same for each attempt, until it has ended."""
 
     place: Hashable
     """What it is about: while an errand is under way, none of the same place begins."""
@@ -28,11 +29,12 @@ class Errand:
     message_id: str
     requests: tuple[str, ...]
     refused_at: dt.datetime
-    """When the first of the refusals was stored."""
+    """When the first of what it names was stored."""
     digest_at: dt.datetime | None
     """The mark of a digest; None for the mail about one refusal."""
     subject: str
     text: str
+    about: Literal["refusals", "signals"] = "refusals"
 
     def to(self, address: str) -> Mail:
         """The mail, with the address that the vault gives now."""

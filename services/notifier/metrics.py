@@ -4,9 +4,14 @@ from typing import Final
 
 from prometheus_client import Counter, Histogram
 
-MAILS: Final = Counter("virtscale_mails_total", "Mails about refusals by what became of them.", ["outcome"])
+MAILS: Final = Counter("virtscale_mails_total", "Mails by what became of them.", ["outcome"])
 TOLD: Final = Counter(
     "virtscale_mailed_refusals_total", "Refusals that mails named, by what became of the mail.", ["outcome"]
+)
+SIGNALS_TOLD: Final = Counter(
+    "virtscale_mailed_signals_total",
+    "Lost signals that mails named, by what became of the mail.",
+    ["outcome"],
 )
 _BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 300, 3600)
 TOOK: Final = Histogram(

@@ -97,7 +97,8 @@ def _asker(wish: Wish | None) -> str:
     sample = None if isinstance(wish, StockRequested) else wish.sample
     if sample is None:
         return wish.publisher
+    how = "above" if sample.value > sample.above else "rising past"
     return (
-        f"{wish.publisher}, for pool {wish.pool}: {sample.value:g} is above {sample.above:g} at "
+        f"{wish.publisher}, for pool {wish.pool}: {sample.value:g} is {how} {sample.above:g} at "
         f"{moment(sample.observed_at)} for {' '.join(sample.query.split())}"
     )

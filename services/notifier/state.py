@@ -1,4 +1,4 @@
-"""What the notifier must know: which refusals nobody has been told of, and who is to be erased."""
+"""What the notifier must know: which refusals and lost signals nobody has been told of, and who is to be erased."""
 
 import functools
 from collections.abc import Callable, Hashable, Iterable, Iterator
@@ -9,12 +9,21 @@ from events.contract import ContractTookEffect
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import Answer, GateDecided
-from events.mail import MailAccepted, MailFailed
+from events.mail import MailAccepted, MailFailed, is_of_signals
 from events.person import PersonErased, PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
+from events.signal import SignalFound, SignalLost
 from events.stock import StockRequested
-from services.notifier.decide import DIGEST_SECONDS, SETTLE_SECONDS, Episode, is_refusal, owner_of
+from services.notifier.alarms import Alarms
+from services.notifier.decide import (
+    DIGEST_SECONDS,
+    SETTLE_SECONDS,
+    Episode,
+    is_refusal,
+    owner_of,
+    technical_of,
+)
 from services.notifier.digest import Digest
 from services.notifier.errand import Errand, Wish, when
 from services.notifier.refusal import Refusal
@@ -80,7 +89,7 @@ class Untold:
 
 
 class Post:
-    """Refusals without a mail and people without an end, folded from the ledger.
+    """Refusals and lost signals without a mail and people without an end, folded from the ledger.
 
     `digest_seconds` is the period of an episode. It belongs to the kind, since folds are made by their kind alone:
     `post_of` gives the kind for another period.
@@ -95,21 +104,24 @@ class Post:
         self._episodes: dict[tuple[str, str], Episode] = {}
         self._untold: dict[str, Untold] = {}
         self._erasures: dict[tuple[str, str], Erasure] = {}
+        self._alarms = Alarms(self.digest_seconds)
 
     def due(self, now_ns: int) -> Iterable[tuple[str, Iterable[Due]]]:
         """The mails whose time has come, of each org that has one."""
         for org, untold in self._untold.items():
             if next(untold.due(now_ns), None) is not None:
                 yield org, untold.due(now_ns)
+        for org, bulletins in self._alarms.due(now_ns):
+            yield org, [Due(bulletin.place, bulletin.errand) for bulletin in bulletins]
 
     def next_ns(self, now_ns: int) -> int | None:
-        """When the next digest is due that is not yet; None when none waits."""
+        """When the next mail is due that is not yet; None when none waits."""
         times = (
             digest.mark_ns + _SETTLE_NS
             for untold in self._untold.values()
             for digest in untold.digests.values()
         )
-        return min((time for time in times if time > now_ns), default=None)
+        return min((time for time in (*times, *self._alarms.times()) if time > now_ns), default=None)
 
     def erasures(self) -> Iterable[Erasure]:
         """People who are to be erased and are not yet, oldest first."""
@@ -120,11 +132,18 @@ class Post:
         match recorded.fact:
             case ContractTookEffect(org=org) as took:
                 self._owners[org] = owner_of(took)
+                self._alarms.contacts[org] = technical_of(took)
             case ScaleRequested() | QuiesceRequested() | StockRequested() as wish:
                 self._open[recorded.id] = wish
             case GateDecided() as decided:
                 if self._fences.pass_on(recorded, decided):
                     self._close(decided, recorded)
+            case SignalLost() as fact:
+                self._alarms.lose(fact, recorded)
+            case SignalFound() as fact:
+                self._alarms.find(fact, recorded)
+            case MailAccepted() | MailFailed() as mail if is_of_signals(mail.message_id):
+                self._alarms.tell(mail.org, mail.person, mail.requests)
             case MailAccepted(org=org, requests=requests) | MailFailed(org=org, requests=requests):
                 untold = self._untold.get(org)
                 if untold is not None:

@@ -1,4 +1,4 @@
-"""The notifier at work: each refusal becomes a mail that a relay answers for, or an alarm that says why not."""
+"""The notifier at work: refusals and lost signals become mails that a relay answers for, or an alarm that says why not."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from events.vault import VaultError
 from schemas.names import shorten
 from services.notifier.decide import ATTEMPT_SECONDS, DIGEST_SECONDS, SLOW_PAUSE_SECONDS, pause_seconds
 from services.notifier.errand import Errand
-from services.notifier.metrics import DIGEST_TOOK, MAILS, TOLD, TOOK
+from services.notifier.metrics import DIGEST_TOOK, MAILS, SIGNALS_TOLD, TOLD, TOOK
 from services.notifier.places import Places
 from services.notifier.port import Contacts, Relay, RelayError
 from services.notifier.state import Due, Erasure, post_of
@@ -36,7 +36,8 @@ log = logging.getLogger("virtscale.notifier")
 class Notifier:
     """One notifier. What it has to do is read off the ledger, so nothing is forgotten when it is killed.
 
-    The first refusal of an episode is mailed at once, the others in a digest each `digest_seconds` (ADR 10).
+    The first refusal of an episode is mailed at once, the others in a digest each `digest_seconds` (ADR 10). Lost signals have
+    episodes of their own, for the org's technical contacts.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Notifier:
         self._running: dict[Hashable, asyncio.Task[None]] = {}
 
     async def work(self) -> None:
-        """Owners hear of refusals and people are erased, for ever."""
+        """People hear of refusals and lost signals, and are erased, for ever."""
         await self._ledger.live.wait()
         async with asyncio.TaskGroup() as jobs:
             while True:
@@ -167,11 +168,12 @@ class Notifier:
     async def _accepted(self, errand: Errand, attempts: int) -> None:
         now = self._clock.now()
         MAILS.labels("accepted").inc()
-        TOLD.labels("accepted").inc(len(errand.requests))
-        took, since = (
-            (TOOK, errand.refused_at) if errand.digest_at is None else (DIGEST_TOOK, errand.digest_at)
-        )
-        took.observe(max(0.0, (now - since).total_seconds()))
+        (TOLD if errand.about == "refusals" else SIGNALS_TOLD).labels("accepted").inc(len(errand.requests))
+        if errand.about == "refusals":
+            took, since = (
+                (TOOK, errand.refused_at) if errand.digest_at is None else (DIGEST_TOOK, errand.digest_at)
+            )
+            took.observe(max(0.0, (now - since).total_seconds()))
         fact = MailAccepted(
             org=errand.org,
             person=errand.person,
@@ -185,8 +187,8 @@ class Notifier:
 
     async def _failed(self, errand: Errand, attempts: int, code: _FailCode, text: str) -> None:
         MAILS.labels(code).inc()
-        TOLD.labels(code).inc(len(errand.requests))
-        log.warning("mail %s to the owner of %s has failed: %s", errand.message_id, errand.org, text)
+        (TOLD if errand.about == "refusals" else SIGNALS_TOLD).labels(code).inc(len(errand.requests))
+        log.warning("mail %s to somebody of %s has failed: %s", errand.message_id, errand.org, text)
         fact = MailFailed(
             org=errand.org,
             person=errand.person,

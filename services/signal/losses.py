@@ -178,7 +178,9 @@ class Losses:
 def _sentence(org: str, pool: str, watch: _Watch, loop_now: float) -> str:
     question, silence = watch.question, watch.silence
     what = "demand query" if question.source == "demand" else "query of a trigger"
-    query = " ".join(question.query.split())
+    query = "".join(
+        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(question.query.split())
+    )
     query = query if len(query) <= _QUERY_SHOWN else f"{query[:_QUERY_SHOWN]}..."
     return (
         f"The {what} of {org}/{pool} has yielded nothing new for {loop_now - silence.since:.0f} s: {WORDS[silence.why]}. What is "

@@ -6,7 +6,7 @@ from typing import Final
 
 from events.contract import ContractTookEffect
 from events.gate import GateDecided
-from events.mail import MailAccepted
+from events.mail import MailAccepted, is_of_signals
 from services.notifier.decide import PROMISE_SECONDS, is_refusal, owner_of
 from tests.simulation.chance import Plan
 from tests.simulation.world import World
@@ -74,6 +74,8 @@ def broken_mail(world: World) -> Iterator[str]:
             continue
         if mail.message_id not in world.relay.taken:
             yield f"#{line.seq} says that {mail.message_id} was accepted, and the relay never saw it."
+        if is_of_signals(mail.message_id):
+            continue
         for request in mail.requests:
             one = refused[request]
             if one.person != mail.person:

@@ -30,7 +30,7 @@ from services.sealer.halt import SealerError
 from virtscale.ask import TurnedAwayError
 from virtscale.contracts.shelf import NothingSignedError
 from virtscale.contracts.signing import PaperError
-from virtscale.demo.day import CurveError
+from virtscale.demo.errors import CurveError
 from virtscale.history import ExportError
 from virtscale.hosts.added import HostError
 from virtscale.keys.signers import SignerError

@@ -18,6 +18,8 @@ _UNITS: Final[dict[str, str]] = {
     **UNITS,
     "pool_vms": "VMs of the pool",
     "host_memory_mib": "MiB of the hosts' memory",
+    "pool_floor_vms": "VMs of the pool",
+    "quiesce_per_minute": "VMs of the pool in a minute",
 }
 
 
@@ -52,7 +54,9 @@ def sentence(org: str, answer: Answer, contract: ContractRef | None) -> str:
             f"{contract.version}).{done}"
         )
     why = MEANING.get(answer.code, answer.code)
-    if line is not None:
+    if line is not None and line.dimension == "pool_floor_vms":
+        why += f" {line.used} VMs are kept awake, {line.requested} were to sleep, and {line.limit} are there."
+    elif line is not None:
         why += f" {line.used + line.reserved} {unit(line)} are taken, {line.requested} were asked for, the limit is {line.limit}."
     if answer.retry_at is not None:
         why += f" It may be asked again from {answer.retry_at:%Y-%m-%d %H:%M:%S} UTC on."

@@ -11,8 +11,9 @@ from msgspec.structs import replace
 
 from events.envelope import Recorded
 from events.fact import Fact
+from events.freeze import ScalingFrozen
 from events.gate import Answer, BootOrdered, GateDecided, Order, WakeOrdered
-from events.host import HostRegistered
+from events.host import HostCordoned, HostFenced, HostRegistered
 from events.ids import derive
 from events.key import KeyRegistered
 from events.pool import PoolDefined
@@ -123,6 +124,25 @@ class Past:
                 observed_at=self.now,
             )
         )
+        return self
+
+    def cordoned(self, host: str = "h1") -> "Past":
+        """Nothing starts on the host."""
+        self.happened(
+            HostCordoned(org=PLATFORM, host=host, actor="ops", reason="because", cordoned_at=self.now)
+        )
+        return self
+
+    def frozen(self, pool: str | None = None, seconds: float = 60) -> "Past":
+        """The pool, or every pool of the org, stands still."""
+        until = self.now + dt.timedelta(seconds=seconds)
+        who: dict[str, Any] = {"org": self.org, "pool": pool, "actor": "ops", "reason": "because"}
+        self.happened(ScalingFrozen(**who, frozen_at=self.now, until=until))
+        return self
+
+    def fenced(self, host: str = "h1") -> "Past":
+        """The host is declared dead."""
+        self.happened(HostFenced(org=PLATFORM, host=host, actor="ops", reason="because", fenced_at=self.now))
         return self
 
     # -------------------------------------------------------------------------------------------------- VMs by state

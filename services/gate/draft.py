@@ -84,7 +84,6 @@ class Draft:
     _changed: set[str] = field(default_factory=set[str])
     _scaled: set[str] = field(default_factory=set[str])
     _draining: set[str] = field(default_factory=set[str])
-    _grown: set[str] = field(default_factory=set[str])
     _slept: dict[str, int] = field(default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
@@ -192,10 +191,6 @@ class Draft:
         """Whether this very round already made the pool grow or shrink, whoever asked."""
         return pool in self._changed
 
-    def grown(self, pool: str) -> bool:
-        """Whether this very round already made the pool grow, whoever asked."""
-        return pool in self._grown
-
     def slept(self, pool: str) -> int:
         """VMs of the pool that a forecast sends to sleep in this very round."""
         return self._slept.get(pool, 0)
@@ -239,7 +234,6 @@ class Draft:
             match pending.wish:
                 case ScaleRequested():
                     self._changed.add(order.pool)
-                    self._grown.add(order.pool)
                 case QuiesceRequested(origin=origin):
                     self._changed.add(order.pool)
                     self._slept[order.pool] = self._slept.get(order.pool, 0) + (origin == "forecast")

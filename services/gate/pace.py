@@ -34,7 +34,7 @@ def sated_at(draft: Draft, pool: Pool) -> dt.datetime | None:
     A forecast that lowers step by step flaps nothing, so that its own steps start no cooldown: `quiesce_per_minute` paces them.
     Two in one round are one, since the second was made without knowing of the first.
     """
-    if draft.grown(pool.name) or draft.slept(pool.name):
+    if draft.slept(pool.name):
         return _over(draft, pool, draft.now)
     return _over(draft, pool, draft.docket.grown_at(draft.org, pool.name))
 

@@ -9,6 +9,8 @@ from events.vm import (
     VmQuiesced,
     VmReady,
     VmResumed,
+    VmSaved,
+    VmSaveFailed,
     VmStopped,
     VmUnready,
     VmWakeFailed,
@@ -59,8 +61,20 @@ def end(vm: Vm, now: dt.datetime) -> VmQuiesced | VmStopped | VmWakeFailed:
     named: dict[str, Any] = {"org": vm.org, "vm": vm.name, "host": vm.host, "reservation": vm.reservation}
     match vm.state:
         case "waking" | "booting":
-            return VmWakeFailed(**named, code="order-expired", text="", found="paused", observed_at=now)
+            code = "order-expired" if vm.since_seq % 2 else "wake-refused"
+            return VmWakeFailed(**named, code=code, text="", found="paused", observed_at=now)
         case "suspending":
             return VmQuiesced(**named, cause="ordered", quiesced_at=now)
         case _:
             return VmStopped(**named, asleep_since=None, cause="crashed", found="off", stopped_at=now)
+
+
+def rest(vm: Vm, now: dt.datetime) -> tuple[VmSaved, VmSaveFailed]:
+    """What may become of a sleeper that is to be saved."""
+    assert vm.order is not None, vm
+    named: dict[str, Any] = {"org": vm.org, "vm": vm.name, "host": vm.host, "order": vm.order}
+    named |= {"asleep_since": vm.since_seq}
+    return (
+        VmSaved(**named, image_bytes=1, saved_at=now),
+        VmSaveFailed(**named, code="disk-full", text="", observed_at=now),
+    )

@@ -51,6 +51,7 @@ class Requests(RuleBasedStateMachine):
         self.generation = 0
         self.asked: dict[int, str] = {}
         self.wanted: dict[int, int] = {}
+        self.granted: dict[str, int] = {}
 
     @initialize(vms=st.integers(0, 5))
     def somebody_has_some(self, vms: int) -> None:
@@ -105,11 +106,29 @@ class Requests(RuleBasedStateMachine):
         self.past.org, pool = at
         self.asked[self.past.stock(pool, vms).seq] = self.past.org
 
-    @rule(at=POOL, size=st.sampled_from(SIZES), policy=st.sampled_from(["fill", "spread"]))
-    def a_pool_is_redefined(self, at: Key, size: Any, policy: Any) -> None:
+    @rule(at=POOL, paused=st.integers(0, 2), origin=ORIGIN)
+    def somebody_wants_ram(self, at: Key, paused: int, origin: Any) -> None:
+        self.past.org, pool = at
+        self.asked[self.past.save(pool, paused, origin=origin).seq] = self.past.org
+
+    @rule(
+        at=POOL,
+        size=st.sampled_from(SIZES),
+        policy=st.sampled_from(["fill", "spread"]),
+        forecast=st.sampled_from(["only", "on"]),
+    )
+    def a_pool_is_redefined(self, at: Key, size: Any, policy: Any, forecast: Any) -> None:
         self.past.org, pool = at
         if pool != "nosuch":
-            self.past.pool(pool, size, max_vms=7, cooldown_seconds=5, placement=policy)
+            self.past.pool(pool, size, max_vms=7, cooldown_seconds=5, placement=policy, forecast=forecast)
+
+    @rule(at=POOL, found=st.booleans())
+    def a_signal_is_lost_or_found(self, at: Key, *, found: bool) -> None:
+        self.past.org, pool = at
+        if found:
+            self.past.found(pool)
+        else:
+            self.past.lost(pool)
 
     # -------------------------------------------------------------------------------------------------------- papers
 
@@ -254,6 +273,7 @@ class Requests(RuleBasedStateMachine):
             wanted = self.wanted.get(answer.request_seq)
             assert wanted in {None, answer.asked}, "an answer says how many were asked for"
             assert 0 <= answer.granted <= answer.asked
+            self.granted[answer.request] = answer.granted
         assert not (decision.facts and decided.orders), "orders by the old rules beside a change of them"
         before = self.truth.admitted(org)
         past.stored(decision)

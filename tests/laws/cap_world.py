@@ -6,18 +6,24 @@ a ghost: it runs, and the ledger knows nothing of it until it is found.
 """
 
 import datetime as dt
-from dataclasses import dataclass, field
+from collections import Counter
+from dataclasses import dataclass, field, fields
 
+from events.breaker import BreakerClosed, BreakerOpened
 from events.envelope import Recorded
 from events.fact import Fact
 from events.freeze import ScalingFrozen, ScalingThawed
-from events.gate import BootOrdered, WakeOrdered
+from events.gate import BootOrdered, DrainOrdered, WakeOrdered
 from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
+from projections.breakers.fold import Breakers
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
+from projections.fleet.life import IN_MEMORY
 from projections.freezes.fold import Freezes
+from projections.signals.fold import Signals
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, NOTHING, Capacity, Size
+from schemas.reserve import floor_vms
 from services.gate.decide import decide
 from services.gate.draft import Decision
 from services.gate.state import Docket, State
@@ -52,6 +58,10 @@ class Truth:
     frozen: dict[tuple[str, str | None], dt.datetime] = field(
         default_factory=dict[tuple[str, str | None], dt.datetime]
     )
+    tripped: dict[tuple[str, str, str, str], dt.datetime] = field(
+        default_factory=dict[tuple[str, str, str, str], dt.datetime]
+    )
+    """Until when nothing of a pool may start on a host or from a template."""
 
     def admitted(self, org: str) -> Capacity:
         """What the org has awake because somebody ordered it."""
@@ -69,16 +79,31 @@ class Truth:
                 self.hosts[host] = "ready"
             case HostRemoved(host=host):
                 self.hosts[host] = "removed"
+                self._heal(host)
             case HostFenced(host=host):
                 self.hosts[host] = "fenced"
+                self._heal(host)
                 for key in [key for key, domain in self.running.items() if domain.host == host]:
                     self.ghosts[key] = self.running.pop(key)
+            case BreakerOpened(org=org, pool=pool, scope=scope, name=name, until=until):
+                self.tripped[org, pool, scope, name] = until
+            case BreakerClosed(org=org, pool=pool, scope=scope, name=name):
+                del self.tripped[org, pool, scope, name]
             case ScalingFrozen(org=org, pool=pool, until=until):
                 self.frozen[org, pool] = until
             case ScalingThawed(org=org, pool=pool, thawed_at=at):
                 self.frozen[org, pool] = min(at, self.frozen.get((org, pool), at))
             case _:
                 pass
+
+    def _heal(self, host: str) -> None:
+        """What comes back behind a host that was declared dead or gone is another machine."""
+        self.tripped = {key: until for key, until in self.tripped.items() if key[2:] != ("host", host)}
+
+    def is_tripped(self, org: str, pool: str, scope: str, name: str, now: dt.datetime) -> bool:
+        """Whether a breaker of the pool is open there."""
+        until = self.tripped.get((org, pool, scope, name))
+        return until is not None and now < until
 
     def is_frozen(self, org: str, pool: str, now: dt.datetime) -> bool:
         """Whether the pool stands still, by itself or with its org."""
@@ -117,13 +142,14 @@ def refolded(lines: list[Recorded]) -> State:
 
 
 def contents(state: State) -> list[object]:
-    """All that the five folds know."""
-    return [vars(fold) for fold in (state.docket, state.usage, state.fleet, state.contracts, state.freezes)]
+    """All that the folds know."""
+    return [vars(getattr(state, part.name)) for part in fields(state) if part.name != "epochs"]
 
 
 def check_growth(past: Past, truth: Truth, org: str, decision: Decision) -> None:
     """At the time it was decided, every start was allowed: signed, valid, no stray, not frozen, on a ready host, in the cap."""
     now = decision.decided.now
+    check_floor(past, org, decision)
     starts = [one for one in decision.decided.orders if isinstance(one, WakeOrdered | BootOrdered)]
     if not starts:
         return
@@ -137,6 +163,26 @@ def check_growth(past: Past, truth: Truth, org: str, decision: Decision) -> None
         assert not truth.is_frozen(org, order.pool, now)
         assert truth.hosts[order.host] == "ready"
         assert (org, order.vm) not in truth.running, "a VM that runs is ordered awake"
+        assert not truth.is_tripped(org, order.pool, "host", order.host, now)
+        if isinstance(order, BootOrdered):
+            assert not truth.is_tripped(org, order.pool, "template", order.template, now)
+    taken = Counter[str]()
+    for order in starts:
+        vm = past.fleet.vms.get((org, order.vm))
+        if vm is None or vm.state not in IN_MEMORY:
+            taken[order.host] += order.size.memory_mib
+    for host, memory_mib in taken.items():
+        assert memory_mib <= past.fleet.free_mib(host), "what is saved or off takes memory that is there"
+
+
+def check_floor(past: Past, org: str, decision: Decision) -> None:
+    """Nobody brings a pool below its minimum, nor below its warm reserve."""
+    leaving = Counter(one.pool for one in decision.decided.orders if isinstance(one, DrainOrdered))
+    for name, vms in leaving.items():
+        pool, contract = past.fleet.pools[org, name], past.usage.contracts.get(org)
+        agreed = pool if contract is None else contract.pool(pool)
+        forecasting = sum(one.forecast == "on" for (of, _), one in past.fleet.pools.items() if of == org)
+        assert past.fleet.staying(org, name) - vms >= floor_vms(contract, agreed, forecasting)
 
 
 def within(amount: Capacity, limit: Capacity) -> bool:
@@ -164,9 +210,11 @@ def check_fleet(fleet: Fleet, usage: Usage, truth: Truth) -> None:
     for name, host in fleet.hosts.items():
         there = [vm for vm in fleet.vms.values() if vm.host == name]
         assert host.memory_mib == sum(
-            vm.size.memory_mib for vm in there if vm.state != "stopped"
+            vm.size.memory_mib for vm in there if vm.state not in {"stopped", "saved"}
         ) + fleet.free_mib(name)
         assert fleet.awake(name) == sum(vm.reservation is not None for vm in there)
+        assert fleet.paused(name) == sum(vm.state in IN_MEMORY for vm in there)
+        assert fleet.saved(name) == sum(vm.state == "saved" for vm in there)
         assert host.state == truth.hosts[name]
 
 
@@ -184,4 +232,4 @@ def check_replay(lines: list[Recorded], decisions: list[Decision]) -> None:
     assert not wanted
 
 
-FOLDS = (Docket, Usage, Fleet, Contracts, Freezes)
+FOLDS = (Docket, Usage, Fleet, Contracts, Freezes, Signals, Breakers)

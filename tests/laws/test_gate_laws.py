@@ -2,6 +2,7 @@
 
 import copy
 import datetime as dt
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from projections.fleet.life import ASLEEP
 from schemas.names import PLATFORM
 from services.gate.state import Wish
 from tests.laws import cap_world as world
-from tests.laws.cap_life import end, step
+from tests.laws.cap_life import end, rest, step
 from tests.laws.cap_requests import TIMES, Requests
 from tests.laws.cap_world import ORGS, Domain, Key
 from tests.laws.strength import examples
@@ -59,6 +60,16 @@ class Cap(Requests):
                     self.proofs.append(self.past.happened(fact))
             for org in ORGS:
                 self.a_gate_decides(org)
+
+    def saving(self) -> list[Key]:
+        return sorted(key for key, vm in self.past.fleet.vms.items() if vm.state == "saving")
+
+    @precondition(lambda self: self.saving())
+    @rule(data=st.data())
+    def something_becomes_of_a_sleeper(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(self.saving()), label="vm")
+        vm = self.past.fleet.vms[key]
+        self.past.happened(data.draw(st.sampled_from(rest(vm, self.past.now)), label="outcome"))
 
     @precondition(lambda self: self.proofs)
     @rule(data=st.data(), foreign=st.booleans())
@@ -152,8 +163,19 @@ class Cap(Requests):
     def fleet_and_usage_agree(self) -> None:
         world.check_fleet(self.past.fleet, self.past.usage, self.truth)
 
+    @invariant()
+    def no_request_has_more_vms_than_it_was_granted(self) -> None:
+        """A failed VM counts no more once another has its place: what failed is never counted beside what replaced it."""
+        awake = Counter(
+            vm.request
+            for vm in self.past.fleet.vms.values()
+            if vm.reservation is not None and vm.request is not None
+        )
+        assert all(vms <= self.granted.get(request, 0) for request, vms in awake.items())
+
     def teardown(self) -> None:
         """What waits is answered, nothing is answered twice, and from the ledger alone everything is so again."""
+        self.past.later(3)  # nobody waits so long for a VM that falls asleep
         for org in (PLATFORM, *ORGS):
             for _ in range(200):
                 decision = world.decided(self.past, org)

@@ -1,0 +1,436 @@
+"""What fails to wake is replaced once, and what fails again and again is left alone for a while."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from events.breaker import BreakerClosed, BreakerOpened
+from events.gate import BootOrdered, GateDecided, StopOrdered, WakeOrdered
+from projections.breakers.fold import Breakers
+from tests.given import ORG, SMALL, Past
+
+
+def setting(vcpu: int = 40, **pool: Any) -> Past:
+    return Past().contract(vcpu=vcpu).pool("web", **pool).host()
+
+
+def starts(decided: GateDecided) -> list[tuple[type, str, str]]:
+    """What is to wake or boot, and where."""
+    found = [one for one in decided.orders if isinstance(one, WakeOrdered | BootOrdered)]
+    return [(type(one), one.vm, one.host) for one in found]
+
+
+def opened(past: Past) -> list[BreakerOpened]:
+    """What the gate says of breakers that open; it is in the ledger."""
+    decision = past.decide()
+    if decision is None:
+        return []
+    past.stored(decision)
+    assert not (decision.facts and (decision.decided.orders or decision.decided.answers))
+    return [fact for fact in decision.facts if isinstance(fact, BreakerOpened)]
+
+
+def fail(past: Past, times: int, code: str = "wake-refused") -> None:
+    """So many wakes in a row fail, each asked for by itself and replaced by none."""
+    for _ in range(times):
+        past.scale(add=1)
+        (order,) = past.answer()[1]
+        past.wake_failed(order.vm, code)
+        past.later(60)
+
+
+# --------------------------------------------------------------------------------------------------------- replacing
+
+
+def test_another_vm_takes_the_place_of_one_that_failed_to_wake() -> None:
+    past = setting().asleep("web", 3)
+    request = past.scale(add=2)
+    first, second = past.answer()[1]
+    past.wake_failed("web-1")
+    decided = past.round()
+    assert decided.answers == ()
+    (order,) = decided.orders
+    assert isinstance(order, WakeOrdered)
+    assert (order.vm, order.request, order.purpose) == ("web-3", request.id, "serve")
+    assert order.id not in {first.id, second.id}
+    assert past.decide() is None
+
+
+def test_what_took_the_place_is_not_replaced_when_it_fails_as_well() -> None:
+    past = setting().asleep("web", 4)
+    past.scale(add=1)
+    past.round()
+    past.wake_failed("web-1")
+    assert starts(past.round()) == [(WakeOrdered, "web-2", "h1")]
+    past.wake_failed("web-2")
+    assert past.decide() is None
+
+
+def test_two_that_failed_are_two_that_are_replaced() -> None:
+    past = setting().asleep("web", 4)
+    past.scale(add=2)
+    past.round()
+    past.wake_failed("web-1")
+    past.wake_failed("web-2")
+    decided = past.round()
+    assert [vm for _, vm, _ in starts(decided)] == ["web-3", "web-4"]
+    assert len({one.id for one in decided.orders}) == 2
+    past.wake_failed("web-3")
+    assert [type(fact) for fact in opened(past)] == [BreakerOpened]
+    assert past.decide() is None, "one of the two has failed twice"
+
+
+@pytest.mark.parametrize("code", ["order-expired", "host-full"])
+def test_a_wake_that_nobody_tried_is_no_failure(code: str) -> None:
+    past = setting().asleep("web", 2)
+    for _ in range(4):
+        past.scale(add=1)
+        (order,) = past.answer()[1]
+        past.wake_failed(order.vm, code)
+        assert past.decide() is None
+
+
+def test_a_guest_that_does_not_answer_is_replaced_once_it_is_off_and_counts_no_more() -> None:
+    past = setting(vcpu=2).asleep("web", 2)
+    past.scale(add=1)
+    past.round()
+    past.unready("web-1")
+    assert [type(one) for one in past.round().orders] == [StopOrdered]
+    assert past.decide() is None
+    past.stopped("web-1")
+    assert starts(past.round()) == [(WakeOrdered, "web-2", "h1")], "even at the cap"
+    assert past.usage.reserved(ORG) == SMALL.compute
+
+
+def test_a_failed_wake_never_raises_usage() -> None:
+    past = setting(vcpu=4).asleep("web", 4)
+    past.scale(add=2)
+    past.round()
+    for vm in ("web-1", "web-2", "web-3", "web-4"):
+        assert past.usage.reserved(ORG).vcpu <= 4
+        if past.fleet.vms[ORG, vm].reservation is not None:
+            past.wake_failed(vm)
+        if past.decide() is not None:
+            past.round()
+    assert past.usage.reserved(ORG).vcpu <= 4
+
+
+def test_stock_that_fails_is_not_replaced() -> None:
+    past = setting()
+    past.stock(vms=1)
+    past.round()
+    past.wake_failed("web-1", found="off")
+    assert past.decide() is None
+
+
+def test_nobody_comes_in_the_place_of_what_failed_a_minute_ago() -> None:
+    past = setting().asleep("web", 2)
+    past.scale(add=1)
+    past.round()
+    past.wake_failed("web-1")
+    past.later(59.999_999)
+    assert past.decide() is not None
+    past.later(0.000_001)
+    assert past.decide() is None
+    assert list(past.state.breakers.needing(past.now)) == []
+
+
+def test_who_wants_so_many_has_those_that_will_be_replaced() -> None:
+    past = setting().asleep("web", 4)
+    past.scale(want=2)
+    past.round()
+    past.unready("web-1")
+    past.scale(want=2)
+    assert past.answer()[0].code == "AlreadyAtDesired"
+    past.stopped("web-1")
+    past.scale(want=2)
+    decided = past.round()
+    assert [one.code for one in decided.answers] == ["AlreadyAtDesired"]
+    assert [vm for _, vm, _ in starts(decided)] == ["web-3"]
+
+
+def test_whoever_wants_fewer_meanwhile_has_nobody_come_in_its_place() -> None:
+    past = setting().serving("web", 1).asleep("web", 3)
+    past.scale(add=2)
+    past.round()
+    past.unready("web-2")
+    past.quiesce(count=1)
+    past.round()
+    past.stopped("web-2")
+    past.wake_failed("web-3")
+    decided = past.round()
+    assert len(starts(decided)) == 1, "that of the VM which failed afterwards"
+
+
+def test_a_frozen_pool_stands_still_also_when_a_wake_failed() -> None:
+    past = setting().asleep("web", 2)
+    past.scale(add=1)
+    past.round()
+    past.frozen("web", 30)
+    past.wake_failed("web-1")
+    assert past.decide() is None
+    past.later(31)
+    assert starts(past.round()) == [(WakeOrdered, "web-2", "h1")]
+
+
+def test_where_somebody_else_has_the_room_by_now_nobody_comes() -> None:
+    past = setting(vcpu=4).pool("jobs").asleep("web", 2).asleep("jobs", 1)
+    past.scale(add=2)
+    past.round()
+    past.wake_failed("web-1")
+    decision = past.decide()
+    assert decision is not None
+    past.decided(past.wake("jobs-1"), answers=())
+    assert past.decide() is None
+
+
+def test_without_a_valid_contract_nobody_comes() -> None:
+    past = setting().asleep("web", 2)
+    past.scale(add=1)
+    past.round()
+    past.now = past.usage.contracts[ORG].valid_until
+    past.wake_failed("web-1")
+    assert past.decide() is None
+
+
+def test_the_failed_one_is_not_tried_again_and_its_host_last() -> None:
+    past = setting().host("h2").serving("web", 1).asleep("web", 1).asleep("web", 1, host="h2")
+    past.scale(add=1)
+    assert [one.vm for one in past.answer()[1]] == ["web-2"]
+    past.wake_failed("web-2")
+    assert starts(past.round()) == [(WakeOrdered, "web-3", "h2")]
+    past = setting().host("h2").serving("web", 1).asleep("web", 1)
+    past.scale(add=1)
+    past.round()
+    past.wake_failed("web-2")
+    assert starts(past.round()) == [(BootOrdered, "web-3", "h2")]
+
+
+def test_the_same_failure_told_twice_is_replaced_once() -> None:
+    past = setting().asleep("web", 3)
+    past.scale(add=1)
+    past.round()
+    past.wake_failed("web-1")
+    failed = past.lines[-1].fact
+    past.round()
+    past.happened(failed)
+    assert past.decide() is None
+
+
+def test_what_failed_on_a_host_that_is_dead_since_is_replaced_elsewhere() -> None:
+    past = setting().host("h2").asleep("web", 1).asleep("web", 1, host="h2")
+    past.scale(add=1)
+    past.round()
+    past.wake_failed("web-1")
+    past.fenced("h1")
+    assert starts(past.round()) == [(WakeOrdered, "web-2", "h2")]
+
+
+# ------------------------------------------------------------------------------------------- leaving what fails alone
+
+
+def test_three_failures_in_a_row_open_the_hosts_breaker_for_a_minute() -> None:
+    past = setting().asleep("web", 1)
+    fail(past, 2)
+    assert past.decide() is None
+    past.scale(add=1)
+    past.round()
+    past.wake_failed("web-1", "domain-lost")
+    assert opened(past) == [
+        BreakerOpened(
+            org=ORG,
+            pool="web",
+            scope="host",
+            name="h1",
+            failures=3,
+            code="domain-lost",
+            opened_at=past.now,
+            until=past.now + dt.timedelta(seconds=60),
+        )
+    ]
+
+
+def test_while_it_is_open_nothing_of_the_pool_starts_there_and_whoever_asks_is_told_until_when() -> None:
+    past = setting().pool("jobs").asleep("web", 2).asleep("jobs", 1)
+    fail(past, 3)
+    opened(past)
+    ends = past.now + dt.timedelta(seconds=60)
+    past.scale(add=1)
+    past.scale(add=2, up_to=True)
+    past.stock(vms=3)
+    past.scale("jobs", add=1)
+    decided = past.round()
+    assert [(one.code, one.outcome, one.retry_at) for one in decided.answers] == [
+        ("BreakerOpen", "refused", ends),
+        ("BreakerOpen", "refused", ends),
+        ("BreakerOpen", "refused", ends),
+        ("Granted", "admitted", None),
+    ]
+    past.later(59.999_999)
+    past.scale(add=1)
+    assert past.answer()[0].code == "BreakerOpen"
+    past.later(0.000_001)
+    past.scale(add=1)
+    assert past.answer()[0].code == "Granted"
+
+
+def test_up_to_takes_what_is_left_beside_an_open_breaker() -> None:
+    past = setting().asleep("web", 2)
+    fail(past, 3)
+    opened(past)
+    past.host("h2", 512)
+    past.scale(add=3, up_to=True)
+    answer, orders = past.answer()
+    assert (answer.outcome, answer.code, answer.granted) == ("partial", "BreakerOpen", 1)
+    assert answer.retry_at is not None
+    assert [(type(one), one.vm) for one in orders] == [(BootOrdered, "web-3")]
+
+
+def test_another_host_is_used_meanwhile() -> None:
+    past = setting().host("h2").asleep("web", 2).asleep("web", 1, host="h2")
+    past.quiesced_died("web-2")
+    past.serving("web", 1)
+    fail(past, 3)
+    opened(past)
+    past.scale(add=2)
+    assert starts(past.round()) == [(WakeOrdered, "web-3", "h2"), (BootOrdered, "web-5", "h2")]
+
+
+def test_a_failure_after_its_time_opens_it_for_twice_as_long_up_to_half_an_hour() -> None:
+    past = setting().asleep("web", 1)
+    fail(past, 3)
+    lasted = []
+    for _ in range(7):
+        (breaker,) = opened(past)
+        lasted.append((breaker.until - breaker.opened_at).total_seconds())
+        past.now = breaker.until
+        past.scale(add=1)
+        past.round()
+        past.wake_failed("web-1")
+    assert lasted == [60, 120, 240, 480, 960, 1800, 1800]
+
+
+def test_what_was_ordered_before_it_opened_says_nothing_new() -> None:
+    past = setting().asleep("web", 5)
+    past.scale(add=5)
+    past.round()
+    for vm in ("web-1", "web-2", "web-3"):
+        past.wake_failed(vm)
+    (breaker,) = opened(past)
+    assert (breaker.failures, breaker.until - past.now) == (3, dt.timedelta(seconds=60))
+    past.wake_failed("web-4")
+    past.ready("web-5")
+    assert past.decide() is None
+    assert list(past.state.breakers.opened) == [(ORG, "web", "host", "h1")]
+
+
+def test_the_first_vm_that_answers_after_its_time_closes_it() -> None:
+    past = setting().asleep("web", 2)
+    fail(past, 3)
+    (breaker,) = opened(past)
+    past.now = breaker.until
+    past.scale(add=1)
+    (order,) = past.answer()[1]
+    past.ready(order.vm)
+    decision = past.decide()
+    assert decision is not None
+    past.stored(decision)
+    assert decision.facts == (
+        BreakerClosed(org=ORG, pool="web", scope="host", name="h1", closed_at=past.now),
+    )
+    assert past.state.breakers.opened == {}
+    past.scale(add=1)
+    (order,) = past.answer()[1]
+    past.wake_failed(order.vm)
+    past.later(60)
+    assert past.decide() is None, "it counts from one again"
+
+
+def test_a_vm_that_answers_in_between_begins_the_count_anew() -> None:
+    past = setting().asleep("web", 3)
+    fail(past, 2)
+    past.scale(add=1)
+    (order,) = past.answer()[1]
+    past.ready(order.vm)
+    past.announced(order.vm)
+    fail(past, 2)
+    assert past.decide() is None
+
+
+def test_a_host_on_trial_is_used_when_no_other_will_do() -> None:
+    past = setting().asleep("web", 1)
+    fail(past, 3)
+    opened(past)
+    past.later(60)
+    past.host("h2", 512)
+    past.scale(add=2)
+    assert starts(past.round()) == [(WakeOrdered, "web-1", "h1"), (BootOrdered, "web-2", "h2")]
+    past = setting(placement="spread").asleep("web", 1)
+    fail(past, 3)
+    opened(past)
+    past.later(60)
+    past.host("h2").asleep("web", 1, host="h2")
+    past.serving("web", 1, host="h2")
+    past.scale(add=1)
+    assert [(vm, host) for _, vm, host in starts(past.round())] == [("web-2", "h2")]
+
+
+def test_boots_that_fail_open_the_breaker_of_the_template_too() -> None:
+    past = setting().host("h2", 512).asleep("web", 1, host="h2")
+    past.stock(vms=4)
+    for order in past.answer()[1]:
+        past.unready(order.vm)
+        past.stopped(order.vm)
+    scopes = {(one.scope, one.name, one.code) for one in opened(past)}
+    assert scopes == {("host", "h1", "probe-timeout"), ("template", "tiny", "probe-timeout")}
+    past.scale(add=2, up_to=True)
+    answer, orders = past.answer()
+    assert (answer.code, [type(one) for one in orders]) == ("BreakerOpen", [WakeOrdered])
+
+
+def test_a_template_that_is_missing_is_not_the_hosts_fault() -> None:
+    past = setting()
+    past.scale(add=3)
+    for order in past.answer()[1]:
+        past.wake_failed(order.vm, "template-missing", found="missing")
+    assert [(one.scope, one.name) for one in opened(past)] == [("template", "tiny")]
+
+
+def test_breakers_of_a_host_that_is_dead_or_gone_end_with_it() -> None:
+    past = setting().asleep("web", 1)
+    fail(past, 3)
+    opened(past)
+    past.fenced("h1")
+    assert past.state.breakers.opened == {}
+    assert past.decide() is None
+    past = setting().asleep("web", 1)
+    fail(past, 3)
+    past.fenced("h1")
+    assert past.decide() is None, "what was to be opened is not"
+
+
+def test_a_copy_of_what_was_said_of_a_breaker_says_nothing() -> None:
+    past = setting().asleep("web", 1)
+    fail(past, 3)
+    (breaker,) = opened(past)
+    past.now = breaker.until
+    past.scale(add=1)
+    past.round()
+    past.ready("web-1")
+    past.round()
+    past.happened(breaker)
+    assert past.state.breakers.opened == {}
+
+
+def test_a_gate_that_read_half_of_it_reads_the_rest_to_the_same_end() -> None:
+    past = setting().asleep("web", 2)
+    fail(past, 3)
+    opened(past)
+    past.later(60)
+    past.scale(add=1)
+    past.round()
+    again = Breakers()
+    for line in past.lines:
+        again.apply(line)
+    assert vars(again) == vars(past.state.breakers)

@@ -1,0 +1,198 @@
+"""Nobody brings a pool below its warm reserve, and forecasts neither blindly nor all at once."""
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from events.gate import DrainOrdered
+from events.scale import Origin
+from events.sentences import sentence
+from tests.given import ORG, Past
+
+
+def setting(**pool: Any) -> Past:
+    """A quota of 40 vCPU with a reserve of 10 %: two VMs of two vCPU."""
+    terms: dict[str, Any] = {"forecast": "on", **pool}
+    return Past().contract(vcpu=40, warm_reserve_bp=1000).pool("web", **terms).host()
+
+
+@pytest.mark.parametrize("origin", ["person", "program", "trigger", "forecast"])
+def test_nobody_brings_a_pool_below_its_warm_reserve(origin: Origin) -> None:
+    past = setting().serving("web", 5)
+    past.quiesce(count=5, origin=origin)
+    answer, orders = past.answer()
+    assert (answer.outcome, answer.code, answer.granted, len(orders)) == ("partial", "WarmReserve", 3, 3)
+    past.later(60)
+    past.quiesce(count=1, origin=origin)
+    past.later(90)
+    answer, orders = past.answer()
+    assert (answer.outcome, answer.code, answer.granted, orders) == ("unchanged", "WarmReserve", 0, ())
+    (line,) = answer.evidence
+    assert (
+        line.dimension,
+        line.used,
+        line.reserved,
+        line.requested,
+        line.projected,
+        line.limit,
+        line.quota,
+    ) == (
+        "pool_floor_vms",
+        2,
+        0,
+        1,
+        3,
+        2,
+        None,
+    )
+
+
+def test_a_person_is_told_what_the_reserve_is() -> None:
+    past = setting().serving("web", 3)
+    past.quiesce(count=3, origin="person")
+    decided = past.round()
+    assert sentence(ORG, decided.answers[0], decided.contract) == (
+        "Pool acme/web: The pool may not go below its warm reserve, which takes what a forecast misses. 2 VMs are kept awake, 3 "
+        "were to sleep, and 3 are there. 1 of 3 VMs were granted."
+    )
+
+
+def test_a_minimum_above_the_reserve_is_the_floor() -> None:
+    past = setting(min_vms=4).serving("web", 5)
+    past.quiesce(count=5)
+    answer, _ = past.answer()
+    assert (answer.code, answer.granted, answer.evidence) == ("AlreadyAtMin", 1, ())
+
+
+@pytest.mark.parametrize("forecast", ["off", "only"])
+def test_a_pool_that_no_forecast_moves_goes_down_to_its_minimum(forecast: str) -> None:
+    past = setting(forecast=forecast).serving("web", 3)
+    past.quiesce(count=3)
+    assert past.answer()[0].granted == 3
+
+
+def test_pools_that_forecasts_move_share_the_reserve() -> None:
+    past = setting().pool("api", forecast="on").pool("jobs").serving("web", 3)
+    past.quiesce(count=3)
+    answer, _ = past.answer()
+    assert (answer.code, answer.granted) == ("WarmReserve", 2)
+    past.pool("api", forecast="only")
+    past.quiesce(count=3)
+    assert past.answer()[0].granted == 0, "its share is the whole reserve again"
+
+
+def test_where_fewer_serve_than_could_go_that_is_the_reason() -> None:
+    past = setting().serving("web", 1)
+    past.waking("web", 4)
+    past.quiesce(count=3)
+    answer, _ = past.answer()
+    assert (answer.code, answer.granted, answer.evidence) == ("NothingServing", 1, ())
+
+
+@pytest.mark.parametrize("origin", ["trigger", "forecast"])
+def test_while_the_signal_is_lost_nothing_is_put_to_sleep_automatically(origin: Origin) -> None:
+    past = setting(sleep="auto").serving("web", 5).asleep("web", 2)
+    past.lost()
+    past.quiesce(count=2, origin=origin)
+    past.save(origin=origin)
+    assert [(one.code, one.outcome, one.asked) for one in past.round().answers] == [
+        ("SignalStale", "refused", 2),
+        ("SignalStale", "refused", 2),
+    ]
+    past.found()
+    past.quiesce(count=2, origin=origin)
+    past.save(origin=origin)
+    assert [one.code for one in past.round().answers] == ["Granted", "Granted"]
+
+
+@pytest.mark.parametrize("origin", ["person", "program"])
+def test_who_knows_why_may_put_to_sleep_what_nobody_measures(origin: Origin) -> None:
+    past = setting().serving("web", 5).asleep("web", 1)
+    past.lost()
+    past.quiesce(count=1, origin=origin)
+    past.save(origin=origin)
+    assert [one.code for one in past.round().answers] == ["Granted", "Granted"]
+
+
+def test_a_lost_signal_of_one_pool_holds_no_other() -> None:
+    past = setting().pool("jobs").serving("web", 5)
+    past.lost("jobs")
+    past.quiesce(count=1, origin="forecast")
+    assert past.answer()[0].code == "Granted"
+
+
+def test_forecasts_send_no_more_to_sleep_in_a_minute_than_the_pool_allows() -> None:
+    past = setting(quiesce_per_minute=3).serving("web", 12)
+    began = past.now
+    past.quiesce(count=2, origin="forecast")
+    assert past.answer()[0].code == "Granted"
+    past.later(15)
+    past.quiesce(count=2, origin="forecast")
+    answer, orders = past.answer()
+    assert (answer.outcome, answer.code, answer.granted, len(orders)) == ("partial", "QuiesceRate", 1, 1)
+    (line,) = answer.evidence
+    assert (line.dimension, line.used, line.reserved, line.requested, line.projected, line.limit) == (
+        "quiesce_per_minute",
+        2,
+        0,
+        2,
+        4,
+        3,
+    )
+    past.later(15)
+    past.quiesce(count=2, origin="forecast")
+    answer, orders = past.answer()
+    assert (answer.outcome, answer.code, orders) == ("refused", "QuiesceRate", ())
+    assert answer.retry_at == began + dt.timedelta(minutes=1)
+    past.later(29.999_999)
+    past.quiesce(count=2, origin="forecast")
+    assert past.answer()[0].code == "QuiesceRate"
+    past.later(0.000_001)
+    past.quiesce(count=2, origin="forecast")
+    answer, orders = past.answer()
+    assert (answer.code, len(orders)) == ("Granted", 2)
+    past.later(15)
+    past.quiesce(count=1, origin="forecast")
+    assert past.answer()[0].code == "Granted", "a minute after the step before the last one"
+
+
+def test_the_rate_binds_forecasts_alone_and_counts_their_steps_alone() -> None:
+    past = setting(quiesce_per_minute=2).serving("web", 12)
+    past.quiesce(count=3, origin="program")
+    past.quiesce(count=2, origin="forecast")
+    assert [one.code for one in past.round().answers] == ["Granted", "Granted"]
+    past.later(1)
+    past.quiesce(count=3, origin="program")
+    assert past.answer()[0].code == "Granted"
+
+
+def test_the_rate_is_a_pools_own() -> None:
+    past = (
+        setting(quiesce_per_minute=1).pool("jobs", quiesce_per_minute=1).serving("web", 5).serving("jobs", 5)
+    )
+    past.quiesce("web", 1, origin="forecast")
+    past.quiesce("jobs", 1, origin="forecast")
+    assert [one.code for one in past.round().answers] == ["Granted", "Granted"]
+
+
+def test_what_has_just_grown_a_forecast_lets_stand_for_the_cooldown() -> None:
+    past = setting(cooldown_seconds=30).serving("web", 5).asleep("web", 1)
+    past.scale(add=1, origin="person")
+    past.round()
+    past.later(29.999_999)
+    past.quiesce(count=1, origin="forecast")
+    answer, _ = past.answer()
+    assert (answer.code, answer.retry_at) == ("Cooldown", past.now + dt.timedelta(microseconds=1))
+    past.later(0.000_001)
+    past.quiesce(count=1, origin="forecast")
+    assert [type(one) for one in past.answer()[1]] == [DrainOrdered]
+
+
+def test_of_two_limits_the_tighter_is_told_and_of_equal_ones_the_floor() -> None:
+    past = setting(quiesce_per_minute=1).serving("web", 4)
+    past.quiesce(count=5, origin="forecast")
+    assert past.answer()[0].code == "QuiesceRate"
+    past = setting(quiesce_per_minute=2).serving("web", 4)
+    past.quiesce(count=5, origin="forecast")
+    assert past.answer()[0].code == "WarmReserve"

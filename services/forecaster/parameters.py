@@ -28,6 +28,10 @@ class Parameters:
     """The short memory of the error's size: a restless half hour."""
     slow_seconds: int = 86_400
     """The long memory of the error's size: a whole day, with its quiet and its busy hours."""
+    calm_seconds: int = 7_200
+    """The short memory of a pool that changes slowly."""
+    long_seconds: int = 3 * DAY_SECONDS
+    """And its long one."""
     trend_half_life_seconds: int = 5 * DAY_SECONDS
     """After this time a tick counts half in the weights of slope, baseline and burst."""
     ridge: float = 100.0
@@ -38,6 +42,10 @@ class Parameters:
     """At 99 % coverage: a hundredth of the units missed is worth this many hundredths of the pool's peak, idle all the time."""
     prior_units: float = 30.0
     """So many imagined scale-ups stand against a pool's own, so that three lucky ones do not thin its margin."""
+    shortfall_price: float = 3.0
+    """What a reading missed beyond the floor costs so many times more: covering too little must not pay."""
+    alike: float = 0.04
+    """Readings whose cost differs by less than this share from the cheapest one's are as good: their mean is taken."""
     peak_half_life_seconds: int = 14 * DAY_SECONDS
     """The pool's peak is forgotten by half after this time."""
     longest_horizon_seconds: int = 600

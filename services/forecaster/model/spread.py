@@ -1,29 +1,35 @@
-"""How far off the expected level may be: five readings of the error's size, of which `trial` finds the one that fits the pool.
+"""How far off the expected level may be: fourteen readings of the error's size, of which `trial` finds those that fit the pool.
 
 Noise may be the same at every level (a few large clients), grow with its square root (many small ones) or with the level itself
-(everybody at once); or it may come at fixed minutes of the hour, or at fixed times of the day (jobs). The first three are the
-geometric mean of a restless half hour and of a whole day: the half hour alone forgets too soon, the day alone learns too late.
+(everybody at once); it may change in minutes or in days; it may only ever go up; or it may come at fixed minutes of the hour, or
+at fixed times of the day (jobs). Each reading is right for some pool and far off for another, and none says so by itself.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from services.forecaster.model.columns import Flags, Floats, Singles
 from services.forecaster.parameters import DAY_SECONDS, Parameters
 
-READINGS = 5
-_POWERS = 3
-_PRIOR_TICKS = 5.0
-_SMALL_LEVEL = 0.5
-_LEAST = 0.02
+POWERS: Final = 3
+_KINDS: Final = (0, 0, 0, 0, 1, 1)
+"""Of each memory: 0 is of any error, 1 of those upwards."""
+_PAIRS: Final = ((0, 1), (2, 3), (4, 5))
+"""A short and a long memory make one reading, as their geometric mean: the short one forgets too soon, the long one learns late."""
+READINGS: Final = len(_PAIRS) * POWERS + POWERS + 2
+_PRIOR_TICKS: Final = 5.0
+_SMALL_LEVEL: Final = 0.5
+_LEAST: Final = 0.02
 """VMs."""
-_HOUR = 3_600
-_HOUR_SLOTS = 60
-_DAY_SLOTS = 288
-_MINUTES_MEMORY_HOURS = 12
-_DAY_MEMORY_DAYS = 3
-_RESTLESS_SHARE = 0.2
+_LEAST_SQUARE: Final = 1e-4
+_HOUR: Final = 3_600
+_HOUR_SLOTS: Final = 60
+_DAY_SLOTS: Final = 288
+_MINUTES_MEMORY_HOURS: Final = 12
+_DAY_MEMORY_DAYS: Final = 3
+_RESTLESS_SHARE: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +41,26 @@ class Grain:
     day_ticks: int
     hour_slots: int
     day_slots: int
-    fast: float
-    slow: float
+    shares: Floats
+    """(memories, 1, 1): what a tick counts in each."""
     by_minute: float
     by_burst: float
-    by_day: float
+    by_time: float
 
     @classmethod
     def of(cls, seconds: int, parameters: Parameters) -> "Grain":
-        """For a tick of so many seconds."""
+        """For a tick of so many seconds. No memory is shorter than three ticks."""
         hour, day = max(1, _HOUR // seconds), max(1, DAY_SECONDS // seconds)
         hour_slots, day_slots = min(hour, _HOUR_SLOTS), min(day, _DAY_SLOTS)
+        fast, slow = parameters.fast_seconds, parameters.slow_seconds
+        lengths = (fast, slow, parameters.calm_seconds, parameters.long_seconds, fast, slow)
         return cls(
             seconds,
             hour,
             day,
             hour_slots,
             day_slots,
-            min(1 / 3, seconds / parameters.fast_seconds),
-            min(1.0, seconds / parameters.slow_seconds),
+            np.array([min(1 / 3, seconds / length) for length in lengths])[:, None, None],
             1 / (_MINUTES_MEMORY_HOURS * max(1, hour // hour_slots)),
             1 / _MINUTES_MEMORY_HOURS,
             1 / (_DAY_MEMORY_DAYS * max(1, day // day_slots)),
@@ -70,11 +77,10 @@ class Grain:
 
 @dataclass(slots=True)
 class Spread:
-    """Mean squares of the error: by power of the level, by minute of the hour, by time of the day."""
+    """Mean squares of the error: by memory and power of the level, by minute of the hour, by time of the day."""
 
-    fast: Floats
-    """(powers, pools)"""
-    slow: Floats
+    squares: Floats
+    """(memories, powers, pools)"""
     ticks: Floats
     by_minute: Singles
     by_time: Singles
@@ -85,8 +91,7 @@ class Spread:
     def fresh(cls, pools: int, grain: Grain) -> "Spread":
         """Pools of which nothing was seen."""
         return cls(
-            np.zeros((_POWERS, pools)),
-            np.zeros((_POWERS, pools)),
+            np.zeros((len(_KINDS), POWERS, pools)),
             np.zeros(pools),
             np.full((grain.hour_slots, pools), np.nan, np.float32),
             np.full((grain.day_slots, pools), np.nan, np.float32),
@@ -100,38 +105,40 @@ def _faded(row: Singles, value: Floats, share: float, known: Flags) -> Floats:
     return np.where(known, new, old)
 
 
+def _scales(level: Floats) -> Floats:
+    """(powers, pools): what a square of each power is to be multiplied with at this level."""
+    floor = np.maximum(level, _SMALL_LEVEL)
+    return np.stack((np.ones_like(floor), floor, floor * floor))
+
+
+def _usual(scales: Floats) -> Floats:
+    """The squares of ordinary noise, before any was seen: that of some 10 requests per VM, and six hundredths of the level."""
+    return (0.02 + 0.1 * scales[1] + 0.0036 * scales[2]) / scales
+
+
 def learn(
     spread: Spread, grain: Grain, number: int, *, error: Floats, missed: Floats, before: Floats, known: Flags
 ) -> None:
     """Take in by how much the level differed from what was expected of it. `before` is the level it was told at.
 
-    A pool that is new begins as if it had seen five ticks of ordinary noise.
+    A pool that is new begins as if it had seen five ticks of ordinary noise. Errors upwards count twice in their own memories,
+    so that they are as large as the others where errors are even.
     """
+    scales = _scales(before)
     square = error * error
-    floor = np.maximum(before, _SMALL_LEVEL)
+    upward = np.where(error > 0, 2.0 * square, 0.0)
+    kinds = (square / scales, upward / scales)
     begun = spread.ticks > 0
     spread.ticks = spread.ticks + known
-    share = 1.0 / (np.maximum(spread.ticks, 1.0) + _PRIOR_TICKS)
-    for power, value in enumerate((square, square / floor, square / (floor * floor))):
-        usual = _usual(power, floor)
-        fast, slow = np.where(begun, spread.fast[power], usual), np.where(begun, spread.slow[power], usual)
-        spread.fast[power] = np.where(
-            known, fast + np.maximum(share, grain.fast) * (value - fast), spread.fast[power]
-        )
-        spread.slow[power] = np.where(
-            known, slow + np.maximum(share, grain.slow) * (value - slow), spread.slow[power]
-        )
+    share = np.maximum(grain.shares, 1.0 / (np.maximum(spread.ticks, 1.0) + _PRIOR_TICKS))
+    values = np.stack([kinds[kind] for kind in _KINDS])
+    old = np.where(begun, spread.squares, _usual(scales))
+    spread.squares = np.where(known, old + share * (values - old), spread.squares)
     minute, time = grain.minute(number), grain.time(number)
-    spread.by_minute[minute] = _faded(spread.by_minute[minute], square, grain.by_minute, known)
-    spread.by_time[time] = _faded(spread.by_time[time], square, grain.by_day, known)
+    spread.by_minute[minute] = _faded(spread.by_minute[minute], upward, grain.by_minute, known)
+    spread.by_time[time] = _faded(spread.by_time[time], upward, grain.by_time, known)
     row = number % grain.hour_ticks
     spread.burst[row] = _faded(spread.burst[row], missed, grain.by_burst, known)
-
-
-def _usual(power: int, level: Floats) -> Floats:
-    """The square of ordinary noise, before anything was seen: that of some 10 requests per VM, and six hundredths of the level."""
-    square = 0.02 + 0.1 * level + 0.0036 * level * level
-    return square if power == 0 else square / level if power == 1 else square / (level * level)
 
 
 def burst_at(spread: Spread, grain: Grain, number: int) -> Floats:
@@ -141,16 +148,16 @@ def burst_at(spread: Spread, grain: Grain, number: int) -> Floats:
 
 def readings(spread: Spread, grain: Grain, number: int, level: Floats) -> Floats:
     """(readings, pools): the error's size expected in tick `number`, in VMs."""
-    floor = np.maximum(level, _SMALL_LEVEL)
-    begun = spread.ticks > 0
-    squares: list[Floats] = []
-    for power in range(_POWERS):
-        usual = _usual(power, floor)
-        product = np.where(begun, spread.fast[power] * spread.slow[power], usual * usual)
-        scale = 1.0 if power == 0 else floor if power == 1 else floor * floor
-        squares.append(np.sqrt(product) * scale)
-    restless = np.where(begun, spread.fast[0], _usual(0, floor))
-    for row in (spread.by_minute[grain.minute(number)], spread.by_time[grain.time(number)]):
+    scales = _scales(level)
+    squares = np.where(spread.ticks > 0, spread.squares, _usual(scales))
+    restless = squares[4, 0]
+
+    def slot(row: Singles) -> Floats:
         value = row.astype(np.float64)
-        squares.append(_RESTLESS_SHARE * restless + np.where(np.isfinite(value), value, restless))
-    return np.maximum(np.sqrt(np.stack(squares)), _LEAST)
+        return np.where(np.isfinite(value), value, restless)
+
+    minute, time = slot(spread.by_minute[grain.minute(number)]), slot(spread.by_time[grain.time(number)])
+    means = [np.sqrt(squares[short] * squares[long]) * scales for short, long in _PAIRS]
+    daily = np.sqrt(means[0] * np.maximum(time, _LEAST_SQUARE))
+    jobs = np.stack((_RESTLESS_SHARE * restless + minute, _RESTLESS_SHARE * restless + time))
+    return np.maximum(np.sqrt(np.concatenate((*means, daily, jobs))), _LEAST)

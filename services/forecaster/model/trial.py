@@ -228,7 +228,7 @@ def choose(
     size: Floats,
     anew: Flags,
 ) -> tuple[Floats, Floats]:
-    """The target in whole VMs and the margin in it, from the cheapest reading at its cheapest multiple.
+    """The target in whole VMs and the margin in it, from the cheapest readings, each at its cheapest multiple.
 
     `anew` are the pools whose multiples are chosen again; for the others they stand.
     """
@@ -241,18 +241,22 @@ def choose(
     target = _whole(expected + margin)
     row = number % windows.rows
     trial.expected[row], trial.size[row], trial.target[row] = expected, size, target
-    units = trial.units + parameters.prior_units
-    best, least = np.full_like(expected, np.inf), np.zeros_like(expected)
-    kept = np.zeros_like(expected)
+    cost = _costs(trial, wanted, parameters)
+    alike = cost <= (1.0 + parameters.alike) * np.min(cost, axis=0)
+    count, total = np.zeros_like(expected), np.zeros_like(expected)
     for reading in range(READINGS):
-        cost = trial.idle[reading] / trial.ticks / trial.peak + wanted.price * (
-            (trial.missed[reading] + parameters.prior_units * _USUAL_MISS) / units
-        )
-        cheaper = cost < best
-        best = np.where(cheaper, cost, best)
-        least = np.where(cheaper, target[reading], least)
-        kept = np.where(cheaper, margin[reading], kept)
-    return least, kept
+        count = count + alike[reading]
+        total = total + np.where(alike[reading], margin[reading], 0.0)
+    kept = total / count
+    return _whole(expected + kept), kept
+
+
+def _costs(trial: Trial, wanted: Wanted, parameters: Parameters) -> Floats:
+    """(readings, pools): what each reading's own course cost: VMs idle for nothing by the pool's peak, and units missed."""
+    prior = parameters.prior_units
+    miss = (trial.missed + prior * _USUAL_MISS) / (trial.units + prior)
+    short = np.maximum(miss - wanted.miss_floor, 0.0)
+    return trial.idle / trial.ticks / trial.peak + wanted.price * (miss + parameters.shortfall_price * short)
 
 
 def _cheapest(trial: Trial, wanted: Wanted, parameters: Parameters, columns: Whole) -> Whole:

@@ -1,5 +1,7 @@
 """How many VMs the warm reserve of a pool is."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,10 +12,9 @@ from schemas.reserve import floor_vms, reserve_vms
 from tests import papers
 
 
-def a_pool(**terms: object) -> Pool:
-    return Pool(
-        org="acme", name="web", size=Size("small", 2, 512), template="tiny", **{"forecast": "on", **terms}
-    )  # pyright: ignore[reportArgumentType]
+def a_pool(**terms: Any) -> Pool:
+    terms = {"forecast": "on", **terms}
+    return Pool(org="acme", name="web", size=Size("small", 2, 512), template="tiny", **terms)
 
 
 @pytest.mark.parametrize(

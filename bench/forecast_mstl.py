@@ -15,7 +15,7 @@ from replay.backtest.score import Course, Targets
 
 _SLOT_SECONDS: Final = 900
 _DAY: Final = 86_400
-_MOST_DAYS: Final = 21
+_MOST_DAYS: Final = 14
 
 
 def forecasts(course: Course, told: Callable[[int, int], None]) -> NDArray[np.float64]:

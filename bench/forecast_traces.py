@@ -21,12 +21,16 @@ _DAY: Final = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A trace by its name; read when it is its turn. A main one is also drawn, and set beside the slower rules."""
+    """A trace by its name; read when it is its turn. A main one is also drawn, and set beside the slower rules.
+
+    `is_again` is a second reading of a file that another trace was made of.
+    """
 
     name: str
     path: Path
     read: Callable[[Path], Trace]
     is_main: bool
+    is_again: bool = False
 
 
 def _nasa(path: Path) -> Trace:
@@ -71,7 +75,10 @@ def found(directory: Path) -> Iterator[Found]:
     for folder in folders:
         known = [one for one in _KNOWN.get(folder.name, ()) if (folder / one[1]).is_file()]
         for name, file, read in known:
-            yield Found(f"{folder.name}/{name}" if name else folder.name, folder / file, read, not name)
+            again = bool(name) and name != _stem(folder / file)
+            yield Found(
+                f"{folder.name}/{name}" if name else folder.name, folder / file, read, not name, again
+            )
         read_already = {folder / file for _, file, _ in known}
         others = [path for path in _files(folder) if path not in read_already]
         for number, path in enumerate(others):

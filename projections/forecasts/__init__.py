@@ -1,0 +1,1 @@
+"""What each pool was last thought to need."""

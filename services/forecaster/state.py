@@ -1,0 +1,260 @@
+"""What the forecaster must know beside the samples: how each pool stands, and what became of what was asked for."""
+
+import datetime as dt
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final, Protocol, TypeVar
+
+from events.envelope import Recorded
+from events.fact import Fact
+from events.fences import Fences
+from events.gate import Answer, GateDecided
+from events.quiesce import QuiesceRequested
+from events.save import SaveRequested
+from events.scale import ScaleRequested
+from projections.contracts.fold import Contracts
+from projections.fleet.fold import Fleet
+from projections.fleet.life import State as VmState
+from projections.forecasts.fold import Forecasts
+from projections.freezes.fold import Freezes
+from projections.signals.fold import Signals
+from projections.usage.fold import Usage
+from schemas.capacity import ENFORCED, Capacity
+from schemas.contract.terms import Contract
+from schemas.names import FORECAST
+from schemas.pool import Pool
+from schemas.reserve import floor_vms, reserve_vms
+from services.forecaster.decide import MINUTE, Standing
+
+_Wish = ScaleRequested | QuiesceRequested | SaveRequested
+
+RETRY: Final = dt.timedelta(minutes=5)
+"""What was not granted in full is asked for again after so long, where the gate does not say when."""
+
+RETRY_CAP: Final = dt.timedelta(minutes=1)
+"""The same, where the cap was the reason: the forecaster sees for itself when the contract leaves more."""
+
+
+@dataclass(slots=True)
+class _Desk:
+    """One pool: what is unanswered, and what the last answers were."""
+
+    waiting: dict[str, _Wish] = field(default_factory=dict[str, _Wish])
+    moved_at: dt.datetime | None = None
+    retry_at: dt.datetime | None = None
+    lowered: deque[tuple[dt.datetime, int]] = field(default_factory=deque[tuple[dt.datetime, int]])
+
+
+class Asked:
+    """Every pool's requests to grow, shrink or sleep deeper, and when it last moved; bounded by what awaits an answer."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {ScaleRequested, QuiesceRequested, SaveRequested, GateDecided}
+    )
+
+    def __init__(self) -> None:
+        self._fences = Fences()
+        self._desks: dict[tuple[str, str], _Desk] = {}
+        self._open: dict[str, dict[int, tuple[str, str]]] = {}
+        """By org: the sequence of each unanswered request, its id and its pool."""
+        self._through: dict[str, int] = {}
+
+    def desk(self, org: str, pool: str) -> _Desk:
+        """What is known of one pool's requests."""
+        return self._desks.setdefault((org, pool), _Desk())
+
+    def apply(self, recorded: Recorded) -> None:
+        """The requests now include the event."""
+        match recorded.fact:
+            case ScaleRequested() | QuiesceRequested() | SaveRequested() as wish:
+                if recorded.seq > self._through.get(wish.org, 0):
+                    self.desk(wish.org, wish.pool).waiting[recorded.id] = wish
+                    self._open.setdefault(wish.org, {})[recorded.seq] = (recorded.id, wish.pool)
+            case GateDecided() as decided if self._fences.pass_on(recorded, decided):
+                self._close(decided)
+            case _:
+                pass
+
+    def _close(self, decided: GateDecided) -> None:
+        for answer in decided.answers:
+            if answer.pool is not None and (decided.org, answer.pool) in self._desks:
+                desk = self._desks[decided.org, answer.pool]
+                wish = desk.waiting.get(answer.request)
+                if wish is not None:
+                    _answered(desk, wish, answer, decided.now)
+        self._through[decided.org] = max(decided.through, self._through.get(decided.org, 0))
+        waiting = self._open.get(decided.org, {})
+        for seq in [seq for seq in waiting if seq <= decided.through]:
+            request, pool = waiting.pop(seq)
+            self._desks[decided.org, pool].waiting.pop(request, None)
+
+
+def _answered(desk: _Desk, wish: _Wish, answer: Answer, now: dt.datetime) -> None:
+    if answer.granted and not isinstance(wish, SaveRequested):
+        desk.moved_at = now
+    if wish.publisher != FORECAST:
+        return
+    if isinstance(wish, QuiesceRequested) and answer.granted:
+        desk.lowered.append((now, answer.granted))
+        while desk.lowered[0][0] <= now - MINUTE:
+            desk.lowered.popleft()
+    if isinstance(wish, ScaleRequested):
+        missed = answer.outcome in {"partial", "refused"} and answer.code != "BatchTooLarge"
+        wait = RETRY_CAP if answer.code == "CapExceeded" else RETRY
+        desk.retry_at = (answer.retry_at or now + wait) if missed else None
+
+
+class Fold(Protocol):
+    """A state that grows by one event at a time."""
+
+    def apply(self, recorded: Recorded) -> None:
+        """The state now includes the event."""
+        ...
+
+
+F = TypeVar("F", bound=Fold)
+
+
+class FoldsOfReader(Protocol):
+    """Where the folds of one reader are kept: each kind once."""
+
+    def fold(self, kind: type[F]) -> F:
+        """The one fold of this kind."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a verdict is made from beside the samples: views over the same events, to the same sequence."""
+
+    fleet: Fleet = field(default_factory=Fleet)
+    usage: Usage = field(default_factory=Usage)
+    contracts: Contracts = field(default_factory=Contracts)
+    freezes: Freezes = field(default_factory=Freezes)
+    signals: Signals = field(default_factory=Signals)
+    forecasts: Forecasts = field(default_factory=Forecasts)
+    asked: Asked = field(default_factory=Asked)
+
+    @classmethod
+    def of(cls, reader: FoldsOfReader) -> "State":
+        """The folds that a reader keeps up to date."""
+        return cls(
+            reader.fold(Fleet),
+            reader.fold(Usage),
+            reader.fold(Contracts),
+            reader.fold(Freezes),
+            reader.fold(Signals),
+            reader.fold(Forecasts),
+            reader.fold(Asked),
+        )
+
+    def apply(self, recorded: Recorded) -> None:
+        """All include the event; for who has no reader."""
+        for fold in (
+            self.fleet,
+            self.usage,
+            self.contracts,
+            self.freezes,
+            self.signals,
+            self.forecasts,
+            self.asked,
+        ):
+            fold.apply(recorded)
+
+    def foreseen(self) -> list[tuple[str, str]]:
+        """The pools that forecasts are made of, in the order in which they were first defined."""
+        return [key for key, pool in self.fleet.pools.items() if pool.forecast != "off"]
+
+    def pool(self, org: str, name: str) -> Pool:
+        """The pool with the numbers that the org's contract sets for it."""
+        pool, contract = self.fleet.pools[org, name], self.usage.contracts.get(org)
+        return pool if contract is None else contract.pool(pool)
+
+
+@dataclass(slots=True)
+class Orgs:
+    """What one tick looks up once for each org, and what it has already asked for in it."""
+
+    state: State
+    now: dt.datetime
+    rested_seq: int
+    """What fell asleep at this sequence or before has slept for ten minutes."""
+    _pools: dict[str, int] = field(default_factory=dict[str, int])
+    _room: dict[str, Capacity | None] = field(default_factory=dict[str, Capacity | None])
+
+    def __post_init__(self) -> None:
+        for (org, _), pool in self.state.fleet.pools.items():
+            if pool.forecast == "on":
+                self._pools[org] = self._pools.get(org, 0) + 1
+
+    def standing(self, org: str, name: str) -> Standing:
+        """How the pool stands now, after what this tick asked for other pools of its org."""
+        state, now = self.state, self.now
+        pool, contract = state.pool(org, name), state.usage.contracts.get(org)
+        fleet, desk = state.fleet, state.asked.desk(org, name)
+        staying, pools = fleet.staying(org, name), self._pools.get(org, 0)
+        mine = [wish for wish in desk.waiting.values() if wish.publisher == FORECAST]
+        paused = fleet.members(org, name, "quiesced")
+        return Standing(
+            pool=pool,
+            reserve=0 if contract is None else reserve_vms(contract, pool, pools),
+            floor=floor_vms(contract, pool, pools),
+            staying=staying,
+            most=staying + self._left(org, pool, now),
+            frozen=state.freezes.over(org, name, now) is not None,
+            lost=state.signals.lost(org, name),
+            moved_at=desk.moved_at,
+            raising=max((wish.want or 0 for wish in mine if isinstance(wish, ScaleRequested)), default=0),
+            lowering=any(not isinstance(wish, ScaleRequested) for wish in mine),
+            retry_at=desk.retry_at,
+            lowered=sum(count for at, count in desk.lowered if at > now - MINUTE),
+            paused=len(paused),
+            rested=self._rested(org, paused) if pool.sleep == "auto" else 0,
+        )
+
+    def promise(self, org: str, name: str, vms: int) -> None:
+        """So many VMs more were asked for: what the contract leaves to the org's other pools is less by them."""
+        room, size = self._room.get(org), self.state.pool(org, name).size
+        if room is not None and vms > 0:
+            taken = size.compute * vms
+            self._room[org] = Capacity(
+                max(0, room.vcpu - taken.vcpu), max(0, room.memory_mib - taken.memory_mib)
+            )
+
+    def _rested(self, org: str, paused: dict[str, None]) -> int:
+        """Sleepers stand in the order in which they fell asleep, so that the first who has not rested ends the count."""
+        count = 0
+        for name in paused:
+            since = self.state.fleet.vms[org, name].asleep_since
+            if since is None or since > self.rested_seq:
+                break
+            count += 1
+        return count
+
+    def _left(self, org: str, pool: Pool, now: dt.datetime) -> int:
+        """How many more VMs of the pool the contract leaves; those on their way out come back for nothing."""
+        if org not in self._room:
+            self._room[org] = _room(self.state, org, now)
+        room = self._room[org]
+        if room is None:
+            return 0
+        back = self.state.fleet.count(org, pool.name, _LEAVING)
+        return back + min(room.of(one) // pool.size.compute.of(one) for one in ENFORCED)
+
+
+_LEAVING: Final[frozenset[VmState]] = frozenset({"draining", "drained"})
+
+
+def _room(state: State, org: str, now: dt.datetime) -> Capacity | None:
+    """What the contract leaves free; None where nothing of the org may grow."""
+    document = state.contracts.in_force(org)
+    if document is None or not document.signed.signatures or state.usage.strays(org):
+        return None
+    contract: Contract = document.contract
+    if not contract.valid_from <= now < contract.valid_until:
+        return None
+    used, limit = state.usage.used(org) + state.usage.reserved(org), contract.limit
+    left = {one: limit.of(one) - used.of(one) for one in ENFORCED}
+    if min(left.values()) < 0:
+        return None
+    return Capacity(left["vcpu"], left["memory_mib"])

@@ -22,6 +22,7 @@ from events.gate import (
     SuspendOrdered,
     WakeOrdered,
 )
+from events.ids import derive
 from events.mail import MailAccepted, MailFailed
 from events.order import OrderOverdue
 from events.vm import (
@@ -34,11 +35,14 @@ from events.vm import (
     VmQuiesced,
     VmReady,
     VmResumed,
+    VmSaved,
+    VmSaveFailed,
     VmStopped,
     VmUnready,
     VmWakeFailed,
 )
 from replay.why.named import Named
+from replay.why.words import tag_of
 
 MOST_LINKS: Final = 400
 """Events of one chain that are kept; a request moves at most 64 VMs, and each has some five events."""
@@ -47,7 +51,7 @@ RIPENS = VmDrained | VmReady | VmUnready | VmAnnounceFailed | VmFoundAwake
 """What makes a VM ripe for the next step of its life, which the gate orders without being asked."""
 
 OfLife = VmDefined | VmResumed | VmBooted | VmReady | VmUnready | VmWakeFailed | VmQuiesced | VmStopped
-OfOrder = VmAnnounced | VmAnnounceFailed | OrderOverdue
+OfOrder = VmAnnounced | VmAnnounceFailed | VmSaved | VmSaveFailed | OrderOverdue
 Outcome = OfLife | OfOrder | VmDrained | VmFoundAwake
 
 
@@ -90,6 +94,8 @@ class Origins:
         self._ended: set[str] = set()
         """Reservations that ended without an order: the newest order about them is as near as the ledger comes."""
         self._papers: set[str] = set()
+        self._replacing: list[WakeOrdered | BootOrdered] = []
+        """Orders of VMs that took the place of one that failed; which one, its outcome tells."""
         self.links: list[Link] = []
         """The thing itself first, then what it came from, nearest first."""
 
@@ -110,6 +116,8 @@ class Origins:
                 self._add(recorded)
             case fact if isinstance(fact, RIPENS) and fact.reservation in self._ripe:
                 self._ripe.discard(fact.reservation)
+                self._add(recorded)
+            case VmWakeFailed() | VmStopped() as fact if self._is_replaced(fact):
                 self._add(recorded)
             case VmFoundAwake(reservation=reservation) if reservation in self._ended:
                 self._ended.discard(reservation)
@@ -151,7 +159,20 @@ class Origins:
             self._ended.discard(life_of(order))
             if isinstance(order, SuspendOrdered | StopOrdered):
                 self._ripe.add(order.reservation)
+            if isinstance(order, WakeOrdered | BootOrdered) and order.request not in {
+                one.request for one in answers
+            }:
+                self._replacing.append(order)
+                self._ids.add(order.request)
         self._ids.update(answer.request for answer in answers)
+
+    def _is_replaced(self, fact: VmWakeFailed | VmStopped) -> bool:
+        """Whether it is the failure that an order names: its id is made of the reservation that failed."""
+        failed = fact.reservation
+        return failed is not None and any(
+            order.id == derive(order.request, derive(failed, 2), tag_of(order), order.vm)
+            for order in self._replacing
+        )
 
 
 def _some(id_: str | None) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 import replay.why.event
 from events.envelope import Recorded, read
@@ -316,3 +317,16 @@ def test_each_event_has_a_sentence_of_its_own(path: Path) -> None:
     assert said
     assert not said.startswith("an event about")
     assert not said.endswith("..")
+
+
+async def test_a_vm_that_came_in_the_place_of_one_that_failed_came_because_of_that() -> None:
+    past = Past().contract(vcpu=20).pool("web").host().asleep("web", 2)
+    request = past.scale(add=1)
+    past.round()
+    past.wake_failed("web-1")
+    past.lines[-1] = replace(past.lines[-1], correlation=request.id)
+    (order,) = past.round().orders
+    told = await explained(past, order.id)
+    causes = [step.event for step in told.steps if step.part == "cause"]
+    assert causes[:4] == ["scale.requested.v1", "gate.decided.v2", "wake.ordered", "vm.wake-failed.v2"]
+    assert told.steps[-1].what.startswith("wake web-2 on h1")

@@ -11,6 +11,10 @@ STORED: Final = Counter("virtscale_intake_stored_total", "Requests that went int
 SILENT: Final = Counter(
     "virtscale_trigger_silent_total", "Trigger queries that yielded no number.", ["org", "pool"]
 )
+BACKFILLED: Final = Counter(
+    "virtscale_telemetry_backfilled_total",
+    "Ticks of the past that were told to the forecaster, one for each org and tick.",
+)
 LOST: Final = Gauge("virtscale_signals_lost", "Queries of pools that yield nothing new, as the ledger says.")
 PUSHED: Final = Counter(
     "virtscale_remote_write_samples_total",

@@ -117,6 +117,9 @@ class Backfill:
         left = [one for one in wanted if not progress[name(*one)].is_done]
         begin = min((progress[name(*one)].until for one in left), default=end)
         end = max((progress[name(*one)].end for one in left), default=end)
+        self._keep(
+            progress
+        )  # from here on what the telemetry holds of these pools may be ours, and not whole
         while begin < end:
             until = min(end, begin + PIECE)
             told = await self._piece(left, begin, until, step)
@@ -128,7 +131,6 @@ class Backfill:
                 key = name(*one)
                 progress[key] = Progress(max(begin, progress[key].until), progress[key].end)
             self._keep(progress)
-        self._keep(progress)
         if left:
             log.info("the past of %d pools of %s is told to the forecaster", len(left), org)
 

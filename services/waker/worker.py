@@ -23,6 +23,7 @@ from projections.volumes.fold import Volumes
 from schemas import alive
 from schemas.alive import Alive
 from schemas.house import HostPlace
+from services.waker.batches import Climbs, Turns
 from services.waker.decide import awaits_disk, awaits_pin, finding, ordered, reconciled
 from services.waker.effects import Effects, Tries
 from services.waker.metrics import CONNECTED, ERRORS
@@ -78,6 +79,7 @@ class Waker:
         self._bell = ledger.bell()
         self._outcomes = Outcomes(ledger, bus, clock, place.name)
         self._effects = Effects(hypervisor, self._outcomes, known, clock)
+        self._turns = Turns(ledger.fold(Climbs), self._fleet, self._orders, place.name, clock)
         self._ear = _Ear()
         self._began = 0
         self.ended = False
@@ -107,7 +109,8 @@ class Waker:
                             self._attend(key), name=f"waker {key[0]}/{key[1]}"
                         )
                 # What storage did is told by the ledger; that an order waited too long for it, by nobody.
-                await self._bell.wait(_STORAGE_SECONDS if self._some_await_storage() else RECONCILE_SECONDS)
+                pause = _STORAGE_SECONDS if self._some_await_storage() else RECONCILE_SECONDS
+                await self._bell.wait(min(pause, self._turns.pause_seconds()))
             for task in (watching, serving, *self._hands.values()):
                 task.cancel()
         self.ended = True
@@ -140,7 +143,7 @@ class Waker:
         """What the VM needs now: what was ordered, or a look because of something heard."""
         step = ordered(self._fleet.vms.get(key))
         if step is not None:
-            return None if self._awaits_storage(key, step) else step
+            return None if self._awaits_storage(key, step) or not self._its_turn(key, step) else step
         rumour = self._rumours.get(key)
         if rumour is None:
             return None
@@ -158,6 +161,11 @@ class Waker:
         if step != "rise" or not awaits_disk(self._volumes, vm, order, now):
             return False
         return isinstance(order, BootOrdered) and self._hypervisor.has_disk(order.template)
+
+    def _its_turn(self, key: Key, step: str) -> bool:
+        """Whether the batch of its pool has a place for it; only those that rise need one."""
+        order = self._orders.rises.get(key)
+        return step != "rise" or order is None or self._turns.comes(key, order)
 
     def _some_await_storage(self) -> bool:
         waiting = (key for key in self._orders.open(self._place.name) if key not in self._running)
@@ -182,6 +190,7 @@ class Waker:
         finally:
             del self._running[key]
             self._hands.pop(key, None)
+            self._turns.leave(key)
 
     async def _take(self, key: Key, step: str) -> None:
         vm = self._fleet.vms.get(key)

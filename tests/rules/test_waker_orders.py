@@ -1,11 +1,12 @@
 """The waker carries out orders, and releases nothing without proof."""
 
 import pytest
+from msgspec.structs import replace
 
 from events.vm import Refreshed, VmBooted, VmDefined, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
 from services.waker.effects import MOST_EFFECTS
 from tests.rules.desk import play
-from tests.rules.waker_host import BOOT_SECONDS, NO, WAKE_SECONDS, Fate, Site
+from tests.rules.waker_host import BOOT_SECONDS, NO, PLACE, WAKE_SECONDS, Fate, Site
 from tests.simulation.clock import pause
 
 
@@ -288,16 +289,15 @@ def test_a_waker_killed_at_any_moment_leaves_an_order_that_the_next_one_ends(kil
 
 def test_at_most_eight_effects_are_under_way() -> None:
     async def scene() -> None:
-        site = Site()
+        site = Site(place=replace(PLACE, memory_mib=1 << 16))
         vms = [f"web-{number}" for number in range(1, 31)]
-        site.asleep(*vms)
         async with site.waker():
             await pause(1)
             for vm in vms:
-                site.wake(vm)
+                site.boot(vm)
             await pause(5)
         assert site.host.most_at_once == MOST_EFFECTS
-        assert len(site.said(VmResumed)) == 30
+        assert len(site.said(VmBooted)) == 30
 
     play(scene)
 

@@ -13,6 +13,7 @@ from projections.breakers.table import TABLES as BREAKERS
 from projections.contracts.table import TABLES as CONTRACTS
 from projections.demand.table import TABLES as DEMAND
 from projections.fleet.table import TABLES as FLEET
+from projections.forecasts.table import TABLES as FORECASTS
 from projections.freezes.table import TABLES as FREEZES
 from projections.opening import opened
 from projections.rows import Touched, Writer
@@ -30,6 +31,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     *FREEZES,
     *DEMAND,
     *SIGNALS,
+    *FORECASTS,
     *BREAKERS,
     *VOLUMES,
 )

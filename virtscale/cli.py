@@ -18,6 +18,7 @@ from virtscale.backtesting import commands as backtest_commands
 from virtscale.contracts import commands as contract_commands
 from virtscale.demo import commands as demo_commands
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREAD, EXIT_USAGE
+from virtscale.forecasts import commands as forecast_commands
 from virtscale.freezes import commands as freeze_commands
 from virtscale.hosts import commands as host_commands
 from virtscale.invocation import Deadline, Output, UsageError, here, present_house
@@ -40,6 +41,7 @@ app.command(contract_commands.app)
 app.command(key_commands.app)
 app.command(host_commands.app)
 app.command(demo_commands.app)
+app.command(forecast_commands.app)
 app.command(replay_commands.replay)
 freeze_commands.register(app)
 backtest_commands.register(app)

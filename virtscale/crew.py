@@ -22,7 +22,17 @@ from projections.keeper import Keeper
 from schemas.house import HostPlace, House
 
 WAKER: Final = "waker"
-WORKERS: Final = ("sealer", "signal", "gate", "storage", WAKER, "prober", "announcer", "notifier")
+WORKERS: Final = (
+    "sealer",
+    "signal",
+    "forecaster",
+    "gate",
+    "storage",
+    WAKER,
+    "prober",
+    "announcer",
+    "notifier",
+)
 """Every worker there is: the sealer, without which nobody writes, and the others in the order of a request's way."""
 
 VIEWS: Final = "views.db"

@@ -10,6 +10,7 @@ from events.scale import ScaleRequested
 from events.sentences import percent
 from projections.fleet.life import EVERY
 from projections.fleet.life import State as VmState
+from replay.why.foresight import sentences as of_forecast
 from replay.why.story import Story
 from replay.why.words import moment, number, observed, short, tag_of
 from schemas.capacity import ENFORCED, UNITS
@@ -112,6 +113,7 @@ def circumstances(state: State, story: Story, ahead: Story, pool: Pool, at: dt.d
                 else [f"frozen until {moment(freeze.until)} by {freeze.actor}: {freeze.reason}"]
             ),
             *_of_trigger(story, ahead, pool, at),
+            *of_forecast(story, ahead, at),
             *_of_hosts(hosts),
             *_of_waiting(state, org),
             *_of_decision(story),

@@ -15,6 +15,7 @@ from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from replay.why import asked
 from replay.why.circumstances import Circumstances, circumstances
+from replay.why.foresight import Foresight, foresight
 from replay.why.story import Heard, Story
 from replay.why.words import answered, moment, number
 from schemas.pool import Pool
@@ -59,6 +60,8 @@ class PoolThen(msgspec.Struct, frozen=True):
     shrank: Verdict
     suppositions: tuple[Supposition, ...]
     circumstances: Circumstances
+    forecast: Foresight | None
+    """None where the pool was never foreseen."""
 
 
 def told(state: State, story: Story, ahead: Story, at: dt.datetime, seq: int) -> PoolThen | None:
@@ -80,6 +83,7 @@ def told(state: State, story: Story, ahead: Story, at: dt.datetime, seq: int) ->
         shrank=_verdict(ahead, agreed, at, QuiesceRequested),
         suppositions=tuple(_suppositions(state, agreed, at, seq)),
         circumstances=circumstances(state, story, ahead, agreed, at),
+        forecast=foresight(story, ahead, at),
     )
 
 

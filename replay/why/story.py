@@ -8,6 +8,7 @@ from typing import Final
 from events.contract import ContractTookEffect
 from events.envelope import Recorded
 from events.fact import Fact
+from events.forecast import ForecastMade
 from events.freeze import FreezeRequested, ScalingFrozen, ScalingThawed, ThawRequested
 from events.gate import Answer, ContractRef, GateDecided
 from events.host import HostAdmitted, HostCordoned, HostFenced, HostRemoved
@@ -58,6 +59,8 @@ class Story:
 
     observed: deque[PoolObserved] = field(default_factory=lambda: deque[PoolObserved](maxlen=MOST_WINDOWS))
     """The last windows that signal told of the pool."""
+    foreseen: deque[ForecastMade] = field(default_factory=lambda: deque[ForecastMade](maxlen=MOST_WINDOWS))
+    """The last forecasts of the pool that were told."""
     vms: set[str] = field(default_factory=set[str])
     """Every VM that the pool ever had."""
     follows: bool = False
@@ -76,6 +79,7 @@ class Story:
             heard=dict(self.heard),
             lately=deque(maxlen=MOST_LATELY),
             observed=self.observed.copy(),
+            foreseen=deque(maxlen=MOST_LATELY),
             vms=set(self.vms),
             follows=True,
         )
@@ -85,6 +89,9 @@ class Story:
         match recorded.fact:
             case PoolObserved() as seen if (seen.org, seen.pool) == (self.org, self.pool):
                 self.observed.append(seen)
+            case ForecastMade() as told if (told.org, told.pool) == (self.org, self.pool):
+                self.foreseen.append(told)
+                self._note(Link(recorded))
             case GateDecided() as decided if decided.org == self.org:
                 self._decide(recorded, decided)
             case fact if isinstance(fact, Scaling) and (fact.org, fact.pool) == (self.org, self.pool):

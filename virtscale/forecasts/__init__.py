@@ -1,0 +1,1 @@
+"""What pools will need, for people."""

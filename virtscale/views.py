@@ -15,7 +15,8 @@ POOLS: Final = """
 SELECT pools.org, pools.pool, pools.size,
        count(vms.vm) AS vms,
        sum(CASE WHEN vms.state = 'serving' THEN 1 ELSE 0 END) AS serving,
-       sum(CASE WHEN vms.state = 'quiesced' THEN 1 ELSE 0 END) AS quiesced,
+       sum(CASE WHEN vms.state IN ('quiesced', 'saving') THEN 1 ELSE 0 END) AS quiesced,
+       sum(CASE WHEN vms.state = 'saved' THEN 1 ELSE 0 END) AS saved,
        sum(CASE WHEN vms.state IN ('waking', 'booting', 'warm') THEN 1 ELSE 0 END) AS coming,
        sum(CASE WHEN vms.state IN ('draining', 'drained', 'suspending') THEN 1 ELSE 0 END) AS leaving,
        sum(CASE WHEN vms.state IN ('stopped', 'stopping', 'unready', 'unannounced', 'stray') THEN 1 ELSE 0 END)
@@ -38,7 +39,7 @@ FROM usage ORDER BY org, dimension DESC
 """
 
 HOSTS: Final = """
-SELECT host, state, awake, asleep, free_mib, memory_mib, substrate, uri FROM hosts ORDER BY host
+SELECT host, state, awake, asleep, saved, free_mib, memory_mib, substrate, uri FROM hosts ORDER BY host
 """
 
 SNAPSHOTS: Final = """

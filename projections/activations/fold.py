@@ -19,6 +19,7 @@ from events.gate import BootOrdered, DrainCancelled, GateDecided, WakeOrdered
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.mail import MailAccepted
 from events.quiesce import QuiesceRequested
+from events.save import SaveRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
 from events.vm import (
@@ -61,6 +62,7 @@ class Activations:
             ScaleRequested,
             QuiesceRequested,
             StockRequested,
+            SaveRequested,
             GateDecided,
             VmResumed,
             VmBooted,
@@ -156,6 +158,8 @@ class Activations:
                 self._receive(recorded, wish.pool, "quiesce", wish.publisher, f"-{wish.count}", None)
             case StockRequested() as wish:
                 self._receive(recorded, wish.pool, "stock", wish.publisher, f"{wish.vms} held", None)
+            case SaveRequested() as wish:
+                self._receive(recorded, wish.pool, "save", wish.publisher, f"{wish.paused} in RAM", None)
             case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._decide(recorded, decided)
             case VmResumed(reservation=reservation, resumed_at=moment):

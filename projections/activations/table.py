@@ -10,16 +10,19 @@ from events.gate import BootOrdered, DrainCancelled, GateDecided, WakeOrdered
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.mail import MailAccepted
 from events.quiesce import QuiesceRequested
+from events.save import SaveRequested
 from events.scale import ScaleRequested
 from events.sentences import sentence
 from events.stock import StockRequested
 from projections.activations.fold import Activations
 from projections.table import ALL, Cell, Key, Table
 
+_REQUESTS = (ScaleRequested, QuiesceRequested, StockRequested, SaveRequested)
+
 
 def _requests_touched(recorded: Recorded) -> Iterable[Key]:
     match recorded.fact:
-        case ScaleRequested() | QuiesceRequested() | StockRequested():
+        case ScaleRequested() | QuiesceRequested() | StockRequested() | SaveRequested():
             return ((recorded.id,),)
         case GateDecided(answers=answers):
             return [(answer.request,) for answer in answers]
@@ -133,7 +136,7 @@ TABLES = (
         1,
         _requests_touched,
         _request,
-        takes=frozenset({ScaleRequested, QuiesceRequested, StockRequested, GateDecided, MailAccepted}),
+        takes=frozenset({*_REQUESTS, GateDecided, MailAccepted}),
         same="seq",
     ),
     Table(
@@ -162,9 +165,7 @@ TABLES = (
         _activations_touched,
         _activation,
         keys=_all,
-        takes=Activations.TAKES
-        - {ScaleRequested, QuiesceRequested, StockRequested, MailAccepted}
-        - {HostRegistered, HostAdmitted, HostRemoved},
+        takes=Activations.TAKES - {*_REQUESTS, MailAccepted} - {HostRegistered, HostAdmitted, HostRemoved},
         beside=_under_it,
         same="decided_seq",
     ),

@@ -33,7 +33,10 @@ EVERY: Final[frozenset[State]] = frozenset(get_args(State))
 IN_MEMORY: Final[frozenset[State]] = frozenset({"quiesced", "saving"})
 """States of a VM that sleeps in its host's RAM."""
 
-ASLEEP: Final[frozenset[State]] = IN_MEMORY | frozenset[State]({"saved", "stopped"})
+SLEEPING: Final[frozenset[State]] = IN_MEMORY | frozenset[State]({"saved"})
+"""States of a VM that sleeps, in RAM or on disk, and goes on where it was when it wakes."""
+
+ASLEEP: Final[frozenset[State]] = SLEEPING | frozenset[State]({"stopped"})
 """States in which a VM counts no compute."""
 
 STAYING: Final[frozenset[State]] = frozenset({"booting", "waking", "warm", "serving"})

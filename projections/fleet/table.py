@@ -6,11 +6,13 @@ from events.envelope import Recorded
 from events.gate import GateDecided
 from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
 from events.pool import PoolDefined
-from events.vm import VmFoundAwake, VmQuiesced, VmStopped, VmWakeFailed
+from events.vm import VmFoundAwake, VmQuiesced, VmSaved, VmSaveFailed, VmStopped, VmWakeFailed
 from projections.fleet.fold import Fleet
 from projections.table import ALL, Cell, Key, Table
 
 _HOST_CHANGES = (HostRegistered, HostCordoned, HostAdmitted, HostFenced, HostRemoved)
+_FREEING = (VmFoundAwake, VmQuiesced, VmSaved, VmSaveFailed, VmStopped, VmWakeFailed)
+"""What changes how much a host carries, and how; of orders the gate's word is enough."""
 _BURIALS = (HostFenced, HostRemoved)
 """What changes VMs that the event does not name."""
 
@@ -20,11 +22,7 @@ def _hosts_touched(recorded: Recorded) -> Iterable[Key]:
     fact = recorded.fact
     if isinstance(fact, GateDecided):
         return (ALL,) if fact.orders else ()
-    return (
-        (ALL,)
-        if isinstance(fact, (*_HOST_CHANGES, VmFoundAwake, VmQuiesced, VmStopped, VmWakeFailed))
-        else ()
-    )
+    return (ALL,) if isinstance(fact, (*_HOST_CHANGES, *_FREEING)) else ()
 
 
 def _hosts(fleet: Fleet, _: Key) -> Iterable[Key]:
@@ -42,7 +40,8 @@ def _host(fleet: Fleet, key: Key) -> tuple[Cell, ...] | None:
         host.memory_mib,
         host.state,
         fleet.awake(host.name),
-        fleet.paused(host.name),
+        fleet.paused(host.name) + fleet.saved(host.name),
+        fleet.saved(host.name),
         fleet.free_mib(host.name),
     )
 
@@ -112,12 +111,12 @@ TABLES = (
     Table(
         "hosts",
         Fleet,
-        ("host", "uri", "substrate", "memory_mib", "state", "awake", "asleep", "free_mib"),
+        ("host", "uri", "substrate", "memory_mib", "state", "awake", "asleep", "saved", "free_mib"),
         1,
         _hosts_touched,
         _host,
         _hosts,
-        takes=frozenset({GateDecided, *_HOST_CHANGES, VmFoundAwake, VmQuiesced, VmStopped, VmWakeFailed}),
+        takes=frozenset({GateDecided, *_HOST_CHANGES, *_FREEING}),
     ),
     Table(
         "pools",

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import GateDecided
+from events.save import SaveRequested
 from events.sentences import sentence
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
@@ -112,7 +113,7 @@ class Accounts:
                 self._decided(recorded, fact)
         else:
             self.trips.take(recorded, self.at_ns)
-            if isinstance(fact, Scaling):
+            if isinstance(fact, Scaling) and not isinstance(fact, SaveRequested):
                 self._asked.add(recorded.seq)
         self._look()
 

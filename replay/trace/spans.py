@@ -19,6 +19,7 @@ from events.envelope import Recorded
 from events.gate import BootOrdered, GateDecided, WakeOrdered
 from events.mail import MailAccepted
 from events.quiesce import QuiesceRequested
+from events.save import SaveRequested
 from events.scale import ScaleRequested
 from events.sentences import sentence
 from events.stock import StockRequested
@@ -93,7 +94,7 @@ class Steps:
     def apply(self, recorded: Recorded) -> None:
         """The steps now include the event."""
         match recorded.fact:
-            case ScaleRequested() | QuiesceRequested() | StockRequested():
+            case ScaleRequested() | QuiesceRequested() | StockRequested() | SaveRequested():
                 # Its own is the first; the same id told again, however late, is another thing.
                 if recorded.id == self.request and self.first is None:
                     self.first = recorded

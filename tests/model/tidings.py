@@ -32,8 +32,9 @@ from events.vm import (
 )
 from tests.given import NOW, ORG
 
-Ending = Literal["up", "failed", "unready"]
-"""How a start may end: it serves (or is ready, where it is stock), it is proven not to run, or it runs and is mute."""
+Ending = Literal["up", "failed", "refused", "unready"]
+"""How a start may end: it serves (or is ready, where it is stock), it is proven not to run, because nobody tried in time or because
+the host refused (then another VM takes its place), or it runs and is mute."""
 
 TOLD_AGAIN: Final = (VmResumed, VmBooted, VmWakeFailed, VmQuiesced, VmStopped)
 """The outcomes that the usage fold reads: one of them may be told a second time, at any later moment."""
@@ -77,14 +78,14 @@ def outcomes(order: Order, endings: tuple[Ending, ...]) -> list[tuple[Fact, ...]
 
 def _start(order: WakeOrdered | BootOrdered, ending: Ending) -> tuple[Fact, ...]:
     match ending:
-        case "failed":
+        case "failed" | "refused":
             found: Sleep = "paused" if isinstance(order, WakeOrdered) else "off"
             failed = VmWakeFailed(
                 org=ORG,
                 vm=order.vm,
                 host=order.host,
                 reservation=order.id,
-                code="wake-refused",
+                code="order-expired" if ending == "failed" else "wake-refused",
                 text="",
                 found=found,
                 observed_at=NOW,

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from events.contract import ContractSubmitted
 from events.fact import Fact
 from events.freeze import FreezeRequested
-from events.gate import GateDecided
+from events.gate import GateDecided, SaveOrdered
 from events.host import HostChangeRequested
 from events.quiesce import QuiesceRequested
+from events.save import SaveRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
 from schemas.capacity import Size
@@ -97,6 +98,13 @@ def stock(key: str, pool: str = "web", vms: int = 1) -> Fact:
     return StockRequested(org=ORG, pool=pool, publisher="shop", key=key, vms=vms, received_at=NOW)
 
 
+def save(key: str, pool: str = "web", paused: int = 0) -> Fact:
+    """A program wants sleepers to be on disk."""
+    return SaveRequested(
+        org=ORG, pool=pool, publisher="shop", key=key, origin="program", paused=paused, received_at=NOW
+    )
+
+
 def freeze(key: str) -> Fact:
     """An operator wants all pools of the org to stand still."""
     return FreezeRequested(
@@ -163,6 +171,15 @@ def one_serves() -> Past:
     return two_fit().asleep("web", 2).serving("web", 1)
 
 
+def one_saved() -> Past:
+    """An envelope of one; one VM sleeps on disk and one in RAM."""
+    past = one_fits().asleep("web", 2)
+    since = past.fleet.vms[ORG, "web-1"].since_seq
+    past.decided(SaveOrdered("a" * 32, "web-1", "web", "h1", since, "b" * 32))
+    past.saved("web-1")
+    return past
+
+
 def two_pools() -> Past:
     """An envelope of two for a pool of small VMs and one of VMs that take all of it."""
     return Past().contract(vcpu=2).host().pool("web", ONE).pool("jobs", BIG)
@@ -189,6 +206,12 @@ QUICK = (
     World("a contract comes while two want one", unsigned, (submit("doc", 1), A, B), 1, endings=("up",)),
     World("a freeze comes while two want one", two_fit, (freeze("f"), A, B), 2, endings=("up",)),
     World("a host is declared dead, one wants one", two_hosts, DEATH[:2], 2, orgs=BOTH),
+    World(
+        "one sleeps on disk, the other shall; two want one", one_saved, (A, save("s"), B), 1, endings=("up",)
+    ),
+    World(
+        "one wants one of three sleepers, and wakes are refused", sleepers, (A,), 1, endings=("up", "refused")
+    ),
 )
 """Small enough for every run of the tests."""
 

@@ -18,7 +18,7 @@ from events.envelope import Recorded
 from events.host import HostCordoned
 from projections.activations.fold import Activations
 from projections.fleet.fold import Fleet, Vm
-from projections.fleet.life import ASLEEP
+from projections.fleet.life import ASLEEP, SLEEPING
 from schemas.house import House
 from schemas.intake import ChangeHost, Quiesce, Receipt, Scale
 from schemas.names import PLATFORM
@@ -117,7 +117,7 @@ class Emptying:
                 code = EXIT_REFUSED
         if code == EXIT_DONE:
             await self._until(lambda: not self._awake())
-            asleep = sum(vm.host == self._name and vm.state == "quiesced" for vm in self._fleet.vms.values())
+            asleep = sum(vm.host == self._name and vm.state in SLEEPING for vm in self._fleet.vms.values())
             say(f"host {self._name} is empty: no VM is awake there, {asleep} sleep and stay asleep")
         else:
             say(f"host {self._name} stays cordoned; {self.left()}. Repeat the command when there is room.")

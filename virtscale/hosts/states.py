@@ -44,6 +44,7 @@ _COLUMNS: Final = [
     "state",
     "awake",
     "asleep",
+    "saved",
     "free_mib",
     "memory_mib",
     "substrate",

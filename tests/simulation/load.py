@@ -74,8 +74,8 @@ class Client:
         pool = rng.choice(self.pools)
         body: dict[str, Any] = {"pool": pool, "key": f"k{self._number}", "wait": rng.random() < 0.3}
         match rng.choices(
-            ("add", "want", "quiesce", "stock", "wrong", "twice", "other", "erase"),
-            (80, 30, 70, 10, 20, 20, 10, 1),
+            ("add", "want", "quiesce", "stock", "save", "wrong", "twice", "other", "erase"),
+            (80, 30, 70, 10, 40, 20, 20, 10, 1),
         )[0]:
             case "add":
                 body |= {"add": rng.choice((1, 1, 1, 2, 2, 3, 500)), "up_to": rng.random() < 0.3}
@@ -86,6 +86,8 @@ class Client:
                 await self.ask("quiesce", body | {"count": rng.choice((1, 1, 2, 4))})
             case "stock":
                 await self.ask("stock", body | {"vms": rng.randrange(1, 6)})
+            case "save":
+                await self.ask("save", body | {"paused": rng.choice((0, 0, 1, 2))})
             case "twice":
                 body |= {"add": 1}
                 await asyncio.gather(self.ask("scale", body), self.ask("scale", body))

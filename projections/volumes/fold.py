@@ -10,8 +10,6 @@ from events.envelope import Recorded
 from events.fact import Fact
 from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
 
-_SUFFIX: Final = ".qcow2"
-
 
 class Disk(msgspec.Struct, frozen=True):
     """One VM's disk: a volume over its template's, and where it is pinned, one layer above it."""
@@ -25,13 +23,9 @@ class Disk(msgspec.Struct, frozen=True):
     order: str
     """The boot order for which it was made."""
     created_at: dt.datetime
-    top: str | None
-    """The file that the VM writes to; None from a sleep on in which it was not pinned, until the next in which it is.
-
-    An attempt may have ended midway, and its event says in words alone how far it came.
-    """
     layers: int | None = 1
-    """Files above the template's; None while `top` is."""
+    """Files above the template's; None from a sleep on in which it was not pinned, until the next in which it is: an attempt may
+    have ended midway, and its event says in words alone how far it came."""
     snapshot: str | None = None
     """The file that is pinned, as the VM's disk was when it fell asleep at `pinned_since`."""
     pinned_since: int | None = None
@@ -40,14 +34,6 @@ class Disk(msgspec.Struct, frozen=True):
     """The latest sleep, by the sequence at which it began, of which was said whether its disk is pinned."""
     trouble: str | None = None
     """Why the disk of the latest sleep is not pinned; None where it is."""
-
-
-def layer_over(volume: str, asleep_since: int) -> str:
-    """The file above a volume that was pinned in the sleep that began at this sequence.
-
-    It has its name from the sleep, so that whoever looks at a disk sees which sleep pinned it, and nobody pins one twice.
-    """
-    return f"{volume.removesuffix(_SUFFIX)}.s{asleep_since}{_SUFFIX}"
 
 
 class Volumes:
@@ -84,7 +70,6 @@ class Volumes:
             return
         self.disks[taken.org, taken.vm] = replace(
             disk,
-            top=layer_over(disk.volume, taken.asleep_since),
             layers=taken.layers,
             snapshot=taken.snapshot,
             pinned_since=taken.asleep_since,
@@ -99,7 +84,6 @@ class Volumes:
             return
         self.disks[failed.org, failed.vm] = replace(
             disk,
-            top=None,
             layers=None,
             snapshot=None,
             pinned_since=None,
@@ -119,5 +103,4 @@ def _new(made: VolumeCreated) -> Disk:
         size_bytes=made.size_bytes,
         order=made.order,
         created_at=made.created_at,
-        top=made.volume,
     )

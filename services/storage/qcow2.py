@@ -10,7 +10,6 @@ restart reads, says which file it writes to.
 
 import asyncio
 import os
-import re
 import struct
 import threading
 import time
@@ -22,17 +21,14 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
-from projections.volumes.fold import layer_over
 from schemas.house import HostPlace
 from schemas.template import BASE
+from schemas.volume import POOL, layer_over, sleep_of, volume_name
 from services.storage.lane import Lane
 from services.storage.metrics import CALL_SECONDS
 from services.storage.port import Look, Made, Sleeper, Standing, StorageError, WokeError
 
 T = TypeVar("T")
-
-POOL: Final = "virtscale"
-"""libvirt's name for the directory; one of this name that lies elsewhere is somebody else's and refused."""
 
 JOIN_SECONDS: Final = 600.0
 """How long a pin may take to be given up: 60 GiB at 100 MB/s."""
@@ -43,7 +39,6 @@ _MAGIC: Final = b"QFI\xfb"
 _HEADER: Final = struct.Struct(">4s20xQ")
 """The head of a qcow2 file: its magic, and from byte 24 on its size in bytes (QEMU, docs/interop/qcow2.txt)."""
 
-_LAYER: Final = re.compile(r"\.s([0-9]{1,16})\.qcow2$")
 _COMMIT: Final = (
     libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
     | libvirt.VIR_DOMAIN_BLOCK_COMMIT_SHALLOW
@@ -120,7 +115,7 @@ class Qcow2:
     def _make(self, org: str, vm: str, template: str) -> Made:
         base = self._templates / template / BASE
         size_bytes = _size_of(base)
-        name, pool = f"{org}.{vm}.qcow2", self._pool()
+        name, pool = volume_name(org, vm), self._pool()
         described = (
             f"<volume><name>{name}</name><capacity unit='bytes'>{size_bytes}</capacity>"
             "<target><format type='qcow2'/></target>"
@@ -150,7 +145,10 @@ class Qcow2:
                 raise
             path = escape(str(self._directory))
             described = f"<pool type='dir'><name>{POOL}</name><target><path>{path}</path></target></pool>"
-            return connection.storagePoolCreateXML(described, libvirt.VIR_STORAGE_POOL_CREATE_WITH_BUILD)
+            # Kept by libvirt over its restarts: whoever defines a domain anew looks there for its newest layer.
+            pool = connection.storagePoolDefineXML(described)
+            pool.build()
+            pool.setAutostart(1)
         where = ET.fromstring(pool.XMLDesc()).findtext("target/path")  # noqa: S314 - libvirt's own words
         if where != str(self._directory):
             raise StorageError(
@@ -165,8 +163,12 @@ class Qcow2:
     def _look(self, sleeper: Sleeper) -> Look:
         try:
             domain = self._connected().lookupByName(sleeper.domain)
-            standing = _STANDINGS.get(int(domain.state()[0]), "running")
             disk = _disk_with(domain.XMLDesc(), sleeper.volume)
+            if disk is not None and domain.isActive():
+                # Waits for the job that holds the domain: what a former life of storage asked is over when this is answered.
+                domain.blockInfo(_target(disk))
+                disk = _disk_with(domain.XMLDesc(), sleeper.volume)
+            standing = _STANDINGS.get(int(domain.state()[0]), "running")
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
@@ -175,7 +177,7 @@ class Qcow2:
             return Look(standing, 0, None)
         files = _files_of(disk)
         layers = files.index(sleeper.volume) + 1
-        return Look(standing, layers, _sleep_of(files[0], sleeper.volume), disk.find("mirror") is not None)
+        return Look(standing, layers, sleep_of(files[0], sleeper.volume), disk.find("mirror") is not None)
 
     def _begin_join(self, sleeper: Sleeper) -> None:
         domain, disk = self._asleep(sleeper)
@@ -196,33 +198,36 @@ class Qcow2:
         return True
 
     def _abandon(self, sleeper: Sleeper) -> None:
-        domain, disk = self._domain(sleeper)
-        if disk.find("mirror") is not None:
+        try:
+            domain = self._connected().lookupByName(sleeper.domain)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            return  # what QEMU was doing ended with it
+        disk = _disk_with(domain.XMLDesc(), sleeper.volume)
+        if disk is not None and disk.find("mirror") is not None:
             domain.blockJobAbort(_target(disk))
 
     def _pin(self, sleeper: Sleeper, asleep_since: int) -> None:
         domain, disk = self._asleep(sleeper)
         layer = layer_over(sleeper.volume, asleep_since)
+        self._clear(sleeper.volume)
         described = (
             f"<domainsnapshot><name>s{asleep_since}</name><memory snapshot='no'/><disks>"
             f"<disk name='{escape(_target(disk))}' snapshot='external' type='file'><driver type='qcow2'/>"
             f"<source file='{escape(layer)}'/></disk></disks></domainsnapshot>"
         )
-        try:
-            domain.snapshotCreateXML(described, _SNAPSHOT)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_CONFIG_UNSUPPORTED or not self._clear(layer):
-                raise
-            domain.snapshotCreateXML(described, _SNAPSHOT)
+        domain.snapshotCreateXML(described, _SNAPSHOT)
 
-    def _clear(self, layer: str) -> bool:
-        """Whether a file stood where the layer is to be; a failed attempt left it, for it is on no chain. It is gone."""
+    def _clear(self, volume: str) -> None:
+        """No layer of before lies beside the volume, which is the only one on the chain: a domain that is defined anew gets the
+        newest there is. What a failed attempt left has no data; what a join left has data that is in the volume since.
+        """
         pool = self._pool()
         pool.refresh()
-        found = [volume for volume in pool.listAllVolumes() if volume.path() == layer]
-        for volume in found:
-            volume.delete()
-        return bool(found)
+        for one in pool.listAllVolumes():
+            if sleep_of(one.path(), volume) is not None:
+                one.delete()
 
     def _asleep(self, sleeper: Sleeper) -> tuple[libvirt.virDomain, ET.Element]:
         """The domain, which sleeps in memory. One that is off may have its memory on disk, and that knows its files by name."""
@@ -299,11 +304,3 @@ def _files_of(disk: ET.Element) -> list[str]:
 def _target(disk: ET.Element) -> str:
     target = disk.find("target")
     return target.get("dev", "") if target is not None else ""
-
-
-def _sleep_of(top: str, volume: str) -> int | None:
-    """The sleep that the top layer has its name from; None where it is the volume itself, or no layer of ours."""
-    found = _LAYER.search(top)
-    if found is None or layer_over(volume, int(found[1])) != top:
-        return None
-    return int(found[1])

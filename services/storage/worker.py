@@ -26,6 +26,9 @@ from services.storage.state import Key, Owed
 MOST_PINS: Final = 2
 """Disks of one host that are pinned at a time: giving up a former pin copies what was written since, on that host's disk."""
 
+SETTLE_SECONDS: Final = 35.0
+"""What a former life asked and libvirt has not begun by then is dropped: it waits 30 s for the lock of a domain."""
+
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 5.0
 
@@ -47,7 +50,11 @@ log = logging.getLogger("virtscale.storage")
 class Storage:
     """The disks of all hosts; there must be one only (its user on the bus is one)."""
 
-    def __init__(self, ledger: Ledger, bus: Bus, clock: Clock, hosts: Hosts) -> None:
+    def __init__(
+        self, ledger: Ledger, bus: Bus, clock: Clock, hosts: Hosts, *, settle_seconds: float = SETTLE_SECONDS
+    ) -> None:
+        self._settle_seconds = settle_seconds
+        self._settled = asyncio.Event()
         self._ledger = ledger
         self._hosts = hosts
         self._fleet = ledger.fold(Fleet)
@@ -62,6 +69,7 @@ class Storage:
         """Disks are made and pinned as the ledger asks for it, for ever."""
         await self._ledger.live.wait()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._settle(), name="storage: settling")
             for key, disk in list(self._volumes.disks.items()):
                 if disk.snapshot is not None and not wants_pin(self._fleet.vms.get(key), disk):
                     self._begin(tasks, key, self._tidy(key, disk))
@@ -70,6 +78,12 @@ class Storage:
                     if key not in self._running and (self._boot(key) or self._sleeper(key)):
                         self._begin(tasks, key, self._attend(key))
                 await self._bell.wait()
+
+    async def _settle(self) -> None:
+        """No disk is touched before all that a former life asked is over; in a new house there was none."""
+        if self._volumes.disks:
+            await asyncio.sleep(self._settle_seconds)
+        self._settled.set()
 
     def _begin(self, tasks: asyncio.TaskGroup, key: Key, work: Coroutine[Any, Any, None]) -> None:
         self._running[key] = tasks.create_task(work, name=f"storage {key[0]}/{key[1]}")
@@ -94,8 +108,10 @@ class Storage:
                 if (order := self._boot(key)) is not None:
                     await self._make(key, order)
                 elif (sleeper := self._sleeper(key)) is not None:
+                    await self._settled.wait()
                     async with self._pins[sleeper[0].host]:
-                        await self._pin(key, *sleeper)
+                        if self._sleeper(key) == sleeper:
+                            await self._pin(key, *sleeper)
                 else:
                     return
         finally:
@@ -171,41 +187,59 @@ class Storage:
                 look = await place.look(attempt.sleeper)
                 step = move(look, sleep)
             if step == "refuse":
-                await self._refuse(attempt, f"its disk has {look.layers} layers that are not storage's own")
-                return True
+                text = f"its disk has {look.layers} layers that are not storage's own"
+                return await self._refuse(place, attempt, text)
             # The look says that it slept, and the ledger that nobody woke it before: in this order, for a wake stands in the
             # ledger before it is carried out.
             await self._ledger.catch_up()
             if step == "tell" and asleep():
                 await self._outcomes.taken(vm, sleep, attempt.sleeper.volume, look)
                 return True
-            return not asleep() and await self._woke(attempt)
+            return not asleep() and await self._woke(place, attempt)
         except WokeError:
             await self._ledger.catch_up()
-            return not asleep() and await self._woke(attempt)
+            return not asleep() and await self._woke(place, attempt)
         except StorageError as error:
             attempt.failures += not error.lost
             self._hurt(vm.host, f"pin the disk of {key[0]}/{key[1]}", error)
             if error.final or attempt.failures >= MOST_ATTEMPTS:
-                await self._refuse(attempt, str(error))
-                return True
+                return await self._refuse(place, attempt, str(error))
             return False
 
-    async def _woke(self, attempt: "_Attempt") -> bool:
+    async def _woke(self, place: Place, attempt: "_Attempt") -> bool:
+        if not await self._left_whole(place, attempt):
+            return False
         text = f"{attempt.vm.org}/{attempt.vm.name} woke before its disk was pinned as it fell asleep."
         code = WOKE_LATE if attempt.touched else WOKE
         await self._outcomes.snapshot_failed(attempt.vm, attempt.sleep, code, text)
         return True
 
-    async def _refuse(self, attempt: "_Attempt", why: str) -> None:
+    async def _refuse(self, place: Place, attempt: "_Attempt", why: str) -> bool:
+        if not await self._left_whole(place, attempt):
+            return False
         text = f"The disk of {attempt.vm.org}/{attempt.vm.name} is not pinned on {attempt.vm.host}: {why}"
         code = UNPINNED if attempt.touched else REFUSED
         await self._outcomes.snapshot_failed(attempt.vm, attempt.sleep, code, text)
+        return True
+
+    async def _left_whole(self, place: Place, attempt: "_Attempt") -> bool:
+        """Whether nothing that was begun goes on under the VM: an attempt ends only then. One whose domain is off ended with it."""
+        vm = self._fleet.vms.get((attempt.vm.org, attempt.vm.name))
+        if not attempt.touched or vm is None or vm.state == "stopped":
+            return True
+        try:
+            # Safe to repeat: what has ended is not ended again.
+            await place.abandon(attempt.sleeper)
+        except StorageError as error:
+            self._hurt(attempt.vm.host, f"leave the disk of {vm.org}/{vm.name} whole", error)
+            return False
+        return True
 
     async def _tidy(self, key: Key, disk: Disk) -> None:
         """A join that a former life left on the disk of a VM that does not sleep is ended, and its pin is told lost."""
         vm, place = self._fleet.vms.get(key), self._hosts.at(disk.host)
         try:
+            await self._settled.wait()
             if vm is None or vm.domain is None or place is None or vm.host != disk.host:
                 return
             sleeper = Sleeper(vm.domain, disk.volume)

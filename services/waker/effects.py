@@ -297,7 +297,7 @@ class Effects:
         else:
             template = self._fleet.pools[vm.org, vm.pool].template
         disk = self._volumes.disks.get((vm.org, vm.name))
-        volume = disk.top if disk is not None else None
+        volume = disk.volume if disk is not None else None
         definition = Definition(vm.org, vm.pool, vm.name, vm.size, template, volume)
         await self._outcomes.defined(vm, await timed("define", self._hypervisor.define(definition)))
 

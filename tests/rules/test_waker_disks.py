@@ -105,23 +105,6 @@ def test_a_domain_of_before_its_template_had_a_disk_is_defined_anew_with_it() ->
     play(scene)
 
 
-def test_a_vm_whose_domain_is_gone_is_defined_anew_with_the_layer_it_wrote_last() -> None:
-    async def scene() -> None:
-        site = with_disk()
-        site.asleep()
-        now = site.desk.clock.now()
-        site.desk.write(made(site, derive("former", "web-1")))
-        site.desk.write(SnapshotTaken("acme", "web-1", "h1", VOLUME, 2, 7, now))
-        site.host.put("web-1", "missing")
-        async with site.waker():
-            await pause(5)
-            site.boot(number=2)
-            await pause(5)
-        assert site.host.defined[-1].volume == "/volumes/acme.web-1.s7.qcow2"
-
-    play(scene)
-
-
 def test_a_template_without_a_disk_waits_for_nothing() -> None:
     async def scene() -> None:
         site = Site()

@@ -56,7 +56,7 @@ class World:
         """One life of storage."""
         bus = self.site.desk.connect(worker("storage"))
         ledger = Ledger(bus)
-        working = Storage(ledger, bus, self.site.desk.clock, self).work()
+        working = Storage(ledger, bus, self.site.desk.clock, self, settle_seconds=0).work()
         tasks = [asyncio.create_task(working), asyncio.create_task(ledger.follow())]
         try:
             yield
@@ -234,7 +234,9 @@ async def test_a_guest_boots_again_from_the_layer_it_wrote_last(world: World) ->
         await world.wake()
         await world.write("last", "before the crash")
         with libvirt.open(world.machine.uri) as connection:
-            connection.lookupByName(NAME).destroy()
+            domain = connection.lookupByName(NAME)
+            domain.destroy()
+            domain.undefine()
         await eventually(lambda: world.site.names()[-1] == "vm.stopped")
         await world.boot()
         assert await world.read("last") == "before the crash"

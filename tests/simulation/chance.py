@@ -82,6 +82,8 @@ class Plan:
     """There is a sealer, and nobody writes without its permit."""
     ends_older: bool
     """At last, where there is a sealer, the bus comes back with an older copy of its store."""
+    stores: bool
+    """VMs have disks, and there is a storage worker."""
     archive_full: float
     """How often the archive's disk takes nothing more, for a while."""
     # the bus
@@ -182,6 +184,10 @@ SEALED_SHARE: Final = 0.5
 """Of the worlds: the others find what a sealer that stops the writers would hide."""
 
 
+STORED_SHARE: Final = 0.5
+"""Of the worlds, likewise."""
+
+
 def length_of(seed: int) -> Length:
     """How long the world with this seed is, unless somebody wants it otherwise.
 
@@ -244,6 +250,7 @@ def plan_of(seed: int, length: Length | None = None, *, powers: bool = True, sea
     hosts, orgs = rng.choice((1, 2)), rng.choice((1, 1, 2))
     drawn = random.Random(f"{seed}/seals")
     faults["seals"] = powers and seals and drawn.random() < SEALED_SHARE
+    faults["stores"] = powers and random.Random(f"{seed}/stores").random() < STORED_SHARE
     faults["archive_full"] = drawn.choice((0.0, 0.0, 0.02, 0.1))
     faults["ends_older"] = drawn.random() < 1 / 3
     faults |= {"hosts": hosts, **(_powers(seed, short=short) if powers else _NO_POWERS)}

@@ -25,6 +25,7 @@ from services.waker.port import (
 )
 from tests.simulation.chance import Chance, Plan
 from tests.simulation.clock import pause
+from tests.simulation.disks import Disks
 from tests.simulation.machine import Asked, By, Machine, Observer, TemplateMissingError
 
 CALL_SECONDS: Final = 20.0
@@ -63,6 +64,7 @@ class Host:
         self._links: list[Link] = []
         self.missing_templates: set[str] = set()
         self.disk_templates: set[str] = set()
+        self.disks = Disks(self, observer)
 
     def link(self) -> "Link":
         """A new program's access to this host, not yet connected."""
@@ -112,6 +114,7 @@ class Host:
                 machine.sleeps(loop.time())
         if state == "missing":
             del self.machines[machine.name]
+        self.disks.changed(machine.name, state, by_fault=by == "fault")
         self._observer.changed(machine, old, by, why, asked)
         for link in self._links:
             link.hear(machine.name, state, why, self._chance.seconds(0.0, 0.05))
@@ -228,6 +231,8 @@ class Host:
         """The domain exists."""
         if definition.template in self.missing_templates:
             raise TemplateMissingError(f"There is no template {definition.template}.", final=True)
+        if definition.template in self.disk_templates and definition.volume is None:
+            raise TemplateMissingError("The template has a disk, and this VM has none.", final=True)
         name = domain_name(definition.org, definition.vm)
         machine = self.machines.get(name)
         if machine is None:
@@ -243,6 +248,8 @@ class Host:
                 uuid=f"uuid-of-{name}",
                 address=f"{self.name}:{port}",
             )
+        if machine.state == "off":
+            self.disks.defined(name)
         return Defined(machine.name, machine.uuid, machine.address)
 
 
@@ -392,6 +399,8 @@ class Link:
         machine = self._machine(name)
         if machine.state == "off" or (machine.state == "saved" and state != "saved"):
             raise HypervisorError(f"Domain {name} is not running.")
+        if state == "saved" and self._host.disks.joins(name):
+            raise HypervisorError(f"Domain {name} has an active block job.")
         self._host.change(machine, state, "waker", "resumed" if resume else "paused", asked)
 
     def _stop(self, name: str, asked: Asked) -> None:

@@ -89,3 +89,11 @@ class Observer(Protocol):
     def changed(self, machine: Machine, old: DomainState, by: By, why: str, asked: Asked | None) -> None:
         """A domain is in another state now."""
         ...
+
+    def breaks(self, sentence: str, *, ends: bool = True) -> None:
+        """A law is broken."""
+        ...
+
+    def stored_last(self) -> int:
+        """The ledger's last sequence."""
+        ...

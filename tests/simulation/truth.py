@@ -12,13 +12,15 @@ from events.envelope import Recorded, read
 from events.gate import BootOrdered, DrainOrdered, GateDecided, WakeOrdered
 from events.host import HostFenced
 from events.vm import VmAnnounced, VmDrained
+from events.volume import SnapshotTaken
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
 from projections.fleet.life import STAYING
 from projections.usage.fold import Usage
+from projections.volumes.fold import Volumes
 from schemas.capacity import ENFORCED, NOTHING, Capacity
 from services.gate.state import Docket
-from services.waker.port import DomainState, owner
+from services.waker.port import DomainState, domain_name, owner
 from tests.simulation.hypervisor import Host
 from tests.simulation.machine import Asked, By, Machine
 from tests.simulation.rulings import GHOST_SECONDS, Rulings
@@ -63,6 +65,7 @@ class Truth:
     usage: Usage = field(default_factory=Usage)
     fleet: Fleet = field(default_factory=Fleet)
     docket: Docket = field(default_factory=Docket)
+    volumes: Volumes = field(default_factory=Volumes)
     contracts: Contracts = field(default_factory=Contracts)
     rulings: Rulings = field(default_factory=Rulings)
     reading: Callable[[str], int] = lambda _: 0
@@ -88,6 +91,10 @@ class Truth:
         if ends or len(self.broken) > MOST_BROKEN:
             self.over.set()
 
+    def stored_last(self) -> int:
+        """The ledger's last sequence."""
+        return len(self.stored)
+
     # -------------------------------------------------------------------------------------------------- the ledger
 
     def append(self, stored: Stored) -> None:
@@ -102,7 +109,7 @@ class Truth:
         self.note(line)
         if isinstance(line.fact, HostFenced):
             self._bury(line.fact.host, line.seq)
-        for fold in (self.usage, self.fleet, self.docket, self.contracts):
+        for fold in (self.usage, self.fleet, self.docket, self.contracts, self.volumes):
             fold.apply(line)
         for sentence in self.rulings.fold(line):
             self.breaks(sentence)
@@ -115,6 +122,9 @@ class Truth:
                 self._decided(decided, line.seq)
             case VmAnnounced() as announced:
                 self._sound(announced)
+            case SnapshotTaken() as taken:
+                disks = self.hosts[taken.host].disks
+                disks.told(domain_name(taken.org, taken.vm), taken.asleep_since, taken.layers)
             case VmDrained(vm=vm, drain=drain, sessions_cut=cut, drained_at=drained_at) if cut:
                 if drained_at < self.drains[drain] - CLOCKS_APART:
                     self.breaks(
@@ -245,7 +255,9 @@ class Truth:
             machine.by_fault = by == "fault"
         elif machine.state == "saved" and old == "running":
             vm = self.fleet.vms.get((machine.org, machine.vm))
-            if vm is not None and vm.state in STAYING - {"waking"}:  # the wake that is given up is held down so
+            if vm is not None and vm.state in STAYING - {
+                "waking"
+            }:  # the wake that is given up is held down so
                 self.breaks(f"{machine.name} was saved while it was {vm.state}.")
         if machine.state == "running" and asked is not None:
             self._woken(machine, asked)

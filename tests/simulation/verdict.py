@@ -22,6 +22,7 @@ from replay.whatif.rules import Rules
 from schemas.intake import VERBS, Receipt
 from services.announcer.port import backend_name
 from services.gate.state import Docket, Wish
+from services.waker.port import domain_name
 from tests.simulation.load import WRONG
 from tests.simulation.mails import broken_mail, refusals
 from tests.simulation.world import World
@@ -66,6 +67,11 @@ def _of_vm(world: World, vm: Vm) -> Iterator[str]:
         yield f"{vm.org}/{vm.name} is saved in the ledger and not on its host."
     if running != (vm.reservation is not None):
         yield f"{vm.org}/{vm.name} is {vm.state} in the ledger and {'runs' if running else 'does not run'}."
+    disk = world.truth.volumes.disks.get((vm.org, vm.name))
+    if disk is not None and vm.state == "quiesced" and disk.settled < (vm.asleep_since or 0):
+        yield f"{vm.org}/{vm.name} sleeps since #{vm.asleep_since}, and nobody said whether its disk is pinned."
+    if disk is not None and world.truth.hosts[disk.host].disks.joins(domain_name(vm.org, vm.name)):
+        yield f"The former pin of {vm.org}/{vm.name} is being given up, and nobody ends that."
     if vm.reservation is not None and not vm.proven:
         yield f"{vm.org}/{vm.name} is {vm.state} and its waker never said that it runs."
 
@@ -163,7 +169,7 @@ def _receipts(world: World) -> Iterator[str]:
 
 
 _SAID: Final = (
-    *("pool", "person", "key", "add", "want", "count", "vms"),
+    *("pool", "person", "key", "add", "want", "count", "vms", "paused"),
     *("document", "public_key", "former", "endorsement", "host", "change", "seconds", "actor", "reason"),
 )
 """What an event must say as its request did, each where a request has it."""

@@ -24,12 +24,14 @@ from services.gate.worker import Gate
 from services.notifier.worker import Notifier
 from services.prober.worker import Prober
 from services.signal.worker import Signal
+from services.storage.worker import Storage
 from services.waker.worker import Waker
 from tests import papers
 from tests.simulation.authority import Authority
 from tests.simulation.chance import Chance, Plan, Weather
 from tests.simulation.clock import EPOCH, VirtualClock, pause
 from tests.simulation.crews import again_and_again, endless, spread
+from tests.simulation.disks import DiskHosts
 from tests.simulation.hypervisor import Host
 from tests.simulation.load import Client
 from tests.simulation.machine import Machine
@@ -132,6 +134,7 @@ class World:
             readiness_seconds=rng.choice(self.plan.readiness_seconds),
             order_seconds=rng.choice(self.plan.order_seconds),
             boot_seconds=rng.choice(self.plan.boot_seconds),
+            wake_batch=self.chance(f"batch {org} {name}").rng.choice((1, 2, 8)),
             refresh=self.chance(f"refresh {org} {name}").rng.choice(("agent", "agent", "none")),
             triggers=() if trigger is None else (trigger,),
             placement=self.chance(f"placement {org} {name}").rng.choice(self.plan.placements),
@@ -171,6 +174,8 @@ class World:
         host = self.truth.hosts[name] = Host(name, self.plan, self.chance(name), self.truth)
         if chance.strikes(self.plan.template_missing):
             host.missing_templates.add("tiny")
+        if self.plan.stores:
+            host.disk_templates.add("tiny")
         return host
 
     def _client(self, org: str, name: str, part: str = "client") -> Client:
@@ -199,6 +204,7 @@ class World:
             "prober": (permissions.worker("prober"), self._prober),
             "announcer": (permissions.worker("announcer"), self._announcer),
             "notifier": (permissions.worker("notifier"), self._notifier),
+            **({"storage": (permissions.worker("storage"), self._storage)} if self.plan.stores else {}),
             **({"sealer": (permissions.worker("sealer"), self._sealer)} if self.sealing is not None else {}),
         }
 
@@ -297,6 +303,11 @@ class World:
     def _notifier(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         relay, people = life.reach(self.relay), life.reach(self.people)
         return Notifier(ledger, bus, clock, relay, people, digest_seconds=self.plan.digest_seconds).work()
+
+    def _storage(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        hosts = DiskHosts(self.hosts, life.reach)
+        # What a former life asked is over when a disk is looked at: here, those who wait for a lock have an order.
+        return Storage(ledger, bus, clock, hosts, settle_seconds=0.0).work()
 
     def _sealer(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         del ledger

@@ -57,9 +57,12 @@ def draw(panels: Mapping[str, Mapping[str, Curve]], path: Path) -> None:
         axis.grid(visible=True, which="both", linewidth=0.3, alpha=0.6)
     for place in range(len(panels), down * _ACROSS):
         axes[place // _ACROSS][place % _ACROSS].set_axis_off()
-    handles, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=6, frameon=False)
-    figure.tight_layout(rect=(0, 0.03 + 0.03 / down, 1, 1))
+    shown: dict[str, Any] = {}
+    for axis in axes.flat:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            shown.setdefault(label, handle)
+    figure.legend(shown.values(), shown.keys(), loc="lower center", ncols=6, frameon=False)
+    figure.tight_layout(rect=(0, 0.14 / down, 1, 1))
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=110)
     plots.close(figure)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from services.forecaster.model import lead, recent, season, spread, trial
+from services.forecaster.model import lead, lean, recent, season, spread, trial
 from services.forecaster.model.columns import Flags, Floats, Whole, arrays_of, chosen, joined, read_back
 from services.forecaster.parameters import DEFAULT, WEEK_SECONDS, Parameters
 
@@ -69,6 +69,7 @@ class Model:
         self._season = season.Season.fresh(pools, self._slots)
         self._lead = lead.Lead.fresh(pools)
         self._spread = spread.Spread.fresh(pools, self._grain)
+        self._lean = lean.Lean.fresh(pools)
         self._trial = trial.Trial.fresh(pools, self._windows)
         self._expected: Floats = np.zeros(pools)
 
@@ -117,6 +118,7 @@ class Model:
             before=now.level_before,
             known=now.known,
         )
+        lean.learn(self._lean, error, now.known, self.tick_seconds)
         trial.hold(self._trial, self._windows, number, before)
         rose = trial.judge(
             self._trial, self._windows, asked, number, level=now.level, known=now.known, seen=now.seen
@@ -126,7 +128,9 @@ class Model:
         # What lies ahead of a wake that takes long: the trend goes on, if it rises.
         late = asked.lead_ticks * self.tick_seconds / self.parameters.trend_seconds
         expected = expected + np.maximum(now.slope, 0.0) * late
-        size = spread.readings(self._spread, self._grain, number + 1, now.level)
+        plain = spread.readings(self._spread, self._grain, number + 1, now.level)
+        factor = lean.factor(self._lean, now.slope, plain[spread.POWERS + 1])
+        size = spread.leaned(plain, factor)
         anew = rose | hour | (self._trial.multiple[0] < 0)
         target, margin = trial.choose(
             self._trial,
@@ -188,6 +192,7 @@ class Model:
         self._season = joined(self._season, more._season)
         self._lead = joined(self._lead, more._lead)
         self._spread = joined(self._spread, more._spread)
+        self._lean = joined(self._lean, more._lean)
         self._trial = joined(self._trial, more._trial)
 
     def keep(self, pools: Flags | Whole) -> None:
@@ -199,6 +204,7 @@ class Model:
         self._season = chosen(self._season, pools)
         self._lead = chosen(self._lead, pools)
         self._spread = chosen(self._spread, pools)
+        self._lean = chosen(self._lean, pools)
         self._trial = chosen(self._trial, pools)
 
     def _parts(self) -> dict[str, Any]:
@@ -207,6 +213,7 @@ class Model:
             "season": self._season,
             "lead": self._lead,
             "spread": self._spread,
+            "lean": self._lean,
             "trial": self._trial,
         }
 
@@ -241,6 +248,7 @@ class Model:
         model._season = read_back(model._season, "season", saved)
         model._lead = read_back(model._lead, "lead", saved)
         model._spread = read_back(model._spread, "spread", saved)
+        model._lean = read_back(model._lean, "lean", saved)
         model._trial = read_back(model._trial, "trial", saved)
         return model
 

@@ -1,4 +1,4 @@
-"""How far off the expected level may be: fourteen readings of the error's size, of which `trial` finds those that fit the pool.
+"""How far off the expected level may be: seventeen readings of the error's size, of which `trial` finds those that fit the pool.
 
 Noise may be the same at every level (a few large clients), grow with its square root (many small ones) or with the level itself
 (everybody at once); it may change in minutes or in days; it may only ever go up; or it may come at fixed minutes of the hour, or
@@ -14,11 +14,12 @@ from services.forecaster.model.columns import Flags, Floats, Singles
 from services.forecaster.parameters import DAY_SECONDS, Parameters
 
 POWERS: Final = 3
-_KINDS: Final = (0, 0, 0, 0, 1, 1)
-"""Of each memory: 0 is of any error, 1 of those upwards."""
-_PAIRS: Final = ((0, 1), (2, 3), (4, 5))
-"""A short and a long memory make one reading, as their geometric mean: the short one forgets too soon, the long one learns late."""
-READINGS: Final = len(_PAIRS) * POWERS + POWERS + 2
+_PAIRS: Final = ((0, 1), (2, 3))
+"""Of the memories: a short and a long one make one reading, as their geometric mean: the short one forgets too soon, the long one learns late."""
+MEMORIES: Final = 4
+LEANING: Final = 3 * POWERS
+"""So many of the readings are also tried with the slope's lean (see `lean`)."""
+READINGS: Final = 2 * POWERS + 2 + LEANING
 _PRIOR_TICKS: Final = 5.0
 _SMALL_LEVEL: Final = 0.5
 _LEAST: Final = 0.02
@@ -53,7 +54,7 @@ class Grain:
         hour, day = max(1, _HOUR // seconds), max(1, DAY_SECONDS // seconds)
         hour_slots, day_slots = min(hour, _HOUR_SLOTS), min(day, _DAY_SLOTS)
         fast, slow = parameters.fast_seconds, parameters.slow_seconds
-        lengths = (fast, slow, parameters.calm_seconds, parameters.long_seconds, fast, slow)
+        lengths = (fast, slow, parameters.calm_seconds, parameters.long_seconds)
         return cls(
             seconds,
             hour,
@@ -81,6 +82,8 @@ class Spread:
 
     squares: Floats
     """(memories, powers, pools)"""
+    restless: Floats
+    """Of errors upwards, over the shortest memory."""
     ticks: Floats
     by_minute: Singles
     by_time: Singles
@@ -91,7 +94,8 @@ class Spread:
     def fresh(cls, pools: int, grain: Grain) -> "Spread":
         """Pools of which nothing was seen."""
         return cls(
-            np.zeros((len(_KINDS), POWERS, pools)),
+            np.zeros((MEMORIES, POWERS, pools)),
+            np.zeros(pools),
             np.zeros(pools),
             np.full((grain.hour_slots, pools), np.nan, np.float32),
             np.full((grain.day_slots, pools), np.nan, np.float32),
@@ -121,19 +125,21 @@ def learn(
 ) -> None:
     """Take in by how much the level differed from what was expected of it. `before` is the level it was told at.
 
-    A pool that is new begins as if it had seen five ticks of ordinary noise. Errors upwards count twice in their own memories,
-    so that they are as large as the others where errors are even.
+    A pool that is new begins as if it had seen five ticks of ordinary noise. Errors upwards count twice in the memories that
+    are of them alone, so that these are as large as the others where errors are even.
     """
     scales = _scales(before)
     square = error * error
     upward = np.where(error > 0, 2.0 * square, 0.0)
-    kinds = (square / scales, upward / scales)
+    values = square / scales
     begun = spread.ticks > 0
     spread.ticks = spread.ticks + known
     share = np.maximum(grain.shares, 1.0 / (np.maximum(spread.ticks, 1.0) + _PRIOR_TICKS))
-    values = np.stack([kinds[kind] for kind in _KINDS])
-    old = np.where(begun, spread.squares, _usual(scales))
+    before_any = _usual(scales)
+    old = np.where(begun, spread.squares, before_any)
     spread.squares = np.where(known, old + share * (values - old), spread.squares)
+    calm = np.where(begun, spread.restless, before_any[0])
+    spread.restless = np.where(known, calm + share[0, 0] * (upward - calm), spread.restless)
     minute, time = grain.minute(number), grain.time(number)
     spread.by_minute[minute] = _faded(spread.by_minute[minute], upward, grain.by_minute, known)
     spread.by_time[time] = _faded(spread.by_time[time], upward, grain.by_time, known)
@@ -147,10 +153,12 @@ def burst_at(spread: Spread, grain: Grain, number: int) -> Floats:
 
 
 def readings(spread: Spread, grain: Grain, number: int, level: Floats) -> Floats:
-    """(readings, pools): the error's size expected in tick `number`, in VMs."""
+    """(readings without a lean, pools): the error's size expected in tick `number`, in VMs; the first ones may be leaned."""
     scales = _scales(level)
-    squares = np.where(spread.ticks > 0, spread.squares, _usual(scales))
-    restless = squares[4, 0]
+    begun = spread.ticks > 0
+    usual = _usual(scales)
+    squares = np.where(begun, spread.squares, usual)
+    restless = np.where(begun, spread.restless, usual[0])
 
     def slot(row: Singles) -> Floats:
         value = row.astype(np.float64)
@@ -160,4 +168,9 @@ def readings(spread: Spread, grain: Grain, number: int, level: Floats) -> Floats
     means = [np.sqrt(squares[short] * squares[long]) * scales for short, long in _PAIRS]
     daily = np.sqrt(means[0] * np.maximum(time, _LEAST_SQUARE))
     jobs = np.stack((_RESTLESS_SHARE * restless + minute, _RESTLESS_SHARE * restless + time))
-    return np.maximum(np.sqrt(np.concatenate((*means, daily, jobs))), _LEAST)
+    return np.maximum(np.sqrt(np.concatenate((means[1], means[0], daily, jobs))), _LEAST)
+
+
+def leaned(plain: Floats, factor: Floats) -> Floats:
+    """All readings: those of the slow memories only with the lean, those by level and by day with it and without, and jobs."""
+    return np.maximum(np.concatenate((plain[POWERS:], plain[:LEANING] * factor)), _LEAST)

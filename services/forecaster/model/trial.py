@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from services.forecaster.model.columns import Flags, Floats, Whole
+from services.forecaster.model.columns import Flags, Floats, Singles, Whole
 from services.forecaster.model.spread import READINGS
 from services.forecaster.parameters import Parameters
 
@@ -78,8 +78,8 @@ class Trial:
     """(rows, pools): the levels that were expected."""
     size: Floats
     """(rows, readings, pools)"""
-    target: Floats
-    """(rows, readings, pools)"""
+    target: Singles
+    """(rows, readings, pools): whole numbers far below 2**24, so that nothing is lost."""
     need: Floats
     """(rows, pools)"""
     active: Floats
@@ -104,7 +104,7 @@ class Trial:
         return cls(
             expected=np.zeros((rows, pools)),
             size=np.zeros((rows, READINGS, pools)),
-            target=np.zeros((rows, READINGS, pools)),
+            target=np.zeros((rows, READINGS, pools), np.float32),
             need=np.zeros((rows, pools)),
             active=np.zeros(pools),
             covered=np.zeros((MULTIPLES, READINGS, pools)),

@@ -36,7 +36,7 @@ class Draw:
     def milliwatts(self) -> int | None:
         """The mean draw of one idle host, over those times in which energy was measured; None where none was."""
         measured = [told for told in self._told.values() if told.energies and _length_ms(told)]
-        millijoules = sum(part.millijoules for told in measured for part in told.energies)
+        millijoules = sum(_millijoules(told) for told in measured)
         milliseconds = sum(map(_length_ms, measured))
         return round(Fraction(millijoules * 1000, milliseconds)) if milliseconds else None
 
@@ -59,6 +59,13 @@ class Draw:
         known = self._told.get(key)
         if known is None or known.idle_until < fact.idle_until:
             self._told[key] = fact
+
+
+def _millijoules(told: HostIdled) -> int:
+    """The widest meter's word: a platform's own, or packages and their memory. Cores are within their package."""
+    whole = [one.millijoules for one in told.energies if one.zone.startswith("psys")]
+    parts = [one.millijoules for one in told.energies if one.zone.startswith(("package", "dram"))]
+    return sum(whole or parts or [one.millijoules for one in told.energies])
 
 
 def _length_ms(told: HostIdled) -> int:

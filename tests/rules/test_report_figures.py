@@ -7,13 +7,16 @@ import pytest
 from msgspec.structs import replace
 
 from events.envelope import Recorded
+from events.forecast import ForecastMade
 from events.gate import Answer
-from events.host import HostFenced, HostRegistered, HostRemoved
+from events.host import Energy, HostFenced, HostIdled, HostRegistered, HostRemoved, Residency
 from events.stored import Stored
 from events.tlog.checkpoint import Checkpoint
 from events.tlog.leaf import entry, leaf_hash
 from events.tlog.tree import Frontier
 from replay.figures.answers import Answers
+from replay.figures.draw import Draw
+from replay.figures.foresight import Foresight
 from replay.figures.idle import Idle
 from replay.figures.parts import Parts
 from replay.figures.sealed import Sealed, SealError
@@ -73,6 +76,21 @@ def test_a_vm_that_is_off_is_neither_asleep_nor_awake() -> None:
     assert hours(Span(HOUR_NS, 2 * HOUR_NS), *((1.0, one) for one in past.lines)).ratio() == Fraction(1, 2)
     past.happened(HostFenced("platform", "h1", "me", "dead", NOW))
     assert hours(Span(HOUR_NS, 2 * HOUR_NS), *((1.0, one) for one in past.lines)).ratio() is None
+
+
+def test_sleep_on_disk_is_sleep_and_is_told_apart_and_a_vm_that_is_being_saved_is_still_in_memory() -> None:
+    past, so_far = a_past()
+    lines = [(1.0, one) for one in past.lines]
+    past.save(paused=1)
+    past.round()
+    ordered = len(past.lines)
+    (saving,) = past.fleet.members(past.org, "web", "saving")
+    past.saved(saving)
+    later = [(2.0, one) for one in past.lines[so_far:ordered]] + [(3.0, one) for one in past.lines[ordered:]]
+    idle = hours(Span(HOUR_NS, 5 * HOUR_NS), *lines, *later)
+    assert idle.ratio() == Fraction(2, 3)
+    (held,) = idle.pools.values()
+    assert (held.asleep_ns, held.on_disk_ns) == (2 * 2 * 4 * HOUR_NS, 2 * 2 * HOUR_NS)
 
 
 # -------------------------------------------------------------------------------------------------------- trips
@@ -213,6 +231,87 @@ def test_growth_is_told_apart_by_who_asked_for_it() -> None:
     for origin, granted in (("forecast", 2), ("forecast", 1), ("trigger", 1), ("person", 2)):
         answered(past, "partial", "CapExceeded", origin, granted)
     assert answers_of(past, 0).granted == {"forecast": 3, "trigger": 1, "person": 2}
+
+
+# ------------------------------------------------------------------------------------------------ forecasts, draw
+
+
+def foreseen(past: Past, ticks: int, mode: str = "on", reason: str = "held", pool: str = "web") -> None:
+    fact = ForecastMade(
+        org=past.org,
+        pool=pool,
+        mode=mode,
+        reason=reason,
+        since=NOW,
+        made_at=NOW,
+        ticks=ticks,
+        target=2,
+        target_min=2,
+        target_max=2,
+        reserve=1,
+        want=3,
+        staying=3,
+        capped=False,
+        outlook=None,
+        horizon_seconds=90,
+        coverage_bp=9900,
+        history_seconds=0,
+        parameters="0" * 32,
+        input="0" * 32,
+        state_seq=1,
+    )
+    past.happened(fact)
+
+
+def test_forecasts_are_counted_in_ticks_by_whether_they_may_move_anything() -> None:
+    past, foresight = Past().contract().pool("web"), Foresight(ALWAYS)
+    foreseen(past, 4)
+    foreseen(past, 236)
+    foreseen(past, 20, reason="signal-lost")
+    foreseen(past, 7, mode="only", pool="jobs")
+    for recorded in past.lines:
+        foresight.apply(recorded)
+    assert (foresight.moving_ticks, foresight.watching_ticks, foresight.lost_ticks) == (260, 7, 20)
+    assert (foresight.moving, foresight.watching) == ({("acme", "web")}, {("acme", "jobs")})
+    nothing = Foresight(Span(0, 1))
+    nothing.apply(past.lines[-1])
+    assert nothing.watching_ticks == 0
+
+
+def idled(host: str, minutes: int, joules: dict[str, int], c6_ms: int = 0, from_minute: int = 0) -> HostIdled:
+    begins = NOW + dt.timedelta(minutes=from_minute)
+    return HostIdled(
+        org="platform",
+        host=host,
+        idle_from=begins,
+        idle_until=begins + dt.timedelta(minutes=minutes),
+        ended=True,
+        paused=1,
+        saved=2,
+        cpus=2,
+        residencies=(Residency("C6", c6_ms),) if c6_ms else (),
+        energies=tuple(Energy(zone, value * 1000) for zone, value in joules.items()),
+    )
+
+
+def draw_of(*told: HostIdled) -> Draw:
+    past, draw = Past(), Draw(ALWAYS)
+    for fact in told:
+        draw.apply(past.happened(fact))
+    return draw
+
+
+def test_the_draw_is_what_meters_counted_while_hosts_were_idle_each_time_once() -> None:
+    nobody = draw_of()
+    assert (nobody.hosts, nobody.idle_ms, nobody.milliwatts, nobody.residency()) == (0, 0, None, {})
+    first = idled("h1", 5, {"package-0": 3000, "core": 1000})
+    longer = idled("h1", 10, {"package-0": 6000, "core": 2000, "dram": 600}, c6_ms=900_000)
+    silent = idled("h2", 30, {})
+    draw = draw_of(first, longer, first, silent)
+    assert (draw.hosts, draw.idle_ms) == (2, 40 * 60_000)
+    assert draw.milliwatts == 11_000, "6,600 J in 600 s; cores are within their package, h2 has no meter"
+    assert draw.residency() == {"C6": Fraction(900_000, 1_200_000)}
+    assert draw_of(idled("h1", 10, {"psys": 12_000, "package-0": 6000})).milliwatts == 20_000
 
 
 # ------------------------------------------------------------------------------------------------------- the rest

@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +16,8 @@ from events.tlog.files import DirectoryFiles
 from events.tlog.note import NoteError
 from events.tlog.reader import Archive
 from projections.demand.fold import Point
+from replay.figures.clients import Clients, ClientsError
+from replay.figures.clients import read as read_clients
 from replay.figures.measured import Measured
 from replay.page.axis import steps
 from replay.page.curve import Curve, caption, end_of, figure
@@ -26,6 +29,7 @@ from replay.source import ArchiveSource
 from tests.rules.archives import SIGNER, STRANGER, MemoryFiles, seal, sealed
 from tests.rules.report_day import Day, a_day
 from virtscale.cli import app
+from virtscale.invocation import UsageError
 
 END = dt.datetime(2026, 11, 23, 10, 0, tzinfo=dt.UTC)
 WINDOW = dt.timedelta(minutes=5)
@@ -73,6 +77,58 @@ def test_the_figures_say_what_happened_or_that_nobody_knows(day: Day) -> None:
     for part in (*note.split("\n")[:3], measured.checkpoint.root.hex(), SIGNER.vkey, "acme/web", "acme/jobs"):
         assert part in text
     assert "acme/batch" in text
+
+
+def some_clients(**changed: object) -> Clients:
+    told = {
+        "format": "virtscale.clients/1",
+        "source": "a run of <b>somebody</b>",
+        "began_at": END,
+        "ended_at": END,
+        "requests": 12_345,
+        "failed": 2,
+        "fresh": 90,
+        "waited": 3,
+        "wait_ms": 100.0,
+        "fresh_seconds": 5,
+        "steady_p50_ms": 4.2,
+        "p50_ms": 4.3,
+        "p99_ms": 20.0,
+        "tax_ms": 1.26,
+        "units": 5,
+        "hits": 4,
+        "absorbed": 1,
+        "late": 0,
+        "seconds": 600,
+        "short_seconds": 0,
+        **changed,
+    }
+    return read_clients(json.dumps(told, default=str).encode())
+
+
+def test_what_clients_counted_stands_on_the_page_and_that_nobody_sealed_it(day: Day) -> None:
+    files = sealed(day.stored[:300])
+    note = Archive(files).checkpoint_note()
+    assert note is not None
+    seal_, seen = Seal(note, SIGNER.vkey), some_clients()
+    measured, text = asyncio.run(report(ArchiveSource(Archive(files)), seal_, clients=seen))
+    found = {str(row["figure"]): row for row in rows(measured, seen)}
+    assert found["Request latency tax"]["value"] == "1.3 ms"
+    assert "3 of 12,345 requests waited more than 100 ms, 2 failed." in text
+    assert "sealed by nobody: a run of &lt;b&gt;somebody" in text
+    assert "--clients CLIENTS" in text
+    assert asyncio.run(report(ArchiveSource(Archive(files)), seal_, clients=seen))[1] == text
+    faster = {str(row["figure"]): row for row in rows(measured, some_clients(tax_ms=-0.4))}
+    assert faster["Request latency tax"]["value"] == "0.0 ms"
+    nobody = {str(row["figure"]): row for row in rows(measured, some_clients(tax_ms=None, fresh=0))}
+    assert nobody["Request latency tax"]["value"] == "no data"
+    assert "None met a VM" in str(nobody["Request latency tax"]["note"])
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"[]", b'{"format": "virtscale.clients/2"}', b"\xff"])
+def test_what_is_no_clients_file_is_refused(data: bytes) -> None:
+    with pytest.raises(ClientsError, match="no file of what clients counted"):
+        read_clients(data)
 
 
 def test_an_empty_ledger_has_a_page_without_data() -> None:
@@ -245,3 +301,9 @@ def test_the_command_writes_the_page_and_shows_its_figures(
     seal(DirectoryFiles(tmp_path / "export"), day.stored[300:400])
     assert app([*words, "--checkpoint", str(kept)], exit_on_error=False, result_action="return_value") == 0
     assert page.read_bytes() == first
+    seen = tmp_path / "clients.json"
+    seen.write_bytes(msgspec.json.encode(some_clients()))
+    assert app([*words, "--clients", str(seen)], exit_on_error=False, result_action="return_value") == 0
+    assert b"1.3 ms" in page.read_bytes()
+    with pytest.raises(UsageError, match="The clients' file"):
+        app([*words, "--clients", str(tmp_path / "none")], exit_on_error=False, result_action="return_value")

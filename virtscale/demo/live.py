@@ -19,6 +19,7 @@ from events.bus.ledger import Fold, Ledger
 from events.bus.telemetry import Telemetry, tick_of
 from events.tlog.files import DirectoryFiles
 from events.tlog.reader import Archive
+from lab.ports import LOOPBACK
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
@@ -28,24 +29,27 @@ from schemas.telemetry import PoolTold, Told
 from virtscale import crew, description, founding
 from virtscale.ask import new_key, publish
 from virtscale.demo import setting
+from virtscale.demo.crowd import Requests, crowd
 from virtscale.demo.day import TICK_SECONDS, Piece, former
-from virtscale.demo.load import Requests, Users
 from virtscale.demo.looks import count, look
 from virtscale.demo.news import News
 from virtscale.demo.screen import Screen
 from virtscale.demo.summary import Run, clients
 from virtscale.demo.units import Units
+from virtscale.demo.users import Asked
 from virtscale.demo.wakes import Wakes
 from virtscale.ports import Ports
 from virtscale.up import stocked, until
 from virtscale.world import World
 
-RUN_IN_SECONDS: Final = 45.0
+RUN_IN_SECONDS: Final = 75.0
 """The curve is played for so long before the piece begins, uncounted: measurements of a rate need a while to be true."""
+
+CREW_SECONDS: Final = 40.0
+"""All workers are at work for so long before: by then the forecaster has learnt the former days, which takes it 20 s."""
 
 FORECASTER: Final = "forecaster"
 _TOGETHER: Final = 256
-EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _AWAKE_SECONDS: Final = 60.0
 _SEAL_SECONDS: Final = 5.0
 _SEAL_LOOK_SECONDS: Final = 0.1
@@ -60,6 +64,7 @@ class Plan:
     source: str
     history_days: int = 7
     run_in_seconds: float = RUN_IN_SECONDS
+    crew_seconds: float = CREW_SECONDS
 
     @property
     def house(self) -> Path:
@@ -71,7 +76,6 @@ class Plan:
 class Played:
     """What there is of a run so far; it is complete at any time, so that a run that is ended early is told as well."""
 
-    epoch_at: dt.datetime = EPOCH
     began_at: dt.datetime | None = None
     ended_at: dt.datetime | None = None
     requests: Requests = field(default_factory=Requests)
@@ -82,7 +86,7 @@ class Played:
         """What users saw so far; None where the piece never began."""
         if self.began_at is None or self.ended_at is None:
             return None
-        run = Run(source, self.epoch_at, self.began_at, self.ended_at)
+        run = Run(source, self.began_at, self.ended_at)
         return clients(run, self.requests, self.wakes.ended, self.units)
 
 
@@ -147,20 +151,16 @@ async def _perform(world: World, ports: Ports, plan: Plan, played: Played, scree
     now = dt.datetime.now(dt.UTC)
     began_at = _whole_tick(now + dt.timedelta(seconds=plan.run_in_seconds))
     starts = loop.time() + (began_at - now).total_seconds()
-    played.epoch_at = now - dt.timedelta(seconds=loop.time())
-    users = Users(
-        "127.0.0.1",
-        ports.traffic,
-        lambda at: piece.vms_at(at - starts) * setting.PER_VM,
-        played.requests,
-    )
-    async with asyncio.TaskGroup() as parts:
-        sending = parts.create_task(users.work(), name="users")
+    asked = Asked(piece, began_at.timestamp(), setting.PER_VM, LOOPBACK, ports.traffic)
+    async with crowd(asked, played.requests):
         setting.foresee(world.house, piece.vms)
         await _tell_history(world, plan, began_at, screen)
-        async with _crewed(world, folds=(News, Wakes)) as ledger:
+        # Two ticks later it is the past, and not something that somebody brings in just now.
+        await asyncio.sleep(max(0.0, starts - plan.crew_seconds - loop.time()))
+        async with _crewed(world, {*crew.WORKERS, FORECASTER}, (News, Wakes)) as ledger:
             played.wakes = ledger.fold(Wakes)
             screen.say(f"all workers are at work; the piece begins at {began_at:%H:%M:%S} UTC")
+            await asyncio.sleep(max(0.0, starts - loop.time()))
             played.began_at = played.ended_at = began_at
             for second in range(math.ceil(piece.seconds)):
                 await asyncio.sleep(max(0.0, starts + second - loop.time()))
@@ -171,7 +171,6 @@ async def _perform(world: World, ports: Ports, plan: Plan, played: Played, scree
                     screen.show(look(ledger, piece, elapsed, played.units, played.told(plan.source)))
             await asyncio.sleep(max(0.0, starts + piece.seconds - loop.time()))
             played.ended_at = dt.datetime.now(dt.UTC)
-            sending.cancel()
             await _sealed(Path(world.house.audit), ledger.seq)
 
 

@@ -6,10 +6,11 @@ pool that is slow is measured as slow, and nobody waits politely.
 
 import asyncio
 import re
-from array import array
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 MOST_OPEN: Final = 128
 """Connections at a time; a request for which there is none left waits for one, and its time counts."""
@@ -32,54 +33,30 @@ class _HungUpError(Exception):
     """A kept connection was closed before it answered: nobody took the request, and it is sent again on a new one."""
 
 
-@dataclass(slots=True)
-class Requests:
-    """Every request that ended: when it was due (loop time), how long it took, and who answered.
+class Ended(msgspec.Struct, frozen=True, array_like=True):
+    """One request that is over."""
 
-    Twenty bytes a request: an hour at 100 a second is 7 MB.
-    """
-
-    due_at: "array[float]" = field(default_factory=lambda: array("d"))
-    took_ms: "array[float]" = field(default_factory=lambda: array("d"))
-    by: "array[int]" = field(default_factory=lambda: array("i"))
-    """The place in `vms` of the VM that answered; -1 where the request failed."""
-    vms: dict[str, int] = field(default_factory=dict[str, int])
-    failures: dict[str, int] = field(default_factory=dict[str, int])
-    """By what went wrong."""
-
-    def __len__(self) -> int:
-        return len(self.due_at)
-
-    @property
-    def failed(self) -> int:
-        """Requests that were not answered with 200."""
-        return sum(self.failures.values())
-
-    def answered(self, due_at: float, took_ms: float, vm: str) -> None:
-        """A VM answered."""
-        self.due_at.append(due_at)
-        self.took_ms.append(took_ms)
-        self.by.append(self.vms.setdefault(vm, len(self.vms)))
-
-    def failing(self, due_at: float, took_ms: float, why: str) -> None:
-        """Nobody did."""
-        self.due_at.append(due_at)
-        self.took_ms.append(took_ms)
-        self.by.append(-1)
-        self.failures[why] = self.failures.get(why, 0) + 1
+    due_at: float
+    """Unix seconds."""
+    took_ms: float
+    vm: str
+    """Who answered with 200, as it names itself; empty where nobody did."""
+    why: str
+    """What went wrong, where something did."""
 
 
 class Users:
     """Whoever asks the pool for something, together: `work` sends requests until it is cancelled."""
 
     def __init__(
-        self, host: str, port: int, per_second: Callable[[float], float], requests: Requests
+        self, host: str, port: int, per_second: Callable[[float], float], ended: Callable[[Ended], None]
     ) -> None:
-        """`per_second` gives the rate for a time of the loop; below 0.01 nothing is sent."""
+        """`per_second` gives the rate for a Unix time; below 0.01 nothing is sent. `ended` hears of each request."""
         self._host = host
         self._port = port
         self._per_second = per_second
-        self._requests = requests
+        self._ended = ended
+        self._offset = 0.0
         self._line = _REQUEST % f"{host}:{port}".encode()
         self._kept: list[_Connection] = []
         self._slots = asyncio.Semaphore(MOST_OPEN)
@@ -89,10 +66,11 @@ class Users:
         """Requests are sent as the rate says, evenly; when this is cancelled, every connection is closed."""
         loop = asyncio.get_running_loop()
         due_at = loop.time()
+        self._offset = time.time() - due_at
         try:
             async with asyncio.TaskGroup() as requests:
                 while True:
-                    rate = self._per_second(due_at)
+                    rate = self._per_second(due_at + self._offset)
                     if rate < 0.01:  # noqa: PLR2004 - as promised above
                         due_at += _HURRY_SECONDS
                     else:
@@ -107,25 +85,27 @@ class Users:
 
     def _send(self, requests: asyncio.TaskGroup, due_at: float) -> None:
         if self.under_way >= MOST_WAITING:
-            self._requests.failing(due_at, 0.0, "too many waiting")
+            self._tell(due_at, why="too many waiting")
             return
         self.under_way += 1
         requests.create_task(self._request(due_at))
 
+    def _tell(self, due_at: float, *, vm: str = "", why: str = "") -> None:
+        took_ms = round((asyncio.get_running_loop().time() - due_at) * 1000, 3)
+        self._ended(Ended(due_at + self._offset, took_ms, vm, why))
+
     async def _request(self, due_at: float) -> None:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout_at(due_at + PATIENCE_SECONDS), self._slots:
                 status, vm = await self._ask()
-            took_ms = (loop.time() - due_at) * 1000
             if status == _OK:
-                self._requests.answered(due_at, took_ms, vm)
+                self._tell(due_at, vm=vm)
             else:
-                self._requests.failing(due_at, took_ms, f"status {status.decode(errors='replace')}")
+                self._tell(due_at, why=f"status {status.decode(errors='replace')}")
         except TimeoutError:
-            self._requests.failing(due_at, PATIENCE_SECONDS * 1000, f"no answer in {PATIENCE_SECONDS:g} s")
+            self._tell(due_at, why=f"no answer in {PATIENCE_SECONDS:g} s")
         except (OSError, EOFError, ValueError) as error:
-            self._requests.failing(due_at, (loop.time() - due_at) * 1000, type(error).__name__)
+            self._tell(due_at, why=type(error).__name__)
         finally:
             self.under_way -= 1
 

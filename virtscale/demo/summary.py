@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.figures.clients import FORMAT, Clients
-from virtscale.demo.load import Requests
+from virtscale.demo.crowd import Requests
 from virtscale.demo.units import Units
 from virtscale.demo.wakes import FRESH, Wake
 
@@ -20,10 +20,9 @@ WAIT_MS: Final = 100.0
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run's clocks and name. `epoch_at` is the wall clock when the loop's time was 0."""
+    """A run's clocks and name."""
 
     source: str
-    epoch_at: dt.datetime
     began_at: dt.datetime
     ended_at: dt.datetime
 
@@ -33,11 +32,11 @@ def clients(run: Run, requests: Requests, wakes: Sequence[Wake], units: Units) -
     due = np.array(requests.due_at, dtype=np.float64)
     took = np.array(requests.took_ms, dtype=np.float64)
     by = np.array(requests.by, dtype=np.int64)
-    begins = (run.began_at - run.epoch_at).total_seconds()
+    begins = run.began_at.timestamp()
     counted = due >= begins
     due, took, by = due[counted], took[counted], by[counted]
     answered = by >= 0
-    fresh = _fresh(run, due, by, requests.vms, wakes)
+    fresh = _fresh(due, by, requests.vms, wakes)
     steady = took[answered & ~fresh]
     median = _rank(steady, 0.5)
     extra = took[fresh] - (0.0 if median is None else median)
@@ -66,7 +65,6 @@ def clients(run: Run, requests: Requests, wakes: Sequence[Wake], units: Units) -
 
 
 def _fresh(
-    run: Run,
     due: NDArray[np.float64],
     by: NDArray[np.int64],
     vms: dict[str, int],
@@ -76,8 +74,8 @@ def _fresh(
     fresh = np.zeros(len(due), dtype=np.bool_)
     for wake in wakes:
         places = [place for name, place in vms.items() if name == wake.vm or name.endswith(f".{wake.vm}")]
-        begins = (wake.ordered_at - run.epoch_at).total_seconds()
-        ends = (wake.announced_at + FRESH - run.epoch_at).total_seconds()
+        begins = wake.ordered_at.timestamp()
+        ends = (wake.announced_at + FRESH).timestamp()
         for place in places:
             fresh |= (by == place) & (due >= begins) & (due <= ends)
     return fresh

@@ -141,6 +141,25 @@ def quiesce(pool: str, vms: int, *, deadline: Deadline = 240.0, output: Output =
     return asyncio.run(follow.quiesce(present_house(), org, request, output, deadline))
 
 
+@app.command
+def save(
+    pool: str,
+    *,
+    paused: Annotated[int, Parameter(help="so many go on sleeping in RAM")],
+    deadline: Deadline = 600.0,
+    output: Output = "table",
+) -> int:
+    """Have sleeping VMs sleep on disk, so that their hosts have the RAM: `virtscale save acme/web --paused 2`."""
+    from schemas.intake import MOST_VMS, Save
+    from virtscale import ask, follow
+
+    org, name = _split(pool)
+    if not 0 <= paused <= MOST_VMS:
+        raise UsageError(f"{paused} VMs cannot sleep in RAM: choose 0 to {MOST_VMS}.")
+    request = Save(pool=name, key=ask.new_key(), paused=paused)
+    return asyncio.run(follow.quiesce(present_house(), org, request, output, deadline))
+
+
 def _count(vms: int) -> int:
     from schemas.intake import MOST_VMS
 

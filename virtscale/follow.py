@@ -10,14 +10,14 @@ from events.bus.port import Bus, UnansweredError
 from events.contract import ContractTookEffect
 from events.envelope import Recorded, read
 from events.fact import Fact
-from events.gate import DrainCancelled, DrainOrdered, GateDecided
+from events.gate import DrainCancelled, DrainOrdered, GateDecided, SaveOrdered
 from events.mail import MailAccepted, MailFailed
 from events.person import PersonErased
 from events.sentences import sentence
-from events.vm import VmQuiesced, VmStopped
+from events.vm import VmQuiesced, VmSaved, VmSaveFailed, VmStopped
 from projections.activations.fold import BUDGET_MS, Activation, Activations, Request
 from schemas.house import House
-from schemas.intake import Erase, Quiesce, Receipt, Scale, Stock
+from schemas.intake import Erase, Quiesce, Receipt, Save, Scale, Stock
 from services.notifier.decide import digest_at, is_refusal, owner_of
 from virtscale.ask import events_after, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_REFUSED, EXIT_TIMEOUT
@@ -25,6 +25,11 @@ from virtscale.show import Format, say, show
 
 _MAIL_SECONDS: Final = 30.0
 """The promise to the org's owner: the first refusal of an episode is with the relay within this time."""
+
+_REPLACED_SECONDS: Final = 2.0
+"""The gate replaces a VM that did not wake within milliseconds, and one whose guest is mute once it is switched off."""
+
+_ARRIVED: Final = frozenset({"serving", "prepared"})
 
 _ERASE_SECONDS: Final = 10.0
 
@@ -49,12 +54,16 @@ class _Trip:
         match recorded.fact:
             case GateDecided(org=self.org, orders=orders):
                 for order in orders:
-                    if isinstance(order, DrainOrdered) and order.request == self.request:
+                    if isinstance(order, DrainOrdered | SaveOrdered) and order.request == self.request:
                         self.leaving.add(order.vm)
                     elif isinstance(order, DrainCancelled):
                         self._end(order.vm, "serves again", recorded)
             case VmQuiesced(org=self.org, vm=vm):
                 self._end(vm, "quiesced", recorded)
+            case VmSaved(org=self.org, vm=vm, image_bytes=image_bytes):
+                self._end(vm, f"saved, {image_bytes / 2**20:.0f} MiB", recorded)
+            case VmSaveFailed(org=self.org, vm=vm, code=code, text=text):
+                self._end(vm, f"sleeps on in RAM: {code}: {text}", recorded)
             case VmStopped(org=self.org, vm=vm, cause=cause):
                 self._end(vm, f"stopped ({cause})", recorded)
             case MailAccepted(requests=requests) | MailFailed(requests=requests) if self.request in requests:
@@ -77,6 +86,14 @@ class _Trip:
     def activations(self) -> list[Activation]:
         """The trips that the request led to."""
         return self.view.of(self.request)
+
+    @property
+    def lacks(self) -> bool:
+        """Whether a VM failed and fewer came than were granted; another may take its place."""
+        known, stages = self.known, [activation.stage for activation in self.activations]
+        if known is None or known.answer is None or "failed" not in stages:
+            return False
+        return sum(stage in _ARRIVED for stage in stages) < known.answer.granted
 
     @property
     def told_of(self) -> bool:
@@ -106,6 +123,8 @@ async def scale(house: House, org: str, request: Scale | Stock, form: Format, de
         try:
             async with asyncio.timeout(deadline_seconds):
                 await _until_settled(events, trip, done)
+                while trip.lacks and await _another_comes(events, trip):
+                    await _until_settled(events, trip, done)
         except TimeoutError:
             say(f"not ended after {deadline_seconds:g} s; it goes on: virtscale activation {receipt.id}")
             _report(trip, form)
@@ -115,8 +134,10 @@ async def scale(house: House, org: str, request: Scale | Stock, form: Format, de
     return _report(trip, form)
 
 
-async def quiesce(house: House, org: str, request: Quiesce, form: Format, deadline_seconds: float) -> int:
-    """The request was followed until each of its VMs sleeps, or serves again because demand came back."""
+async def quiesce(
+    house: House, org: str, request: Quiesce | Save, form: Format, deadline_seconds: float
+) -> int:
+    """The request was followed until each of its VMs sleeps, or as deep as it shall, or serves again because demand came back."""
     async with operator(house) as bus:
         receipt = await publish(bus, org, request)
         trip = _begin(org, receipt)
@@ -186,6 +207,22 @@ async def _until_settled(events: AsyncIterator[Recorded], trip: _Trip, done: fro
             return
 
 
+async def _another_comes(events: AsyncIterator[Recorded], trip: _Trip) -> bool:
+    """Whether the gate orders one more VM for the request soon: it does so once for each that failed to wake."""
+    if trip.awaits_mail:
+        return False  # the events are wanted for that, and who stops waiting ends them
+    known = len(trip.activations)
+    try:
+        async with asyncio.timeout(_REPLACED_SECONDS):
+            async for recorded in events:
+                trip.apply(recorded)
+                if len(trip.activations) > known:
+                    return True
+    except TimeoutError:
+        pass
+    return False
+
+
 async def _until_left(events: AsyncIterator[Recorded], trip: _Trip) -> None:
     """The request is answered, and nothing that it sent away is still on its way."""
     async for recorded in events:
@@ -249,7 +286,7 @@ def _report(trip: _Trip, form: Format) -> int:
         show_steps(trip.activations)
     if answer.outcome in {"refused", "partial"}:
         return EXIT_REFUSED
-    return EXIT_FAILED if any(activation.stage == "failed" for activation in trip.activations) else EXIT_DONE
+    return EXIT_FAILED if trip.lacks else EXIT_DONE
 
 
 def _as_json(trip: _Trip, request: str) -> dict[str, object]:

@@ -4,20 +4,30 @@ import asyncio
 import datetime as dt
 
 import pytest
+from msgspec.structs import replace
 
 from events.bus.permissions import reader
 from events.bus.port import Ack
-from events.gate import Answer, DrainCancelled, DrainOrdered, GateDecided, Order, WakeOrdered
+from events.gate import Answer, DrainCancelled, DrainOrdered, GateDecided, Order, SaveOrdered, WakeOrdered
 from events.ids import derive
 from events.mail import MailAccepted
+from events.save import SaveRequested
 from events.scale import ScaleRequested
-from events.vm import VmAnnounced, VmReady, VmResumed
+from events.vm import VmAnnounced, VmReady, VmResumed, VmSaved, VmSaveFailed, VmWakeFailed
 from schemas.capacity import Size
 from services.notifier.decide import message_id
 from tests.rules.desk import REF, Desk, answer, play
 from tests.simulation.clock import pause
 from virtscale.ask import events_after
-from virtscale.follow import _hear_of_mail, _look_for_episode, _report, _Trip, _until_left, _until_settled
+from virtscale.follow import (
+    _another_comes,
+    _hear_of_mail,
+    _look_for_episode,
+    _report,
+    _Trip,
+    _until_left,
+    _until_settled,
+)
 
 REQUEST = derive("request")
 ORDER = derive("order")
@@ -267,5 +277,83 @@ def test_a_drain_that_demand_cancels_is_not_waited_for() -> None:
         desk.write(decision(desk, asked, first.seq, (), back))
         await asyncio.wait_for(following, 30)
         assert trip.left["web-1"][0] == "serves again"
+
+    play(scene)
+
+
+def test_a_vm_that_takes_the_place_of_one_that_failed_is_followed_too() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        now = desk.clock.now()
+        asked = desk.write(wish(now), id=REQUEST)
+        order = WakeOrdered(
+            id=ORDER,
+            vm="web-1",
+            pool="web",
+            host="h1",
+            size=Size("small", 1, 512),
+            request=REQUEST,
+            purpose="serve",
+            begin_by=now + dt.timedelta(seconds=60),
+            ready_seconds=20,
+        )
+        granted = replace(answer(REQUEST, asked.seq, "admitted", "Granted"), granted=1)
+        first = desk.write(decision(desk, asked, 0, (granted,), order))
+        desk.write(VmWakeFailed("acme", "web-1", "h1", ORDER, "wake-refused", "no", "paused", now))
+        trip = _Trip("acme", REQUEST)
+        events = events_after(desk.connect(reader("eye")), asked.seq - 1)
+        await _until_settled(events, trip, SERVING)
+        assert trip.lacks
+        another = replace(order, id=derive("another"), vm="web-2")
+        desk.write(decision(desk, asked, first.seq, (), another))
+        assert await _another_comes(events, trip)
+        desk.write(
+            VmAnnounced("acme", "web-2", "web", another.id, another.id, "be", "127.0.0.1:1", now), id="a" * 32
+        )
+        desk.write(VmResumed("acme", "web-2", "h1", another.id, "paused", now, now, None, 1))
+        await _until_settled(events, trip, SERVING)
+        assert not trip.lacks
+        assert [one.stage for one in trip.activations] == ["failed", "serving"]
+        assert _report(trip, "table") == 0
+
+    play(scene)
+
+
+def test_where_nobody_takes_the_place_of_one_that_failed_that_is_a_failure() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        now = desk.clock.now()
+        asked = desk.write(wish(now), id=REQUEST)
+        order = WakeOrdered(ORDER, "web-1", "web", "h1", Size("small", 1, 512), REQUEST, "serve", now, 20)
+        desk.write(decision(desk, asked, 0, (answer(REQUEST, asked.seq, "admitted", "Granted"),), order))
+        desk.write(VmWakeFailed("acme", "web-1", "h1", ORDER, "wake-refused", "no", "paused", now))
+        trip = _Trip("acme", REQUEST)
+        events = events_after(desk.connect(reader("eye")), asked.seq - 1)
+        await _until_settled(events, trip, SERVING)
+        assert trip.lacks
+        assert not await _another_comes(events, trip)
+        assert _report(trip, "table") == 1
+
+    play(scene)
+
+
+def test_a_request_to_save_is_followed_until_each_vm_sleeps_as_it_will() -> None:
+    async def scene() -> None:
+        desk = Desk()
+        now = desk.clock.now()
+        wanted = SaveRequested("acme", "web", "operator", "k", "person", 0, now)
+        asked = desk.write(wanted, id=REQUEST)
+        orders = [SaveOrdered(derive(vm), vm, "web", "h1", 1, REQUEST) for vm in ("web-1", "web-2")]
+        desk.write(decision(desk, asked, 0, (answer(REQUEST, asked.seq, "admitted", "Granted"),), *orders))
+        desk.write(VmSaved("acme", "web-1", "h1", orders[0].id, 1, 3 << 20, now))
+        desk.write(VmSaveFailed("acme", "web-2", "h1", orders[1].id, 1, "disk-full", "no space", now))
+        trip = _Trip("acme", REQUEST)
+        await _until_left(events_after(desk.connect(reader("eye")), asked.seq - 1), trip)
+        assert {vm: how for vm, (how, _) in trip.left.items()} == {
+            "web-1": "saved, 3 MiB",
+            "web-2": "sleeps on in RAM: disk-full: no space",
+        }
+        assert trip.known is not None
+        assert (trip.known.verb, trip.known.asked) == ("save", "0 in RAM")
 
     play(scene)

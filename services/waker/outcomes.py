@@ -12,7 +12,7 @@ from events.bus.port import Bus
 from events.clock import Clock
 from events.fact import Fact
 from events.gate import SaveOrdered
-from events.host import HostReconciled, HostRegistered
+from events.host import HostIdled, HostReconciled, HostRegistered
 from events.ids import derive
 from events.vm import (
     Refreshed,
@@ -93,6 +93,10 @@ class Outcomes:
             reconciled_at=now,
         )
         await self._record(fact, "host.reconciled", self._host, now, cause=None, correlation=None)
+
+    async def idled(self, fact: HostIdled) -> None:
+        """No VM was awake on the host, from when to when."""
+        await self._record(fact, "host.idled", self._host, self._clock.now(), cause=None, correlation=None)
 
     async def defined(self, vm: Vm, defined: Defined) -> None:
         """The VM has its domain, under the reservation that asked for it."""

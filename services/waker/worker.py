@@ -23,9 +23,11 @@ from projections.volumes.fold import Volumes
 from schemas import alive
 from schemas.alive import Alive
 from schemas.house import HostPlace
+from services.waker import sysfs
 from services.waker.batches import Climbs, Turns
 from services.waker.decide import awaits_disk, awaits_pin, finding, ordered, reconciled
 from services.waker.effects import Effects, Tries
+from services.waker.idle import Idleness, Idler
 from services.waker.metrics import CONNECTED, ERRORS
 from services.waker.outcomes import Outcomes
 from services.waker.port import Domain, DomainState, Hypervisor, HypervisorError, Unknown, owner
@@ -80,6 +82,11 @@ class Waker:
         self._outcomes = Outcomes(ledger, bus, clock, place.name)
         self._effects = Effects(hypervisor, self._outcomes, known, clock)
         self._turns = Turns(ledger.fold(Climbs), self._fleet, self._orders, place.name, clock)
+        idleness = ledger.fold(Idleness)
+        self._idler = Idler(
+            idleness, self._fleet, self._outcomes, clock, sysfs.counters if sysfs.is_here(place.uri) else None
+        )
+        self._rest = ledger.bell()
         self._ear = _Ear()
         self._began = 0
         self.ended = False
@@ -97,6 +104,10 @@ class Waker:
         async with asyncio.TaskGroup() as tasks:
             watching = tasks.create_task(self._stay_connected(), name=f"waker {self._place.name}: connection")
             serving = tasks.create_task(self._tell_life(), name=f"waker {self._place.name}: signs of life")
+            idling = tasks.create_task(
+                self._idler.watch(self._place.name, self._cpus, self._rest),
+                name=f"waker {self._place.name}: idle",
+            )
             shaken = self._shaken()
             while not self._removed():
                 if shaken != self._shaken():
@@ -111,7 +122,7 @@ class Waker:
                 # What storage did is told by the ledger; that an order waited too long for it, by nobody.
                 pause = _STORAGE_SECONDS if self._some_await_storage() else RECONCILE_SECONDS
                 await self._bell.wait(min(pause, self._turns.pause_seconds()))
-            for task in (watching, serving, *self._hands.values()):
+            for task in (watching, serving, idling, *self._hands.values()):
                 task.cancel()
         self.ended = True
 
@@ -132,6 +143,10 @@ class Waker:
     def _shaken(self) -> tuple[int | None, int]:
         """Changes when what runs here may count otherwise than it did."""
         return self._orders.shaken.get(self._place.name), self._epochs.recovered_seq
+
+    def _cpus(self) -> int:
+        known = self._orders.registered.get(self._place.name)
+        return known.vcpu if known is not None else 0
 
     def _removed(self) -> bool:
         """Whether the host was removed in this life of ours; one that was so before is being added again."""

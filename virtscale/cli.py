@@ -213,6 +213,14 @@ def usage(*, output: Output = "table") -> int:
     )
 
 
+@app.command
+def breakers(*, output: Output = "table") -> int:
+    """Hosts and templates where a pool's VMs failed to start again and again, and until when none is tried there."""
+    from virtscale.breakers import show_breakers
+
+    return show_breakers(here(), output)
+
+
 def _show_view(query: str, output: Format, columns: list[str] | None = None) -> int:
     from virtscale.views import opened
 

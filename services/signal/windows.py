@@ -17,7 +17,7 @@ from events.fact import Fact
 from events.ids import derive
 from events.pool import MOST_MILLI_VMS, Demand, Level, PoolObserved, Reading, VmCounts
 from projections.fleet.fold import Fleet
-from projections.fleet.life import ASLEEP, EVERY
+from projections.fleet.life import ASLEEP, EVERY, SLEEPING
 from schemas.pool import Pool
 from services.signal.port import Measurement
 from services.signal.questions import Question, milli_vms, nonsense, questions, wanting_most
@@ -108,7 +108,7 @@ def counts(fleet: Fleet, org: str, pool: str) -> VmCounts:
     return VmCounts(
         serving=len(fleet.members(org, pool, "serving")),
         awake=fleet.count(org, pool, _AWAKE),
-        asleep=len(fleet.members(org, pool, "quiesced")),
+        asleep=fleet.count(org, pool, SLEEPING),
         wanted=fleet.staying(org, pool),
     )
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import Any, Final
 
 from events.bus.ledger import Ledger
@@ -25,9 +26,6 @@ from services.storage.state import Key, Owed
 
 MOST_PINS: Final = 2
 """Disks of one host that are pinned at a time: giving up a former pin copies what was written since, on that host's disk."""
-
-SETTLE_SECONDS: Final = 35.0
-"""What a former life asked and libvirt has not begun by then is dropped: it waits 30 s for the lock of a domain."""
 
 _FIRST_PAUSE_SECONDS: Final = 0.25
 _LONGEST_PAUSE_SECONDS: Final = 5.0
@@ -47,13 +45,25 @@ UNPINNED: Final = "unpinned"
 log = logging.getLogger("virtscale.storage")
 
 
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """What storage waits for before it touches a disk."""
+
+    nap_seconds: float = 2.0
+    """Who wakes before that had a nap, which needs no pin: demand that comes right back finds nobody at the domain. A wake that
+    meets a pin waits 12 ms for it at most (docs/performance.md)."""
+    settle_seconds: float = 35.0
+    """From its start on. What a former life asked and libvirt has not begun by then is dropped: it waits 30 s for the lock of a
+    domain."""
+
+
 class Storage:
     """The disks of all hosts; there must be one only (its user on the bus is one)."""
 
     def __init__(
-        self, ledger: Ledger, bus: Bus, clock: Clock, hosts: Hosts, *, settle_seconds: float = SETTLE_SECONDS
+        self, ledger: Ledger, bus: Bus, clock: Clock, hosts: Hosts, pauses: Pauses | None = None
     ) -> None:
-        self._settle_seconds = settle_seconds
+        self._pauses = pauses or Pauses()
         self._settled = asyncio.Event()
         self._ledger = ledger
         self._hosts = hosts
@@ -82,7 +92,7 @@ class Storage:
     async def _settle(self) -> None:
         """No disk is touched before all that a former life asked is over; in a new house there was none."""
         if self._volumes.disks:
-            await asyncio.sleep(self._settle_seconds)
+            await asyncio.sleep(self._pauses.settle_seconds)
         self._settled.set()
 
     def _begin(self, tasks: asyncio.TaskGroup, key: Key, work: Coroutine[Any, Any, None]) -> None:
@@ -108,6 +118,7 @@ class Storage:
                 if (order := self._boot(key)) is not None:
                     await self._make(key, order)
                 elif (sleeper := self._sleeper(key)) is not None:
+                    await asyncio.sleep(self._pauses.nap_seconds)
                     await self._settled.wait()
                     async with self._pins[sleeper[0].host]:
                         if self._sleeper(key) == sleeper:

@@ -11,13 +11,14 @@ from events.bus.permissions import worker
 from events.vm import VmQuiesced
 from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
 from services.storage.port import Look, Made, Sleeper, Standing, StorageError, Volumes, WokeError
-from services.storage.worker import SETTLE_SECONDS, Storage
+from services.storage.worker import Pauses, Storage
 from services.waker.port import domain_name
 from tests.rules.desk import play
 from tests.rules.waker_host import Site
 from tests.simulation.clock import pause
 
 VOLUME = "/volumes/acme.web-1.qcow2"
+AT_ONCE = Pauses(0.0, 0.0)
 
 
 @dataclass
@@ -86,10 +87,10 @@ class Scene:
         self.toy = Toy()
 
     @asynccontextmanager
-    async def storage(self, settle_seconds: float = 0.0) -> AsyncGenerator[None]:
+    async def storage(self, pauses: Pauses = AT_ONCE) -> AsyncGenerator[None]:
         bus = self.site.desk.connect(worker("storage"))
         ledger = Ledger(bus)
-        work = Storage(ledger, bus, self.site.desk.clock, self.toy, settle_seconds=settle_seconds).work()
+        work = Storage(ledger, bus, self.site.desk.clock, self.toy, pauses).work()
         tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
         try:
             yield
@@ -298,8 +299,8 @@ def test_a_new_life_touches_no_disk_before_what_the_former_asked_is_over() -> No
     async def scene() -> None:
         here = Scene()
         here.sleeps(here.disk())
-        async with here.storage(SETTLE_SECONDS):
-            await pause(SETTLE_SECONDS - 1)
+        async with here.storage(Pauses(nap_seconds=0.0)):
+            await pause(Pauses().settle_seconds - 1)
             assert here.toy.asked == []
             await pause(2)
         assert len(here.site.said(SnapshotTaken)) == 1
@@ -335,5 +336,24 @@ def test_a_host_without_a_place_for_disks_says_how_to_name_one() -> None:
         (said,) = here.site.said(VolumeFailed)
         assert said.code == "no-volumes"
         assert "host add --volumes" in said.text
+
+    play(scene)
+
+
+def test_a_nap_is_not_pinned_and_nobody_speaks_of_it() -> None:
+    async def scene() -> None:
+        here = Scene()
+        reservation = here.disk()
+        async with here.storage(Pauses(settle_seconds=0.0)):
+            here.sleeps(reservation)
+            await pause(1)
+            again = here.wakes()
+            await pause(5)
+            assert here.toy.asked == []
+            here.toy.standing = "paused"
+            sleep = here.sleeps(again)
+            await pause(5)
+        assert [one.asleep_since for one in here.site.said(SnapshotTaken)] == [sleep]
+        assert not here.codes()
 
     play(scene)

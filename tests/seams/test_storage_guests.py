@@ -23,7 +23,7 @@ from schemas.capacity import Size
 from schemas.house import HostPlace
 from services.storage.port import Sleeper, Volumes
 from services.storage.qcow2 import Qcow2
-from services.storage.worker import Storage
+from services.storage.worker import Pauses, Storage
 from services.waker.libvirt import Libvirt
 from services.waker.port import domain_name
 from tests.rules.waker_host import Site
@@ -56,7 +56,7 @@ class World:
         """One life of storage."""
         bus = self.site.desk.connect(worker("storage"))
         ledger = Ledger(bus)
-        working = Storage(ledger, bus, self.site.desk.clock, self, settle_seconds=0).work()
+        working = Storage(ledger, bus, self.site.desk.clock, self, Pauses(0, 0)).work()
         tasks = [asyncio.create_task(working), asyncio.create_task(ledger.follow())]
         try:
             yield

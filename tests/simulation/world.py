@@ -24,7 +24,7 @@ from services.gate.worker import Gate
 from services.notifier.worker import Notifier
 from services.prober.worker import Prober
 from services.signal.worker import Signal
-from services.storage.worker import Storage
+from services.storage.worker import Pauses, Storage
 from services.waker.worker import Waker
 from tests import papers
 from tests.simulation.authority import Authority
@@ -307,7 +307,7 @@ class World:
     def _storage(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         hosts = DiskHosts(self.hosts, life.reach)
         # What a former life asked is over when a disk is looked at: here, those who wait for a lock have an order.
-        return Storage(ledger, bus, clock, hosts, settle_seconds=0.0).work()
+        return Storage(ledger, bus, clock, hosts, Pauses(0.1, 0.0)).work()
 
     def _sealer(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         del ledger

@@ -19,9 +19,9 @@ from services.forecaster.model.columns import Flags, Floats, Singles, Whole
 from services.forecaster.model.spread import READINGS
 from services.forecaster.parameters import Parameters
 
-MULTIPLES: Final = 32
-_FIRST: Final = 0.25
-_STEP: Final = 1.13
+MULTIPLES: Final = 48
+_FIRST: Final = 0.3
+_STEP: Final = 1.08
 _CEILING_SLACK: Final = 1e-9
 _USUAL_MISS: Final = 0.02
 _ALL_BP: Final = 10_000
@@ -83,7 +83,7 @@ class Trial:
     need: Floats
     """(rows, pools)"""
     active: Floats
-    covered: Floats
+    covered: Singles
     """(multiples, readings, pools): units that each multiple would have covered."""
     units: Floats
     missed: Floats
@@ -107,7 +107,7 @@ class Trial:
             target=np.zeros((rows, READINGS, pools), np.float32),
             need=np.zeros((rows, pools)),
             active=np.zeros(pools),
-            covered=np.zeros((MULTIPLES, READINGS, pools)),
+            covered=np.zeros((MULTIPLES, READINGS, pools), np.float32),
             units=np.zeros(pools),
             missed=np.zeros((READINGS, pools)),
             idle=np.zeros((READINGS, pools)),
@@ -214,7 +214,7 @@ def _note(
             trial.expected[row][columns] + MULTIPLE[:, None, None] * trial.size[row][:, columns][None, :, :]
         )
         best = np.maximum(best, np.where(counted[columns], tried, 0.0))
-    trial.covered[:, :, columns] += np.minimum(np.maximum(best - before, 0.0), rise)
+    trial.covered[:, :, columns] += np.minimum(np.maximum(best - before, 0.0), rise).astype(np.float32)
 
 
 def choose(
@@ -261,7 +261,7 @@ def _costs(trial: Trial, wanted: Wanted, parameters: Parameters) -> Floats:
 
 def _cheapest(trial: Trial, wanted: Wanted, parameters: Parameters, columns: Whole) -> Whole:
     prior = parameters.prior_units
-    covered = trial.covered[:, :, columns] + prior * (1.0 - _PRIOR_MISS)[:, None, None]
+    covered = trial.covered[:, :, columns].astype(np.float64) + prior * (1.0 - _PRIOR_MISS)[:, None, None]
     miss = 1.0 - covered / (trial.units[columns] + prior)
     # The sizes' mean says what one multiple more keeps awake.
     mean = trial.sizes[:, columns] / trial.ticks[columns] / trial.peak[columns]
@@ -273,6 +273,6 @@ def _cheapest(trial: Trial, wanted: Wanted, parameters: Parameters, columns: Who
 
 def fade(trial: Trial, windows: Windows) -> None:
     """Once an hour: what was covered and what was missed counts less, and the units with them, so that shares stay shares."""
-    trial.covered *= windows.keep_hour
+    trial.covered *= np.float32(windows.keep_hour)
     trial.missed *= windows.keep_hour
     trial.units = trial.units * windows.keep_hour

@@ -11,6 +11,16 @@ for word in $(cat /proc/cmdline); do
 done
 hostname "${name:-guest}"
 
+# The agent first: whoever finds this guest ready may put it to sleep at once, and wants to set its clock when it wakes.
+for port in /sys/class/virtio-ports/*; do
+  read -r channel < "$port/name" || continue
+  [ "$channel" = org.qemu.guest_agent.0 ] || continue
+  while :; do
+    qemu-ga -m virtio-serial -p "/dev/${port##*/}" -t /run
+    sleep 1
+  done &
+done
+
 # One static file proves two things with one request: that the guest answers, and which boot answers.
 read -r boot_id < /proc/sys/kernel/random/boot_id
 echo "ok $boot_id" > /www/healthz
@@ -20,6 +30,11 @@ ip link set lo up
 ip link set eth0 up
 ip addr add 10.0.2.15/24 dev eth0
 ip route add default via 10.0.2.2
+# The agent keeps its state there as soon as it lives; a guest without one answers all the same, a moment later.
+for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+  [ -e /run/qga.state ] && break
+  sleep 0.1
+done
 httpd -p 8080 -h /www
 read -r up _ < /proc/uptime
 echo "READY $name $up" > /dev/console
@@ -30,12 +45,4 @@ uevent /etc/online-cpu &
 # The power button is how a hypervisor without an agent asks for a shutdown.
 acpid -d -c /etc/acpi > /dev/null 2>&1 &
 
-for port in /sys/class/virtio-ports/*; do
-  read -r channel < "$port/name" || continue
-  [ "$channel" = org.qemu.guest_agent.0 ] || continue
-  while :; do
-    qemu-ga -m virtio-serial -p "/dev/${port##*/}" -t /run
-    sleep 1
-  done &
-done
 exec sleep 2147483647

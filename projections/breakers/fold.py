@@ -36,6 +36,9 @@ _MOST_DOUBLINGS: Final = 5
 _BLAMELESS: Final = frozenset({"order-expired", "host-full"})
 """Codes of wakes that nobody tried: they say nothing about the host."""
 
+_STALE_GUEST: Final = frozenset({"not-refreshed", "clock-off", "rebooted"})
+"""Codes of guests that woke and are not fit to serve: the host did its part, and a cold boot mends it."""
+
 Key = tuple[str, str, Scope, str]
 """Org, pool, and the host or template."""
 
@@ -70,6 +73,8 @@ class _Trip:
     replaceable: bool
     """It was to serve, and is no replacement itself."""
     seq: int
+    cold: bool = False
+    """Its guest woke and was not fit to serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +87,8 @@ class Lost:
     reservation: str
     request: str
     lost_at: dt.datetime
+    cold: bool
+    """Its place is taken by a VM that boots: another sleeper would be no fitter to serve."""
 
 
 @dataclass(slots=True)
@@ -199,9 +206,11 @@ class Breakers:
             case VmUnready(org=org, vm=vm, reservation=reservation, code=code):
                 trip = self._end(org, vm, reservation)
                 if trip is not None:
-                    self._failed(org, trip, code)
+                    cold = code in _STALE_GUEST
+                    if not cold:
+                        self._failed(org, trip, code)
                     if trip.replaceable:
-                        self._desk(org).stopping[vm] = trip
+                        self._desk(org).stopping[vm] = replace(trip, cold=cold)
             case VmStopped(org=org, vm=vm, reservation=str() as reservation, stopped_at=at):
                 self._end(org, vm, reservation)
                 self._stopped(org, vm, reservation, at)
@@ -322,7 +331,7 @@ class Breakers:
 
     def _lose(self, org: str, vm: str, trip: _Trip, at: dt.datetime) -> None:
         if trip.replaceable:
-            lost = Lost(trip.pool, vm, trip.host, trip.reservation, trip.request, at)
+            lost = Lost(trip.pool, vm, trip.host, trip.reservation, trip.request, at, trip.cold)
             self._desk(org).lost.append(lost)
 
     def _stopped(self, org: str, vm: str, reservation: str, at: dt.datetime) -> None:

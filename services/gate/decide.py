@@ -9,6 +9,7 @@ breakers, and the memory of the hosts. All or nothing, unless it says `up_to`. O
 
 import datetime as dt
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from events.pool import PoolDefined
@@ -27,6 +28,9 @@ from services.gate.state import Pending, Scaling, State
 RULES: Final = "2026-11-22.5"
 """The version of these rules; every decision carries it."""
 
+_MOST_SWITCHED: Final = 16
+"""Breakers that one round opens or closes: each is an event of the same atomic batch."""
+
 
 def decide(org: str, state: State, *, now: dt.datetime, gate: str, state_seq: int) -> Decision | None:
     """One round for one org: each waiting request answered in ledger order, and each VM's next step ordered.
@@ -38,7 +42,7 @@ def decide(org: str, state: State, *, now: dt.datetime, gate: str, state_seq: in
     through = draft.docket.through(org)
     ripen(draft)
     if not draft.facts:
-        draft.facts.extend(draft.state.breakers.due(org, now))
+        draft.facts.extend(islice(draft.state.breakers.due(org, now), _MOST_SWITCHED))
     if not draft.facts:
         replace_failed(draft)
     for pending in draft.docket.pending(org):

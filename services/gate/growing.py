@@ -201,17 +201,20 @@ def _starts(  # noqa: PLR0917 - what a plan consists of
 
     Who sleeps in RAM wakes in milliseconds and takes no memory, so it comes first; who sleeps on disk needs memory on that very
     host; then those that are off, then new ones. Each is of the pool's size, which is what the envelope was asked about: a VM
-    that was made before the pool was redefined with another one is passed over. In place of one that was `lost` comes another.
+    that was made before the pool was redefined with another one is passed over. In place of one that was `lost` comes another,
+    or, where only a cold boot helps, it boots itself.
     """
     places, now, memory_mib = draft.places, draft.now, pool.size.memory_mib
-    shun = lost.host if lost is not None else ""
+    cold = lost is not None and lost.cold
+    shun = lost.host if lost is not None and not cold else ""
+    failed = lost.vm if lost is not None and not cold else ""
     room = places.room(pool.name, shun)
 
     def fitting(vms: Iterator[Vm]) -> Iterator[Vm]:
-        return (vm for vm in vms if vm.size == pool.size and (lost is None or vm.name != lost.vm))
+        return (vm for vm in vms if vm.size == pool.size and vm.name != failed)
 
     orders: list[WakeOrdered | BootOrdered] = []
-    if purpose == "serve":
+    if purpose == "serve" and not cold:
         paused = fitting(places.sleepers(pool, "quiesced", shun))
         orders += [order.wake(vm, pool, cause, now) for vm in islice(paused, count)]
         for woken in orders:

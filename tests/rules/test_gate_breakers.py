@@ -103,6 +103,33 @@ def test_a_guest_that_does_not_answer_is_replaced_once_it_is_off_and_counts_no_m
     assert past.usage.reserved(ORG) == SMALL.compute
 
 
+@pytest.mark.parametrize("code", ["not-refreshed", "clock-off", "rebooted"])
+def test_a_guest_that_woke_unfit_to_serve_boots_cold_and_is_nobodys_failure(code: str) -> None:
+    past = setting().asleep("web", 4)
+    past.scale(add=3)
+    past.round()
+    for vm in ("web-1", "web-2", "web-3"):
+        past.unready(vm, code)
+    assert {type(one) for one in past.round().orders} == {StopOrdered}
+    past.stopped("web-2")
+    assert starts(past.round()) == [(BootOrdered, "web-2", "h1")]
+    past.stopped("web-1")
+    past.stopped("web-3")
+    assert starts(past.round()) == [(BootOrdered, "web-1", "h1"), (BootOrdered, "web-3", "h1")]
+    assert past.state.breakers.opened == {}
+
+
+def test_no_more_than_16_breakers_are_switched_in_one_round() -> None:
+    past = setting(vcpu=10_000)
+    for number in range(9):
+        past.pool(f"p{number}")
+        past.scale(f"p{number}", add=3)
+    for order in past.round().orders:
+        past.wake_failed(order.vm, found="off")
+    assert len(opened(past)) == 16
+    assert len(opened(past)) == 2
+
+
 def test_a_failed_wake_never_raises_usage() -> None:
     past = setting(vcpu=4).asleep("web", 4)
     past.scale(add=2)

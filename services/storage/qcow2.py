@@ -39,11 +39,7 @@ _MAGIC: Final = b"QFI\xfb"
 _HEADER: Final = struct.Struct(">4s20xQ")
 """The head of a qcow2 file: its magic, and from byte 24 on its size in bytes (QEMU, docs/interop/qcow2.txt)."""
 
-_COMMIT: Final = (
-    libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE
-    | libvirt.VIR_DOMAIN_BLOCK_COMMIT_SHALLOW
-    | libvirt.VIR_DOMAIN_BLOCK_COMMIT_DELETE
-)
+_COMMIT: Final = libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE | libvirt.VIR_DOMAIN_BLOCK_COMMIT_DELETE
 _SNAPSHOT: Final = (
     libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
     | libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_NO_METADATA
@@ -181,9 +177,10 @@ class Qcow2:
 
     def _begin_join(self, sleeper: Sleeper) -> None:
         domain, disk = self._asleep(sleeper)
-        if disk.find("mirror") is None:
+        # The volume is named as what is copied into: QEMU's "one layer down" of a disk with one layer is the template's.
+        if disk.find("mirror") is None and _files_of(disk)[0] != sleeper.volume:
             commit = cast("Callable[..., int]", domain.blockCommit)
-            commit(_target(disk), None, None, 0, _COMMIT)
+            commit(_target(disk), sleeper.volume, None, 0, _COMMIT)
 
     def _joined(self, sleeper: Sleeper) -> bool:
         domain, disk = self._domain(sleeper)

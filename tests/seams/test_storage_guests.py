@@ -209,6 +209,22 @@ async def test_a_pin_that_landed_before_storage_died_is_told_by_its_next_life_an
 
 
 @in_one_loop
+async def test_a_disk_of_one_layer_is_not_joined_into_its_template(world: World) -> None:
+    base = world.machine.directory / "templates" / "tiny" / "disk.qcow2"
+    await world.sleep()
+    sleeper = Sleeper(NAME, world.volume)
+    await world.disks.join(sleeper, lambda: True)
+    assert world.chain == ["acme.web-1.qcow2"]
+    # Writable for the guests' user, it would take what it is given.
+    base.chmod(0o666)
+    before = base.read_bytes()
+    await world.disks.join(sleeper, lambda: True)
+    assert world.chain == ["acme.web-1.qcow2"]
+    assert base.read_bytes() == before
+    await world.wake()
+
+
+@in_one_loop
 async def test_a_join_that_a_dead_storage_left_behind_is_ended_when_the_vm_is_awake(world: World) -> None:
     async with world.storage():
         await world.pinned()

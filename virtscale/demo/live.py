@@ -122,27 +122,25 @@ async def _crewed(
 
 
 async def _prepare(world: World, plan: Plan, screen: Screen) -> None:
-    """All VMs were booted and sleep, and as many serve as the curve needs at its beginning. Nothing is forecast yet."""
+    """All VMs were booted and sleep, but for as many as the curve needs at its beginning. Nothing is forecast yet."""
     vms, names = plan.piece.vms, frozenset[str](crew.WORKERS)
+    want = min(vms, math.ceil(plan.piece.vms_at(-plan.run_in_seconds)) + 1)
     async with _crewed(world, names - {FORECASTER}) as ledger:
         await world.enact(ledger.fold(Contracts))
         await stocked(world, ledger, vms, screen.say)
-        want = min(vms, math.ceil(plan.piece.vms_at(-plan.run_in_seconds)) + 1)
-        fleet = ledger.fold(Fleet)
         bus = await world.connect("operator")
         try:
-            await publish(
-                bus, founding.ORG, Scale(pool=setting.POOL, key=new_key(), want=want, up_to=True, wait=True)
-            )
+            scale = Scale(pool=setting.POOL, key=new_key(), want=want, up_to=True, wait=True)
+            await publish(bus, founding.ORG, scale)
         finally:
             await bus.close()
-
-        def serving() -> bool:
-            return len(fleet.members(founding.ORG, setting.POOL, "serving")) >= want
-
-        if not await until(serving, ledger, _AWAKE_SECONDS):
+        if not await until(lambda: _serving(ledger) >= want, ledger, _AWAKE_SECONDS):
             screen.say(f"{want} VMs do not serve after {_AWAKE_SECONDS:g} s: see virtscale.log")
     screen.say(f"{want} of {vms} VMs serve, the others sleep")
+
+
+def _serving(ledger: Ledger) -> int:
+    return len(ledger.fold(Fleet).members(founding.ORG, setting.POOL, "serving"))
 
 
 async def _perform(world: World, ports: Ports, plan: Plan, played: Played, screen: Screen) -> None:
@@ -153,7 +151,7 @@ async def _perform(world: World, ports: Ports, plan: Plan, played: Played, scree
     starts = loop.time() + (began_at - now).total_seconds()
     asked = Asked(piece, began_at.timestamp(), setting.PER_VM, LOOPBACK, ports.traffic)
     async with crowd(asked, played.requests):
-        setting.foresee(world.house, piece.vms)
+        setting.foresee(world.house, piece.vms, setting.horizon_seconds(piece.speed))
         await _tell_history(world, plan, began_at, screen)
         # Two ticks later it is the past, and not something that somebody brings in just now.
         await asyncio.sleep(max(0.0, starts - plan.crew_seconds - loop.time()))

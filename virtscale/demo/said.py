@@ -18,12 +18,12 @@ def beginning(piece: Piece) -> list[str]:
     steepest = steepest_per_minute(piece)
     if piece.speed > 1:
         lines.append(
-            "only the curve is faster: the pool's horizon, cooldown and drain and every clock are as ever, so that for the "
+            "only the curve is faster: every clock is as ever, and so are horizon, cooldown and drain, so that for the "
             f"forecaster each ramp is {piece.speed:g} times as steep; the steepest needs {steepest:.1f} VMs more within a minute"
         )
     lines.append(
         f"one VM carries {setting.PER_VM:g} requests/s; cooldown {setting.COOLDOWN_SECONDS} s, drain {setting.DRAIN_SECONDS} s, "
-        f"horizon 90 s, 5 % of the quota in reserve and at least one VM, no more than {setting.cap_vms(piece.vms)} VMs by contract"
+        f"horizon {setting.horizon_seconds(piece.speed)} s, 5 % of the quota in reserve and at least one VM, no more than {setting.cap_vms(piece.vms)} VMs by contract"
     )
     return lines
 

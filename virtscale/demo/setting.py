@@ -14,6 +14,12 @@ PER_VM: Final = 8.0
 """Requests a second that fill one VM. A guest could take more; eight guests share the machine with everything else."""
 
 MEMORY_MIB: Final = 96
+HORIZON_SECONDS: Final = 90
+FAST_HORIZON_SECONDS: Final = 180
+"""Of a day that is played faster: its week has no pattern at the forecaster's resolution of five minutes, so that ramps are
+seen by their slope alone, and a measurement is some 20 s old when it counts. With 90 s, capacity came 20 s late in each ramp."""
+
+_SLOW: Final = 2.0
 COOLDOWN_SECONDS: Final = 15
 DRAIN_SECONDS: Final = 5
 
@@ -23,7 +29,7 @@ EACH: Final = "demand for each VM that serves"
 
 _ALLOWANCE_PERCENT: Final = 10
 _PROXY: Final = f'proxy="be_{founding.ORG}_{POOL}"'
-_RATE: Final = f"sum(rate(haproxy_backend_http_requests_total{{{_PROXY}}}[15s]))"
+_RATE: Final = f"sum(rate(haproxy_backend_http_requests_total{{{_PROXY}}}[5s]))"
 
 _CONTRACT: Final = """\
 format = 2
@@ -73,6 +79,7 @@ min_vms = 1
 max_vms = {vms}
 cooldown_seconds = {cooldown}
 drain_seconds = {drain}
+horizon_seconds = {horizon}
 forecast = "on"
 
 [size]
@@ -122,12 +129,18 @@ def found(house: House, vms: int, now: dt.datetime) -> None:
     founding.found(house, now, founding.Beginning(contract_text(vms), _plain(vms)))
 
 
-def foresee(house: House, vms: int) -> None:
+def horizon_seconds(speed: float) -> int:
+    """How far ahead forecasts look in a day that is played so fast."""
+    return HORIZON_SECONDS if speed <= _SLOW else FAST_HORIZON_SECONDS
+
+
+def foresee(house: House, vms: int, horizon: int) -> None:
     """The pool's file says that its forecast moves it; the gate reads it at its next start."""
     text = _FORECAST.format(
         vms=vms,
         cooldown=COOLDOWN_SECONDS,
         drain=DRAIN_SECONDS,
+        horizon=horizon,
         memory_mib=MEMORY_MIB,
         rate=_RATE,
         per_vm=PER_VM,
@@ -139,7 +152,7 @@ def foresee(house: House, vms: int) -> None:
     draft.replace(path)
 
 
-def simulated(vms: int) -> Pool:
+def simulated(vms: int, horizon: int) -> Pool:
     """The same pool where nothing is real: its demand and trigger are asked of a simulated metrics store by name."""
     return Pool(
         org=founding.ORG,
@@ -150,6 +163,7 @@ def simulated(vms: int) -> Pool:
         max_vms=vms,
         cooldown_seconds=COOLDOWN_SECONDS,
         drain_seconds=DRAIN_SECONDS,
+        horizon_seconds=horizon,
         forecast="on",
         demand=DemandQuery(query=DEMAND, per_vm=PER_VM),
         triggers=(Trigger(query=EACH, above=PER_VM),),

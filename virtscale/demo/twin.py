@@ -23,7 +23,7 @@ from schemas.telemetry import PoolTold, Told
 from virtscale import founding
 from virtscale.ask import publish
 from virtscale.demo import setting
-from virtscale.demo.day import TICK_SECONDS, Piece, former, noise
+from virtscale.demo.day import DAY_SECONDS, FORMER_DAYS, TICK_SECONDS, Piece, former, noise
 from virtscale.demo.looks import count, look
 from virtscale.demo.news import News
 from virtscale.demo.said import beginning, ending
@@ -39,7 +39,6 @@ MIDNIGHT: Final = dt.datetime(2026, 1, 28, tzinfo=dt.UTC)
 """The day that is played, whatever day it is: so that each run of one curve is the same, to the byte."""
 
 BEFORE_SECONDS: Final = 1800.0
-"""The house is founded and stocked so long before the piece begins."""
 
 SAMPLE_NOISE: Final = 0.03
 _SPARE_MIB: Final = 1024
@@ -53,16 +52,26 @@ _ORIGIN: Final = "twin.virtscale.local/day"
 class Twin:
     """One run."""
 
-    def __init__(self, piece: Piece, loop: VirtualLoop, screen: Screen) -> None:
+    def __init__(
+        self,
+        piece: Piece,
+        loop: VirtualLoop,
+        screen: Screen,
+        *,
+        history_days: int = FORMER_DAYS,
+        before_seconds: float = BEFORE_SECONDS,
+    ) -> None:
+        """The house is founded and stocked `before_seconds` before the piece begins."""
         self._piece = piece
         self._screen = screen
+        self._history_days, self._before_seconds = history_days, before_seconds
         self._began_at = MIDNIGHT + dt.timedelta(seconds=piece.from_second)
-        epoch = self._began_at - dt.timedelta(seconds=BEFORE_SECONDS)
+        epoch = self._began_at - dt.timedelta(seconds=before_seconds)
         self._clock = VirtualClock(loop, epoch)
         self._ledger: Ledger | None = None
         vms = piece.vms
         values = {setting.DEMAND: self._demand, setting.EACH: self._each}
-        pool = setting.simulated(vms)
+        pool = setting.simulated(vms, setting.horizon_seconds(piece.speed))
         self.house = TwinHouse(self._clock, pool, vms * setting.MEMORY_MIB + _SPARE_MIB, values)
         self.units = Units()
 
@@ -83,7 +92,7 @@ class Twin:
 
     async def live(self) -> None:
         """The piece went by."""
-        piece, loop = self._piece, asyncio.get_running_loop()
+        piece, before, loop = self._piece, self._before_seconds, asyncio.get_running_loop()
         await self._tell_history()
         await pause(_QUIET_SECONDS)
         async with self.house.at_work((News, Wakes, Fleet, Usage)) as ledger:
@@ -92,20 +101,21 @@ class Twin:
             operator = self.house.connect(permissions.operator())
             stock = Stock(pool=setting.POOL, key="twin-stock", vms=piece.vms, wait=True)
             await publish(operator, founding.ORG, stock)
-            await pause(BEFORE_SECONDS - loop.time())
+            await pause(before - loop.time())
             second = 0
             while second < piece.seconds:
                 count(ledger, piece, second, self.units)
                 if self._screen.due(piece.day_second(second)):
                     self._screen.show(look(ledger, piece, second, self.units, None))
                 second += 1
-                await pause(BEFORE_SECONDS + second - loop.time())
+                await pause(before + second - loop.time())
 
     async def _tell_history(self) -> None:
         telemetry = Telemetry(self.house.connect(permissions.worker("signal")))
         last = int(self._clock.now().timestamp()) // TICK_SECONDS
+        first = last - self._history_days * DAY_SECONDS // TICK_SECONDS
         for tick, milli_vms in former(self._piece, self._began_at):
-            if tick < last:
+            if first <= tick < last:
                 told = PoolTold(setting.POOL, milli_vms, 3, (tick + 1) * TICK_SECONDS * 1000 - 1)
                 await telemetry.tell(founding.ORG, Told(tick, (told,)))
                 await pause(_TELL_SECONDS)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, cast
 
-MOST_BYTES: Final = 1 << 30
-"""Of text, after it was unpacked: some two years of seconds. More is no trace, or a bomb."""
+MOST_BYTES: Final = 1 << 28
+"""Of text, after it was unpacked: half a year of seconds with their times. More is no trace, or a bomb."""
 
 MOST_VALUE: Final = 1e15
 """Whatever is demanded, a larger number is a mistake, and sums of it are no longer exact."""

@@ -1,22 +1,13 @@
 """When a query counts as lost, and that the ledger is told of it once: as a rule, and at work in virtual time."""
 
-import asyncio
-import datetime as dt
 import math
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 
 import msgspec
 import pytest
 
-from events.bus.faults import Fate, Faults
-from events.bus.ledger import Ledger
-from events.bus.telemetry import Telemetry
+from events.bus.faults import Fate
 from events.ids import derive
-from events.pool import PoolDefined, PoolObserved
-from events.scale import ScaleRequested
-from events.signal import SignalFound, SignalLost
-from schemas.pool import DemandQuery, Pool, Trigger
+from events.pool import PoolDefined
 from services.signal.port import Heard, Measurement
 from services.signal.silence import (
     FIRST_PATIENCE_SECONDS,
@@ -24,20 +15,9 @@ from services.signal.silence import (
     PATIENCE_SECONDS,
     Silence,
 )
-from services.signal.worker import Signal
-from tests.rules.desk import CONTRACT, Desk, play, pool
+from tests.rules.signal_life import POOL, Life, at, scene
 from tests.rules.test_signal_windows import Away
-from tests.simulation.clock import EPOCH, pause
-
-TRIGGER = Trigger(query="p99", above=250.0, samples=3, add=2, kind="p99")
-QUEUE = Trigger(query="queue", above=10.0, samples=2, add=5)
-POOL = msgspec.structs.replace(
-    pool("web"), triggers=(TRIGGER, QUEUE), demand=DemandQuery("rate", 100.0), cooldown_seconds=90
-)
-
-
-def at(seconds: float) -> dt.datetime:
-    return EPOCH + dt.timedelta(seconds=seconds)
+from tests.simulation.clock import pause
 
 
 def heard_every(*distances: float) -> Silence:
@@ -90,77 +70,6 @@ def test_silence_is_counted_only_by_those_who_look() -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ at work
-
-
-@dataclass
-class Store:
-    """A metrics store that samples every five seconds; each query has a value, a reason, or its own time."""
-
-    clock: Callable[[], dt.datetime]
-    answers: dict[str, Heard] = field(default_factory=dict)
-    values: dict[str, float] = field(default_factory=lambda: {"p99": 100.0, "queue": 1.0, "rate": 250.0})
-
-    async def query(self, expression: str, timeout_seconds: float) -> Heard:
-        await pause(0.001)
-        if expression in self.answers:
-            return self.answers[expression]
-        since = int((self.clock() - EPOCH).total_seconds()) // 5 * 5
-        return Measurement(self.values[expression], at(since))
-
-
-class Life:
-    """Signal workers on one bus, each with a ledger and a metrics store of its own, until the scene ends."""
-
-    def __init__(self, *pools: Pool, faults: Faults | None = None) -> None:
-        self.desk = Desk(faults=faults, dedup_seconds=0.0)
-        self.desk.contract(CONTRACT, *(pools or (POOL,)))
-        self.tasks: list[asyncio.Task] = []
-
-    def start(self) -> Store:
-        bus = self.desk.worker_bus("signal")
-        ledger = Ledger(bus)
-        store = Store(self.desk.clock.now)
-        signal = Signal(ledger, bus, self.desk.clock, store)
-        self.signal = signal
-        self.tasks += [asyncio.create_task(signal.work()), asyncio.create_task(ledger.follow())]
-        return store
-
-    async def kill(self) -> None:
-        for task in self.tasks:
-            task.cancel()
-        await asyncio.gather(*self.tasks, return_exceptions=True)
-        self.tasks.clear()
-
-    def lost(self) -> list[SignalLost]:
-        return [one.fact for one in self.desk.facts(SignalLost) if isinstance(one.fact, SignalLost)]
-
-    def found(self) -> list[SignalFound]:
-        return [one.fact for one in self.desk.facts(SignalFound) if isinstance(one.fact, SignalFound)]
-
-    def requests(self) -> list[ScaleRequested]:
-        return [one.fact for one in self.desk.facts(ScaleRequested) if isinstance(one.fact, ScaleRequested)]
-
-    async def ticks(self, name: str = "web") -> list[tuple[int, int, int]]:
-        """Tick since the epoch, thousandths of a VM and samples, as the telemetry has them of the pool."""
-        telemetry = Telemetry(self.desk.worker_bus("signal"))
-        begin = int(EPOCH.timestamp()) // 15
-        heard = (await telemetry.after(0)).heard
-        return [
-            (one.told.tick - begin, each.milli_vms, each.samples)
-            for one in heard
-            for each in one.told.pools
-            if each.pool == name
-        ]
-
-
-def scene(story: Callable[[Life], Awaitable[None]], *pools: Pool, faults: Faults | None = None) -> None:
-    async def whole() -> None:
-        life = Life(*pools, faults=faults)
-        await story(life)
-        assert not any(task.done() for task in life.tasks), life.tasks
-        await life.kill()
-
-    play(whole)
 
 
 @pytest.mark.parametrize(
@@ -306,98 +215,5 @@ def test_a_clock_that_is_set_forward_or_back_is_no_loss() -> None:
             life.desk.clock.off_seconds += step
             await pause(100)
             assert life.lost() == [], "the store's clock is the worker's here, as on one machine"
-
-    scene(story)
-
-
-# ------------------------------------------------------------------------------------------- several triggers, demand
-
-
-def test_any_of_several_triggers_asks_and_they_share_the_cooldown_of_the_pool() -> None:
-    async def story(life: Life) -> None:
-        store = life.start()
-        await pause(62)
-        store.values["queue"] = 50.0
-        await pause(20)
-        (asked,) = life.requests()
-        assert asked.sample is not None
-        assert (asked.sample.query, asked.add) == ("queue", 5)
-        store.values["p99"] = 300.0
-        await pause(60)
-        assert len(life.requests()) == 1, "the pool is cooling"
-        store.values["queue"] = 1.0
-        await pause(60)
-        assert [one.add for one in life.requests()] == [5, 2]
-
-    scene(story)
-
-
-def test_of_two_triggers_that_are_due_together_the_one_that_wants_more_asks() -> None:
-    slow = msgspec.structs.replace(POOL, triggers=(TRIGGER, msgspec.structs.replace(QUEUE, samples=3)))
-
-    async def story(life: Life) -> None:
-        store = life.start()
-        store.values |= {"queue": 50.0, "p99": 300.0}
-        await pause(20)
-        assert [one.add for one in life.requests()] == [5]
-
-    scene(story, slow)
-
-
-def test_a_rise_asks_before_the_limit_is_passed() -> None:
-    async def story(life: Life) -> None:
-        store = life.start()
-        await pause(1)
-        for step in range(300):
-            store.values["p99"] = 100.0 + step
-            await pause(1)
-            if life.requests():
-                break
-        (asked,) = life.requests()
-        assert asked.sample is not None
-        assert asked.sample.query == "p99"
-        assert 150 < asked.sample.value < 200, "it will pass 250 within the horizon of 90 s"
-
-    scene(story)
-
-
-def test_the_telemetry_has_the_mean_demand_of_each_tick_in_thousandths_of_a_vm() -> None:
-    async def story(life: Life) -> None:
-        life.start()
-        await pause(76)
-        assert await life.ticks() == [(tick, 2500, 3) for tick in range(5)]
-
-    scene(story)
-
-
-def test_where_a_pool_has_a_demand_of_its_own_its_windows_say_it_beside_every_trigger() -> None:
-    async def story(life: Life) -> None:
-        life.start()
-        await pause(400)
-        (seen,) = [one.fact for one in life.desk.facts(PoolObserved) if isinstance(one.fact, PoolObserved)]
-        assert [(one.source, one.above, one.samples) for one in seen.readings] == [
-            ("trigger", 250.0, 60),
-            ("trigger", 10.0, 60),
-            ("demand", 100.0, 60),
-        ]
-        assert seen.demand is not None
-        assert (seen.demand.mean, seen.demand.samples) == (2500, 60)
-
-    scene(story)
-
-
-def test_a_pushed_sample_counts_at_once_and_its_query_is_not_asked_meanwhile() -> None:
-    async def story(life: Life) -> None:
-        store = life.start()
-        store.answers = {"queue": None}
-        await pause(7)
-        for second in range(7, 60):
-            life.signal._triggers.pushed("queue", Measurement(50.0, at(second)))
-            await pause(1)
-            if second == 9:
-                assert [one.add for one in life.requests()] == [5], "two samples, a second apart"
-        assert life.lost() == []
-        await pause(100)
-        assert [one.code for one in life.lost()] == ["silent"], "pushes have ended, and nobody answers"
 
     scene(story)

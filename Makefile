@@ -19,6 +19,10 @@ help: ## print this list
 up: bootstrap ## start everything on this machine, in the foreground; Ctrl-C ends it (HOSTS=2 for two hypervisors)
 	@$(BIN)/virtscale up $(if $(HOSTS),--hosts $(HOSTS)) $(ARGS)
 
+.PHONY: demo
+demo: bootstrap ## play a morning of demand on real guests in ten minutes (ARGS="--twin": a day in memory)
+	@$(BIN)/virtscale demo day $(ARGS)
+
 .PHONY: test
 test: bootstrap checks ## check and test everything (ARGS="-k words" goes to pytest)
 	@$(BIN)/python -m pytest $(ARGS)

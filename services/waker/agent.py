@@ -7,6 +7,7 @@ then. Without KVM the whole took 30 to 40 ms: 1.5 ms for each word with the agen
 
 import base64
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -16,12 +17,12 @@ import libvirt
 import libvirt_qemu
 
 from events.clock import SystemClock
-from services.waker.port import ENTROPY_BYTES, REFRESH_SECONDS
-
-_ANSWER_SECONDS: Final = 1
-"""How long one answer of the agent is waited for; libvirt counts in whole seconds."""
+from services.waker.port import ENTROPY_BYTES, REFRESH_SECONDS, HypervisorError
 
 _AGAIN_SECONDS: Final = 0.02
+_MOST_OFF_MS: Final = 250
+"""Half of what a woken guest's clock may be off: the other half is the probe's way to it and back."""
+
 _POOL: Final = "/dev/urandom"
 _AWAY: Final = libvirt.VIR_ERR_AGENT_UNRESPONSIVE
 
@@ -29,39 +30,52 @@ _AWAY: Final = libvirt.VIR_ERR_AGENT_UNRESPONSIVE
 def refresh(domain: libvirt.virDomain) -> int:
     """The guest's clock is this machine's, and its kernel has fresh randomness; so many bytes.
 
-    After a restore the agent may be away for some 100 ms, so it is asked again until `REFRESH_SECONDS` are over; then
-    `libvirtError` says why not. The trap: the clock is read as late as can be, and set in one call.
+    After a restore the agent may be away for some 100 ms, and a busy host lets it wait before it reads its mail: it is asked
+    again until `REFRESH_SECONDS` are over. Then `libvirtError` says why not, or `HypervisorError` how far the clock is off:
+    what was set is read back, since a clock that was right when it was sent is late when it is set.
     """
-    set_time = cast("Callable[[dict[str, int]], int]", domain.setTime)  # its annotation is wrong
     ends_at = time.monotonic() + REFRESH_SECONDS
     while True:
+        left = max(1, math.ceil(ends_at - time.monotonic()))  # libvirt counts in whole seconds
         try:
-            domain.agentSetResponseTimeout(_ANSWER_SECONDS)
-            written = _write(domain, os.urandom(ENTROPY_BYTES))
-            now = SystemClock().now()
-            set_time({"seconds": int(now.timestamp()), "nseconds": now.microsecond * 1000})
+            domain.agentSetResponseTimeout(left)
+            written = _write(domain, os.urandom(ENTROPY_BYTES), left)
+            off_ms = _set_clock(domain, left)
         except libvirt.libvirtError as error:
-            if error.get_error_code() != _AWAY or time.monotonic() + _ANSWER_SECONDS > ends_at:
+            if error.get_error_code() != _AWAY or time.monotonic() > ends_at:
                 raise
             time.sleep(_AGAIN_SECONDS)
-        else:
+            continue
+        if abs(off_ms) <= _MOST_OFF_MS:
             return written
+        if time.monotonic() > ends_at:
+            raise HypervisorError(f"The clock of {domain.name()} was set, and is {off_ms} ms off.")
 
 
-def _write(domain: libvirt.virDomain, fresh: bytes) -> int:
+def _set_clock(domain: libvirt.virDomain, left: int) -> int:
+    """The guest's clock is set; how many ms it is ahead of ours now, or behind."""
+    set_time = cast("Callable[[dict[str, int]], int]", domain.setTime)  # its annotation is wrong
+    now = SystemClock().now()
+    set_time({"seconds": int(now.timestamp()), "nseconds": now.microsecond * 1000})
+    asked = SystemClock().now()
+    guest_ns = int(_ask(domain, left, "guest-get-time"))
+    middle = asked + (SystemClock().now() - asked) / 2
+    return round(guest_ns / 1e6 - middle.timestamp() * 1e3)
+
+
+def _write(domain: libvirt.virDomain, fresh: bytes, left: int) -> int:
     """So many bytes of it are mixed into the guest's pool: whatever is written to its device is."""
-    handle = _ask(domain, "guest-file-open", path=_POOL, mode="w")
+    handle = _ask(domain, left, "guest-file-open", path=_POOL, mode="w")
     try:
-        answer = _ask(
-            domain, "guest-file-write", **{"handle": handle, "buf-b64": base64.b64encode(fresh).decode()}
-        )
+        text = base64.b64encode(fresh).decode()
+        answer = _ask(domain, left, "guest-file-write", **{"handle": handle, "buf-b64": text})
     finally:
-        _ask(domain, "guest-file-close", handle=handle)
+        _ask(domain, left, "guest-file-close", handle=handle)
     return int(answer["count"])
 
 
-def _ask(domain: libvirt.virDomain, command: str, **arguments: object) -> Any:
-    """The agent's answer to one command."""
+def _ask(domain: libvirt.virDomain, left: int, command: str, **arguments: object) -> Any:
+    """The agent's answer to one command, within `left` seconds."""
     asked = json.dumps({"execute": command, "arguments": arguments})
-    answer: str = libvirt_qemu.qemuAgentCommand(domain, asked, _ANSWER_SECONDS, 0)
+    answer: str = libvirt_qemu.qemuAgentCommand(domain, asked, left, 0)
     return json.loads(answer)["return"]

@@ -10,8 +10,9 @@ from schemas.names import is_name
 DomainState = Literal["running", "paused", "saved", "off", "missing"]
 """`saved` is off with an image of its memory on the host's disk: whoever starts it goes on where it slept."""
 
-REFRESH_SECONDS: Final = 2.0
-"""How long a guest's agent has for its clock and its entropy; it took 30 to 40 ms without KVM (docs/performance.md)."""
+REFRESH_SECONDS: Final = 5.0
+"""How long a guest's agent has for its clock and its entropy. It takes 40 ms without KVM; on two cores with a load of 27 its
+first word took more than a second, and the cold boot that follows a failure 20 (docs/performance.md)."""
 
 SAVE_SECONDS: Final = 240.0
 """How long the writing of a guest's memory may take: 10 GiB at 100 MB/s take 107 s. An order to save is overdue after 300 s."""

@@ -60,15 +60,16 @@ class Asked:
         self._through: dict[str, int] = {}
 
     def desk(self, org: str, pool: str) -> _Desk:
-        """What is known of one pool's requests."""
-        return self._desks.setdefault((org, pool), _Desk())
+        """What is known of one pool's requests; to be looked at only."""
+        return self._desks.get((org, pool)) or _Desk()
 
     def apply(self, recorded: Recorded) -> None:
         """The requests now include the event."""
         match recorded.fact:
             case ScaleRequested() | QuiesceRequested() | SaveRequested() as wish:
                 if recorded.seq > self._through.get(wish.org, 0):
-                    self.desk(wish.org, wish.pool).waiting[recorded.id] = wish
+                    desk = self._desks.setdefault((wish.org, wish.pool), _Desk())
+                    desk.waiting[recorded.id] = wish
                     self._open.setdefault(wish.org, {})[recorded.seq] = (recorded.id, wish.pool)
             case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._close(decided)

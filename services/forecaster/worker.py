@@ -99,7 +99,9 @@ class Forecaster:
             log.warning("%s It is learnt anew from the telemetry.", error)
             return
         if self._clock.now() - end_of(kept.number) < REACH and kept.number <= self._newest:
-            self._roster, self._gathered.closed = kept, kept.number
+            self._roster = kept
+            measured = dict(zip(kept.names, kept.measured.tolist(), strict=True))
+            self._gathered = Gathered(closed=kept.number, used=measured)
 
     async def _keep(self, data: bytes) -> None:
         try:

@@ -11,7 +11,15 @@ import pytest
 from events import durable
 from events.bus.telemetry import Heard, end_of, tick_of
 from schemas.telemetry import TICK_SECONDS, PoolTold, Told
-from services.forecaster.gather import FUTURE, IN_TIME_SECONDS, LATE, PAST_TICKS, Gathered, newest_closed
+from services.forecaster.gather import (
+    FUTURE,
+    IN_TIME_SECONDS,
+    LATE,
+    MOST_LATE_TICKS,
+    PAST_TICKS,
+    Gathered,
+    newest_closed,
+)
 from services.forecaster.keeping import Directory, UnusableError, decode, encode, made_by
 from services.forecaster.roster import NO_SAMPLE, RING, Roster, input_digest
 from tests.rules.desk import pool
@@ -46,13 +54,35 @@ def test_samples_count_for_their_tick_in_whatever_order_they_come() -> None:
         assert [gathered.close(FIRST + tick) for tick in range(5)] == [{WEB: 100 * tick} for tick in range(5)]
 
 
-def test_what_is_told_too_late_is_left_out_and_counted() -> None:
+def test_what_is_told_some_seconds_late_counts_for_the_next_tick() -> None:
+    """Clocks that differ cost a forecast those seconds, and not its signal."""
+    gathered = Gathered()
+    for tick in range(4):
+        gathered.take(heard(FIRST + tick, 100 * tick, after=IN_TIME_SECONDS + 0.001))
+        assert gathered.close(FIRST + tick) == ({WEB: 100 * tick - 100} if tick else {})
+    gathered.take(
+        heard(FIRST + 4, 400, after=0.1)
+    )  # in time again: the newer word counts, and the older no more
+    assert gathered.close(FIRST + 4) == {WEB: 400}
+    assert gathered.close(FIRST + 5) == {}
+
+
+def test_what_comes_when_its_tick_was_given_out_counts_for_the_next_unless_it_is_known() -> None:
     gathered, before = Gathered(), LATE._value.get()
-    gathered.take(heard(FIRST, after=IN_TIME_SECONDS + 0.001))
     assert gathered.close(FIRST) == {}
-    gathered.take(heard(FIRST, after=0.1))  # in time for the bus, but the tick was given out
-    assert gathered.close(FIRST) == {}
+    gathered.take(heard(FIRST, 700, after=0.1))
+    assert gathered.close(FIRST + 1) == {WEB: 700}
+    gathered.take(heard(FIRST, 800, after=0.2))
+    gathered.take(heard(FIRST, 700, after=16.0))
+    assert gathered.close(FIRST + 2) == {}
     assert LATE._value.get() - before == 2
+
+
+def test_what_is_told_a_minute_late_is_left_out_and_counted() -> None:
+    gathered, before = Gathered(), LATE._value.get()
+    gathered.take(heard(FIRST, after=IN_TIME_SECONDS + MOST_LATE_TICKS * TICK_SECONDS + 0.001))
+    assert all(gathered.close(FIRST + tick) == {} for tick in range(8))
+    assert LATE._value.get() - before == 1
     assert gathered.past == {}
 
 

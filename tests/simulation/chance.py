@@ -84,6 +84,8 @@ class Plan:
     """At last, where there is a sealer, the bus comes back with an older copy of its store."""
     stores: bool
     """VMs have disks, and there is a storage worker."""
+    foresees: bool
+    """Pools have a demand, and there is a forecaster."""
     archive_full: float
     """How often the archive's disk takes nothing more, for a while."""
     # the bus
@@ -188,6 +190,10 @@ STORED_SHARE: Final = 0.5
 """Of the worlds, likewise."""
 
 
+FORESEEN: Final = 0.3
+"""Of the worlds have a forecaster: a tick of one is a millisecond of work."""
+
+
 def length_of(seed: int) -> Length:
     """How long the world with this seed is, unless somebody wants it otherwise.
 
@@ -251,6 +257,7 @@ def plan_of(seed: int, length: Length | None = None, *, powers: bool = True, sea
     drawn = random.Random(f"{seed}/seals")
     faults["seals"] = powers and seals and drawn.random() < SEALED_SHARE
     faults["stores"] = powers and random.Random(f"{seed}/stores").random() < STORED_SHARE
+    faults["foresees"] = powers and random.Random(f"{seed}/foresees").random() < FORESEEN
     faults["archive_full"] = drawn.choice((0.0, 0.0, 0.02, 0.1))
     faults["ends_older"] = drawn.random() < 1 / 3
     faults |= {"hosts": hosts, **(_powers(seed, short=short) if powers else _NO_POWERS)}

@@ -23,6 +23,7 @@ from schemas.intake import VERBS, Receipt
 from services.announcer.port import backend_name
 from services.gate.state import Docket, Wish
 from services.waker.port import domain_name
+from tests.simulation.foresight import broken_forecasts
 from tests.simulation.load import WRONG
 from tests.simulation.mails import broken_mail, refusals
 from tests.simulation.world import World
@@ -119,6 +120,7 @@ def judge(world: World) -> Iterator[str]:
     yield from world.truth.totals()
     yield from _folds(world)
     yield from _decisions(world)
+    yield from broken_forecasts(world.truth.lines)
     yield from _lines(world)
 
 

@@ -20,6 +20,7 @@ from schemas.house import HostPlace
 from schemas.names import PLATFORM
 from schemas.pool import Pool, Trigger
 from services.announcer.worker import Announcer
+from services.forecaster.worker import Forecaster
 from services.gate.worker import Gate
 from services.notifier.worker import Notifier
 from services.prober.worker import Prober
@@ -32,6 +33,7 @@ from tests.simulation.chance import Chance, Plan, Weather
 from tests.simulation.clock import EPOCH, VirtualClock, pause
 from tests.simulation.crews import again_and_again, endless, spread
 from tests.simulation.disks import DiskHosts
+from tests.simulation.foresight import Shelf, foreseen
 from tests.simulation.hypervisor import Host
 from tests.simulation.load import Client
 from tests.simulation.machine import Machine
@@ -88,6 +90,7 @@ class World:
         self.relay = Relay(plan, self.chance("relay"))
         self.people = People({f"{org}-owner": f"owner@{org}.example" for org in self.orgs})
         self.gauges = Gauges(plan, self.chance("gauges"))
+        self.shelf = Shelf(plan, self.chance("shelf"))
         self.network = Network(self.hosts, plan, self.chance("network"))
         self.ledgers: dict[str, Ledger] = {}
         self.homes: dict[str, str] = {}
@@ -122,7 +125,7 @@ class World:
     def _pool(self, org: str, name: str, chance: Chance) -> Pool:
         rng = chance.rng
         trigger = Trigger(query="load", above=0.8, samples=2, add=1) if rng.random() < 0.3 else None
-        return Pool(
+        pool = Pool(
             org=org,
             name=name,
             size=rng.choice(SIZES),
@@ -139,6 +142,7 @@ class World:
             triggers=() if trigger is None else (trigger,),
             placement=self.chance(f"placement {org} {name}").rng.choice(self.plan.placements),
         )
+        return foreseen(pool, self.chance(f"foresight {org} {name}")) if self.plan.foresees else pool
 
     def _sign(self, org: str, chance: Chance) -> None:
         """The org's contract is in force; in some worlds an addendum has its day while the world is at work."""
@@ -204,6 +208,11 @@ class World:
             "prober": (permissions.worker("prober"), self._prober),
             "announcer": (permissions.worker("announcer"), self._announcer),
             "notifier": (permissions.worker("notifier"), self._notifier),
+            **(
+                {"forecaster": (permissions.worker("forecaster"), self._forecaster)}
+                if self.plan.foresees
+                else {}
+            ),
             **({"storage": (permissions.worker("storage"), self._storage)} if self.plan.stores else {}),
             **({"sealer": (permissions.worker("sealer"), self._sealer)} if self.sealing is not None else {}),
         }
@@ -303,6 +312,9 @@ class World:
     def _notifier(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         relay, people = life.reach(self.relay), life.reach(self.people)
         return Notifier(ledger, bus, clock, relay, people, digest_seconds=self.plan.digest_seconds).work()
+
+    def _forecaster(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        return Forecaster(ledger, bus, clock, life.reach(self.shelf)).work()
 
     def _storage(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         hosts = DiskHosts(self.hosts, life.reach)

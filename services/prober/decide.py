@@ -39,9 +39,9 @@ def patience_seconds(step: int) -> float:
     return min(LONGEST_PATIENCE_SECONDS, FIRST_PATIENCE_SECONDS * 1.25 ** min(step, 16))
 
 
-def first_pause_seconds(*, cold: bool) -> float:
-    """The pause that a fresh schedule begins with: a guest that boots takes seconds, so it is asked seldom."""
-    return LONGEST_PAUSE_SECONDS if cold else FIRST_PAUSE_SECONDS
+def first_pause_seconds(*, seldom: bool) -> float:
+    """The pause that a fresh schedule begins with; a guest that boots takes seconds, so it is asked seldom."""
+    return LONGEST_PAUSE_SECONDS if seldom else FIRST_PAUSE_SECONDS
 
 
 def window_seconds(ready_seconds: int, awake_at: dt.datetime, now: dt.datetime) -> float:

@@ -16,6 +16,7 @@ from events.vm import VmReady, VmUnready
 from projections.fleet.fold import Fleet
 from schemas.names import shorten
 from services.prober.decide import (
+    LONGEST_PAUSE_SECONDS,
     MOST_IN_FLIGHT,
     MOST_OFF_MS,
     Seen,
@@ -117,7 +118,7 @@ class Prober:
             # It just woke: what was asked before may be lost, so the schedule begins anew, and the oldest probe
             # makes room for it.
             watch.step = 0
-            pause = 0.0 if watch.answered is not None else first_pause_seconds(cold=trip.cold)
+            pause = 0.0 if watch.answered is not None else first_pause_seconds(seldom=trip.cold)
             watch.next_at = min(watch.next_at, asyncio.get_running_loop().time() + pause)
             if len(watch.in_flight) >= MOST_IN_FLIGHT:
                 next(iter(watch.in_flight)).cancel()
@@ -147,7 +148,8 @@ class Prober:
     async def _ask_until_known(self, watch: _Watch, probes: asyncio.TaskGroup) -> None:
         """Returns when the guest is ready or never will be, or when the window is over.
 
-        The trap: while its waker has not spoken yet it is asked on, so that the answer which counts is as young as can be.
+        The trap: a guest that answers while its waker has not spoken yet is asked seldom from then on. Each probe takes CPU
+        from its agent, which is at work just then; without KVM that made a wake half as long again.
         """
         loop = asyncio.get_running_loop()
         while watch.verdict() in {"again", "wait"}:
@@ -180,7 +182,8 @@ class Prober:
         )
         watch.in_flight[probe] = None
         watch.probes += 1
-        watch.next_at = now + max(pause_seconds(watch.step), first_pause_seconds(cold=watch.trip.cold))
+        seldom = watch.trip.cold or watch.verdict() == "wait"
+        watch.next_at = now + max(pause_seconds(watch.step), first_pause_seconds(seldom=seldom))
         watch.step += 1
 
     async def _probe(self, watch: _Watch, address: str, patience: float, *, known_awake: bool) -> None:
@@ -191,6 +194,13 @@ class Prober:
             pulse = await self._guests.probe(address, patience)
             if pulse is not None:
                 self._note(watch, pulse, started_at, known_awake=known_awake)
+                if watch.verdict() == "wait":
+                    watch.next_at = max(
+                        watch.next_at, asyncio.get_running_loop().time() + LONGEST_PAUSE_SECONDS
+                    )
+                    for other in watch.in_flight:
+                        if other is not probe:
+                            other.cancel()
         finally:
             watch.in_flight.pop(probe, None)
             watch.news.set()
@@ -199,6 +209,8 @@ class Prober:
         """The answer is the latest one, unless it is known good and this one is not: of two under way the older may come last."""
         now = self._clock.now()
         told_ms, off_ms = offset_ms(pulse, (now - _EPOCH) // _MILLISECOND)
+        if told_ms is None and not known_awake:
+            off_ms = 0  # to the second, and perhaps of before it was set: what its agent read back says more
         vm = self._fleet.vms.get((watch.trip.org, watch.trip.vm))
         other_boot = is_other_boot(vm.boot_id if vm is not None else None, pulse.boot_id)
         if watch.verdict() in {"again", "wait"}:

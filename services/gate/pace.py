@@ -55,9 +55,9 @@ def rate_evidence(draft: Draft, pool: Pool, requested: int) -> Evidence:
 
 
 def rated_at(draft: Draft, pool: Pool) -> dt.datetime:
-    """When forecasts may send the next VM of the pool to sleep: a minute after the first of those that count now."""
-    lately = draft.docket.slept(draft.org, pool.name, draft.now)
-    return (lately[0][0] if lately else draft.now) + MINUTE
+    """When forecasts may send the next VM of the pool to sleep, where they sent some: a minute after the first that counts now."""
+    began_at, _ = draft.docket.slept(draft.org, pool.name, draft.now)[0]
+    return began_at + MINUTE
 
 
 def _over(draft: Draft, pool: Pool, began_at: dt.datetime | None) -> dt.datetime | None:

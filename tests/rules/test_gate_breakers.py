@@ -7,6 +7,7 @@ import pytest
 
 from events.breaker import BreakerClosed, BreakerOpened
 from events.gate import BootOrdered, GateDecided, StopOrdered, WakeOrdered
+from events.ids import derive
 from projections.breakers.fold import Breakers
 from tests.given import ORG, SMALL, Past
 
@@ -53,6 +54,7 @@ def test_another_vm_takes_the_place_of_one_that_failed_to_wake() -> None:
     (order,) = decided.orders
     assert isinstance(order, WakeOrdered)
     assert (order.vm, order.request, order.purpose) == ("web-3", request.id, "serve")
+    assert order.id == derive(request.id, derive(first.id, 2), "wake.ordered", "web-3")
     assert order.id not in {first.id, second.id}
     assert past.decide() is None
 
@@ -424,6 +426,20 @@ def test_a_template_that_is_missing_is_not_the_hosts_fault() -> None:
     assert [(one.scope, one.name) for one in opened(past)] == [("template", "tiny")]
 
 
+def test_boots_that_were_ordered_before_the_hosts_breaker_opened_still_speak_of_their_template() -> None:
+    past = setting()
+    past.scale(add=3)
+    boots = past.answer()[1]
+    past.asleep("web", 3)
+    past.scale(add=3)
+    for order in past.answer()[1]:
+        past.wake_failed(order.vm)
+    assert [one.scope for one in opened(past)] == ["host"]
+    for order in boots:
+        past.wake_failed(order.vm, found="off")
+    assert [one.scope for one in opened(past)] == ["template"]
+
+
 def test_breakers_of_a_host_that_is_dead_or_gone_end_with_it() -> None:
     past = setting().asleep("web", 1)
     fail(past, 3)
@@ -448,6 +464,60 @@ def test_a_copy_of_what_was_said_of_a_breaker_says_nothing() -> None:
     past.round()
     past.happened(breaker)
     assert past.state.breakers.opened == {}
+
+
+def test_a_copy_that_comes_at_once_does_not_double_its_time() -> None:
+    past = setting().asleep("web", 1)
+    fail(past, 3)
+    (breaker,) = opened(past)
+    past.happened(breaker)
+    past.now = breaker.until
+    past.scale(add=1)
+    past.round()
+    past.wake_failed("web-1")
+    (again,) = opened(past)
+    assert again.until - again.opened_at == dt.timedelta(seconds=120)
+
+
+def test_what_is_told_of_a_breaker_holds_also_where_nothing_is_known_of_its_failures() -> None:
+    past = setting()
+    said = BreakerOpened(
+        org=ORG,
+        pool="web",
+        scope="host",
+        name="h1",
+        failures=7,
+        code="domain-lost",
+        opened_at=past.now,
+        until=past.now + dt.timedelta(seconds=60),
+    )
+    closed = BreakerClosed(org=ORG, pool="web", scope="template", name="tiny", closed_at=past.now)
+    past.happened(said)
+    past.happened(closed)
+    (known,) = past.state.breakers.opened.values()
+    assert (known.failures, known.code, known.opened_at, known.until) == (
+        7,
+        "domain-lost",
+        past.now,
+        said.until,
+    )
+    assert past.decide() is None
+
+
+def test_an_org_is_looked_at_while_it_has_something_to_replace_or_to_switch() -> None:
+    past = setting().asleep("web", 2)
+    breakers = past.state.breakers
+    past.scale(add=1)
+    past.round()
+    assert (list(breakers.needing(past.now)), breakers.may_need(ORG)) == ([], False)
+    past.wake_failed("web-1")
+    assert (list(breakers.needing(past.now)), breakers.may_need(ORG)) == ([ORG], True)
+    past.later(60)
+    assert (list(breakers.needing(past.now)), breakers.may_need(ORG)) == ([], True)
+    fail(past, 2)
+    assert (list(breakers.needing(past.now)), breakers.may_need(ORG)) == ([ORG], True)
+    opened(past)
+    assert (list(breakers.needing(past.now)), breakers.may_need(ORG)) == ([], False)
 
 
 def test_a_gate_that_read_half_of_it_reads_the_rest_to_the_same_end() -> None:

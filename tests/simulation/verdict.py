@@ -25,6 +25,7 @@ from services.gate.state import Docket, Wish
 from services.waker.port import domain_name
 from tests.simulation.foresight import broken_forecasts
 from tests.simulation.load import WRONG
+from tests.simulation.losses import broken_signals
 from tests.simulation.mails import broken_mail, refusals
 from tests.simulation.world import World
 
@@ -117,6 +118,7 @@ def judge(world: World) -> Iterator[str]:
     yield from _requests(world)
     yield from _receipts(world)
     yield from broken_mail(world)
+    yield from broken_signals(world)
     yield from world.truth.totals()
     yield from _folds(world)
     yield from _decisions(world)

@@ -195,21 +195,24 @@ class Routes:
             elif gone or (held_at is not None and looked_at > held_at + _SETTLE_SECONDS):
                 sessions = found.sessions if found is not None else 0
                 if loop.time() >= ends_at or (found is not None and not sessions):
-                    cut = await self._close(at, sessions) if found is not None else 0
-                    if cut is not None:
+                    cut = await self._close(vm, at, sessions) if found is not None else 0
+                    if cut is not None and self._still(vm):
                         await self._tell_drained(vm, cut)
                         return
                     held_at = None
             asks_again = held_at is None and not gone
             await _wait(news, pause if asks_again else max(_SETTLE_SECONDS, ends_at - loop.time()))
 
-    async def _close(self, at: Place, sessions: int) -> int | None:
-        """Nothing reaches the server any more; how many sessions had to be cut, or None when that failed."""
+    async def _close(self, vm: Vm, at: Place, sessions: int) -> int | None:
+        """Nothing reaches the server any more; how many sessions had to be cut, or None when that failed.
+
+        Nobody is cut off from a VM whose drain was taken back meanwhile.
+        """
         try:
             await self._mirror.set_state(at, "maint")  # safe to repeat: it stays in maintenance
-            return (
-                await self._mirror.cut(at) if sessions else 0
-            )  # safe to repeat: the second time there are none
+            if not sessions or not self._still(vm):
+                return 0
+            return await self._mirror.cut(at)  # safe to repeat: the second time there are none
         except BalancerError as error:
             self.complain(error)
             return None

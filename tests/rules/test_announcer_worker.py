@@ -231,3 +231,39 @@ def test_a_look_does_not_undo_what_was_called_while_it_was_under_way() -> None:
         assert mirror.servers[AT].state == "drain"
 
     story(tell)
+
+
+@pytest.mark.parametrize("call", ["maint web-1", "cut web-1"])
+def test_a_drain_that_is_taken_back_while_it_ends_is_not_told_as_ended_and_the_vm_serves(call: str) -> None:
+    async def tell(told: Told, toy: Toy) -> None:
+        async with announcing(told, toy):
+            await warm(told)
+            await told.becomes("web-1", "serving")
+            toy.busy(2)
+            await told.drain("web-1", 5)
+            await eventually(lambda: toy.asked[-1] == call, 30.0, every_seconds=0.0005)
+            cancel = await told.cancel_drain("web-1")
+            await told.becomes("web-1", "serving")
+            await pause(5)
+            assert told.all(VmAnnounced)[-1].order == cancel
+            assert told.all(VmDrained) == []
+            assert toy.has[AT].state == "ready"
+            assert toy.has[AT].sessions == (2 if call == "maint web-1" else 0)
+
+    story(tell)
+
+
+def test_a_drain_that_is_taken_back_at_any_moment_leaves_a_vm_that_serves_or_one_that_drained() -> None:
+    async def tell(told: Told, toy: Toy) -> None:
+        async with announcing(told, toy):
+            await warm(told)
+            await told.becomes("web-1", "serving")
+            for tenth in range(60):
+                toy.busy(tenth % 3)
+                await told.drain("web-1", 1)
+                await pause(tenth * 0.02)
+                await told.cancel_drain("web-1")
+                await told.becomes("web-1", "serving")
+                assert toy.has[AT].state == "ready", tenth
+
+    story(tell)

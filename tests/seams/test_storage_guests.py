@@ -16,7 +16,9 @@ import pytest_asyncio
 
 from events.bus.ledger import Ledger
 from events.bus.permissions import worker
-from events.vm import VmBooted, VmDefined, VmQuiesced, VmResumed
+from events.gate import SaveOrdered
+from events.ids import derive
+from events.vm import VmBooted, VmDefined, VmQuiesced, VmResumed, VmSaved
 from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated
 from lab import accelerator, guest, hypervisor, template
 from schemas.capacity import Size
@@ -222,6 +224,25 @@ async def test_a_disk_of_one_layer_is_not_joined_into_its_template(world: World)
     assert world.chain == ["acme.web-1.qcow2"]
     assert base.read_bytes() == before
     await world.wake()
+
+
+@in_one_loop
+async def test_a_guest_that_was_saved_goes_on_with_its_disk_and_keeps_the_pin_it_has(world: World) -> None:
+    async with world.storage():
+        taken = await world.pinned()
+        order = SaveOrdered(
+            derive("save", world.number), "web-1", "web", "h1", taken.asleep_since, derive("request", "web-1")
+        )
+        world.site.order(order)
+        await eventually(lambda: [one.order for one in world.site.said(VmSaved)] == [order.id], 30)
+        await world.wake()
+        assert world.site.said(VmResumed)[-1].depth == "saved"
+        assert world.chain == [f"acme.web-1.s{taken.asleep_since}.qcow2", "acme.web-1.qcow2"]
+        assert await world.read("first") == "one"
+        await world.write("after-a-save", "goes on")
+        assert (await world.pinned()).layers == 2
+        await world.wake()
+        assert await world.read("after-a-save") == "goes on"
 
 
 @in_one_loop

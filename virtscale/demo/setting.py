@@ -27,7 +27,7 @@ DEMAND: Final = "demand"
 EACH: Final = "demand for each VM that serves"
 """Queries of a pool where nothing is real."""
 
-_ALLOWANCE_PERCENT: Final = 10
+_ALLOWANCE_PERCENT: Final = 20
 _PROXY: Final = f'proxy="be_{founding.ORG}_{POOL}"'
 _RATE: Final = f"sum(rate(haproxy_backend_http_requests_total{{{_PROXY}}}[5s]))"
 
@@ -36,7 +36,7 @@ format = 2
 id = "acme-demo"
 version = 1
 org = "acme"
-allowance_bp = 1000            # 10 %
+allowance_bp = 2000            # 20 %
 warm_reserve_bp = 500          # 5 %, and at least one VM
 price_eur_cents_month = 0
 valid_from = 2025-11-02T00:00:00Z
@@ -102,7 +102,7 @@ add = 1
 
 
 def contract_text(vms: int) -> str:
-    """The contract's draft: a quota of so many VMs, of which the allowance of 10 % gives no whole one on top below ten."""
+    """The contract's draft: a quota of so many VMs, and what the allowance of 20 % gives on top."""
     filled = _CONTRACT.replace("<vcpu>", str(vms))
     return filled.replace("<memory_mib>", str(vms * MEMORY_MIB))
 

@@ -94,6 +94,9 @@ class Twin:
         """The piece went by."""
         piece, before, loop = self._piece, self._before_seconds, asyncio.get_running_loop()
         await self._tell_history()
+        self._screen.plain(
+            f"telemetry: {self._history_days} former days were made up from the same curve; the forecaster learns them first"
+        )
         await pause(_QUIET_SECONDS)
         async with self.house.at_work((News, Wakes, Fleet, Usage)) as ledger:
             self._ledger = ledger

@@ -31,6 +31,8 @@ async def write_page(directory: Path, files: Files, seen: Clients | None) -> str
     if note is None:
         return "nothing was sealed yet, so there is nothing to report"
     measured, page = await report(ArchiveSource(archive), Seal(note, verifier_of(files).vkey), clients=seen)
+    if not measured.checkpoint.size:
+        return "nothing has happened yet, so there is nothing to report"
     path = directory / PAGE
     path.write_text(page, encoding="utf-8")
     return f"{path}: the engineering page, from events 1 to {measured.checkpoint.size:,} of this run's ledger"

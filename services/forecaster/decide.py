@@ -20,6 +20,10 @@ MOST_MOVES: Final = 64
 HELD: Final = dt.timedelta(hours=1)
 """After so long without a change, a pool's ticks are told all the same."""
 
+LOWERED: Final = dt.timedelta(minutes=10)
+"""A lower target by which nothing is moved is told so long after the last one: a target that goes up and down between two numbers
+would fill the ledger, and what it was meanwhile is in the next one's span."""
+
 MINUTE: Final = dt.timedelta(seconds=60)
 """A pool that was not measured for so long has lost its signal; also the window of its limit of VMs put to sleep."""
 
@@ -182,8 +186,10 @@ def _reason(
         return LOST if lost else "signal-found"
     if capped != told.capped and not lost:
         return "capped" if capped else "uncapped"
-    if not lost and sight.target != told.target:
-        return "raised" if sight.target > told.target else "lowered"
+    if not lost and sight.target > told.target:
+        return "raised"
+    if sight.target < told.target and (asks or made_at - told.made_at >= LOWERED) and not lost:
+        return "lowered"
     for ask in asks:
         match ask:
             case Scale():

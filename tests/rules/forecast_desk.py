@@ -166,6 +166,11 @@ def wave(tick: int) -> int:
     return int(6000 + 4000 * math.sin(tick / 25) + (tick * 7919 % 400))
 
 
+def climb(tick: int) -> int:
+    """Half a VM more every ninety seconds: a target that goes up and up."""
+    return 1000 + 500 * max(0, (tick - FIRST) // 6)
+
+
 def ticks_of(facts: Iterable[ForecastMade]) -> list[int]:
     """The numbers of all ticks that were told, in order."""
     found: list[int] = []

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from events.forecast import ForecastMade, Outlook
 from events.ids import derive
 from schemas.intake import Quiesce, Save, Scale
-from services.forecaster.decide import HELD, Sight, Standing, Verdict, decide
+from services.forecaster.decide import HELD, LOWERED, Sight, Standing, Verdict, decide
 from tests.rules.forecast_desk import foreseen
 
 NOW = dt.datetime(2026, 11, 22, 9, 0, tzinfo=dt.UTC)
@@ -253,7 +253,9 @@ def test_who_does_not_know_the_week_or_may_not_leaves_them_in_memory() -> None:
 def test_the_first_forecast_a_change_and_every_hour_are_told_and_nothing_else() -> None:
     assert decide(seen(6), stands(8), None, NOW).reason == "began"
     assert rule(seen(7), stands(9), told(6)).reason == "raised"
-    assert rule(seen(5), stands(7), told(6)).reason == "lowered"
+    assert rule(seen(5), stands(7), told(6)).reason is None
+    assert rule(seen(5), stands(9), told(6)).reason == "lowered"  # and one goes
+    assert rule(seen(5), stands(7), told(6, made_at=NOW - LOWERED)).reason == "lowered"
     assert rule(seen(6), stands(8), told(6)).reason is None
     old = told(6, made_at=NOW - HELD)
     assert rule(seen(6), stands(8), old).reason == "held"

@@ -15,7 +15,7 @@ from schemas.intake import Quiesce, Scale
 from schemas.telemetry import TICK_SECONDS, PoolTold, Told
 from services.forecaster.metrics import UNUSABLE
 from services.forecaster.worker import KEPT_TICKS
-from tests.rules.forecast_desk import EPOCH, FIRST, Life, foreseen, scene, ticks_of, wave
+from tests.rules.forecast_desk import EPOCH, FIRST, Life, climb, foreseen, scene, ticks_of, wave
 from tests.simulation.clock import pause
 
 
@@ -92,13 +92,13 @@ def test_a_pool_that_was_never_measured_is_never_told() -> None:
 @pytest.mark.parametrize("seconds", [17.6, 301.0, 702.5])
 def test_killed_at_any_time_it_goes_on_as_if_it_had_never_been(seconds: float) -> None:
     async def without(life: Life) -> None:
-        life.demand["web"] = wave
+        life.demand["web"] = climb
         life.start()
         await pause(1200)
         whole.extend(life.made())
 
     async def with_kill(life: Life) -> None:
-        life.demand["web"] = wave
+        life.demand["web"] = climb
         tasks = life.start()
         await pause(seconds)
         await life.kill(tasks)
@@ -125,17 +125,14 @@ def test_killed_at_any_time_it_goes_on_as_if_it_had_never_been(seconds: float) -
 
 def test_without_what_was_kept_the_past_is_learnt_anew_from_the_telemetry() -> None:
     async def story(life: Life) -> None:
-        life.demand["web"] = wave
+        life.demand["web"] = climb
         tasks = life.start()
         await pause(3600)
         await life.kill(tasks)
         life.drawer.data = None
         life.start()
-        await pause(120)
-        newest = life.made()[-1]
         await pause(900)
         assert life.made()[-1].history_seconds > 4000
-        assert newest.made_at > EPOCH + dt.timedelta(seconds=3600)
         never_twice(life.made())
 
     scene(story)
@@ -162,7 +159,7 @@ def test_what_was_kept_and_is_torn_is_noticed_and_learnt_anew(broken: bytes) -> 
 
 def test_two_forecasters_tell_each_tick_once_and_ask_once() -> None:
     async def story(life: Life) -> None:
-        life.demand["web"] = wave
+        life.demand["web"] = climb
         life.start()
         life.start()
         await pause(1800)
@@ -259,7 +256,7 @@ def test_a_clock_that_is_set_never_makes_a_tick_told_twice(step: float) -> None:
 
 def test_a_bus_that_goes_away_costs_no_tick_its_place() -> None:
     async def story(life: Life) -> None:
-        life.demand["web"] = wave
+        life.demand["web"] = climb
         life.start()
         await pause(600)
         life.desk.server.stop()
@@ -290,7 +287,7 @@ class Lossy(NoFaults):
 
 def test_answers_that_are_lost_make_no_tick_told_twice() -> None:
     async def story(life: Life) -> None:
-        life.demand["web"] = wave
+        life.demand["web"] = climb
         life.start()
         await pause(1800)
         never_twice(life.made())

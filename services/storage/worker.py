@@ -51,7 +51,7 @@ class Pauses:
 
     nap_seconds: float = 2.0
     """Who wakes before that had a nap, which needs no pin: demand that comes right back finds nobody at the domain. A wake that
-    meets a pin waits 12 ms for it at most (docs/performance.md)."""
+    meets a pin waits 13 ms for it (docs/performance.md)."""
     settle_seconds: float = 35.0
     """From its start on. What a former life asked and libvirt has not begun by then is dropped: it waits 30 s for the lock of a
     domain."""

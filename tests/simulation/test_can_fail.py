@@ -29,6 +29,9 @@ from services.gate.state import Docket, Pending
 from services.sealer import archive, compare, reading
 from services.sealer import decide as sealer_rules
 from services.sealer.worker import Sealer
+from services.storage import decide as storage_rules
+from services.storage import worker as storage
+from services.storage.port import Look
 from tests.simulation.run import run
 from tests.simulation.seeds import BREAKS
 
@@ -199,6 +202,16 @@ def a_tail_that_is_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(reading, "_straightened", as_it_came)
 
 
+def pins_upon_pins(patch: pytest.MonkeyPatch) -> None:
+    """A disk is pinned although the pin of the sleep before is still there."""
+
+    def move(look: Look, asleep_since: int) -> storage_rules.Move:
+        step = storage_rules.move(look, asleep_since)
+        return "pin" if step == "join" else step
+
+    patch.setattr(storage, "move", move)
+
+
 @pytest.mark.parametrize(
     ("what", "breaks", "sentence"),
     [
@@ -218,6 +231,7 @@ def a_tail_that_is_believed(patch: pytest.MonkeyPatch) -> None:
         ("the look at a bus that was restarted", a_sealer_that_does_not_compare, "on an older copy"),
         ("the time in a leaf", leaves_without_their_time, "is of no prefix"),
         ("the order of what is sealed", a_tail_that_is_believed, "sealer ended by itself"),
+        ("the end of a former pin", pins_upon_pins, "has three layers"),
     ],
 )
 def test_a_seed_catches_the_loss_of(

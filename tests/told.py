@@ -143,7 +143,13 @@ class Told:
 
     async def drain(self, name: str, seconds: int = 45, *, ordered_at: dt.datetime | None = None) -> str:
         """The gate ordered the VM drained; the order's id."""
-        order = DrainOrdered(
+        order = self.drain_order(name, seconds)
+        await self.order(order, now=ordered_at)
+        return order.id
+
+    def drain_order(self, name: str, seconds: int = 45) -> DrainOrdered:
+        """The order to drain the VM, not given yet."""
+        return DrainOrdered(
             id=derive("drain", name, self._told),
             vm=name,
             pool="web",
@@ -151,8 +157,6 @@ class Told:
             request=derive("request", name),
             drain_seconds=seconds,
         )
-        await self.order(order, now=ordered_at)
-        return order.id
 
     async def cancel_drain(self, name: str) -> str:
         """The gate took the drain back; the new order's id."""

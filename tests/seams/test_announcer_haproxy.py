@@ -8,6 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from events.host import HostRegistered
+from events.scale import ScaleRequested
 from events.vm import VmAnnounced, VmAnnounceFailed, VmDrained, VmReady
 from lab.balancer import Balancer, Frontend
 from lab.ports import LOOPBACK, free_ports
@@ -15,6 +17,8 @@ from services.announcer.config import mark
 from services.announcer.haproxy import Haproxy
 from services.announcer.port import BalancerError
 from services.announcer.worker import Announcer
+from services.gate.worker import Gate
+from tests import papers
 from tests.support import eventually
 from tests.told import Told, telling
 
@@ -227,6 +231,43 @@ async def test_a_drain_that_is_taken_back_serves_again_within_milliseconds(told:
         site.slow.set()
         assert await slow == "web-1"
     assert told.all(VmAnnounced)[-1].order == cancel
+    assert told.all(VmDrained) == []
+
+
+async def test_demand_that_returns_takes_drains_back_and_each_vm_gets_work_again(
+    told: Told, site: Site
+) -> None:
+    names = [f"web-{number}" for number in range(1, 6)]
+    async with serving(told, site, *names):
+        slow = [asyncio.create_task(site.get("/slow")) for _ in range(40)]
+        await eventually(lambda: site.under_way == len(slow))
+        now = told.clock.now()
+        await told.tell(
+            HostRegistered("platform", "h1", "test:///default", 1, "test", 8, 4096, now),
+            papers.took_effect(papers.terms("acme"), now),
+        )
+        await told.order(*(told.drain_order(name) for name in names))
+        for name in names:
+            await eventually(lambda name=name: _is(site, name, "drain"))
+        took_ms: list[float] = []
+        async with told.at_work("gate", lambda ledger, bus, clock: Gate(ledger, bus, clock, "g1").work([])):
+            for number in range(1, len(names) + 1):
+                started = asyncio.get_running_loop().time()
+                await told.tell(
+                    ScaleRequested(
+                        "acme", "web", "shop", f"k{number}", "program", 1, None, False, told.clock.now(), None
+                    )
+                )
+                await eventually(
+                    lambda number=number: told.fleet.count("acme", "web", frozenset({"serving"})) == number,
+                    every_seconds=0.0005,
+                )
+                took_ms.append((asyncio.get_running_loop().time() - started) * 1000)
+        states = [await site.state(name) for name in names]
+        site.slow.set()
+        assert set(await asyncio.gather(*slow)) <= set(names), "a request was cut off"
+    print("request stored -> serving again:", " ".join(f"{one:.1f}" for one in took_ms), "ms")
+    assert states == ["ready"] * len(names)
     assert told.all(VmDrained) == []
 
 

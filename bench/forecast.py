@@ -127,7 +127,7 @@ def _run(one: Found, *, with_mstl: bool) -> Run | None:
         run.usual[policy.name] = scored(given, policy.targets(given, policy.usual), *halves(given))
         run.curves[policy.name] = [scored(given, policy.targets(given, knob))[0] for knob in policy.tried]
     if with_mstl and one.is_main and trace.days >= 2 * _LEAST_DAYS:
-        with Progress(f"{one.name}, MSTL", "days") as told:
+        with Progress(f"{one.name}, MSTL", "hours") as told:
             ahead = forecast_mstl.forecasts(given, told)
         curve: list[Targets] = [forecast_mstl.targets(given, ahead, headroom) for headroom in _MSTL_HEADROOMS]
         run.usual["mstl"] = scored(given, curve[0], *halves(given))

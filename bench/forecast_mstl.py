@@ -1,4 +1,4 @@
-"""A classical forecast in the table: MSTL of `statsforecast`, daily and weekly seasons over 15-minute means, made anew each day.
+"""A classical forecast in the table: MSTL of `statsforecast`, daily and weekly seasons of hourly means, made anew every 6 h.
 
 Imported only when it is there: it is large, and nothing but the bench needs it.
 """
@@ -13,30 +13,31 @@ from numpy.typing import NDArray
 
 from replay.backtest.score import Course, Targets
 
-_SLOT_SECONDS: Final = 900
+_SLOT_SECONDS: Final = 3600
+_REFRESHED_SECONDS: Final = 6 * 3600
 _DAY: Final = 86_400
-_MOST_DAYS: Final = 14
+_TAUGHT_DAYS: Final = 7
+_MOST_DAYS: Final = 21
 
 
 def forecasts(course: Course, told: Callable[[int, int], None]) -> NDArray[np.float64]:
-    """The level that was forecast for each sample, at the latest a day before; until day 7, the level itself."""
+    """The level that was forecast for each sample, at the latest six hours before; until day 7, the level itself."""
     models: Any = importlib.import_module("statsforecast.models")
     step = course.terms.step_seconds
     slot = max(_SLOT_SECONDS, step)
-    samples, daily = slot // step, _DAY // slot
+    samples, daily, often = slot // step, _DAY // slot, max(1, _REFRESHED_SECONDS // slot)
     slots = len(course.level) // samples
     means = course.demand[: slots * samples].reshape(slots, samples).mean(axis=1)
     ahead = np.repeat(means, samples)
     ahead = np.concatenate((ahead, np.full(len(course.level) - len(ahead), ahead[-1])))
-    for day in range(7, slots // daily + 1):
-        told(day, slots // daily)
-        first = day * daily
-        last = min(slots, first + daily)
+    for first in range(_TAUGHT_DAYS * daily, slots, often):
+        told(first, slots)
+        last = min(slots, first + often)
         past = means[max(0, first - _MOST_DAYS * daily) : first]
-        seasons = [daily, 7 * daily] if len(past) >= 14 * daily else [daily]
+        seasons = [daily, 7 * daily] if len(past) >= 2 * _TAUGHT_DAYS * daily else [daily]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # its search for a trend model says what it tried
-            made = models.MSTL(season_length=seasons).forecast(y=past, h=daily)["mean"]
+            made = models.MSTL(season_length=seasons).forecast(y=past, h=often)["mean"]
         ahead[first * samples : last * samples] = np.repeat(made[: last - first], samples)
     return ahead
 

@@ -23,15 +23,21 @@ from projections.fleet.fold import Fleet, Vm
 from projections.freezes.fold import Freezes
 from projections.usage.fold import Usage
 from schemas.contract.acceptance import Accepted
+from services.forecaster import decide as forecaster_rules
+from services.forecaster.decide import Sight, Standing
 from services.gate import placement
 from services.gate.places import Places
 from services.gate.state import Docket, Pending
+from services.prober import decide as prober_rules
+from services.prober import worker as prober
+from services.prober.state import Trip
 from services.sealer import archive, compare, reading
 from services.sealer import decide as sealer_rules
 from services.sealer.worker import Sealer
 from services.storage import decide as storage_rules
 from services.storage import worker as storage
 from services.storage.port import Look
+from tests.simulation.hypervisor import Link
 from tests.simulation.run import run
 from tests.simulation.seeds import BREAKS
 
@@ -212,6 +218,50 @@ def pins_upon_pins(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(storage, "move", move)
 
 
+def forecasts_without_bounds(patch: pytest.MonkeyPatch) -> None:
+    """A pool shall have what its forecast needs, whatever the contract leaves."""
+
+    def wanted(sight: Sight, standing: Standing, *, lost: bool) -> tuple[int, bool]:
+        need = standing.staying if lost else sight.target + standing.reserve
+        return min(max(need, standing.floor), standing.pool.max_vms), False
+
+    patch.setattr(forecaster_rules, "_wanted", wanted)
+
+
+def _let_through(patch: pytest.MonkeyPatch, *verdicts: str) -> None:
+    judge = prober_rules.judge
+
+    def lenient(trip: Trip, seen: prober_rules.Seen | None, off_answers: int) -> prober_rules.Verdict:
+        said = judge(trip, seen, off_answers)
+        return "ready" if seen is not None and said in verdicts else said
+
+    patch.setattr(prober, "judge", lenient)
+
+
+def guests_that_nobody_refreshed(patch: pytest.MonkeyPatch) -> None:
+    """A woken guest serves although its agent did nothing."""
+    _let_through(patch, "not-refreshed", "wait")
+
+
+def guests_that_rebooted(patch: pytest.MonkeyPatch) -> None:
+    """A woken guest serves although another boot answers."""
+    _let_through(patch, "rebooted")
+
+
+def clocks_that_stood_still(patch: pytest.MonkeyPatch) -> None:
+    """The agent leaves the clock as it was, and the prober takes any time."""
+    _let_through(patch, "clock-off", "again")
+    refresh = Link._refresh
+
+    def forgetful(self: Link, name: str) -> None:
+        machine = self._machine(name)
+        behind = machine.behind_seconds
+        refresh(self, name)
+        machine.behind_seconds = behind
+
+    patch.setattr(Link, "_refresh", forgetful)
+
+
 @pytest.mark.parametrize(
     ("what", "breaks", "sentence"),
     [
@@ -231,7 +281,11 @@ def pins_upon_pins(patch: pytest.MonkeyPatch) -> None:
         ("the look at a bus that was restarted", a_sealer_that_does_not_compare, "on an older copy"),
         ("the time in a leaf", leaves_without_their_time, "is of no prefix"),
         ("the order of what is sealed", a_tail_that_is_believed, "sealer ended by itself"),
+        ("the refreshing of a woken guest", guests_that_nobody_refreshed, "with the entropy"),
+        ("the boot of a woken guest", guests_that_rebooted, "was announced as boot"),
+        ("the clock of a woken guest", clocks_that_stood_still, "s behind"),
         ("the end of a former pin", pins_upon_pins, "has three layers"),
+        ("the bounds of a forecast", forecasts_without_bounds, "and the contract allows"),
     ],
 )
 def test_a_seed_catches_the_loss_of(

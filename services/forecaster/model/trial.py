@@ -210,9 +210,10 @@ def _note(
     best = np.zeros((MULTIPLES, trial.size.shape[1], len(columns)))
     for back, counted in counts:
         row = (number - back) % rows
-        tried = _whole(
-            trial.expected[row][columns] + MULTIPLE[:, None, None] * trial.size[row][:, columns][None, :, :]
+        margin = np.minimum(
+            MULTIPLE[:, None, None] * trial.size[row][:, columns][None, :, :], trial.peak[columns]
         )
+        tried = _whole(trial.expected[row][columns] + margin)
         best = np.maximum(best, np.where(counted[columns], tried, 0.0))
     trial.covered[:, :, columns] += np.minimum(np.maximum(best - before, 0.0), rise).astype(np.float32)
 
@@ -230,14 +231,16 @@ def choose(
 ) -> tuple[Floats, Floats]:
     """The target in whole VMs and the margin in it, from the cheapest readings, each at its cheapest multiple.
 
-    `anew` are the pools whose multiples are chosen again; for the others they stand.
+    `anew` are the pools whose multiples are chosen again; for the others they stand. No margin is larger than the pool's peak:
+    a pool that wakes from nothing has errors that are many times its level, and would else ask for many times its quota.
     """
     trial.ticks = np.maximum(trial.ticks, 1.0)
+    size = np.minimum(size, trial.peak)
     trial.sizes = trial.sizes * windows.keep + size
     columns = np.flatnonzero(anew)
     if len(columns):
         trial.multiple[:, columns] = _cheapest(trial, wanted, parameters, columns)
-    margin = MULTIPLE[trial.multiple] * size
+    margin = np.minimum(MULTIPLE[trial.multiple] * size, trial.peak)
     target = _whole(expected + margin)
     row = number % windows.rows
     trial.expected[row], trial.size[row], trial.target[row] = expected, size, target

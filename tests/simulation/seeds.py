@@ -38,9 +38,9 @@ BREAKS: Final[dict[str, int]] = {
     "the look at a bus that was restarted": 0,
     "the time in a leaf": 0,
     "the order of what is sealed": 0,
-    "the refreshing of a woken guest": 0,
-    "the boot of a woken guest": 0,
-    "the clock of a woken guest": 0,
+    "the refreshing of a woken guest": 3,
+    "the boot of a woken guest": 33,
+    "the clock of a woken guest": 3,
     "the end of a former pin": 3,
     "the bounds of a forecast": 0,
 }

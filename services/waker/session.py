@@ -19,8 +19,8 @@ import msgspec
 
 from schemas.capacity import Size
 from schemas.house import HostPlace
-from schemas.volume import POOL, sleep_of
 from services.waker import agent
+from services.waker.layers import newest
 from services.waker.port import (
     Defined,
     Definition,
@@ -209,28 +209,11 @@ class Session:
                 "address": self._place.address,
                 "port": port,
             }
-            disk = self._newest_layer(definition.volume) if definition.volume is not None else None
+            disk = newest(self._connection, definition.volume)
             xml = fill(self._templates, definition.template, values, _mark_xml(mark), disk)
             self._domains[name] = self._connection.defineXML(xml)
             self._marks[name] = mark
             return self._defined(name, port)
-
-    def _newest_layer(self, volume: str) -> str:
-        """The file that the VM wrote to last: what storage laid over its volume to pin it, else the volume itself.
-
-        What the ledger says is not enough: storage may have died between the pin and the telling.
-        """
-        try:
-            pool = self._connection.storagePoolLookupByName(POOL)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
-                raise
-            return volume
-        if not pool.isActive():
-            pool.create()
-        pool.refresh()
-        files = [volume, *(one.path() for one in pool.listAllVolumes())]
-        return max(files, key=lambda file: sleep_of(file, volume) or 0)
 
     def start(self, name: str) -> None:
         """The domain is booted, or goes on where it was saved; an error on one that runs.

@@ -2,9 +2,8 @@
 
 import datetime as dt
 from collections.abc import Iterable, Iterator
-from typing import Final, Literal
+from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from events.dead import DeadHosts
@@ -17,7 +16,6 @@ from events.gate import (
     DrainOrdered,
     GateDecided,
     Order,
-    Purpose,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -43,9 +41,9 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
+from projections.fleet.known import Host, HostState, Vm, awaits_gate, is_stock, number, place
 from projections.fleet.life import ASLEEP, EVERY, INDEXED, NEXT, STAYING, UNDER_ORDER, State
 from projections.fleet.loads import Loads
-from schemas.capacity import Size
 from schemas.pool import Pool
 
 _OF_HOSTS: Final = (HostRegistered, HostCordoned, HostAdmitted, HostFenced, HostRemoved)
@@ -63,54 +61,12 @@ _OUTCOMES: Final = (
 
 _Way = DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
 
-_MOST_DIGITS: Final = 6
 PATIENCE: Final = dt.timedelta(seconds=60)
 """How long an order that starts nothing may take until it is overdue."""
 SAVING: Final = dt.timedelta(seconds=300)
 """The same, for one that writes a guest's RAM to disk: 10 GiB at 100 MB/s take 107 s."""
 
-
-class Vm(msgspec.Struct, frozen=True):
-    """One VM as the ledger tells it. `reservation` is set exactly while it counts as awake."""
-
-    org: str
-    name: str
-    pool: str
-    host: str
-    size: Size
-    state: State
-    reservation: str | None = None
-    proven: bool = False
-    """Its waker said that it runs under this reservation."""
-    request: str | None = None
-    """The request that its present life answers."""
-    purpose: Purpose = "serve"
-    order: str | None = None
-    """The latest order that concerns it."""
-    due_at: dt.datetime | None = None
-    """When the latest order should have had its outcome, by the clock of the gate that gave it."""
-    alarmed: bool = False
-    """The order is known to be overdue."""
-    address: str | None = None
-    domain: str | None = None
-    boot_id: str | None = None
-    since_seq: int = 0
-    asleep_since: int | None = None
-    """The sequence at which it fell asleep, kept while it is put to disk; None while it is awake or off."""
-
-
-HostState = Literal["ready", "cordoned", "fenced", "removed"]
-"""Whether VMs may start on a host. On a cordoned one those that are awake go on; on the last two none is."""
-
-
-class Host(msgspec.Struct, frozen=True):
-    """One hypervisor, and the memory in MiB that it lends to guests."""
-
-    name: str
-    uri: str
-    substrate: str
-    memory_mib: int
-    state: HostState = "ready"
+__all__ = ["PATIENCE", "Fleet", "Host", "HostState", "Vm"]
 
 
 class Fleet:
@@ -339,7 +295,11 @@ class Fleet:
                 self._follow(known, order, "stop.ordered", now + PATIENCE, seq)
             case SaveOrdered():
                 # Void where it sleeps another sleep by now, or none.
-                if known is not None and known.state == "quiesced" and known.since_seq == order.asleep_since:
+                if (
+                    known is not None
+                    and known.state == "quiesced"
+                    and known.asleep_since == order.asleep_since
+                ):
                     due_at = now + SAVING
                     saving = replace(known, order=order.id, due_at=due_at, alarmed=False)
                     self._step(saving, "save.ordered", seq)
@@ -384,7 +344,7 @@ class Fleet:
         key = (vm.org, vm.name)
         former = self.vms.get(key)
         self.vms[key] = vm
-        if former is not None and _place(former) == _place(vm):
+        if former is not None and place(former) == place(vm):
             return
         states = self._members.setdefault((vm.org, vm.pool), {})
         if former is None or former.state != vm.state:
@@ -394,18 +354,18 @@ class Fleet:
         if former is None or (former.state, former.host) != (vm.state, vm.host):
             self._index(former, vm)
         if former is None:
-            self._highest[vm.org, vm.pool] = max(_number(vm.name), self.highest(vm.org, vm.pool))
+            self._highest[vm.org, vm.pool] = max(number(vm.name), self.highest(vm.org, vm.pool))
         if former is not None:
             self._loads.charge(former.host, former.state, former.size.memory_mib, -1)
         self._loads.charge(vm.host, vm.state, vm.size.memory_mib, +1)
-        stock = _is_stock(vm) - (former is not None and _is_stock(former))
+        stock = is_stock(vm) - (former is not None and is_stock(former))
         self._stock[vm.org, vm.pool] = self._stock.get((vm.org, vm.pool), 0) + stock
         if vm.state in UNDER_ORDER:
             self._under_order[key] = None
         else:
             self._under_order.pop(key, None)
         waiting = self._attention.setdefault(vm.org, {})
-        if _awaits_gate(vm):
+        if awaits_gate(vm):
             waiting[vm.name] = None
         else:
             waiting.pop(vm.name, None)
@@ -421,24 +381,3 @@ class Fleet:
         if vm.state in INDEXED:
             names = self._on_host.setdefault((vm.org, vm.pool, vm.state), {})
             names.setdefault(vm.host, {})[vm.name] = None
-
-
-def _number(name: str) -> int:
-    """The number behind a VM's pool; 0 where there is none, or one so long that nobody here gave it."""
-    digits = name.rpartition("-")[2]
-    return int(digits) if digits.isdecimal() and len(digits) <= _MOST_DIGITS else 0
-
-
-def _place(vm: Vm) -> tuple[object, ...]:
-    """What any index or total is computed from."""
-    return vm.state, vm.host, vm.purpose, vm.pool, vm.size
-
-
-def _is_stock(vm: Vm) -> bool:
-    return vm.purpose == "stock" and vm.state in STAYING
-
-
-def _awaits_gate(vm: Vm) -> bool:
-    if vm.state == "warm":
-        return vm.purpose == "stock"
-    return vm.state in {"drained", "unready", "unannounced", "stray"}

@@ -131,11 +131,12 @@ def stop(vm: Vm) -> StopOrdered:
 
 def save(vm: Vm, pending: Pending) -> SaveOrdered:
     """The sleeper's RAM is written to disk, and its host has the memory back."""
+    assert vm.asleep_since is not None, vm
     return SaveOrdered(
         id=derive(pending.id, pending.seq, "save.ordered", vm.name),
         vm=vm.name,
         pool=vm.pool,
         host=vm.host,
-        asleep_since=vm.since_seq,
+        asleep_since=vm.asleep_since,
         request=pending.id,
     )

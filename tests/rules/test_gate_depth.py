@@ -31,13 +31,12 @@ def test_the_longest_asleep_beyond_those_that_stay_in_ram_are_saved() -> None:
     answer, orders = past.answer()
     assert (answer.outcome, answer.code, answer.asked, answer.granted) == ("admitted", "Granted", 2, 2)
     assert answer.evidence == ()
-    since = past.fleet.vms[ORG, "web-1"].since_seq
     first, second = orders
     assert isinstance(first, SaveOrdered)
     assert (first.vm, second.vm) == ("web-1", "web-2")
     assert (first.pool, first.host, first.request) == ("web", "h1", request.id)
     assert first.id == derive(request.id, request.seq, "save.ordered", "web-1")
-    assert first.asleep_since < since, "the sequence at which it fell asleep"
+    assert first.asleep_since == past.fleet.vms[ORG, "web-1"].asleep_since
     assert [vm.state for vm in past.fleet.vms.values()] == ["saving", "saving", "quiesced"]
 
 
@@ -60,6 +59,9 @@ def test_who_could_not_be_saved_sleeps_on_in_ram_and_may_be_saved_again() -> Non
     (second,) = past.answer()[1]
     assert (first.vm, second.vm) == ("web-1", "web-1")
     assert first.id != second.id
+    assert isinstance(first, SaveOrdered)
+    assert isinstance(second, SaveOrdered)
+    assert first.asleep_since == second.asleep_since, "it is the same sleep"
 
 
 def test_no_more_sleep_in_ram_than_shall_is_nothing_to_do() -> None:

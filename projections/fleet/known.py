@@ -1,0 +1,78 @@
+"""One VM and one host as the ledger tells them."""
+
+import datetime as dt
+from typing import Final, Literal
+
+import msgspec
+
+from events.gate import Purpose
+from projections.fleet.life import STAYING, State
+from schemas.capacity import Size
+
+_MOST_DIGITS: Final = 6
+
+
+class Vm(msgspec.Struct, frozen=True):
+    """One VM as the ledger tells it. `reservation` is set exactly while it counts as awake."""
+
+    org: str
+    name: str
+    pool: str
+    host: str
+    size: Size
+    state: State
+    reservation: str | None = None
+    proven: bool = False
+    """Its waker said that it runs under this reservation."""
+    request: str | None = None
+    """The request that its present life answers."""
+    purpose: Purpose = "serve"
+    order: str | None = None
+    """The latest order that concerns it."""
+    due_at: dt.datetime | None = None
+    """When the latest order should have had its outcome, by the clock of the gate that gave it."""
+    alarmed: bool = False
+    """The order is known to be overdue."""
+    address: str | None = None
+    domain: str | None = None
+    boot_id: str | None = None
+    since_seq: int = 0
+    asleep_since: int | None = None
+    """The sequence at which it fell asleep, kept while it is put to disk; None while it is awake or off."""
+
+
+HostState = Literal["ready", "cordoned", "fenced", "removed"]
+"""Whether VMs may start on a host. On a cordoned one those that are awake go on; on the last two none is."""
+
+
+class Host(msgspec.Struct, frozen=True):
+    """One hypervisor, and the memory in MiB that it lends to guests."""
+
+    name: str
+    uri: str
+    substrate: str
+    memory_mib: int
+    state: HostState = "ready"
+
+
+def number(name: str) -> int:
+    """The number behind a VM's pool; 0 where there is none, or one so long that nobody here gave it."""
+    digits = name.rpartition("-")[2]
+    return int(digits) if digits.isdecimal() and len(digits) <= _MOST_DIGITS else 0
+
+
+def place(vm: Vm) -> tuple[object, ...]:
+    """What any index or total is computed from."""
+    return vm.state, vm.host, vm.purpose, vm.pool, vm.size
+
+
+def is_stock(vm: Vm) -> bool:
+    """Whether it is being prepared to sleep, and is not there for demand."""
+    return vm.purpose == "stock" and vm.state in STAYING
+
+
+def awaits_gate(vm: Vm) -> bool:
+    """Whether the next step of its life is the gate's to order, unasked."""
+    if vm.state == "warm":
+        return vm.purpose == "stock"
+    return vm.state in {"drained", "unready", "unannounced", "stray"}

@@ -38,7 +38,7 @@ from schemas.pool import Pool
 from schemas.telemetry import TICK_SECONDS, PoolTold, Told
 from services.forecaster.__main__ import FOLDER
 from services.forecaster.decide import Sight, Standing, decide
-from services.forecaster.keeping import FILE, decode, made_by
+from services.forecaster.keeping import FILE, decode
 from services.forecaster.roster import Roster
 
 DAY: Final = 86_400
@@ -233,7 +233,7 @@ async def measure(arguments: argparse.Namespace, directory: Path) -> dict[str, A
         data = kept.read_bytes() if kept.exists() else b""
         began = time.process_time()
         if data:
-            decode(data, made_by())
+            decode(data, msgspec.json.decode(data.partition(b"\n")[0], type=dict[str, Any])["made_by"])
         back = time.process_time() - began
         await signal.close()
         await reader.close()

@@ -14,11 +14,10 @@ from events.envelope import Recorded, address
 from events.fact import Fact
 from events.ids import derive
 from events.registry import NEWEST
-from schemas.capacity import Capacity, Size
+from schemas.capacity import Capacity
 from schemas.contract.terms import Override, fingerprint
 from schemas.house import HostPlace
 from schemas.names import PLATFORM
-from schemas.pool import Pool, Trigger
 from services.announcer.worker import Announcer
 from services.forecaster.worker import Forecaster
 from services.gate.worker import Gate
@@ -33,13 +32,14 @@ from tests.simulation.chance import Chance, Plan, Weather
 from tests.simulation.clock import EPOCH, VirtualClock, pause
 from tests.simulation.crews import again_and_again, endless, spread
 from tests.simulation.disks import DiskHosts
-from tests.simulation.foresight import Shelf, foreseen
+from tests.simulation.foresight import Shelf
 from tests.simulation.hypervisor import Host
 from tests.simulation.load import Client
 from tests.simulation.machine import Machine
 from tests.simulation.neighbours import Balancer, Gauges, Network, People, Relay
 from tests.simulation.programs import Grim, Life, Program
 from tests.simulation.sealing import Files, Sealing, needs
+from tests.simulation.setting import pool_of
 from tests.simulation.truth import Truth
 from tests.simulation.wire import Connection, Trouble, WatchedServer
 
@@ -51,11 +51,6 @@ Work = Callable[[Life, Ledger, Any, VirtualClock], Awaitable[None]]
 """A worker, given what its process has."""
 
 ORGS: Final = ("acme", "zeta")
-SIZES: Final = (
-    Size(name="small", vcpu=1, memory_mib=256),
-    Size(name="medium", vcpu=2, memory_mib=512),
-    Size(name="large", vcpu=3, memory_mib=512),
-)
 
 
 class World:
@@ -81,7 +76,9 @@ class World:
         if self.sealing is not None:
             self.trouble.sent = partial(self.sealing.sent, self.server)
         self.orgs = ORGS[: plan.orgs]
-        self.pools = [self._pool(org, name, chance) for org in self.orgs for name in plan.pools]
+        self.pools = [
+            pool_of(plan, org, name, chance, self.chance) for org in self.orgs for name in plan.pools
+        ]
         for org in self.orgs:
             self._sign(org, chance)
         self.hosts = [self._host(number, chance) for number in range(1, plan.hosts + 1)]
@@ -121,28 +118,6 @@ class World:
         self.notes.append((self._loop.time(), what))
 
     # ------------------------------------------------------------------------------------------------- the setting
-
-    def _pool(self, org: str, name: str, chance: Chance) -> Pool:
-        rng = chance.rng
-        trigger = Trigger(query="load", above=0.8, samples=2, add=1) if rng.random() < 0.3 else None
-        pool = Pool(
-            org=org,
-            name=name,
-            size=rng.choice(SIZES),
-            template="tiny",
-            min_vms=rng.choice((0, 0, 1)),
-            max_vms=rng.choice((4, 6, 100)),
-            cooldown_seconds=30,
-            drain_seconds=rng.choice(self.plan.drain_seconds),
-            readiness_seconds=rng.choice(self.plan.readiness_seconds),
-            order_seconds=rng.choice(self.plan.order_seconds),
-            boot_seconds=rng.choice(self.plan.boot_seconds),
-            wake_batch=self.chance(f"batch {org} {name}").rng.choice((1, 2, 8)),
-            refresh=self.chance(f"refresh {org} {name}").rng.choice(("agent", "agent", "none")),
-            triggers=() if trigger is None else (trigger,),
-            placement=self.chance(f"placement {org} {name}").rng.choice(self.plan.placements),
-        )
-        return foreseen(pool, self.chance(f"foresight {org} {name}")) if self.plan.foresees else pool
 
     def _sign(self, org: str, chance: Chance) -> None:
         """The org's contract is in force; in some worlds an addendum has its day while the world is at work."""

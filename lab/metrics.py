@@ -34,7 +34,7 @@ class Target:
 class Push:
     """Where samples are pushed to as soon as they are scraped, by remote write: those of series whose name matches `names`.
 
-    With the sender's usual deadline of 5 s they come 4.4 s after the scrape, with this one after 20 ms (docs/performance.md).
+    With the sender's usual deadline of 5 s they come 4.4 s after the scrape, with this one after 20 ms (docs/signals.md).
     """
 
     url: str

@@ -126,6 +126,8 @@ class Backfill:
             if told is None:
                 return
             await self._send(org, told)
+            if not await self._is_there(org):
+                return  # what was dropped is told again from the mark on
             begin = until
             for one in left:
                 key = name(*one)
@@ -147,6 +149,14 @@ class Backfill:
             for tick, one in ticks_of(pool, demand, course):
                 ticks[tick].append(one)
         return [Told(tick, tuple(ticks[tick])) for tick in sorted(ticks)]
+
+    async def _is_there(self, org: str) -> bool:
+        """Whether the bus answers: telemetry drops what it cannot hand over."""
+        try:
+            await self._telemetry.since(self._clock.now(), org)
+        except UnansweredError:
+            return False
+        return True
 
     async def _send(self, org: str, told: Sequence[Told]) -> None:
         for number, one in enumerate(told, 1):

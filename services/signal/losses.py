@@ -92,10 +92,18 @@ class Losses:
             watch.silence.hear(loop_now)
             watch.newest = at
 
-    def miss(self, org: str, pool: str, question: Question, why: Why) -> None:
-        """A look found nothing new."""
+    def miss(self, org: str, pool: str, question: Question, why: Why, loop_now: float) -> None:
+        """A look found nothing new.
+
+        A trigger's query that yields no number is no loss: a quantile or a share of no requests at all is NaN, and a pool without
+        traffic must be able to shrink. A demand that is no number is one: nobody knows it then.
+        """
         watch = self._watches.get((org, pool, (question.source, question.id)))
-        if watch is not None:
+        if watch is None:
+            return
+        if why == "no-number" and question.source == "trigger":
+            watch.silence.answer(loop_now)
+        else:
             watch.silence.miss(why)
 
     def look(self, now: dt.datetime, loop_now: float) -> None:

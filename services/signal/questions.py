@@ -4,6 +4,7 @@ import datetime as dt
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from events.ids import derive
@@ -31,7 +32,12 @@ class Question:
     @property
     def id(self) -> str:
         """What events call the query."""
-        return derive("query", self.query)
+        return _id(self.query)
+
+
+@lru_cache(maxsize=100_000)
+def _id(query: str) -> str:
+    return derive("query", query)
 
 
 def questions(pool: Pool) -> tuple[Question, ...]:

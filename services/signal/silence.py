@@ -44,7 +44,9 @@ class Silence:
     since: float
     """Nothing new was heard after this."""
     heard: bool = False
-    """Whether anything ever was."""
+    """Whether a sample ever was."""
+    answered: bool = False
+    """Whether the metrics store ever said that there is nothing to measure."""
     looks: int = 0
     """Answers without anything new since then."""
     why: Why = "silent"
@@ -67,6 +69,10 @@ class Silence:
             self.distances.append(now - self.since)
         self.since, self.heard, self.looks = now, True, 0
 
+    def answer(self, now: float) -> None:
+        """The metrics store says that there is nothing to measure: no sample, and no silence either."""
+        self.since, self.answered, self.looks = now, True, 0
+
     def miss(self, why: Why) -> None:
         """A look found nothing new."""
         self.why = why
@@ -78,7 +84,7 @@ class Silence:
 
     def is_heard(self, now: float) -> bool:
         """Whether something new came within the time that it may take."""
-        return self.heard and now - self.since <= self.patience_seconds
+        return (self.heard or self.answered) and now - self.since <= self.patience_seconds
 
     def wait_anew(self, now: float) -> None:
         """Another worker has heard the query: only what is missed from here on counts."""

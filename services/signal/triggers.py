@@ -133,7 +133,7 @@ class Triggers:
             for verdict in self._hearing.judge(pool, query, heard, now):
                 question = verdict.question
                 if verdict.why is not None or not isinstance(heard, Measurement):
-                    self._losses.miss(*place, question, verdict.why or "silent")
+                    self._losses.miss(*place, question, verdict.why or "silent", loop_now)
                     if not isinstance(heard, Measurement):
                         SILENT.labels(*place).inc()
                     continue

@@ -115,6 +115,23 @@ def test_a_query_that_yields_nothing_new_is_told_once_with_the_reason_and_once_m
     scene(story)
 
 
+def test_a_trigger_s_query_that_is_no_number_is_not_lost_for_a_share_of_no_requests_is_none() -> None:
+    async def story(life: Life) -> None:
+        store = life.start()
+        store.answers = {"p99": "no-number"}
+        await pause(600)
+        assert life.lost() == []
+        store.answers = {"p99": None}
+        await pause(60)
+        assert [one.code for one in life.lost()] == ["silent"]
+        store.answers = {"p99": Measurement(math.nan, at(10_000))}
+        await pause(60)
+        assert len(life.found()) == 1
+        assert life.requests() == []
+
+    scene(story)
+
+
 def test_a_metrics_store_that_is_away_from_the_start_is_told_for_every_query_after_thirty_seconds() -> None:
     async def story(life: Life) -> None:
         store = life.start()

@@ -251,7 +251,7 @@ def test_counters_that_vanish_or_go_back_never_take_anything_away() -> None:
     ("uri", "here"),
     [
         ("qemu:///system", True),
-        ("qemu:///session?socket=/tmp/vs/libvirt-sock", True),
+        ("qemu:///session?socket=/run/house/libvirt-sock", True),
         ("qemu+unix:///system", True),
         ("qemu+ssh://virt@h2/system", False),
         ("qemu+tls://h2/system", False),

@@ -37,7 +37,7 @@ from services.sealer.worker import Sealer
 from services.storage import decide as storage_rules
 from services.storage import worker as storage
 from services.storage.port import Look
-from tests.simulation.hypervisor import Link
+from tests.simulation.link import Link
 from tests.simulation.run import run
 from tests.simulation.seeds import BREAKS
 

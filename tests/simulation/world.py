@@ -34,6 +34,7 @@ from tests.simulation.crews import again_and_again, endless, spread
 from tests.simulation.disks import DiskHosts
 from tests.simulation.foresight import Shelf
 from tests.simulation.hypervisor import Host
+from tests.simulation.link import Link
 from tests.simulation.load import Client
 from tests.simulation.machine import Machine
 from tests.simulation.neighbours import Balancer, Gauges, Network, People, Relay
@@ -267,7 +268,7 @@ class World:
     def _waker(
         self, host: Host, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock
     ) -> Awaitable[None]:
-        link = host.link()
+        link = Link(host)
         life.ends.append(link.close)
         place = HostPlace(
             name=host.name,

@@ -1,0 +1,175 @@
+"""One waker's access to a host of the simulation: what it asks, what it hears, and how it loses both."""
+
+import asyncio
+from collections.abc import Callable
+
+from services.waker.port import (
+    ENTROPY_BYTES,
+    REFRESH_SECONDS,
+    SAVE_SECONDS,
+    Defined,
+    Definition,
+    Domain,
+    DomainState,
+    HostReport,
+    HypervisorError,
+    domain_name,
+)
+from tests.simulation.clock import pause
+from tests.simulation.hypervisor import Host
+from tests.simulation.machine import Asked, Machine
+
+
+class Link:
+    """One waker's libvirt connection; `services.waker.port.Hypervisor` says what its methods promise."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        host.join(self)
+        self.connected = False
+        self._changed: Callable[[str, DomainState, str], None] | None = None
+
+    async def connect(self) -> HostReport:
+        """There is a connection, once libvirtd is there."""
+        await pause(self._host.seconds())
+        if not self._host.up:
+            raise HypervisorError("libvirtd does not answer.", lost=True)
+        self.connected = True
+        return HostReport(libvirt_version=9_000_000, vcpu=16)
+
+    async def domains(self) -> list[Domain]:
+        """All domains; the list is as old as the answer's way."""
+        await self._way()
+        listed = [
+            Domain(one.name, one.org, one.pool, one.vm, one.size, one.state)
+            for one in self._host.machines.values()
+        ]
+        await self._way()
+        return listed
+
+    async def state(self, name: str) -> DomainState:
+        """How the domain was when libvirtd looked; no lock is needed for that."""
+        await self._way()
+        machine = self._host.machines.get(name)
+        state: DomainState = machine.state if machine is not None else "missing"
+        await self._way()
+        return state
+
+    def has_disk(self, template: str) -> bool:
+        """Whether VMs of the template have a disk."""
+        return template in self._host.disk_templates
+
+    async def define(self, definition: Definition) -> Defined:
+        """The domain exists."""
+        self._need()
+        defined: list[Defined] = []
+        name = domain_name(definition.org, definition.vm)
+        await self._host.call(name, "define", lambda: defined.append(self._host.define(definition)))
+        return defined[0]
+
+    async def start(self, name: str) -> None:
+        """The domain that was off runs."""
+        asked = self._ask(name, "start")
+        await self._host.call(name, "start", lambda: self._start(name, asked))
+
+    async def resume(self, name: str) -> None:
+        """The paused domain runs."""
+        asked = self._ask(name, "resume")
+        await self._host.call(name, "resume", lambda: self._move(name, "running", asked, resume=True))
+
+    async def suspend(self, name: str) -> None:
+        """The running domain is paused."""
+        asked = self._ask(name, "suspend")
+        await self._host.call(name, "suspend", lambda: self._move(name, "paused", asked))
+
+    async def save(self, name: str) -> int:
+        """The paused domain is on disk."""
+        asked = self._ask(name, "save")
+        await self._host.call(name, "save", lambda: self._move(name, "saved", asked), within=SAVE_SECONDS)
+        return self._machine(name).size.memory_mib << 20
+
+    async def refresh(self, name: str) -> int:
+        """The guest's clock is right again, and its entropy is fresh."""
+        self._need()
+        within = REFRESH_SECONDS + 1.0
+        await self._host.call(name, "refresh", lambda: self._refresh(name), within=within)
+        return ENTROPY_BYTES
+
+    async def stop(self, name: str) -> None:
+        """The domain is off."""
+        asked = self._ask(name, "stop")
+        await self._host.call(name, "stop", lambda: self._stop(name, asked))
+
+    def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:
+        """Changes are told while there is a connection."""
+        self._changed = changed
+
+    def lose(self) -> None:
+        """The connection is gone, and its owner hears of it."""
+        if self.connected:
+            asyncio.get_running_loop().call_later(0.01, self._tell_lost)
+        self.connected = False
+
+    def _tell_lost(self) -> None:
+        if not self.connected and self._changed is not None:
+            self._changed("", "missing", "")
+
+    def hear(self, name: str, state: DomainState, why: str, delay_seconds: float) -> None:
+        """A change is on its way to the waker."""
+        if self.connected:
+            asyncio.get_running_loop().call_later(delay_seconds, self._tell, name, state, why)
+
+    def close(self) -> None:
+        """The waker is dead."""
+        self.connected = False
+        self._changed = None
+        self._host.leave(self)
+
+    def _tell(self, name: str, state: DomainState, why: str) -> None:
+        if self.connected and self._changed is not None:
+            self._changed(name, state, why)
+
+    def _need(self) -> None:
+        if not self.connected or not self._host.up:
+            raise HypervisorError("There is no connection to libvirtd.", lost=True)
+
+    async def _way(self) -> None:
+        self._need()
+        await pause(self._host.seconds())
+        self._need()
+
+    def _ask(self, name: str, kind: str) -> Asked:
+        self._need()
+        return self._host.asked(name, kind)
+
+    def _machine(self, name: str) -> Machine:
+        machine = self._host.machines.get(name)
+        if machine is None:
+            raise HypervisorError(f"There is no domain {name}.")
+        return machine
+
+    def _start(self, name: str, asked: Asked) -> None:
+        machine = self._machine(name)
+        if machine.state not in {"off", "saved"}:
+            raise HypervisorError(f"Domain {name} is already active.")
+        if machine.state == "saved" and self._host.falters():
+            self._host.change(machine, "paused", "waker", "restored", asked)
+            raise HypervisorError(f"Domain {name} was restored, and could not be resumed.")
+        self._host.change(machine, "running", "waker", "started", asked)
+
+    def _refresh(self, name: str) -> None:
+        machine = self._machine(name)
+        if machine.state != "running" or machine.answers_at > asyncio.get_running_loop().time():
+            raise HypervisorError(f"The guest agent of {name} is not connected.")
+        machine.behind_seconds, machine.refreshed = 0.0, True
+
+    def _move(self, name: str, state: DomainState, asked: Asked, *, resume: bool = False) -> None:
+        machine = self._machine(name)
+        if machine.state == "off" or (machine.state == "saved" and state != "saved"):
+            raise HypervisorError(f"Domain {name} is not running.")
+        if state == "saved" and self._host.disks.joins(name):
+            raise HypervisorError(f"Domain {name} has an active block job.")
+        self._host.change(machine, state, "waker", "resumed" if resume else "paused", asked)
+
+    def _stop(self, name: str, asked: Asked) -> None:
+        self._host.change(self._machine(name), "off", "waker", "destroyed", asked)

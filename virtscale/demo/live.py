@@ -188,9 +188,13 @@ async def _tell_history(world: World, plan: Plan, began_at: dt.datetime, screen:
     finally:
         await bus.close()
     screen.say(
-        f"telemetry: {len(ticks):,} ticks of {plan.history_days} former days were made up from the same curve, since this "
+        f"telemetry: {len(ticks):,} ticks of {_days(plan.history_days)} were made up from the same curve, since this "
         "house has no past"
     )
+
+
+def _days(count: int) -> str:
+    return "a former day" if count == 1 else f"{count} former days"
 
 
 async def _sealed(audit: Path, seq: int) -> None:

@@ -85,28 +85,19 @@ def expect(lead: Lead, plain: Floats, raw: Floats, ridge: float) -> Floats:
 
 
 def _solved(squares: Floats, products: Floats, ridge: float) -> Floats:
-    """(squares + ridge) weights = products, by Cholesky's rows: for all pools at once, and each as if it were alone."""
-    lower: list[list[Floats]] = []
-    half: list[Floats] = []
+    """(squares + ridge) weights = products, by Cholesky's columns: for all pools at once, and each as if it were alone."""
+    rest = squares.copy()
+    half = products.copy()
     for row in range(INPUTS):
-        line: list[Floats] = []
-        rest = products[row]
-        diagonal = squares[row, row] + ridge
-        for column in range(row):
-            value = squares[row, column]
-            for k in range(column):
-                value = value - line[k] * lower[column][k]
-            value = value / lower[column][column]
-            line.append(value)
-            diagonal = diagonal - value * value
-            rest = rest - value * half[column]
-        line.append(np.sqrt(np.maximum(diagonal, _SMALL)))
-        lower.append(line)
-        half.append(rest / line[row])
-    weights: list[Floats] = [products[0]] * INPUTS
+        rest[row, row] += ridge
+    for row in range(INPUTS):
+        rest[row, row] = np.sqrt(np.maximum(rest[row, row], _SMALL))
+        half[row] /= rest[row, row]
+        below = rest[row + 1 :, row]
+        below /= rest[row, row]
+        rest[row + 1 :, row + 1 :] -= below[:, None] * below[None, :]
+        half[row + 1 :] -= below * half[row]
     for row in reversed(range(INPUTS)):
-        value = half[row]
-        for k in range(row + 1, INPUTS):
-            value = value - lower[k][row] * weights[k]
-        weights[row] = value / lower[row][row]
-    return np.stack(weights)
+        half[row] /= rest[row, row]
+        half[:row] -= rest[row, :row] * half[row]
+    return half

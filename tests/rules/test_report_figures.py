@@ -2,6 +2,7 @@
 
 import datetime as dt
 from fractions import Fraction
+from typing import Literal
 
 import pytest
 from msgspec.structs import replace
@@ -236,7 +237,9 @@ def test_growth_is_told_apart_by_who_asked_for_it() -> None:
 # ------------------------------------------------------------------------------------------------ forecasts, draw
 
 
-def foreseen(past: Past, ticks: int, mode: str = "on", reason: str = "held", pool: str = "web") -> None:
+def foreseen(
+    past: Past, ticks: int, mode: Literal["only", "on"] = "on", reason: str = "held", pool: str = "web"
+) -> None:
     fact = ForecastMade(
         org=past.org,
         pool=pool,

@@ -196,3 +196,11 @@ def test_of_two_limits_the_tighter_is_told_and_of_equal_ones_the_floor() -> None
     past = setting(quiesce_per_minute=2).serving("web", 4)
     past.quiesce(count=5, origin="forecast")
     assert past.answer()[0].code == "WarmReserve"
+
+
+def test_a_save_of_none_while_the_signal_is_lost_asks_for_none() -> None:
+    past = setting().asleep("web", 1)
+    past.lost()
+    past.save(paused=3, origin="forecast")
+    answer, _ = past.answer()
+    assert (answer.code, answer.asked) == ("SignalStale", 0)

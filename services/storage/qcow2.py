@@ -34,6 +34,7 @@ JOIN_SECONDS: Final = 600.0
 """How long a pin may take to be given up: 60 GiB at 100 MB/s."""
 
 _POLL_SECONDS: Final = 0.02
+_MOST_REFRESHES: Final = 50
 _LONGEST_POLL_SECONDS: Final = 0.5
 _MAGIC: Final = b"QFI\xfb"
 _HEADER: Final = struct.Struct(">4s20xQ")
@@ -122,7 +123,7 @@ class Qcow2:
         except libvirt.libvirtError as error:
             if error.get_error_code() not in _THERE_ALREADY:
                 raise
-            pool.refresh()
+            _refresh(pool)
             volume = pool.storageVolLookupByName(name)
         found = ET.fromstring(volume.XMLDesc())  # noqa: S314 - libvirt's own words
         if found.findtext("backingStore/path") != str(base):
@@ -221,7 +222,7 @@ class Qcow2:
         newest there is. What a failed attempt left has no data; what a join left has data that is in the volume since.
         """
         pool = self._pool()
-        pool.refresh()
+        _refresh(pool)
         for one in pool.listAllVolumes():
             if sleep_of(one.path(), volume) is not None:
                 one.delete()
@@ -260,6 +261,20 @@ class Qcow2:
             ) from error
         finally:
             CALL_SECONDS.labels(what).observe(time.perf_counter() - began)
+
+
+def _refresh(pool: libvirt.virStoragePool) -> None:
+    """The pool knows the files there are. While a volume is being made libvirt refuses that, which takes some ten milliseconds."""
+    for _ in range(_MOST_REFRESHES):
+        try:
+            pool.refresh()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_INTERNAL_ERROR:
+                raise
+            time.sleep(_POLL_SECONDS)
+        else:
+            return
+    pool.refresh()
 
 
 def _size_of(base: Path) -> int:

@@ -1,5 +1,8 @@
 """Which file a domain that is defined anew writes to."""
 
+import time
+from typing import Final
+
 import libvirt
 
 from schemas.volume import POOL, sleep_of
@@ -20,6 +23,24 @@ def newest(connection: libvirt.virConnect, volume: str | None) -> str | None:
         return volume
     if not pool.isActive():
         pool.create()
-    pool.refresh()
+    _refresh(pool)
     files = [volume, *(one.path() for one in pool.listAllVolumes())]
     return max(files, key=lambda file: sleep_of(file, volume) or 0)
+
+
+MOST_TRIES: Final = 40
+PAUSE_SECONDS: Final = 0.025
+
+
+def _refresh(pool: libvirt.virStoragePool) -> None:
+    """The pool knows the files there are. While a volume is being made libvirt refuses that, which takes some ten milliseconds."""
+    for _ in range(MOST_TRIES):
+        try:
+            pool.refresh()
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_INTERNAL_ERROR:
+                raise
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
+    pool.refresh()

@@ -20,6 +20,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import msgspec
 
 from bench import orgs
@@ -33,6 +34,7 @@ from events.clock import SystemClock
 from events.forecast import ForecastMade
 from events.ids import derive
 from events.pool import PoolDefined
+from lab.ports import free_ports
 from schemas.capacity import Size
 from schemas.pool import Pool
 from schemas.telemetry import TICK_SECONDS, PoolTold, Told
@@ -47,6 +49,9 @@ TOGETHER: Final = 500
 BEHIND_SECONDS: Final = 0.3
 """So long after a tick's end signal tells it."""
 
+STIRRED: Final = 0.02
+"""Of all pools, whose demand grows by half in each tick: more than days have, so that there is something to tell in every tick."""
+
 PLAYED_POOLS: Final = 100
 
 
@@ -57,6 +62,12 @@ class Demand:
         rng = random.Random(4711)
         self._shape = [(rng.lognormvariate(1.6, 0.9), rng.random() * 0.8, rng.random()) for _ in range(pools)]
         self._rng = random.Random(42)
+
+    def stir(self, share: float) -> None:
+        """Of so many pools in a hundred the demand grows by half, for good."""
+        for place in self._rng.sample(range(len(self._shape)), round(share * len(self._shape))):
+            mean, swing, phase = self._shape[place]
+            self._shape[place] = (1.5 * mean, swing, phase)
 
     def at(self, pool: int, tick: int) -> int:
         """Thousandths of a VM."""
@@ -92,6 +103,7 @@ async def tell(telemetry: Telemetry, names: list[tuple[str, str]], demand: Deman
     """So many ticks are told, each as it ends; how long each took to tell, in seconds."""
     took: list[float] = []
     for _ in range(ticks):
+        demand.stir(STIRRED)
         now = dt.datetime.now(dt.UTC)
         tick = tick_of(now)
         told: dict[str, list[PoolTold]] = {}
@@ -113,6 +125,23 @@ def status(pid: int) -> dict[str, float]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     found = dict(line.split(":", 1) for line in lines if line.startswith(("VmRSS", "VmHWM")))
     return {name: int(value.split()[0]) / 1024 for name, value in found.items()}
+
+
+async def worked(port: int, patience_seconds: float = 1.0) -> dict[str, float]:
+    """How many ticks the forecaster has done, and the seconds from their ends until then in all, by its own metrics."""
+    name = "virtscale_forecast_tick_seconds_"
+    async with httpx.AsyncClient() as client:
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            try:
+                text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+                break
+            except httpx.TransportError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+    lines = (line.removeprefix(name).split() for line in text.splitlines() if line.startswith(name))
+    return {words[0]: float(words[1]) for words in lines if words[0] in {"sum", "count"}}
 
 
 async def lags(bus: NatsBus, after: int) -> tuple[dict[dt.datetime, list[float]], list[int], Counter[str]]:
@@ -199,6 +228,7 @@ async def measure(arguments: argparse.Namespace, directory: Path) -> dict[str, A
         (f"org-{number % arguments.orgs}", f"pool-{number // arguments.orgs}")
         for number in range(arguments.pools)
     ]
+    [port] = free_ports(1)
     async with a_stage(directory, []) as stage:
         began = time.monotonic()
         await found(stage, names)
@@ -210,10 +240,12 @@ async def measure(arguments: argparse.Namespace, directory: Path) -> dict[str, A
         before = await reader.last()
         worker = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "services.forecaster", "--log", "info", "--house", str(directory)),
+            *("--metrics-port", str(port)),
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         )
         demand = Demand(len(names))
+        base = await worked(port, patience_seconds=20.0)
         try:
             telemetry = Telemetry(signal)
             await tell(
@@ -221,7 +253,8 @@ async def measure(arguments: argparse.Namespace, directory: Path) -> dict[str, A
             )  # the first begins somewhere within; then all begin at once
             cpu = Cpu({"forecaster": [worker.pid], "bus": [stage.bus_pid]})
             took = await tell(telemetry, names, demand, arguments.ticks)
-            await asyncio.sleep(5.0)
+            await asyncio.sleep(7.0)
+            ended = await worked(port)
             lap = cpu.lap(arguments.ticks)
             memory, bus_memory = status(worker.pid), status(stage.bus_pid)
             info = json.loads(await reader.ask(STREAM_INFO.format(TELEMETRY), b"", 5.0))["state"]
@@ -250,6 +283,8 @@ async def measure(arguments: argparse.Namespace, directory: Path) -> dict[str, A
         "lag_s_latest": max(latest) if latest else None,
         "ticks_on_time": sum(one < TICK_SECONDS for one in latest) / max(1, len(latest)),
         "ticks_told": len(ticks),
+        "ticks_taken_in": ended["count"] - base["count"],
+        "tick_to_done_s_mean": (ended["sum"] - base["sum"]) / max(1.0, ended["count"] - base["count"]),
         "forecaster_cpu_s_per_tick": lap["forecaster"] / 1e6,
         "bus_cpu_s_per_tick": lap["bus"] / 1e6,
         "forecaster_mib": memory["VmRSS"],

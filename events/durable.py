@@ -9,7 +9,7 @@ PRIVATE: Final = 0o600
 """For the owner alone; what a directory that had to be made for such a file gets follows from it."""
 
 
-def write(path: Path, data: bytes, *, mode: int = PRIVATE) -> None:
+def write(path: Path, data: bytes | bytearray, *, mode: int = PRIVATE) -> None:
     """The file holds these bytes, or what it held before; a directory that it lacks is made, for its owner alone.
 
     Safe to repeat. Two processes must not write one file at once. Raises `OSError`, and leaves no draft then.
@@ -50,7 +50,7 @@ def sync(directory: Path) -> None:
         os.close(handle)
 
 
-def _draft(draft: Path, data: bytes, mode: int) -> None:
+def _draft(draft: Path, data: bytes | bytearray, mode: int) -> None:
     draft.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:

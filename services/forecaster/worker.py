@@ -103,7 +103,7 @@ class Forecaster:
             measured = dict(zip(kept.names, kept.measured.tolist(), strict=True))
             self._gathered = Gathered(closed=kept.number, used=measured)
 
-    async def _keep(self, data: bytes) -> None:
+    async def _keep(self, data: bytearray) -> None:
         try:
             await self._shelf.put(data)
         except OSError as error:  # a restart then goes on from an older one, and the telemetry has the rest

@@ -43,8 +43,8 @@ class Drawer:
     async def read(self) -> bytes | None:
         return self.data
 
-    async def put(self, data: bytes) -> None:
-        self.data = data
+    async def put(self, data: bytes | bytearray) -> None:
+        self.data = bytes(data)
         self.puts += 1
 
 

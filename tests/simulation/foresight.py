@@ -47,10 +47,10 @@ class Shelf:
         """What is there."""
         return self.data
 
-    async def put(self, data: bytes) -> None:
+    async def put(self, data: bytes | bytearray) -> None:
         """It is there."""
         torn = self.chance.strikes(min(1.0, 10 * self.plan.kill))
-        self.data = data[: len(data) // 2] if torn else data
+        self.data = bytes(data[: len(data) // 2] if torn else data)
 
 
 # --------------------------------------------------------------------------------------------------------- the laws

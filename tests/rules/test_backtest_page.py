@@ -50,4 +50,6 @@ def test_every_option_that_the_page_names_is_one_of_the_command(
     with pytest.raises(SystemExit):
         cli.main()
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
-    assert set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", PAGE)) <= known
+    # A line of the proposed contract names another command's.
+    said = re.sub(r"^#  .*$", "", PAGE, flags=re.MULTILINE)
+    assert set(re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", said)) <= known

@@ -17,7 +17,8 @@ MEMORY_MIB: Final = 96
 HORIZON_SECONDS: Final = 90
 FAST_HORIZON_SECONDS: Final = 180
 """Of a day that is played faster: its week has no pattern at the forecaster's resolution of five minutes, so that ramps are
-seen by their slope alone, and a measurement is some 20 s old when it counts. With 90 s, capacity came 20 s late in each ramp."""
+seen by their slope alone, and a measurement is some 20 s old when it counts. Of the built-in morning at 12 times its speed, taught
+one day, 10 of 41 targets were below what was needed 20 s later with 90 s, and none with 180 s."""
 
 _SLOW: Final = 2.0
 COOLDOWN_SECONDS: Final = 15

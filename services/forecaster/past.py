@@ -26,7 +26,9 @@ MOST_POOLS: Final = 512
 
 _WEEK_TICKS: Final = 7 * 86_400 // TICK_SECONDS
 _STEPS: Final = 4
-"""Ticks between which others have their turn: some three milliseconds for a pool, thirty for all that are taught together."""
+"""Ticks of few pools between which others have their turn, some three milliseconds; with many, after each."""
+
+_FEW: Final = 32
 
 _MILLI: Final = 1000.0
 
@@ -92,16 +94,17 @@ async def teach(past: Past, roster: Roster) -> Model | None:
         return None
     model.horizon_seconds = roster.model.horizon_seconds[places]
     model.coverage_bp = roster.model.coverage_bp[places]
+    steps = _STEPS if len(places) <= _FEW else 1
     for row in range(len(past.samples)):
         _learn(model, past.first + row, past.samples[row])
-        if row % _STEPS == 0:
+        if row % steps == 0:
             await asyncio.sleep(0)
     while (number := model.number + 1) <= roster.number:
         if roster.number - number >= RING or any(name not in roster.place for name in past.names):
             return None
         now = roster.samples[number % RING][[roster.place[name] for name in past.names]]
         _learn(model, number, now)
-        if number % _STEPS == 0:
+        if number % steps == 0:
             await asyncio.sleep(0)
     return model
 

@@ -111,6 +111,6 @@ class Memory:
         """What was put there last."""
         return self._kept
 
-    async def put(self, data: bytes) -> None:
+    async def put(self, data: bytes | bytearray) -> None:
         """It is there."""
         self._kept = data

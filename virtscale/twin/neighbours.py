@@ -105,12 +105,12 @@ class Memory:
     """`services.forecaster.keeping.Shelf`: kept as long as the run lasts."""
 
     def __init__(self) -> None:
-        self._kept: bytes | None = None
+        self._kept = b""
 
     async def read(self) -> bytes | None:
         """What was put there last."""
-        return self._kept
+        return self._kept or None
 
     async def put(self, data: bytes | bytearray) -> None:
         """It is there."""
-        self._kept = data
+        self._kept = bytes(data)

@@ -4,6 +4,7 @@ import contextlib
 import datetime as dt
 import math
 import struct
+import time
 
 import cramjam
 import pytest
@@ -108,12 +109,57 @@ def test_a_time_before_1970_and_a_value_of_nothing_are_read_as_they_are() -> Non
         (packed(part(1, part(1, b"\x08\x01"))), "no text"),
         (packed(part(1, part(1, b"") * 200)), "128 labels"),
         (packed(part(1, b"") * 20_001), "20000 series"),
+        (packed(part(1, part(2, b"") * 100_001)), "100000 samples"),
+        (packed(b"\x18\x00" * 1_000_001), "1000000 fields"),
     ],
 )
 def test_what_is_no_request_is_refused_with_a_reason(body: bytes, why: str) -> None:
     with pytest.raises(PushError) as refused:
         read(body, QUEUE)
     assert why in str(refused.value)
+
+
+def sampled(sample: bytes) -> bytes:
+    return packed(part(1, part(1, part(1, b"__name__") + part(2, b"queue")) + part(2, sample)))
+
+
+@pytest.mark.parametrize(
+    ("sample", "why"),
+    [
+        (b"\x0d" + struct.pack("<f", 300.0) + b"\x10\x05", "value has the wire type 5"),
+        (b"\x08" + varint(300) + b"\x10\x05", "value has the wire type 0"),
+        (part(1, b"300") + b"\x10\x05", "value has the wire type 2"),
+        (b"\x19" + struct.pack("<d", 300.0) + b"\x10\x05", "something in field 3"),
+        (b"\x09" + struct.pack("<d", 300.0) + b"\x11" + struct.pack("<q", 5), "time has the wire type 1"),
+        (b"\x09" + struct.pack("<d", 300.0) + part(2, b"5"), "time has the wire type 2"),
+    ],
+)
+def test_a_sample_that_is_no_double_with_a_time_is_refused_and_is_no_small_demand(
+    sample: bytes, why: str
+) -> None:
+    with pytest.raises(PushError) as refused:
+        read(sampled(sample), QUEUE)
+    assert why in str(refused.value)
+
+
+def test_a_zero_that_was_not_sent_is_a_zero_and_a_field_of_tomorrow_beside_a_value_is_passed_over() -> None:
+    assert read(sampled(b"\x10\x05"), QUEUE)[0].samples == ((5, 0.0),)
+    tomorrow = b"\x09" + struct.pack("<d", 300.0) + b"\x10\x05\x18\x01"
+    assert read(sampled(tomorrow), QUEUE)[0].samples == ((5, 300.0),)
+
+
+@pytest.mark.parametrize("wrong", [b"\x08\x01", b"\x10\x01", b"\x09" + bytes(8)])
+def test_a_label_or_sample_that_is_a_number_makes_the_series_no_series(wrong: bytes) -> None:
+    with pytest.raises(PushError, match="no message: it has the wire type"):
+        read(packed(part(1, wrong)), QUEUE)
+
+
+def test_a_series_with_a_million_labels_is_refused_at_the_first_that_is_too_many() -> None:
+    body = packed(part(1, b"\x0a\x00" * 4_000_000))
+    began = time.process_time()
+    with pytest.raises(PushError, match="128 labels"):
+        read(body, QUEUE)
+    assert time.process_time() - began < 0.5, "reading all of them takes seconds"
 
 
 @given(st.binary(max_size=200), st.booleans())

@@ -222,6 +222,7 @@ def _starts(  # noqa: PLR0917 - what a plan consists of
         saved = fitting(places.sleepers(pool, "saved", shun))
         restored = (vm for vm in saved if room.take_on(vm.host, memory_mib))
         orders += [order.wake(vm, pool, cause, now) for vm in islice(restored, count - len(orders))]
+        orders = order.in_turn(orders, pool, draft.fleet, draft.org, draft.orders)
     if not places.may_boot(pool):
         return orders
     stopped = fitting(places.vms(pool.name, "stopped"))

@@ -5,13 +5,19 @@ a key that is asked again, long after, reserves anew.
 """
 
 import datetime as dt
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from math import ceil
 from typing import Self
+
+import msgspec
 
 from events.gate import (
     BootOrdered,
     DrainCancelled,
     DrainOrdered,
+    Order,
     Purpose,
     SaveOrdered,
     StopOrdered,
@@ -20,7 +26,8 @@ from events.gate import (
 )
 from events.ids import derive
 from projections.breakers.fold import Lost
-from projections.fleet.fold import Vm
+from projections.fleet.fold import Fleet, Vm
+from schemas.images import image_seconds
 from schemas.pool import Pool
 from services.gate.state import Pending
 
@@ -56,6 +63,32 @@ def wake(vm: Vm, pool: Pool, cause: Cause, now: dt.datetime) -> WakeOrdered:
         begin_by=now + dt.timedelta(seconds=pool.order_seconds),
         ready_seconds=pool.readiness_seconds,
     )
+
+
+def in_turn(
+    orders: Iterable[WakeOrdered | BootOrdered], pool: Pool, fleet: Fleet, org: str, given: Iterable[Order]
+) -> list[WakeOrdered | BootOrdered]:
+    """The same orders; whose turn comes later may also begin later, so that nobody who was granted is left out.
+
+    On one host a pool's VMs rise `wake_batch` at a time, and a place is held for as long as a guest may take to answer. So
+    each whole batch before it allows a wake that much more, and one from disk what reading its memory takes besides. Before it
+    are those on their way already, and those that this round ordered (`given`).
+    """
+    ahead = Counter(one.host for one in given if isinstance(one, WakeOrdered) and one.pool == pool.name)
+    rising = [*fleet.members(org, pool.name, "waking"), *fleet.members(org, pool.name, "warm")]
+    ahead.update(vm.host for vm in (fleet.vms[org, name] for name in rising) if vm.purpose == "serve")
+    turned: list[WakeOrdered | BootOrdered] = []
+    for one in orders:
+        if isinstance(one, WakeOrdered):
+            seconds = pool.readiness_seconds
+            if fleet.vms[org, one.vm].state == "saved":
+                seconds += ceil(image_seconds(one.size.memory_mib))
+            wait = dt.timedelta(seconds=ahead[one.host] // pool.wake_batch * seconds)
+            ahead[one.host] += 1
+            turned.append(msgspec.structs.replace(one, begin_by=one.begin_by + wait))
+        else:
+            turned.append(one)
+    return turned
 
 
 def boot(  # noqa: PLR0917 - what a new VM consists of

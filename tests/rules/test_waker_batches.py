@@ -4,8 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from events.envelope import read
+from events.ids import derive
 from events.vm import VmAnnounced, VmReady, VmResumed, VmUnready, VmWakeFailed
+from projections.fleet.fold import Fleet
 from schemas.pool import Pool
+from services.gate.orders import Cause, in_turn, wake
 from tests.rules.desk import play, pool
 from tests.rules.waker_host import NO, SIZE, WAKE_SECONDS, Site
 from tests.simulation.clock import pause
@@ -106,6 +109,29 @@ def test_a_guest_that_takes_19_of_its_20_seconds_holds_up_nobody_for_ever_and_is
         assert rest.most == BATCH
 
     story(lambda _: 18.9, tell)
+
+
+def test_of_64_guests_that_take_18_of_their_20_seconds_each_serves_though_all_were_granted_at_once() -> None:
+    async def scene() -> None:
+        site, vms = Site(), [f"web-{number}" for number in range(1, 65)]
+        site.asleep(*vms)
+        fleet, web = Fleet(), pool()
+        for one in site.desk.facts(object):  # pyright: ignore[reportArgumentType]
+            fleet.apply(one)
+        async with site.waker():
+            await pause(1)
+            rest = Rest(site, lambda _: 18.0)
+            going_on = asyncio.create_task(rest.go_on())
+            now, cause = site.desk.clock.now(), Cause(derive("request", "web"), 1)
+            wakes = [wake(fleet.vms["acme", vm], web, cause, now) for vm in vms]
+            site.order(*in_turn(wakes, web, fleet, "acme", ()))
+            await pause(200)
+            going_on.cancel()
+        assert site.said(VmWakeFailed) == []
+        assert sorted(rest.serving) == sorted(vms)
+        assert rest.most == BATCH
+
+    play(scene)
 
 
 def test_places_of_guests_of_which_nothing_is_heard_are_free_again_when_their_windows_are_over() -> None:

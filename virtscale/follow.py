@@ -66,10 +66,10 @@ class _Trip:
                 self._end(vm, f"sleeps on in RAM: {code}: {text}", recorded)
             case VmStopped(org=self.org, vm=vm, cause=cause):
                 self._end(vm, f"stopped ({cause})", recorded)
-            case MailAccepted(requests=requests) | MailFailed(requests=requests) if self.request in requests:
-                self.mail = recorded.fact
+            case MailFailed(requests=requests) as mail if self.request in requests:
+                self.mail = mail
             case MailAccepted(org=self.org) as mail:
-                self.foresee(mail)
+                self.hear_of(mail)
             case _:
                 pass
 
@@ -106,10 +106,12 @@ class _Trip:
         """Whether the owner is to be told and was not yet, and no digest is known that will do it."""
         return self.told_of and self.mail is None and self.digest_at is None
 
-    def foresee(self, mail: MailAccepted) -> None:
-        """A mail about another refusal may tell of an episode, and with it of the digest for this one."""
+    def hear_of(self, mail: MailAccepted) -> None:
+        """It is the mail about this refusal; or one about another may tell of an episode, and with it of the digest for this one."""
         known = self.known
-        if self.told_of and self.digest_at is None and known is not None and known.decided_at is not None:
+        if self.request in mail.requests:
+            self.mail = mail
+        elif self.told_of and self.digest_at is None and known is not None and known.decided_at is not None:
             self.digest_at = digest_at(mail, known.decided_at)
 
 
@@ -244,7 +246,7 @@ async def _look_for_episode(bus: Bus, trip: _Trip) -> None:
     except UnansweredError:
         return  # the next mail tells it too, and is waited for
     if isinstance(mail, MailAccepted):
-        trip.foresee(mail)
+        trip.hear_of(mail)
 
 
 async def _last(bus: Bus, subject: str) -> Fact | None:

@@ -158,9 +158,10 @@ def test_a_refusal_ends_although_no_mail_is_accepted_and_nothing_else_happens(
     assert "not accepted within 30 s" in capsys.readouterr().err
 
 
-def told(desk: Desk, refused_at: dt.datetime, mark: dt.datetime | None = None) -> None:
+def told(
+    desk: Desk, refused_at: dt.datetime, mark: dt.datetime | None = None, others: str = derive("others")
+) -> None:
     """The relay took a mail about other refusals: the first of an episode, or those of a digest."""
-    others = derive("others")
     desk.write(
         MailAccepted(
             org="acme",
@@ -236,10 +237,28 @@ def test_a_mail_that_comes_while_one_waits_tells_of_the_episode_too(
     assert "this one will be named in the digest at 09:15 UTC" in capsys.readouterr().err
 
 
-async def refused(desk: Desk) -> float:
+def test_a_mail_that_was_taken_before_the_command_looks_for_it_is_the_refusals_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Some milliseconds are enough for it; it was taken for an earlier refusal's then."""
+
+    async def scene() -> None:
+        desk = Desk()
+        desk.contract()
+        assert await refused(desk, mailed=True) == 0
+
+    play(scene)
+    said = capsys.readouterr().err
+    assert "mail to acme-owner accepted 0 ms after the refusal" in said
+    assert "digest" not in said
+
+
+async def refused(desk: Desk, *, mailed: bool = False) -> float:
     """The request is refused, followed to its end, and reported; the seconds for which its mail was waited for."""
     asked = desk.write(wish(desk.clock.now()), id=REQUEST)
     desk.write(decision(desk, asked, 0, (answer(REQUEST, asked.seq),)))
+    if mailed:
+        told(desk, desk.clock.now(), others=REQUEST)
     trip = _Trip("acme", REQUEST)
     bus = desk.connect(reader("eye"))
     events = events_after(bus, asked.seq - 1)

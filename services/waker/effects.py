@@ -259,7 +259,7 @@ class Effects:
     async def _inspect(self, vm: Vm, order: Rise, tries: Tries) -> How | None:
         """The domain is looked at first: a former attempt may have landed, in this life or the one before."""
         name = domain_name(vm.org, vm.name)
-        seen = await self._hypervisor.state(name)
+        seen = await self._forget(vm, order, await self._hypervisor.state(name), tries)
         if seen in {"saved", "off", "missing"}:
             return await self._start(vm, order, seen, tries)
         if vm.address is None:
@@ -284,6 +284,21 @@ class Effects:
         tries.how = "restored" if seen == "saved" else "booted"
         await timed("start", self._hypervisor.start(domain_name(vm.org, vm.name)))
         return tries.how
+
+    async def _forget(self, vm: Vm, order: Rise, seen: DomainState, tries: Tries) -> DomainState:
+        """The domain as it was seen; one that sleeps, and is off in the ledger, is off by now, so that a boot is one.
+
+        Its host was fenced while it slept. A later life of the waker that finds it running says that it was booted, and whoever
+        booted is not refreshed; so its memory goes, wherever it is. What was started under this very order may be paused for a
+        moment, and is no sleeper.
+        """
+        sleeps = isinstance(order, BootOrdered) and seen in {"saved", "paused"} and tries.how != "booted"
+        if not sleeps or self._void(vm, order) or too_late(order.begin_by, self._clock.now()):
+            return seen
+        name = domain_name(vm.org, vm.name)
+        # Safe to repeat: a domain that is off stays off.
+        await timed("stop", self._hypervisor.stop(name))
+        return await self._hypervisor.state(name)
 
     def _void(self, vm: Vm, order: Rise) -> bool:
         """Whether nothing is held under the order any more: then it wakes nobody."""

@@ -2,7 +2,9 @@
 
 import pytest
 
+from events.host import HostAdmitted, HostFenced
 from events.vm import (
+    VmBooted,
     VmFoundAwake,
     VmQuiesced,
     VmResumed,
@@ -293,14 +295,45 @@ def test_a_host_saves_two_sleepers_at_a_time_and_wakes_do_not_wait_for_them() ->
     play(scene)
 
 
-def test_a_boot_of_a_domain_that_is_saved_goes_on_where_it_slept_and_says_so() -> None:
+@pytest.mark.parametrize("found", ["saved", "paused"])
+def test_a_domain_that_sleeps_and_is_off_in_the_ledger_is_booted_and_never_goes_on_where_it_slept(
+    found: DomainState,
+) -> None:
     async def scene() -> None:
         site = Site()
-        site.host.put("web-1", "saved", heard=False)
+        site.host.put("web-1", found, heard=False)
         async with site.waker():
             order = site.boot()
             await pause(5)
-        (said,) = site.said(VmResumed)
-        assert (said.reservation, said.depth) == (order, "saved")
+        (said,) = site.said(VmBooted)
+        assert said.reservation == order
+        assert site.said(VmResumed) == []
+        calls = [asked.partition(" ")[0] for asked in site.host.asked]
+        assert calls == ["state", "stop", "state", "define", "start"]
+
+    play(scene)
+
+
+def test_nothing_that_was_told_to_be_booted_was_restored_also_when_another_life_tells_it() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            site.save()
+            await pause(5)
+        now = site.desk.clock.now()
+        site.desk.write(HostFenced("platform", "h1", "ops", "no power", now))
+        site.desk.write(HostAdmitted("platform", "h1", "ops", "it lives", now))
+        begun = len(site.said(VmBooted))
+        site.host.asked.clear()
+        site.host.fates["start"].append(KILLED)
+        async with site.waker():
+            site.boot()
+            await pause(5)
+        assert site.host.of("web-1") == "running"
+        async with site.waker():
+            await pause(5)
+        assert (len(site.said(VmBooted)) - begun, site.said(VmResumed)) == (1, [])
+        assert site.host.asked.index("stop vs-acme.web-1") < site.host.asked.index("start vs-acme.web-1")
 
     play(scene)

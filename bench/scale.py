@@ -176,7 +176,7 @@ def played(days: float) -> dict[str, float]:
         )
         at = end_of(tick)
         for place, name in enumerate(names):
-            sight = Sight(seen.target[place], seen.outlook[place], at, True)
+            sight = Sight(seen.target[place], seen.outlook[place], at, False, True)
             standing = Standing(
                 pool=pools[name],
                 reserve=0,
@@ -185,6 +185,8 @@ def played(days: float) -> dict[str, float]:
                 most=10_000,
                 frozen=False,
                 lost=False,
+                capped_at=None,
+                refused=False,
                 moved_at=None,
                 raising=0,
                 lowering=False,

@@ -25,7 +25,10 @@ LOWERED: Final = dt.timedelta(minutes=10)
 would fill the ledger, and what it was meanwhile is in the next one's span."""
 
 MINUTE: Final = dt.timedelta(seconds=60)
-"""A pool that was not measured for so long has lost its signal; also the window of its limit of VMs put to sleep."""
+"""The window of a pool's limit of VMs put to sleep."""
+
+UNMEASURED: Final = dt.timedelta(minutes=10)
+"""A pool without a sample for so long has lost its signal, whatever signal says: twice as long as signal waits for any series."""
 
 _MILLI: Final = 1000
 _SHARE: Final = 10
@@ -44,6 +47,8 @@ class Sight:
     """None where nothing was ever measured."""
     measured_at: dt.datetime | None
     """The end of the last tick with a sample."""
+    away: bool
+    """Nothing is told of any pool of its org, for longer than it ever takes: then nobody is left to say that a query is lost."""
     learnt: bool
     """Its past was looked for, and what was found is in the forecast."""
 
@@ -63,6 +68,10 @@ class Standing:
     frozen: bool
     lost: bool
     """A query of it is lost, as signal says."""
+    capped_at: dt.datetime | None
+    """When the first forecast was made of those that are past the cap without an end; None while it is within."""
+    refused: bool
+    """What is past the cap was asked for since, as the ledger shows."""
     moved_at: dt.datetime | None
     """When it last grew or shrank, whoever asked."""
     raising: int
@@ -91,12 +100,13 @@ class Verdict:
 
 def decide(sight: Sight, standing: Standing, told: ForecastMade | None, made_at: dt.datetime) -> Verdict:
     """The verdict on one pool for the tick that ended at `made_at`; `told` is what its last line in the ledger said."""
-    lost = standing.lost or sight.measured_at is None or made_at - sight.measured_at >= MINUTE
+    unmeasured = sight.measured_at is None or made_at - sight.measured_at >= UNMEASURED
+    lost = standing.lost or sight.away or unmeasured
     want, capped = _wanted(sight, standing, lost=lost)
     asks: tuple[Request, ...] = ()
     if standing.pool.forecast == "on" and not standing.frozen:
-        beyond = capped and (told is None or not told.capped)
-        asks = _asks(sight, standing, want, made_at, lost=lost, beyond=beyond)
+        owed = capped and (standing.capped_at is None or not standing.refused)
+        asks = _asks(sight, standing, want, made_at, lost=lost, owed=owed)
     return Verdict(
         _reason(sight, standing, told, made_at, asks, lost=lost, capped=capped), want, capped, asks
     )
@@ -114,16 +124,22 @@ def _wanted(sight: Sight, standing: Standing, *, lost: bool) -> tuple[int, bool]
 
 
 def _asks(
-    sight: Sight, standing: Standing, want: int, made_at: dt.datetime, *, lost: bool, beyond: bool
+    sight: Sight, standing: Standing, want: int, made_at: dt.datetime, *, lost: bool, owed: bool
 ) -> tuple[Request, ...]:
-    """What is asked for at this tick. A target past the cap is asked for once, as it begins to be: `beyond` is that tick."""
-    name, key = standing.pool.name, f"{standing.pool.name}@{made_at:%Y-%m-%dT%H:%M:%SZ}"
-    up = min(sight.target, standing.pool.max_vms) if beyond else want
+    """What is asked for at this tick; while it is `owed`, up to the target, of which the contract leaves less.
+
+    That is asked for in steps like everything. The one that goes past the cap is known by its key, whenever and by whomever it is
+    sent: there is one in an episode, and one mail that says what was refused.
+    """
+    name, key = standing.pool.name, f"{standing.pool.name}@{instant(made_at)}"
+    up = min(sight.target, standing.pool.max_vms) if owed else want
     up = min(up, standing.staying + MOST_MOVES, MOST_VMS)
     if up > max(standing.staying, standing.raising):
         if standing.retry_at is not None and made_at < standing.retry_at:
             return ()
-        return (Scale(pool=name, key=f"{key}/scale", want=up, up_to=True),)
+        past = owed and up > standing.most
+        ask = past_cap(name, standing.capped_at or made_at) if past else f"{key}/scale"
+        return (Scale(pool=name, key=ask, want=up, up_to=True),)
     if lost or standing.raising or not sight.learnt:
         return ()
     count = _leaving(sight, standing, want, made_at)
@@ -131,6 +147,16 @@ def _asks(
         return (Quiesce(pool=name, key=f"{key}/quiesce", count=count),)
     paused = _resting(sight, standing)
     return () if paused is None else (Save(pool=name, key=f"{key}/save", paused=paused),)
+
+
+def past_cap(pool: str, capped_at: dt.datetime) -> str:
+    """The key of the one request past the cap in the episode that began then."""
+    return f"{pool}@{instant(capped_at)}/scale-past-cap"
+
+
+def instant(made_at: dt.datetime) -> str:
+    """A tick's end as keys name it."""
+    return f"{made_at:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _leaving(sight: Sight, standing: Standing, want: int, made_at: dt.datetime) -> int:

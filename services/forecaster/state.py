@@ -8,6 +8,7 @@ from typing import Final, Protocol, TypeVar
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
+from events.forecast import ForecastMade
 from events.gate import Answer, GateDecided
 from events.quiesce import QuiesceRequested
 from events.save import SaveRequested
@@ -24,7 +25,7 @@ from schemas.contract.terms import Contract
 from schemas.names import FORECAST
 from schemas.pool import Pool
 from schemas.reserve import floor_vms, reserve_vms
-from services.forecaster.decide import MINUTE, Standing
+from services.forecaster.decide import LOST, MINUTE, Standing, past_cap
 
 _Wish = ScaleRequested | QuiesceRequested | SaveRequested
 
@@ -42,14 +43,19 @@ class _Desk:
     waiting: dict[str, _Wish] = field(default_factory=dict[str, _Wish])
     moved_at: dt.datetime | None = None
     retry_at: dt.datetime | None = None
+    capped_at: dt.datetime | None = None
+    refused: bool = False
     lowered: deque[tuple[dt.datetime, int]] = field(default_factory=deque[tuple[dt.datetime, int]])
 
 
 class Asked:
-    """Every pool's requests to grow, shrink or sleep deeper, and when it last moved; bounded by what awaits an answer."""
+    """Every pool's requests to grow, shrink or sleep deeper, when it last moved, and whether it is past its cap.
+
+    Bounded by what awaits an answer.
+    """
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset(
-        {ScaleRequested, QuiesceRequested, SaveRequested, GateDecided}
+        {ScaleRequested, QuiesceRequested, SaveRequested, GateDecided, ForecastMade}
     )
 
     def __init__(self) -> None:
@@ -66,7 +72,10 @@ class Asked:
     def apply(self, recorded: Recorded) -> None:
         """The requests now include the event."""
         match recorded.fact:
+            case ForecastMade() as made:
+                self._foresee(made)
             case ScaleRequested() | QuiesceRequested() | SaveRequested() as wish:
+                self._see(wish)
                 if recorded.seq > self._through.get(wish.org, 0):
                     desk = self._desks.setdefault((wish.org, wish.pool), _Desk())
                     desk.waiting[recorded.id] = wish
@@ -75,6 +84,21 @@ class Asked:
                 self._close(decided)
             case _:
                 pass
+
+    def _foresee(self, made: ForecastMade) -> None:
+        """An episode past the cap goes from its first forecast to the first that is within; one without a signal ends nothing."""
+        desk = self._desks.setdefault((made.org, made.pool), _Desk())
+        if made.reason == LOST:
+            return
+        if not made.capped:
+            desk.capped_at, desk.refused = None, False
+        elif desk.capped_at is None:
+            desk.capped_at = made.made_at
+
+    def _see(self, wish: _Wish) -> None:
+        desk = self._desks.get((wish.org, wish.pool))
+        if desk is not None and desk.capped_at is not None and wish.publisher == FORECAST:
+            desk.refused = desk.refused or wish.key == past_cap(wish.pool, desk.capped_at)
 
     def _close(self, decided: GateDecided) -> None:
         for answer in decided.answers:
@@ -204,6 +228,8 @@ class Orgs:
             most=staying + self._left(org, pool, now),
             frozen=state.freezes.over(org, name, now) is not None,
             lost=state.signals.lost(org, name),
+            capped_at=desk.capped_at,
+            refused=desk.refused,
             moved_at=desk.moved_at,
             raising=max((wish.want or 0 for wish in mine if isinstance(wish, ScaleRequested)), default=0),
             lowering=any(not isinstance(wish, ScaleRequested) for wish in mine),

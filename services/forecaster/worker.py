@@ -16,6 +16,7 @@ from events.ids import derive
 from schemas.intake import Scale
 from schemas.telemetry import TICK_SECONDS
 from services.forecaster import metrics
+from services.forecaster.absence import away
 from services.forecaster.asking import Intake
 from services.forecaster.decide import Request, Sight, Standing, Verdict, decide
 from services.forecaster.gather import Gathered, due_at, newest_closed
@@ -147,7 +148,7 @@ class Forecaster:
         now = self._clock.now()
         rested = max((seq for at, seq in self._marks if now - at >= RESTED), default=0)
         self._marks.append((now, self._ledger.seq))
-        orgs = Orgs(self._state, now, rested)
+        orgs, silent = Orgs(self._state, now, rested), away(self._roster)
         facts: list[ForecastMade] = []
         asks: list[tuple[ForecastMade, Request]] = []
         for column, place in enumerate(self._roster.names):
@@ -157,7 +158,7 @@ class Forecaster:
             never = seen.outlook[column] is None and told is None
             if never or (told is not None and told.made_at >= made_at):
                 continue
-            sight, standing = self._sight(seen, column), orgs.standing(*place)
+            sight, standing = self._sight(seen, column, silent=place[0] in silent), orgs.standing(*place)
             verdict = decide(sight, standing, told, made_at)
             if verdict.reason is not None:
                 facts.append(self._fact(seen, column, standing, verdict, told))
@@ -170,10 +171,10 @@ class Forecaster:
             if self._telling.told(fact):
                 self._intake.ask(tasks, (fact.org, fact.pool), request)
 
-    def _sight(self, seen: Seen, column: int) -> Sight:
+    def _sight(self, seen: Seen, column: int, *, silent: bool) -> Sight:
         measured, learnt = int(self._roster.measured[column]), bool(self._roster.learnt[column])
         measured_at = end_of(measured) if measured != NEVER else None
-        return Sight(seen.target[column], seen.outlook[column], measured_at, learnt)
+        return Sight(seen.target[column], seen.outlook[column], measured_at, silent, learnt)
 
     def _fact(
         self, seen: Seen, column: int, standing: Standing, verdict: Verdict, told: ForecastMade | None

@@ -1,7 +1,8 @@
 """What a pool shall have awake, and what is asked for, given what its forecast says and how it stands."""
 
 import datetime as dt
-from typing import Any
+from dataclasses import replace as replaced
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -11,17 +12,34 @@ from msgspec.structs import replace
 from events.forecast import ForecastMade, Outlook
 from events.ids import derive
 from schemas.intake import Quiesce, Save, Scale
-from services.forecaster.decide import HELD, LOWERED, Sight, Standing, Verdict, decide
+from services.forecaster.decide import (
+    HELD,
+    LOWERED,
+    UNMEASURED,
+    Sight,
+    Standing,
+    Verdict,
+    decide,
+    instant,
+    past_cap,
+)
 from tests.rules.forecast_desk import foreseen
 
 NOW = dt.datetime(2026, 11, 22, 9, 0, tzinfo=dt.UTC)
+EARLIER = NOW - dt.timedelta(minutes=5)
 FLAT = Outlook(level=5000, slope=0, seasonal=None, margin=700, peak=None)
 
 
 def seen(target: int = 6, **terms: Any) -> Sight:
     slope, peak = terms.pop("slope", 0), terms.pop("peak", None)
     outlook = terms.pop("outlook", replace(FLAT, slope=slope, peak=peak))
-    usual: dict[str, Any] = {"target": target, "outlook": outlook, "measured_at": NOW, "learnt": True}
+    usual: dict[str, Any] = {
+        "target": target,
+        "outlook": outlook,
+        "measured_at": NOW,
+        "away": False,
+        "learnt": True,
+    }
     return Sight(**(usual | terms))
 
 
@@ -35,6 +53,8 @@ def stands(staying: int = 6, **terms: Any) -> Standing:
         "most": 100,
         "frozen": False,
         "lost": False,
+        "capped_at": None,
+        "refused": False,
         "moved_at": None,
         "raising": 0,
         "lowering": False,
@@ -72,6 +92,11 @@ def told(target: int = 6, **terms: Any) -> ForecastMade:
         state_seq=1,
     )
     return replace(fact, **terms)
+
+
+def refused() -> dict[str, Any]:
+    """An episode past the cap whose one request is in the ledger."""
+    return {"capped_at": EARLIER, "refused": True}
 
 
 def rule(sight: Sight, standing: Standing, last: ForecastMade | None = None) -> Verdict:
@@ -135,13 +160,49 @@ def test_past_the_cap_the_whole_target_is_asked_for_once_and_the_rest_is_refused
     first = rule(seen(20), stands(10, most=12), told(12))
     assert (first.want, first.capped, first.reason) == (12, True, "capped")
     assert [ask.want for ask in first.asks if isinstance(ask, Scale)] == [20]
-    then = rule(seen(21), stands(12, most=12), told(20, capped=True))
+    assert [ask.key for ask in first.asks] == [past_cap("web", NOW)]
+    then = rule(seen(21), stands(12, most=12, **refused()), told(20, capped=True))
     assert (then.want, then.capped, then.asks) == (12, True, ())
 
 
 def test_what_the_cap_leaves_later_is_asked_for_and_no_more() -> None:
-    verdict = rule(seen(21), stands(12, most=14), told(21, capped=True))
+    verdict = rule(seen(21), stands(12, most=14, **refused()), told(21, capped=True))
     assert [ask.want for ask in verdict.asks if isinstance(ask, Scale)] == [14]
+
+
+@pytest.mark.parametrize("mode", ["on", "only"])
+def test_what_is_past_the_cap_is_owed_until_the_ledger_shows_that_it_was_asked_for(
+    mode: Literal["on", "only"],
+) -> None:
+    owing = stands(12, most=12, capped_at=EARLIER)
+    [ask] = rule(seen(21), owing, told(21, capped=True, mode=mode)).asks
+    assert ask == Scale(pool="web", key=past_cap("web", EARLIER), want=21, up_to=True)
+    assert rule(seen(21), replaced(owing, raising=21), told(21, capped=True)).asks == ()
+
+
+def test_a_retry_that_is_waited_for_puts_off_what_is_past_the_cap_and_drops_it_not() -> None:
+    waiting = stands(12, most=12, retry_at=NOW + dt.timedelta(seconds=1))
+    verdict = rule(seen(21), waiting, told(12))
+    assert (verdict.capped, verdict.asks) == (True, ())
+    later = stands(12, most=12, capped_at=EARLIER, retry_at=NOW)
+    assert [ask.key for ask in rule(seen(21), later, told(21, capped=True)).asks] == [
+        past_cap("web", EARLIER)
+    ]
+
+
+def test_a_steep_ramp_is_asked_for_in_steps_and_the_last_one_goes_past_the_cap() -> None:
+    staying, wants, keys = 10, list[int | None](), list[str]()
+    owing = stands(staying, most=100, pool={"max_vms": 500})
+    for _ in range(5):
+        for ask in rule(seen(200), replaced(owing, staying=staying), told(200, capped=True)).asks:
+            assert isinstance(ask, Scale)
+            wants.append(ask.want)
+            keys.append(ask.key)
+            staying = min(ask.want or 0, 100)
+        past = past_cap("web", NOW) in keys
+        owing = replaced(owing, capped_at=NOW, refused=past)
+    assert wants == [74, 138]
+    assert keys == ["web@2026-11-22T09:00:00Z/scale", past_cap("web", NOW)]
 
 
 def test_the_episode_ends_when_the_target_is_within_the_cap_again() -> None:
@@ -155,16 +216,17 @@ def test_a_pool_past_its_own_maximum_is_no_episode() -> None:
 
 # ------------------------------------------------------------------------------------------------------ lost signals
 
-MINUTE_AGO = NOW - dt.timedelta(seconds=60)
+LONG_AGO = NOW - UNMEASURED
 
 
 @pytest.mark.parametrize(
     ("sight", "standing"),
     [
-        (seen(2, measured_at=MINUTE_AGO), stands(30)),
+        (seen(2, measured_at=LONG_AGO), stands(30)),
+        (seen(2, away=True), stands(30)),
         (seen(2, measured_at=None), stands(30)),
         (seen(2), stands(30, lost=True)),
-        (seen(2, slope=-20_000, measured_at=MINUTE_AGO), stands(30, paused=9, rested=9)),
+        (seen(2, slope=-20_000, measured_at=LONG_AGO), stands(30, paused=9, rested=9)),
     ],
 )
 def test_without_a_signal_what_is_awake_stays_and_it_is_told_once(sight: Sight, standing: Standing) -> None:
@@ -173,8 +235,10 @@ def test_without_a_signal_what_is_awake_stays_and_it_is_told_once(sight: Sight, 
     assert rule(sight, standing, told(2, reason="signal-lost")).reason is None
 
 
-def test_a_minute_is_what_loses_a_signal_and_a_tick_less_does_not() -> None:
-    assert rule(seen(6, measured_at=NOW - dt.timedelta(seconds=45)), stands(8)).reason is None
+def test_a_pool_whose_samples_come_seldom_is_not_lost_unless_signal_says_so() -> None:
+    seldom = seen(6, measured_at=LONG_AGO + dt.timedelta(seconds=15))
+    assert rule(seldom, stands(8)).reason is None
+    assert rule(seldom, stands(8, lost=True)).reason == "signal-lost"
 
 
 def test_a_signal_that_is_found_is_told_and_the_pool_follows_it_again() -> None:
@@ -281,7 +345,8 @@ sights = st.builds(
     st.integers(0, 200),
     slope=st.integers(-50_000, 50_000),
     peak=st.none() | st.integers(0, 100_000),
-    measured_at=st.none() | st.sampled_from([NOW, MINUTE_AGO]),
+    measured_at=st.none() | st.sampled_from([NOW, NOW - dt.timedelta(seconds=60), LONG_AGO]),
+    away=st.booleans(),
     learnt=st.booleans(),
 )
 
@@ -303,6 +368,8 @@ def standings(draw: st.DrawFn) -> Standing:
         paused=draw(st.integers(0, 10)),
         rested=draw(st.integers(0, 10)),
         moved_at=draw(st.none() | st.sampled_from([NOW, NOW - dt.timedelta(hours=1)])),
+        capped_at=draw(st.none() | st.just(EARLIER)),
+        refused=draw(st.booleans()),
         pool={"max_vms": draw(st.integers(40, 150)), "min_vms": low},
     )
 
@@ -324,10 +391,16 @@ def test_whatever_it_is_fed_it_wants_no_more_than_the_contract_leaves_and_no_les
                 assert want is not None
                 assert standing.staying < want <= standing.staying + 64
                 assert want <= standing.pool.max_vms or want <= standing.floor
-                assert want <= standing.most or (verdict.capped and (last is None or not last.capped))
+                if want > standing.most:
+                    assert verdict.capped
+                    assert standing.capped_at is None or not standing.refused
+                    assert ask.key == past_cap("web", standing.capped_at or NOW)
+                else:
+                    assert ask.key == f"web@{instant(NOW)}/scale"
             case Quiesce(count=count):
                 assert not standing.lost
-                assert sight.measured_at == NOW
+                assert not sight.away
+                assert sight.measured_at not in {None, LONG_AGO}
                 assert standing.staying - count >= verdict.want
                 assert count + standing.lowered <= standing.pool.quiesce_per_minute
             case Save(paused=paused):
@@ -339,5 +412,6 @@ def test_whatever_it_is_fed_it_wants_no_more_than_the_contract_leaves_and_no_les
 def test_who_asked_past_the_cap_asks_no_second_time_in_the_same_episode(
     sight: Sight, standing: Standing, last: ForecastMade
 ) -> None:
-    verdict = decide(sight, standing, replace(last, capped=True), NOW)
+    asked = replaced(standing, **refused())
+    verdict = decide(sight, asked, replace(last, capped=True), NOW)
     assert all(not isinstance(ask, Scale) or (ask.want or 0) <= standing.most for ask in verdict.asks)

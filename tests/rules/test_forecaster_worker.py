@@ -1,7 +1,9 @@
 """The forecaster at work: every tick told once, through restarts, lost samples, clocks that jump and a bus that goes away."""
 
+import asyncio
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -10,11 +12,15 @@ from events.bus.port import Outgoing
 from events.bus.telemetry import end_of, tick_of
 from events.forecast import ForecastMade
 from events.ids import derive
+from events.scale import ScaleRequested
 from events.signal import SignalFound, SignalLost
+from schemas.capacity import Size
 from schemas.intake import Quiesce, Scale
 from schemas.telemetry import TICK_SECONDS, PoolTold, Told
+from services.forecaster.asking import Intake
 from services.forecaster.metrics import UNUSABLE
 from services.forecaster.worker import KEPT_TICKS
+from tests.rules.desk import answer
 from tests.rules.forecast_desk import EPOCH, FIRST, Life, climb, foreseen, scene, ticks_of, wave
 from tests.simulation.clock import pause
 
@@ -170,6 +176,105 @@ def test_two_forecasters_tell_each_tick_once_and_ask_once() -> None:
     scene(story)
 
 
+# --------------------------------------------------------------------------------------------------------- past the cap
+
+BIG = Size("big", 8, 4096)
+"""Of which the contract leaves 13."""
+
+
+def leap(tick: int) -> int:
+    """Three VMs, and after five minutes forty."""
+    return 3000 if tick - FIRST < 20 else 40_000
+
+
+def past(life: Life) -> list[Scale]:
+    """What was asked for past the cap."""
+    asked = (request for _, _, request in life.asked)
+    return [one for one in asked if isinstance(one, Scale) and one.key.endswith("/scale-past-cap")]
+
+
+async def refuse(life: Life) -> None:
+    """The gate says of everything that is asked what the contract does not leave."""
+    through = 0
+    while True:
+        await pause(1.0)
+        for one in life.desk.facts(ScaleRequested):
+            if one.seq > through:
+                through = one.seq
+                life.desk.decide(answer(one.id, one.seq))
+
+
+@asynccontextmanager
+async def gate(life: Life) -> AsyncGenerator[None]:
+    """So long it does."""
+    refusing = asyncio.create_task(refuse(life))
+    try:
+        yield
+    finally:
+        refusing.cancel()
+        await asyncio.wait([refusing])
+
+
+def test_what_is_past_the_cap_is_asked_for_once_however_long_it_lasts() -> None:
+    async def story(life: Life) -> None:
+        life.demand["web"] = leap
+        life.start()
+        life.start()
+        async with gate(life):
+            await pause(1200)
+        assert len({request.key for request in past(life)}) == 1
+        assert all((request.want or 0) > 13 for request in past(life))
+
+    scene(story, foreseen(size=BIG))
+
+
+def test_a_signal_that_is_lost_and_found_begins_no_new_episode() -> None:
+    async def story(life: Life) -> None:
+        life.demand["web"] = lambda tick: None if 60 <= tick - FIRST < 80 else leap(tick)
+        life.start()
+        async with gate(life):
+            await pause(1800)
+        assert {"signal-lost", "signal-found"} <= {fact.reason for fact in life.made()}
+        assert len(past(life)) == 1
+
+    scene(story, foreseen(size=BIG))
+
+
+def test_killed_between_the_forecast_and_its_request_it_asks_past_the_cap_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def story(life: Life) -> None:
+        life.demand["web"] = leap
+        with monkeypatch.context() as patch:
+            patch.setattr(Intake, "ask", lambda *_: None)
+            tasks = life.start()
+            while not any(fact.capped for fact in life.made()):
+                await pause(1.0)
+            await life.kill(tasks)
+        assert past(life) == []
+        life.start()
+        async with gate(life):
+            await pause(600)
+        assert len(past(life)) == 1
+
+    scene(story, foreseen(size=BIG))
+
+
+def test_a_pool_that_was_only_looked_at_asks_past_the_cap_once_it_is_switched_on() -> None:
+    async def story(life: Life) -> None:
+        life.demand["web"] = leap
+        life.start()
+        await pause(600)
+        assert life.made()[-1].capped
+        assert life.asked == []
+        life.define(foreseen(size=BIG))
+        async with gate(life):
+            await pause(600)
+        assert len(past(life)) == 1
+
+    scene(story, foreseen(size=BIG, forecast="only"))
+
+
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -188,6 +293,35 @@ def test_a_signal_that_goes_silent_holds_what_is_awake_and_reads_never_as_zero()
         once(life.made())
 
     scene(story)
+
+
+@pytest.mark.parametrize(("every", "drifts"), [(4, True), (8, False), (8, True)])
+def test_a_series_that_comes_seldom_is_no_lost_signal(every: int, *, drifts: bool) -> None:
+    """A scrape a minute or seldomer, seen a tick later every other time."""
+
+    async def story(life: Life) -> None:
+        def seen(tick: int) -> int | None:
+            turn, at = divmod(tick - FIRST, every)
+            return 3400 if at == (turn % 2 if drifts else 0) else None
+
+        life.demand["web"] = seen
+        life.start()
+        await pause(1200)
+        assert not {"signal-lost", "signal-found"} & {fact.reason for fact in life.made()}
+
+    scene(story)
+
+
+def test_a_pool_of_which_nothing_more_comes_is_held_after_ten_minutes_though_others_are_measured() -> None:
+    async def story(life: Life) -> None:
+        life.demand["web"] = lambda tick: 3400 if tick < FIRST + 40 else None
+        life.demand["api"] = lambda _: 2000
+        life.start()
+        await pause(100 * TICK_SECONDS)
+        reasons = [(fact.reason, tick_of(fact.made_at) - 1 - FIRST) for fact in life.made()]
+        assert [at for reason, at in reasons if reason == "signal-lost"] == [39 + 40]
+
+    scene(story, foreseen(), foreseen("api"))
 
 
 def test_what_signal_says_is_lost_is_lost_at_once() -> None:

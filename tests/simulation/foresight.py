@@ -127,10 +127,13 @@ def _asked(lines: Sequence[Recorded]) -> Iterator[str]:
         if not isinstance(fact, Asked) or fact.publisher != FORECAST:
             continue
         cause = made.get((fact.org, fact.pool, fact.key.partition("@")[2].partition("/")[0]))
-        if cause is None or cause.mode != "on":
+        if cause is None or (cause.mode != "on" and not _past_the_cap(fact)):
             yield f"#{line.seq} was asked for by a forecast, and none says so: {fact.key}."
+        elif _past_the_cap(fact):
+            if not cause.capped:
+                yield f"#{line.seq} asks past the cap, and its forecast is within: {fact.key}."
         elif isinstance(fact, ScaleRequested):
-            if (fact.want or 0) > (cause.target if cause.capped else cause.want):
+            if (fact.want or 0) > cause.want:
                 yield f"#{line.seq} asks for {fact.want} VMs, and its forecast wants {cause.want}."
         elif cause.reason == "signal-lost":
             yield f"#{line.seq} puts VMs of {fact.org}/{fact.pool} to sleep without a signal."
@@ -138,25 +141,37 @@ def _asked(lines: Sequence[Recorded]) -> Iterator[str]:
             yield f"#{line.seq} puts {fact.count} of {cause.staying} VMs to sleep, and its forecast wants {cause.want}."
 
 
+def _past_the_cap(fact: Asked) -> bool:
+    """Whether it is the one request of an episode that the contract leaves less for."""
+    return isinstance(fact, ScaleRequested) and fact.key.endswith("/scale-past-cap")
+
+
 def _episodes(lines: Sequence[Recorded]) -> Iterator[str]:
-    """While a pool is past its cap, what is beyond it is asked for once."""
+    """While a pool is past its cap, what is beyond it is asked for once; a signal that is lost meanwhile ends nothing."""
     capped: dict[tuple[str, str], ForecastMade] = {}
+    asked: dict[tuple[str, str], set[str]] = {}
     past: dict[tuple[str, str], int] = {}
     beyond: dict[str, tuple[str, str]] = {}
     for line in lines:
         fact = line.fact
         if isinstance(fact, ForecastMade):
             key = (fact.org, fact.pool)
+            if fact.reason == "signal-lost":
+                continue
             if not fact.capped or key not in capped:
                 past[key] = 0
+                asked.pop(key, None)
             if fact.capped:
                 capped[key] = fact
             else:
                 capped.pop(key, None)
         elif isinstance(fact, ScaleRequested) and fact.publisher == FORECAST:
-            cause = capped.get((fact.org, fact.pool))
-            if cause is not None and (fact.want or 0) > cause.want:
-                beyond[line.id] = (fact.org, fact.pool)
+            key = (fact.org, fact.pool)
+            if _past_the_cap(fact):
+                beyond[line.id] = key
+                asked.setdefault(key, set()).add(fact.key)
+                if len(asked[key]) > 1:
+                    yield f"#{line.seq} asks past the cap of {key[0]}/{key[1]} a second time in one episode."
         elif isinstance(fact, GateDecided):
             for answer in fact.answers:
                 if answer.request in beyond and answer.code == "CapExceeded":

@@ -199,29 +199,96 @@ def test_a_plain_selector_with_several_series_has_no_value() -> None:
     assert values(both, one(2, None, pool="db"), one(3, 5.0, pool="web"), now=3) == {"queue": 5.0}
 
 
+def settled(total: Groups, *members: str) -> None:
+    """All series have come some time ago, and once more since."""
+    for seconds in (-200.0, -5.0):
+        assert values(total, *[one(seconds, 1.0, vm=vm) for vm in members[1:]], now=seconds) == {}
+        values(total, one(seconds + 0.5, 1.0, vm=members[0]), now=seconds + 0.5)
+
+
 def test_a_sum_has_one_value_a_scrape_made_of_all_its_series() -> None:
     total = groups("sum(queue)")
-    assert values(total, one(0, 1.0, vm="a")) == {}, "nobody knows yet how many there are"
-    assert values(total, one(1, 10.0, vm="b"), now=1) == {}
-    assert values(total, one(5, 2.0, vm="a"), now=5) == {"sum(queue)": 12.0}
-    assert values(total, one(6, 20.0, vm="b"), now=6) == {}
-    assert values(total, one(10, 3.0, vm="a"), now=10) == {"sum(queue)": 23.0}
+    for second in range(0, 90, 5):
+        assert values(total, one(second, 1.0, vm="a"), now=second) == {}, (
+            "nobody knows yet how many there are"
+        )
+        assert values(total, one(second + 1, 10.0, vm="b"), now=second + 1) == {}
+    assert values(total, one(90, 2.0, vm="a"), now=90) == {}
+    assert values(total, one(91, 10.0, vm="b"), now=91) == {"sum(queue)": 12.0}
+    assert values(total, one(95, 3.0, vm="a"), now=95) == {}
+    assert values(total, one(96, 20.0, vm="b"), now=96) == {"sum(queue)": 23.0}
+
+
+@pytest.mark.parametrize("interval", [5, 15, 30, 60])
+def test_a_sum_is_never_of_a_part_of_its_series_however_much_more_often_one_of_them_comes(
+    interval: int,
+) -> None:
+    total = groups("sum(queue)")
+    found: list[float] = []
+    for second in range(0, 300, 5):
+        found += values(total, one(second, 10.0, vm="a"), now=second).values()
+        if second % interval == interval - 5:
+            found += values(total, one(second + 1, 90.0, vm="b"), now=second + 1).values()
+    assert len(found) >= 20
+    assert set(found) == {100.0}
+
+
+def test_after_five_minutes_of_silence_a_sum_is_waited_for_as_at_first() -> None:
+    total = groups("sum(queue)")
+    settled(total, "a", "b")
+    assert values(total, one(400, 10.0, vm="a"), now=400) == {}
+    assert values(total, one(405, 10.0, vm="a"), now=405) == {}
+    assert values(total, one(410, 90.0, vm="b"), now=410) == {}
+    values(total, one(495, 10.0, vm="a"), now=495)
+    assert values(total, one(496, 90.0, vm="b"), now=496) == {"sum(queue)": 100.0}
+
+
+def test_a_clock_that_was_ahead_when_a_sum_began_does_not_keep_it_waiting() -> None:
+    total = groups("sum(queue)")
+    values(total, one(10, 1.0, vm="a"), now=86_400 + 10)
+    values(total, one(11, 1.0, vm="a"), now=11)
+    assert values(total, one(101, 2.0, vm="a"), now=101) == {"sum(queue)": 2.0}
+
+
+def test_what_a_sender_has_kept_is_one_sample_of_each_query_the_newest() -> None:
+    total = groups("sum(queue)")
+    settled(total, "a", "b")
+    kept = [
+        Pushed({"__name__": "queue", "vm": vm}, ((ms(0), 1.0), (ms(5), 2.0), (ms(10), 3.0))) for vm in "ab"
+    ]
+    found, counted = total.take(kept, at(10))
+    assert found["sum(queue)"].value == 6.0
+    assert found["sum(queue)"].observed_at == at(10)
+    assert counted == {"taken": 6}
+
+
+def test_a_push_of_very_many_samples_is_heard_in_a_moment() -> None:
+    many = groups("queue", "sum(queue)")
+    crowd = [one(0, 1.0, vm=f"{number}") for number in range(5000)]
+    moments = tuple((ms(-20) + at, 1.0) for at in range(1000))
+    began = time.process_time()
+    many.take(crowd, at(0))
+    many.take(
+        [Pushed({"__name__": "queue", "vm": f"{number}"}, moments) for number in range(5000, 5010)], at(0)
+    )
+    assert time.process_time() - began < 1.0, "with a look at all series for each sample it is 10 s"
 
 
 def test_a_high_target_among_many_is_one_sample_and_not_as_many_as_there_are_targets() -> None:
     total = groups("sum(queue)")
+    settled(total, *[f"v{target}" for target in range(8)])
     made = 0
     for scrape in range(10):
         for target in range(8):
             moment = 5 * scrape + target / 2
             high = 1000.0 if scrape == 5 and target == 0 else 1.0
             made += len(values(total, one(moment, high, vm=f"v{target}"), now=moment))
-    assert made == 9
+    assert made == 10
 
 
 def test_a_series_that_ends_or_is_silent_for_five_minutes_is_no_part_of_the_sum() -> None:
     total = groups("sum(queue)")
-    values(total, one(0, 1.0, vm="a"), one(0, 10.0, vm="b"))
+    settled(total, "a", "b")
     values(total, one(5, 1.0, vm="a"), one(5, 10.0, vm="b"), now=5)
     values(total, one(10, None, vm="b"), now=10)
     assert values(total, one(11, 2.0, vm="a"), now=11) == {"sum(queue)": 2.0}
@@ -232,8 +299,8 @@ def test_a_series_that_ends_or_is_silent_for_five_minutes_is_no_part_of_the_sum(
 
 def test_mean_highest_and_lowest_are_made_in_the_same_way() -> None:
     many = groups("avg(queue)", "max(queue)", "min(queue)")
-    values(many, one(0, 1.0, vm="a"), one(0, 3.0, vm="b"))
-    assert values(many, one(5, 1.0, vm="a"), now=5) == {
+    settled(many, "a", "b")
+    assert values(many, one(5, 1.0, vm="a"), one(5, 3.0, vm="b"), now=5) == {
         "avg(queue)": 2.0,
         "max(queue)": 3.0,
         "min(queue)": 1.0,
@@ -265,7 +332,7 @@ def test_a_value_that_is_no_number_is_passed_on_for_those_to_judge_who_know_the_
 
 def test_a_query_that_nobody_has_any_more_is_forgotten_and_one_that_stays_is_not() -> None:
     both = groups("sum(queue)", "other")
-    values(both, one(0, 1.0, vm="a"))
+    settled(both, "a")
     both.keep(["sum(queue)"])
     assert both.names == {b"queue"}
     assert values(both, one(1, 1.0, vm="a"), one(1, 9.0, "other"), now=1) == {"sum(queue)": 1.0}

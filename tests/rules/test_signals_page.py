@@ -31,8 +31,10 @@ def test_the_numbers_on_the_page_are_those_of_the_worker() -> None:
         f"more than {series.LATE.total_seconds():.0f} s old",
         (
             f"more than {remote_write.MOST_BYTES // mib} MiB unpacked, {remote_write.MOST_SERIES:,} series, "
-            f"{remote_write.MOST_SAMPLES:,} samples or {remote_write.MOST_LABELS} labels"
+            f"{remote_write.MOST_SAMPLES:,} samples, {remote_write.MOST_FIELDS:,} fields of any kind, or {remote_write.MOST_LABELS} labels"
         ),
+        f"more than {receiver.LARGE // 1024} KiB is read in a thread",
+        f"for {series.SETTLING.total_seconds():.0f} s after the first of its series",
         f"more than {receiver.MOST_BODY // mib} MiB of body, {receiver.MOST_HEAD // 1024} KiB of headers",
         f"more than {receiver.MOST_CONNECTIONS} connections",
         f"127.0.0.1:{Ports.usual().remote_write}{receiver.PATH}",

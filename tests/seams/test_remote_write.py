@@ -31,7 +31,7 @@ class Door:
         self.port = free_port()
         self.heard: list[tuple[str, Measurement, dt.datetime]] = []
         self.portions: list[tuple[int, int]] = []
-        self.groups = Groups()
+        self.groups = Groups(dt.timedelta(seconds=2))
         self.groups.keep([QUERY, BOTH])
         self.clock = SystemClock()
         self.receiver = Receiver(f"{LOOPBACK}:{self.port}", lambda: self.groups.names, self.take)

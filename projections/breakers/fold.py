@@ -2,7 +2,9 @@
 
 A **trip** is an order that starts a VM, until its guest answered or it ended. Three trips of a pool in a row that fail on one
 host call for a breaker of that host, three that boot from one template for one of that template; a boot counts for both, since
-it cannot be told whose fault it was. The gate opens and closes breakers by facts under its fence; which are due is said here.
+it cannot be told whose fault it was. Three sleepers in a row whose guests woke and were not fit to serve open one of the pool's
+sleepers of that template: new VMs are booted instead. The gate opens and closes breakers by facts under its fence; which are due is
+said here, and nothing stays due once it was told, whatever clock it was told by.
 
 A VM that failed to wake and was to serve is **lost** to whoever asked, from the moment that it counts no more: another one takes
 its place, once. A replacement is known by its decision, which orders it and answers no such request.
@@ -11,22 +13,24 @@ its place, once. A replacement is known by its decision, which orders it and ans
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Literal
 
-from events.breaker import BreakerClosed, BreakerOpened, Scope
+from events.breaker import BreakerClosed, BreakerOpened
 from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
 from events.gate import BootOrdered, DrainOrdered, GateDecided, WakeOrdered
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
+from events.pool import PoolDefined
 from events.vm import VmQuiesced, VmReady, VmStopped, VmUnready, VmWakeFailed
 
 FAILURES: Final = 3
 """So many in a row, without one that answered in between, open a breaker."""
 
 REPLACED_WITHIN: Final = dt.timedelta(seconds=60)
-"""A failed VM is replaced so soon or never: whoever still wants it has asked again by then."""
+"""A failed VM is replaced so soon or never: whoever still wants it has asked again by then. One that is so long in being switched
+off is waited for no more either, so that a host that does not answer keeps no pool below what is wanted."""
 
 _FIRST: Final = dt.timedelta(seconds=60)
 _LONGEST: Final = dt.timedelta(minutes=30)
@@ -39,8 +43,12 @@ _BLAMELESS: Final = frozenset({"order-expired", "host-full"})
 _STALE_GUEST: Final = frozenset({"not-refreshed", "clock-off", "rebooted"})
 """Codes of guests that woke and are not fit to serve: the host did its part, and a cold boot mends it."""
 
-Key = tuple[str, str, Scope, str]
-"""Org, pool, and the host or template."""
+Place = Literal["host", "template", "sleepers"]
+"""Where the pool's VMs are not started: a host, new ones from a template, or sleepers of a template, which woke unfit to serve.
+The ledger has the last two under the scope `template`; which one opened, its code says, and which one closed, what was due."""
+
+Key = tuple[str, str, Place, str]
+"""Org, pool, and the host or template; sleepers are those of a template."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +81,11 @@ class _Trip:
     replaceable: bool
     """It was to serve, and is no replacement itself."""
     seq: int
+    sleepers: str | None = None
+    """The pool's template where it was asleep, which says whose sleepers wake unfit."""
     cold: bool = False
     """Its guest woke and was not fit to serve."""
+    failed_at: dt.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +125,7 @@ class Breakers:
             VmWakeFailed,
             VmStopped,
             VmQuiesced,
+            PoolDefined,
             HostRegistered,
             HostAdmitted,
             HostFenced,
@@ -128,7 +140,8 @@ class Breakers:
         self._trips: dict[tuple[str, str], _Trip] = {}
         self._desks: dict[str, _Desk] = {}
         self._needing: dict[str, None] = {}
-        self._told_at: dict[Key, dt.datetime] = {}
+        self._told: dict[Key, tuple[dt.datetime, str]] = {}
+        self._templates: dict[tuple[str, str], str] = {}
 
     # ---------------------------------------------------------------------------------------------------- what holds
 
@@ -137,9 +150,9 @@ class Breakers:
         """The breakers that were opened and not closed, by place; those whose time is over are on trial."""
         return {key: one for key, one in self._breakers.items() if one.until is not None}
 
-    def until(self, org: str, pool: str, scope: Scope, name: str) -> dt.datetime | None:
+    def until(self, org: str, pool: str, place: Place, name: str) -> dt.datetime | None:
         """Until when the pool's VMs are not started there; in the past where it is tried again; None where nothing is amiss."""
-        breaker = self._breakers.get((org, pool, scope, name))
+        breaker = self._breakers.get((org, pool, place, name))
         return None if breaker is None else breaker.until
 
     def lost(self, org: str, now: dt.datetime) -> Iterator[Lost]:
@@ -147,10 +160,10 @@ class Breakers:
         desk = self._desks.get(org)
         return (one for one in (desk.lost if desk else ()) if now < one.lost_at + REPLACED_WITHIN)
 
-    def to_be_lost(self, org: str, pool: str) -> int:
-        """VMs of the pool that failed and are being switched off: they will be replaced once they count no more."""
+    def to_be_lost(self, org: str, pool: str, now: dt.datetime) -> int:
+        """VMs of the pool that failed just now and are being switched off: they will be replaced once they count no more."""
         desk = self._desks.get(org)
-        return sum(trip.pool == pool for trip in desk.stopping.values()) if desk else 0
+        return sum(trip.pool == pool and _lately(trip, now) for trip in desk.stopping.values()) if desk else 0
 
     def needing(self, now: dt.datetime) -> Iterator[str]:
         """Orgs with a VM to replace, or a breaker to open or close."""
@@ -168,7 +181,8 @@ class Breakers:
         """The facts that are to be said of the org's breakers."""
         desk = self._desks.get(org)
         for key in desk.due if desk else ():
-            _, pool, scope, name = key
+            _, pool, place, name = key
+            scope = "host" if place == "host" else "template"
             breaker = self._breakers[key]
             if breaker.worked:
                 yield BreakerClosed(org=org, pool=pool, scope=scope, name=name, closed_at=now)
@@ -193,7 +207,9 @@ class Breakers:
             case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._decide(decided, recorded.seq)
             case BreakerOpened() | BreakerClosed() as fact:
-                self._switch(fact, recorded.seq)
+                self._switch(fact, recorded)
+            case PoolDefined(org=org, pool=pool, definition=definition):
+                self._templates[org, pool] = definition.template
             case VmReady(org=org, vm=vm, reservation=reservation):
                 trip = self._end(org, vm, reservation)
                 for key in _places(org, trip):
@@ -203,19 +219,19 @@ class Breakers:
                 if trip is not None and code not in _BLAMELESS:
                     self._failed(org, trip, code)
                     self._lose(org, vm, trip, at)
-            case VmUnready(org=org, vm=vm, reservation=reservation, code=code):
+                self._stopped(org, vm, reservation, at)
+            case VmUnready(org=org, vm=vm, reservation=reservation, code=code, observed_at=at):
                 trip = self._end(org, vm, reservation)
                 if trip is not None:
-                    cold = code in _STALE_GUEST
-                    if not cold:
-                        self._failed(org, trip, code)
+                    self._failed(org, trip, code)
                     if trip.replaceable:
-                        self._desk(org).stopping[vm] = replace(trip, cold=cold)
+                        self._desk(org).stopping[vm] = replace(trip, cold=code in _STALE_GUEST, failed_at=at)
             case VmStopped(org=org, vm=vm, reservation=str() as reservation, stopped_at=at):
                 self._end(org, vm, reservation)
                 self._stopped(org, vm, reservation, at)
-            case VmQuiesced(org=org, vm=vm, reservation=reservation):
+            case VmQuiesced(org=org, vm=vm, reservation=reservation, quiesced_at=at):
                 self._end(org, vm, reservation)
+                self._stopped(org, vm, reservation, at)
             case HostFenced() | HostRemoved() | HostAdmitted() | HostRegistered() as fact:
                 self._dead.apply(fact)
                 if isinstance(fact, HostFenced | HostRemoved):
@@ -243,6 +259,7 @@ class Breakers:
         org, desk = decided.org, self._desk(decided.org)
         answered = {answer.request for answer in decided.answers}
         desk.lost = [one for one in desk.lost if decided.now < one.lost_at + REPLACED_WITHIN]
+        desk.stopping = {vm: trip for vm, trip in desk.stopping.items() if _lately(trip, decided.now)}
         for order in decided.orders:
             match order:
                 case WakeOrdered() | BootOrdered():
@@ -257,6 +274,9 @@ class Breakers:
                         pool=order.pool,
                         host=order.host,
                         template=order.template if isinstance(order, BootOrdered) else None,
+                        sleepers=None
+                        if isinstance(order, BootOrdered)
+                        else self._templates.get((org, order.pool)),
                         request=order.request,
                         replaceable=order.purpose == "serve" and not again,
                         seq=seq,
@@ -275,15 +295,24 @@ class Breakers:
                 desk.lost.remove(one)
                 return
 
-    def _switch(self, fact: BreakerOpened | BreakerClosed, seq: int) -> None:
-        """What the gate said of a breaker holds; a copy of it, told later, does not."""
-        key: Key = (fact.org, fact.pool, fact.scope, fact.name)
+    def _switch(self, fact: BreakerOpened | BreakerClosed, recorded: Recorded) -> None:
+        """What the gate said of a breaker holds; a copy of it, told later, does not.
+
+        What is due is news, whatever the clock of the gate that says it: were it taken for a copy, it would be due for ever and
+        said for ever. Only what nothing is known of is judged by its time.
+        """
         at = fact.opened_at if isinstance(fact, BreakerOpened) else fact.closed_at
-        told_at = self._told_at.get(key)
-        if told_at is not None and at <= told_at:
+        desk, keys = self._desk(fact.org), keys_of(fact)
+        closes = isinstance(fact, BreakerClosed)
+        due = [key for key in keys if key in desk.due and self._breakers[key].worked == closes]
+        told = [self._told[key] for key in keys if key in self._told]
+        if any(recorded.id == event for _, event in told) or (
+            not due and any(at <= told_at for told_at, _ in told)
+        ):
             return
-        self._told_at[key] = at
-        self._desk(fact.org).due.pop(key, None)
+        key = due[0] if due else keys[0]
+        self._told[key] = (at, recorded.id)
+        desk.due.pop(key, None)
         if isinstance(fact, BreakerClosed):
             self._breakers.pop(key, None)
             return
@@ -293,7 +322,7 @@ class Breakers:
             failures=fact.failures,
             code=fact.code,
             openings=former.openings + 1,
-            opened_seq=seq,
+            opened_seq=recorded.seq,
             opened_at=fact.opened_at,
             until=fact.until,
             failed=False,
@@ -335,12 +364,13 @@ class Breakers:
             self._desk(org).lost.append(lost)
 
     def _stopped(self, org: str, vm: str, reservation: str, at: dt.datetime) -> None:
-        """A VM that had failed counts no more."""
+        """A VM that had failed counts no more. After `REPLACED_WITHIN` another may have come already, so that nobody replaces it."""
         desk = self._desks.get(org)
         trip = desk.stopping.get(vm) if desk else None
         if desk is not None and trip is not None and trip.reservation == reservation:
             del desk.stopping[vm]
-            self._lose(org, vm, trip, at)
+            if _lately(trip, at):
+                self._lose(org, vm, trip, at)
 
     def _forget(self, host: str) -> None:
         """The host is dead or gone, and what is known of it with it; what failed there is still lost."""
@@ -352,11 +382,30 @@ class Breakers:
         self._breakers = {key: one for key, one in self._breakers.items() if key[2:] != ("host", host)}
 
 
+def keys_of(fact: BreakerOpened | BreakerClosed) -> tuple[Key, ...]:
+    """Which breakers the fact may be about; one that opens is about the first."""
+    if fact.scope == "host":
+        return ((fact.org, fact.pool, "host", fact.name),)
+    template: Key = (fact.org, fact.pool, "template", fact.name)
+    sleepers: Key = (fact.org, fact.pool, "sleepers", fact.name)
+    if isinstance(fact, BreakerOpened):
+        return (sleepers,) if fact.code in _STALE_GUEST else (template,)
+    return (template, sleepers)
+
+
+def _lately(trip: _Trip, now: dt.datetime) -> bool:
+    """Whether it failed so lately that it is waited for until it is off."""
+    return trip.failed_at is not None and now < trip.failed_at + REPLACED_WITHIN
+
+
 def _places(org: str, trip: _Trip | None, code: str = "") -> Iterable[Key]:
-    """Where the trip was tried; what the template itself lacks is not the host's fault."""
+    """Where the trip was tried; what the template itself lacks is not the host's fault, and a guest that woke unfit is its sleep's."""
     if trip is None:
         return
-    if code != "template-missing":
+    unfit = code in _STALE_GUEST
+    if not unfit and code != "template-missing":
         yield (org, trip.pool, "host", trip.host)
-    if trip.template is not None:
+    if not unfit and trip.template is not None:
         yield (org, trip.pool, "template", trip.template)
+    if (unfit or not code) and trip.sleepers is not None:
+        yield (org, trip.pool, "sleepers", trip.sleepers)

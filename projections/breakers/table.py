@@ -1,18 +1,19 @@
 """The table `breakers`: those that were opened and not closed; whether one's time is over, the reader's clock says."""
 
 from collections.abc import Iterable
+from typing import get_args
 
 from events.breaker import BreakerClosed, BreakerOpened
 from events.envelope import Recorded
 from events.host import HostFenced, HostRemoved
-from projections.breakers.fold import Breakers
+from projections.breakers.fold import Breakers, Place, keys_of
 from projections.table import ALL, Cell, Key, Table
 
 
 def _touched(recorded: Recorded) -> Iterable[Key]:
     match recorded.fact:
         case BreakerOpened() | BreakerClosed() as fact:
-            return ((fact.org, fact.pool, fact.scope, fact.name),)
+            return keys_of(fact)
         case HostFenced() | HostRemoved():
             return (ALL,)  # ends breakers that it does not name
         case _:
@@ -25,7 +26,8 @@ def _rows(breakers: Breakers, prefix: Key) -> Iterable[Key]:
 
 def _row(breakers: Breakers, key: Key) -> tuple[Cell, ...] | None:
     org, pool, scope, name = key
-    one = breakers.opened.get((org, pool, "host" if scope == "host" else "template", name))
+    places: tuple[Place, ...] = get_args(Place)
+    one = next((breakers.opened.get((org, pool, place, name)) for place in places if place == scope), None)
     if one is None or one.opened_at is None or one.until is None:
         return None
     return (*key, one.failures, one.code, one.opened_at.isoformat(), one.until.isoformat())

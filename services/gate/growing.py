@@ -28,11 +28,11 @@ _SOON: Final = dt.timedelta(seconds=2)
 def grown(draft: Draft, wish: ScaleRequested) -> int:
     """How many more VMs the request wants to stay, as the round sees the pool by now.
 
-    Who wants so many in all has those that failed and will be replaced as soon as they are off.
+    Who wants so many in all has those that failed just now and will be replaced as soon as they are off.
     """
     if wish.add is not None:
         return wish.add
-    coming = draft.state.breakers.to_be_lost(draft.org, wish.pool)
+    coming = draft.state.breakers.to_be_lost(draft.org, wish.pool, draft.now)
     return max(0, (wish.want or 0) - draft.staying(wish.pool) - coming)
 
 
@@ -202,7 +202,8 @@ def _starts(  # noqa: PLR0917 - what a plan consists of
     Who sleeps in RAM wakes in milliseconds and takes no memory, so it comes first; who sleeps on disk needs memory on that very
     host; then those that are off, then new ones. Each is of the pool's size, which is what the envelope was asked about: a VM
     that was made before the pool was redefined with another one is passed over. In place of one that was `lost` comes another,
-    or, where only a cold boot helps, it boots itself.
+    or, where only a cold boot helps, it boots itself. Where sleepers woke unfit to serve, those that boot come first, and
+    sleepers only where the hosts have no room for another: one that is switched off and booted is slow, and serves.
     """
     places, now, memory_mib = draft.places, draft.now, pool.size.memory_mib
     cold = lost is not None and lost.cold
@@ -213,23 +214,30 @@ def _starts(  # noqa: PLR0917 - what a plan consists of
     def fitting(vms: Iterator[Vm]) -> Iterator[Vm]:
         return (vm for vm in vms if vm.size == pool.size and vm.name != failed)
 
-    orders: list[WakeOrdered | BootOrdered] = []
-    if purpose == "serve" and not cold:
-        paused = fitting(places.sleepers(pool, "quiesced", shun))
-        orders += [order.wake(vm, pool, cause, now) for vm in islice(paused, count)]
-        for woken in orders:
-            room.wake(woken.host)
-        saved = fitting(places.sleepers(pool, "saved", shun))
+    wakes: list[WakeOrdered | BootOrdered] = []
+    boots: list[WakeOrdered | BootOrdered] = []
+
+    def rouse(most: int) -> None:
+        awake = {one.vm for one in wakes}
+        paused = (vm for vm in fitting(places.sleepers(pool, "quiesced", shun)) if vm.name not in awake)
+        for vm in islice(paused, most):
+            wakes.append(order.wake(vm, pool, cause, now))
+            room.wake(vm.host)
+            most -= 1
+        saved = (vm for vm in fitting(places.sleepers(pool, "saved", shun)) if vm.name not in awake)
         restored = (vm for vm in saved if room.take_on(vm.host, memory_mib))
-        orders += [order.wake(vm, pool, cause, now) for vm in islice(restored, count - len(orders))]
-        orders = order.in_turn(orders, pool, draft.fleet, draft.org, draft.orders)
-    if not places.may_boot(pool):
-        return orders
-    stopped = fitting(places.vms(pool.name, "stopped"))
-    placed = (vm for vm in stopped if room.take_on(vm.host, memory_mib))
-    orders += [
-        order.boot(vm.name, vm.host, pool, cause, purpose, now) for vm in islice(placed, count - len(orders))
-    ]
-    while len(orders) < count and (host := room.take(pool.placement, memory_mib)) is not None:
-        orders.append(order.boot(places.next_name(pool.name), host, pool, cause, purpose, now))
-    return orders
+        wakes.extend(order.wake(vm, pool, cause, now) for vm in islice(restored, most))
+
+    wakeful = purpose == "serve" and not cold
+    if wakeful:
+        rouse(places.wakes(pool, count))
+    if places.may_boot(pool):
+        stopped = fitting(places.vms(pool.name, "stopped"))
+        placed = (vm for vm in stopped if room.take_on(vm.host, memory_mib))
+        missing = count - len(wakes)
+        boots += [order.boot(vm.name, vm.host, pool, cause, purpose, now) for vm in islice(placed, missing)]
+        while len(boots) < missing and (host := room.take(pool.placement, memory_mib)) is not None:
+            boots.append(order.boot(places.next_name(pool.name), host, pool, cause, purpose, now))
+    if wakeful and len(wakes) + len(boots) < count:
+        rouse(count - len(wakes) - len(boots))
+    return [*order.in_turn(wakes, pool, draft.fleet, draft.org, draft.orders), *boots]

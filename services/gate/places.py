@@ -101,12 +101,20 @@ class Places:
         hosts = (name for name, host in self.fleet.hosts.items() if host.state == "ready")
         ends = [self.breakers.until(self.org, pool.name, "host", name) for name in hosts]
         ends.append(self.breakers.until(self.org, pool.name, "template", pool.template))
+        # That of its sleepers holds nothing back: new VMs come instead.
         return min((end for end in ends if end is not None and self.now < end), default=None)
 
     def may_boot(self, pool: Pool) -> bool:
         """Whether no breaker of the pool's template is open."""
         until = self.breakers.until(self.org, pool.name, "template", pool.template)
         return until is None or self.now >= until
+
+    def wakes(self, pool: Pool, count: int) -> int:
+        """How many of `count` sleepers should be woken, others being booted: one to try where those before woke unfit to serve, none
+        while that breaker is open.
+        """
+        until = self.breakers.until(self.org, pool.name, "sleepers", pool.template)
+        return count if until is None else 0 if self.now < until else min(1, count)
 
     def host_evidence(self, memory_mib: int) -> Evidence:
         """The memory that the ready hosts lend, if `memory_mib` more were taken; it may be free and lie scattered."""

@@ -71,19 +71,53 @@ def test_a_guest_that_does_not_answer_is_replaced_once_it_is_off_and_counts_no_m
 
 
 @pytest.mark.parametrize("code", ["not-refreshed", "clock-off", "rebooted"])
-def test_a_guest_that_woke_unfit_to_serve_boots_cold_and_is_nobodys_failure(code: str) -> None:
+def test_a_guest_that_woke_unfit_to_serve_boots_cold_and_is_not_its_hosts_failure(code: str) -> None:
     past = setting().asleep("web", 4)
     past.scale(add=3)
     past.round()
     for vm in ("web-1", "web-2", "web-3"):
         past.unready(vm, code)
+    assert [(one.scope, one.code) for one in opened(past)] == [("template", code)]
     assert {type(one) for one in past.round().orders} == {StopOrdered}
     past.stopped("web-2")
     assert starts(past.round()) == [(BootOrdered, "web-2", "h1")]
     past.stopped("web-1")
     past.stopped("web-3")
     assert starts(past.round()) == [(BootOrdered, "web-1", "h1"), (BootOrdered, "web-3", "h1")]
-    assert past.state.breakers.opened == {}
+    assert [key[2] for key in past.state.breakers.opened] == ["sleepers"]
+
+
+def test_a_vm_whose_stop_has_no_outcome_is_waited_for_a_minute_and_then_another_comes() -> None:
+    past = setting().asleep("web", 3)
+    past.scale(want=1)
+    past.round()
+    past.unready("web-1")
+    past.round()
+    past.later(59.999_999)
+    past.scale(want=1)
+    assert past.answer()[0].code == "AlreadyAtDesired", "it will be replaced as soon as it is off"
+    past.later(0.000_001)
+    past.scale(want=1)
+    assert starts(past.round()) == [(WakeOrdered, "web-2", "h1")]
+    past.stopped("web-1")
+    assert past.decide() is None, "another has its place already"
+
+
+@pytest.mark.parametrize("proof", ["quiesced", "wake-failed"])
+def test_a_failed_vm_that_turns_out_to_sleep_is_lost_like_one_that_is_off(proof: str) -> None:
+    past = setting().asleep("web", 3)
+    past.scale(want=1)
+    past.round()
+    past.unready("web-1")
+    if proof == "quiesced":
+        past.quiesced("web-1")
+    else:
+        past.wake_failed("web-1")
+    assert starts(past.round()) == [(WakeOrdered, "web-2", "h1")]
+    past.scale(want=1)
+    assert past.answer()[0].code == "AlreadyAtDesired"
+    past.scale(want=2)
+    assert past.answer()[0].granted == 1
 
 
 def test_no_more_than_16_breakers_are_switched_in_one_round() -> None:

@@ -8,18 +8,22 @@ An error of the hypervisor comes through: whoever called tries the step again, a
 """
 
 import asyncio
+import datetime as dt
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from events.clock import Clock
 from events.gate import BootOrdered, SaveOrdered, WakeOrdered
 from events.vm import Refreshed, Rest, Sleep
 from projections.fleet.fold import Vm
+from schemas.images import image_seconds
 from services.waker.bars import bar, timed
 from services.waker.decide import diskless, failure, finding, lacking_mib, ordered, stop_cause, too_late
 from services.waker.outcomes import How, Outcomes, Rising
 from services.waker.port import (
+    CALL_SECONDS,
+    SAVE_SECONDS,
     Definition,
     Domain,
     DomainState,
@@ -30,11 +34,18 @@ from services.waker.port import (
 )
 from services.waker.saves import Saves
 from services.waker.state import Key, Known, Rise
+from services.waker.tries import Tries
 
 log = logging.getLogger("virtscale.waker")
 
 MOST_EFFECTS: Final = 8
 """Effects at once on one host: 64 guests woke in groups of 8 within 0.7 s each, all at once in 18 s (measured)."""
+
+MOST_STARTS: Final = 8
+"""Boots and wakes from disk at once on one host. Each takes seconds; a wake out of RAM takes milliseconds, and waits for none."""
+
+MOST_REFRESHES: Final = 16
+"""Guests' agents spoken to at once on one host; one that is silent keeps its place for `REFRESH_SECONDS`."""
 
 MOST_LOOKS: Final = 4
 AGAIN_SECONDS: Final = 1.0
@@ -42,37 +53,6 @@ AGAIN_SECONDS: Final = 1.0
 
 MOST_WORDS: Final = 500
 """Characters of an error that go into the ledger; QEMU's own words may be pages."""
-
-
-@dataclass(slots=True)
-class Tries:
-    """What was tried for one order in this life of the waker."""
-
-    order: str | None = None
-    attempts: int = 0
-    error: HypervisorError | None = None
-    ran: bool = False
-    """The hypervisor said, after the first attempt, that the domain runs: an order awakens once."""
-    how: How | None = None
-    """What was tried last, where its answer may be silence."""
-    given_up: bool = False
-    lacking_mib: int = 0
-    """What the host lacked for the boot: then nothing was tried."""
-    detail: str = ""
-    """The hypervisor's last word for why the domain does not run."""
-
-    def begin(self, order: str) -> None:
-        """The count is this order's own."""
-        if self.order != order:
-            self.order, self.attempts, self.error, self.how = order, 0, None, None
-            self.ran, self.given_up, self.detail, self.lacking_mib = False, False, "", 0
-
-    def hear(self, state: DomainState, detail: str) -> None:
-        """The hypervisor said this of the domain while the order was tried."""
-        if state != "running":
-            self.detail = detail
-        elif self.attempts > 0:
-            self.ran = True
 
 
 class Effects:
@@ -87,6 +67,8 @@ class Effects:
         self._saves = Saves(hypervisor, outcomes, known.fleet, known.volumes)
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST_EFFECTS)
+        self._starts = asyncio.Semaphore(MOST_STARTS)
+        self._refreshes = asyncio.Semaphore(MOST_REFRESHES)
         self._looks = asyncio.Semaphore(MOST_LOOKS)
 
     async def rise(self, vm: Vm, order: Rise, tries: Tries) -> None:
@@ -96,7 +78,9 @@ class Effects:
         have tried.
         """
         tries.begin(order.id)
-        async with self._slots:
+        takes = isinstance(order, BootOrdered) or order.id in self._orders.from_disk
+        tries.cold = tries.cold or takes
+        async with self._starts if tries.cold else self._slots:
             # Waiting for a slot takes time: the deadline is looked at after it, right before the effect, and
             # whether the order still holds: its host may have been fenced meanwhile.
             if self._void(vm, order):
@@ -104,12 +88,13 @@ class Effects:
             if (text := diskless(self._volumes, vm, order)) is not None:
                 tries.error = VolumeFailedError(text)
             hopeless = tries.error is not None and tries.error.final
-            from_disk = self._orders.from_disk
-            takes = isinstance(order, BootOrdered) or order.id in from_disk
             if tries.attempts == 0 and not tries.given_up and takes:
-                tries.lacking_mib = lacking_mib(self._fleet, vm, from_disk)
+                tries.lacking_mib = lacking_mib(self._fleet, vm, self._orders.from_disk)
                 hopeless = hopeless or tries.lacking_mib > 0
-            if tries.given_up or hopeless or too_late(order.begin_by, self._clock.now()):
+            late = too_late(order.begin_by, self._clock.now())
+            if late and not (tries.given_up or hopeless):
+                await self._await_start(vm, order, tries)
+            if tries.given_up or hopeless or late:
                 found = await self._hold_down(vm, tries)
                 rising = self._inspected(order, tries) if found == "running" else None
             elif tries.attempts > 0 and tries.ran:
@@ -117,8 +102,8 @@ class Effects:
                 rising = self._inspected(order, tries) if found == "running" else None
             else:
                 found, rising = "running", await self._attempt(vm, order, tries)
-            if rising is not None:
-                rising = await self._fresh(vm, rising)
+        if rising is not None:
+            rising = await self._fresh(vm, rising)
         if rising is not None:
             await self._outcomes.risen(vm, rising)
         elif found != "running" and tries.given_up:
@@ -139,13 +124,29 @@ class Effects:
         loop, name = asyncio.get_running_loop(), domain_name(vm.org, vm.name)
         began = loop.time()
         try:
-            written = await timed("refresh", self._hypervisor.refresh(name))
+            async with self._refreshes:
+                written = await timed("refresh", self._hypervisor.refresh(name))
         except HypervisorError as error:
             if error.lost:
                 raise
             log.warning("%s/%s was woken, and not refreshed: %s", vm.org, vm.name, error)
             return rising
         return replace(rising, refreshed=Refreshed(round((loop.time() - began) * 1000), written))
+
+    async def _await_start(self, vm: Vm, order: Rise, tries: Tries) -> None:
+        """Nothing more comes of a start that was asked for in time and not answered: it runs, or it has had its time.
+
+        A wake from disk that is nearly done is worth more than its deadline, and no fault of its host.
+        """
+        name = domain_name(vm.org, vm.name)
+        try:
+            while tries.may_land(self._clock.now()) and not self._void(vm, order):
+                if await self._hypervisor.state(name) == "running":
+                    return
+                await asyncio.sleep(AGAIN_SECONDS)
+        except HypervisorError as error:
+            tries.ends(error, tries.lands_by)
+            raise
 
     async def suspend(self, vm: Vm) -> None:
         """The VM sleeps, or turned out to be off; its reservation has ended."""
@@ -233,8 +234,7 @@ class Effects:
         tries.attempts += 1
         started_at = self._clock.now()
         try:
-            in_memory = isinstance(order, WakeOrdered) and order.id not in self._orders.from_disk
-            if tries.attempts == 1 and in_memory and vm.address is not None:
+            if tries.attempts == 1 and not tries.cold and vm.address is not None:
                 how = await self._resume(vm, order, tries)
             else:
                 how = await self._inspect(vm, order, tries)
@@ -275,14 +275,27 @@ class Effects:
         return tries.how
 
     async def _start(self, vm: Vm, order: Rise, seen: DomainState, tries: Tries) -> How | None:
-        """Not safe to repeat blindly, and never done so: each attempt looks first. One that was saved goes on where it slept."""
+        """Not safe to repeat blindly, and never done so: each attempt looks first. One that was saved goes on where it slept.
+
+        A sleeper of RAM that is found off, or on disk, waits for a slot of those that are started; that is no attempt.
+        """
+        if not tries.cold:
+            tries.cold, tries.attempts = True, tries.attempts - 1
+            return None
         if seen == "missing" or vm.address is None or self._is_new_disk(vm, order):
             await self._define(vm, order)
         # A look and a definition may take long: all is looked at again, right before the effect.
         if self._void(vm, order) or too_late(order.begin_by, self._clock.now()):
             return None
         tries.how = "restored" if seen == "saved" else "booted"
-        await timed("start", self._hypervisor.start(domain_name(vm.org, vm.name)))
+        within = CALL_SECONDS + (image_seconds(vm.size.memory_mib) if seen == "saved" else 0.0)
+        before = tries.lands_by
+        tries.lands_by = before or self._clock.now() + dt.timedelta(seconds=max(within, SAVE_SECONDS))
+        try:
+            await timed("start", self._hypervisor.start(domain_name(vm.org, vm.name), within))
+        except HypervisorError as error:
+            tries.ends(error, before)
+            raise
         return tries.how
 
     async def _forget(self, vm: Vm, order: Rise, seen: DomainState, tries: Tries) -> DomainState:

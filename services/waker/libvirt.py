@@ -16,6 +16,7 @@ import libvirt
 from schemas.house import HostPlace
 from schemas.template import has_disk
 from services.waker.port import (
+    CALL_SECONDS,
     SAVE_SECONDS,
     Defined,
     Definition,
@@ -30,9 +31,6 @@ from services.waker.session import Ears, Session
 from services.waker.threads import Threads
 
 T = TypeVar("T")
-
-CALL_SECONDS: Final = 20.0
-"""How long an answer is waited for; the call may end later."""
 
 _CONNECTING: Final = ""  # the chain of the calls that make a connection
 _NOT_VALID: Final = frozenset(
@@ -106,10 +104,10 @@ class Libvirt:
         session, name = self._need(), domain_name(definition.org, definition.vm)
         return await self._call(f"define {name}", lambda: session.define(definition), chain=name)
 
-    async def start(self, name: str) -> None:
+    async def start(self, name: str, within_seconds: float | None = None) -> None:
         """The domain is booted, or goes on where it was saved."""
         session = self._need()
-        await self._call(f"start {name}", lambda: session.start(name), chain=name)
+        await self._call(f"start {name}", lambda: session.start(name), chain=name, seconds=within_seconds)
 
     async def resume(self, name: str) -> None:
         """The domain runs."""
@@ -158,7 +156,8 @@ class Libvirt:
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise HypervisorError(
-                f"libvirt at {self._place.uri} did not answer within {seconds:g} s when asked to {what}."
+                f"libvirt at {self._place.uri} did not answer within {seconds:g} s when asked to {what}.",
+                silent=True,
             ) from None
         except libvirt.libvirtError as error:
             raise HypervisorError(

@@ -10,6 +10,9 @@ from schemas.names import is_name
 DomainState = Literal["running", "paused", "saved", "off", "missing"]
 """`saved` is off with an image of its memory on the host's disk: whoever starts it goes on where it slept."""
 
+CALL_SECONDS: Final = 20.0
+"""How long an answer is waited for, where nothing else is said; the call may end later."""
+
 REFRESH_SECONDS: Final = 5.0
 """How long a guest's agent has for its clock and its entropy. It takes 40 ms without KVM; on two cores with a load of 27 its
 first word took more than a second, and the cold boot that follows a failure 20 (docs/performance.md)."""
@@ -26,9 +29,11 @@ class HypervisorError(Exception):
 
     code = "Hypervisor"
 
-    def __init__(self, text: str, *, lost: bool = False, final: bool = False) -> None:
+    def __init__(self, text: str, *, lost: bool = False, final: bool = False, silent: bool = False) -> None:
         super().__init__(text)
         self.lost = lost
+        self.silent = silent
+        """Nothing was said in time: what was asked for may still be under way."""
         self.final = final
         """Trying again cannot help: the template is missing, the definition is not valid."""
 
@@ -148,8 +153,11 @@ class Hypervisor(Protocol):
         """The domain exists and is off or as it was; safe to repeat: name, uuid and address are the same."""
         ...
 
-    async def start(self, name: str) -> None:
-        """The domain that was off runs, one that was saved where it slept; an error on one that runs."""
+    async def start(self, name: str, within_seconds: float = CALL_SECONDS) -> None:
+        """The domain that was off runs, one that was saved where it slept; an error on one that runs.
+
+        Waits that long for the answer: the memory of one that was saved has to be read.
+        """
         ...
 
     async def resume(self, name: str) -> None:

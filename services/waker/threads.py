@@ -8,12 +8,14 @@ from typing import Any, Final, TypeVar
 
 T = TypeVar("T")
 
-MOST_THREADS: Final = 16
+MOST_THREADS: Final = 48
+"""Each call of one host under way has one: effects, starts, saves, refreshes and looks have 38 slots between them."""
+
 MOST_WAITING: Final = 1024
 
 
 class Threads:
-    """Up to 16 threads, started as they are needed.
+    """Up to `MOST_THREADS` threads, started as they are needed.
 
     The standard pool would do, but for its end: it waits at exit for calls that may never return. These threads
     are daemons. A call that is cancelled before its turn is never made.

@@ -26,12 +26,13 @@ from schemas.house import HostPlace
 from services.waker import sysfs
 from services.waker.batches import Climbs, Turns
 from services.waker.decide import awaits_disk, awaits_pin, finding, ordered, reconciled
-from services.waker.effects import Effects, Tries
+from services.waker.effects import Effects
 from services.waker.idle import Idleness, Idler
 from services.waker.metrics import CONNECTED, ERRORS
 from services.waker.outcomes import Outcomes
 from services.waker.port import Domain, DomainState, Hypervisor, HypervisorError, Unknown, owner
 from services.waker.state import Key, Known, Orders
+from services.waker.tries import Tries
 
 RECONCILE_SECONDS: Final = 60.0
 """All domains are compared with the ledger this often; changes in between are heard."""

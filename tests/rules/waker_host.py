@@ -49,6 +49,7 @@ class Fate:
     answers_after: float = 0.001
     error: str | None = None
     lost: bool = False
+    silent: bool = False
 
 
 NO = Fate(lands_after=None, error="internal error")
@@ -71,6 +72,8 @@ class Host:
     full: bool = False
     """Its disk has no room for images."""
     up: bool = True
+    within: float = 0.0
+    """How long the last start was waited for."""
     at_once: int = 0
     most_at_once: int = 0
     changed: Callable[[str, DomainState, str], None] = lambda _name, _state, _detail: None
@@ -115,7 +118,8 @@ class Host:
         await self._job("define", name, lambda: self.states.setdefault(name, "off"))
         return Defined(name, f"uuid of {name}", "127.0.0.1:21000")
 
-    async def start(self, name: str) -> None:
+    async def start(self, name: str, within_seconds: float = 20.0) -> None:
+        self.within = within_seconds
         await self._job("start", name, lambda: self._move(name, {"off", "saved"}, "running"))
 
     async def resume(self, name: str) -> None:
@@ -184,7 +188,7 @@ class Host:
         try:
             await pause(fate.answers_after)
             if fate.error is not None:
-                raise HypervisorError(fate.error, lost=fate.lost)
+                raise HypervisorError(fate.error, lost=fate.lost, silent=fate.silent)
             while loop.time() < self.free_at.get(name, 0.0):
                 await pause(self.free_at[name] - loop.time())
             await pause(0)

@@ -163,7 +163,8 @@ class Host:
         jobs.append(_Job(kind, effect, answer, loop.time()))
         if len(jobs) == 1:
             self._begin(name)
-        loop.call_later(within, _refuse, answer, HypervisorError(f"No answer to {kind} {name} in time."))
+        silence = HypervisorError(f"No answer to {kind} {name} in time.", silent=True)
+        loop.call_later(within, _refuse, answer, silence)
         await answer
 
     def _begin(self, name: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from services.waker.port import (
+    CALL_SECONDS,
     ENTROPY_BYTES,
     REFRESH_SECONDS,
     SAVE_SECONDS,
@@ -67,10 +68,10 @@ class Link:
         await self._host.call(name, "define", lambda: defined.append(self._host.define(definition)))
         return defined[0]
 
-    async def start(self, name: str) -> None:
+    async def start(self, name: str, within_seconds: float = CALL_SECONDS) -> None:
         """The domain that was off runs."""
         asked = self._ask(name, "start")
-        await self._host.call(name, "start", lambda: self._start(name, asked))
+        await self._host.call(name, "start", lambda: self._start(name, asked), within=within_seconds)
 
     async def resume(self, name: str) -> None:
         """The paused domain runs."""

@@ -1,0 +1,157 @@
+"""What takes a host seconds neither holds up what takes it milliseconds, nor is thrown away when it is nearly done."""
+
+import datetime as dt
+
+import pytest
+
+from events.gate import WakeOrdered
+from events.ids import derive
+from events.pool import PoolDefined
+from events.vm import VmResumed, VmSaved, VmWakeFailed
+from schemas.capacity import Size
+from schemas.house import HostPlace
+from services.waker.port import CALL_SECONDS, SAVE_SECONDS
+from tests.rules.desk import play, pool
+from tests.rules.waker_host import WAKE_SECONDS, Fate, Site
+from tests.simulation.clock import pause
+
+WIDE = HostPlace("h1", "test:///default", "test", 65_536, 21_000)
+EIGHT = tuple(f"web-{number}" for number in range(1, 9))
+BUSY = Fate(lands_after=None, answers_after=CALL_SECONDS, error="no answer", silent=True)
+
+
+async def saved(site: Site, *vms: str) -> None:
+    """The sleepers are on disk."""
+    for vm in vms:
+        site.save(vm)
+    await pause(20)
+    assert len(site.said(VmSaved)) == len(vms)
+    site.host.asked.clear()
+
+
+async def other_wakes(site: Site) -> float:
+    """How many seconds a wake out of RAM took that another pool of the host asked for."""
+    site.desk.write(PoolDefined(org="acme", pool="other", definition=pool("other")))
+    now = site.desk.clock.now()
+    begin_by, request = now + dt.timedelta(seconds=WAKE_SECONDS), derive("request", "other")
+    own = derive("wake", "other-1", 1)
+    site.order(WakeOrdered(own, "other-1", "other", "h1", site.size, request, "serve", begin_by, 20))
+    await pause(WAKE_SECONDS)
+    (said,) = [one for one in site.said(VmResumed) if one.vm == "other-1"]
+    return (said.resumed_at - now).total_seconds()
+
+
+@pytest.mark.parametrize("takes", [55.0, 70.0, 100.0])
+def test_a_wake_from_disk_that_was_begun_in_time_counts_however_long_after_its_deadline_it_ends(
+    takes: float,
+) -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            await saved(site, "web-1")
+            silent = Fate(lands_after=takes, answers_after=CALL_SECONDS, error="no answer", silent=True)
+            site.host.fates["start"].extend([silent, BUSY, BUSY, BUSY])
+            order = site.wake()
+            await pause(takes + CALL_SECONDS)
+        assert [(said.reservation, said.depth) for said in site.said(VmResumed)] == [(order, "saved")]
+        assert site.said(VmWakeFailed) == []
+        assert site.host.of("web-1") == "running"
+
+    play(scene)
+
+
+def test_a_wake_from_disk_that_never_ends_is_given_up_and_proven_not_to_run() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            await saved(site, "web-1")
+            site.host.fates["start"].extend([BUSY] * 10)
+            order = site.wake()
+            await pause(SAVE_SECONDS - 5)
+            assert site.said(VmWakeFailed) == []
+            await pause(10)
+        (said,) = site.said(VmWakeFailed)
+        assert (said.reservation, said.code, said.found) == (order, "wake-refused", "saved")
+
+    play(scene)
+
+
+def test_a_wake_from_disk_that_was_not_begun_in_time_is_not_begun() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            await saved(site, "web-1")
+            no = Fate(lands_after=None, answers_after=CALL_SECONDS, error="internal error")
+            site.host.fates["start"].extend([no] * 10)
+            site.wake()
+            await pause(WAKE_SECONDS + CALL_SECONDS + 5)
+        (said,) = site.said(VmWakeFailed)
+        assert (said.code, said.found) == ("wake-refused", "saved")
+
+    play(scene)
+
+
+def test_a_guest_of_ten_gibibytes_has_the_time_that_reading_its_memory_takes() -> None:
+    async def scene() -> None:
+        site = Site(place=WIDE)
+        site.size = Size("large", 1, 10 * 1024)
+        site.asleep()
+        async with site.waker():
+            await saved(site, "web-1")
+            site.wake()
+            await pause(5)
+        assert round(site.host.within) == CALL_SECONDS + 107
+
+    play(scene)
+
+
+def test_wakes_out_of_ram_do_not_wait_for_guests_of_others_whose_agents_are_silent() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep(*EIGHT, "other-1")
+        async with site.waker():
+            await pause(1)
+            silent = Fate(lands_after=None, answers_after=5.0, error="the agent does not respond")
+            site.host.fates["refresh"].extend([silent] * len(EIGHT))
+            for vm in EIGHT:
+                site.wake(vm)
+            await pause(0.05)
+            assert await other_wakes(site) < 0.1
+
+    play(scene)
+
+
+def test_wakes_out_of_ram_do_not_wait_for_wakes_from_disk() -> None:
+    async def scene() -> None:
+        site = Site(place=WIDE)
+        site.asleep(*EIGHT, "other-1")
+        async with site.waker():
+            await pause(1)
+            await saved(site, *EIGHT)
+            site.host.fates["start"].extend([Fate(lands_after=15.0, answers_after=15.0)] * len(EIGHT))
+            for vm in EIGHT:
+                site.wake(vm)
+            await pause(0.05)
+            assert await other_wakes(site) < 0.1
+
+    play(scene)
+
+
+def test_wakes_out_of_ram_do_not_wait_for_sleepers_that_lost_theirs_and_boot() -> None:
+    async def scene() -> None:
+        site = Site(place=WIDE)
+        site.asleep(*EIGHT, "other-1")
+        async with site.waker():
+            await pause(1)
+            for vm in EIGHT:
+                site.host.put(vm, "off", heard=False)
+            site.host.fates["start"].extend([Fate(lands_after=15.0, answers_after=15.0)] * len(EIGHT))
+            for vm in EIGHT:
+                site.wake(vm)
+            await pause(0.05)
+            assert await other_wakes(site) < 0.1
+
+    play(scene)

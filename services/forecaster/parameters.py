@@ -10,7 +10,10 @@ WEEK_SECONDS: Final = 7 * DAY_SECONDS
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """What a forecast depends on beside the samples. Chosen on the first halves of seven traces (docs/prediction.md).
+    """What a forecast depends on beside the samples. Chosen by looking at seven traces (docs/prediction.md) as a whole.
+
+    No half of them was kept unseen while the model took its shape, so their scores say what it does on demand of such kinds, and
+    are no proof for demand that nobody looked at.
 
     None is sensitive: halving or doubling any of them moves no trace by more than a few tenths of a point of idle. They are
     parameters so that a recorded target can name what it was made with, not so that a pool can be tuned.

@@ -128,3 +128,54 @@ def test_a_tick_without_a_sample_teaches_nothing(course: NDArray[np.float64], ti
     for name in ("lean.squares", "spread.squares", "spread.burst", "recent.last_seen", "lead.learned"):
         assert np.array_equal(before[name], after[name]), name
     assert after["trial.units"] <= before["trial.units"]
+
+
+def test_a_pool_that_is_sampled_every_second_fourth_or_eighth_tick_learns_and_keeps_at_most_twice_as_much_idle() -> (
+    None
+):
+    """Samples are means since the one before, as a rate over the scrape's distance is."""
+    day, hold = 5_760, 6
+    chance = np.random.default_rng(5)
+    demand = 30 + 20 * np.sin(2 * np.pi * np.arange(day) / day) + 0.3 * chance.normal(size=day)
+    every = np.array([1, 2, 4, 8])
+    model = Model(len(every))
+    wanted = np.zeros((day, len(every)))
+    active = np.zeros(day)
+    for place in range(day):
+        means = [float(demand[max(0, place - apart + 1) : place + 1].mean()) for apart in every.tolist()]
+        wanted[place] = model.tick(START // 15 + place, np.where(place % every == 0, means, math.nan)).target
+        active[place] = math.ceil(float(demand[max(0, place - 3) : place + 1].mean()))
+    late = range(day // 2, day)
+    idle = np.array(
+        [
+            np.maximum(wanted[at - hold : at].max(axis=0) - active[at - hold + 1 : at + 1].max(), 0.0)
+            for at in late
+        ]
+    ).mean(axis=0)
+    noted = model.state()["trial.units"]
+    assert (noted > 0.25 * noted[0]).all(), noted
+    assert (idle < 2 * idle[0]).all(), idle
+
+
+def test_a_sample_after_one_that_was_lost_teaches_and_one_after_a_long_silence_does_not() -> None:
+    for lost, learned in ((0, 1), (1, 1), (7, 1), (8, 0), (15, 0), (400, 0)):
+        model = Model(1)
+        for place in range(50):
+            model.tick(START // 15 + place, np.array([5.0]))
+        before = model.state()["lead.learned"]
+        for _ in range(lost):
+            model.tick(model.number + 1, np.array([math.nan]))
+        model.tick(model.number + 1, np.array([9.0]))
+        assert (model.state()["lead.learned"] - before).tolist() == [learned], lost
+
+
+def test_a_silence_of_a_day_does_not_change_what_an_error_is_taken_to_cost() -> None:
+    model = Model(1)
+    for place in range(400):
+        model.tick(START // 15 + place, np.array([5.0 + place % 7]))
+    before = model.state()
+    for _ in range(2_000):
+        model.tick(model.number + 1, np.array([math.nan]))
+    after = model.state()
+    mean = [float((state["trial.sizes"] / state["trial.ticks"]).max()) for state in (before, after)]
+    assert mean[1] < 1.1 * mean[0]

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -16,8 +17,9 @@ from events.bus.ledger import Ledger
 from events.bus.telemetry import Heard, Telemetry
 from events.pool import PoolDefined
 from schemas.pool import DemandQuery, Pool
+from schemas.telemetry import PoolTold
 from services.signal import backfill as module
-from services.signal.backfill import LATEST, REACH, Backfill, ticks_of
+from services.signal.backfill import LATEST, REACH, Backfill, filled, ticks_of
 from services.signal.port import Measurement
 from tests.rules.desk import CONTRACT, Desk, play, pool
 from tests.simulation.clock import EPOCH, pause
@@ -182,6 +184,40 @@ def test_a_tick_is_what_was_measured_up_to_its_end_and_what_is_no_sample_makes_n
     begin = int(EPOCH.timestamp()) // 15
     found = [(tick - begin, one.milli_vms, one.samples) for tick, one in ticks_of(demanding(), RATE, course)]
     assert found == [(0, 2000, 2), (4, 0, 1), (5, 100_000_000, 1)]
+
+
+def test_where_many_orgs_are_told_of_a_step_of_a_minute_stands_for_its_four_ticks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MANY_ORGS", 0)
+
+    async def scene(most: int, apart: int) -> None:
+        monkeypatch.setattr(module, "MOST_FILLED_ORGS", most)
+        desk, store = Desk(), Store()
+        desk.contract(CONTRACT, demanding())
+        async with backfill(desk, store, tmp_path / f"{most}.json"):
+            await pause(300)
+            ticks = [heard.told.tick for heard in await told(desk)]
+            assert {step for *_, step in store.asked} == {60}
+            assert {later - sooner for sooner, later in pairwise(ticks)} == {apart}
+            assert WEEK - 8 <= apart * len(ticks) <= WEEK + 4
+            assert (ticks[-1] + 1) * 15 <= EPOCH.timestamp() - LATEST.total_seconds() + 1
+
+    play(lambda: scene(most=1, apart=1))
+    play(lambda: scene(most=0, apart=4))
+
+
+def test_a_step_is_repeated_up_to_the_next_and_a_step_without_a_sample_stays_silent() -> None:
+    first, second, third = (PoolTold("web", needed, 1, 1) for needed in (1000, 2000, 3000))
+    course = [(10, first), (12, second), (20, third)]
+    assert [(tick, one.milli_vms) for tick, one in filled(course, 4)] == [
+        (10, 1000),
+        (11, 1000),
+        *((tick, 2000) for tick in range(12, 16)),
+        *((tick, 3000) for tick in range(20, 24)),
+    ]
+    assert list(filled(course, 1)) == course
+    assert list(filled([], 4)) == []
 
 
 def test_the_past_reaches_a_week_back_whatever_the_clock_says_of_the_time_of_day() -> None:

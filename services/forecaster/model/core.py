@@ -106,7 +106,13 @@ class Model:
         now = recent.look(self._recent, self._ticks, number, before, np.asarray(demand, np.float64))
         season.take_in(self._season, self._slots, number, before, demand=now.demand, good=now.good)
         missed = lead.learn(
-            self._lead, now.level, now.known, keep=self._keep, fast=self._plain_fast, slow=self._plain_slow
+            self._lead,
+            now.level,
+            now.known,
+            now.apart,
+            keep=self._keep,
+            fast=self._plain_fast,
+            slow=self._plain_slow,
         )
         error = np.where(now.known, now.level - self._expected, 0.0)
         spread.learn(
@@ -117,12 +123,11 @@ class Model:
             missed=missed,
             before=now.level_before,
             known=now.known,
+            apart=now.apart,
         )
-        lean.learn(self._lean, error, now.known, self.tick_seconds)
+        lean.learn(self._lean, error, now.known, now.apart, self.tick_seconds)
         trial.hold(self._trial, self._windows, number, before)
-        rose = trial.judge(
-            self._trial, self._windows, asked, number, level=now.level, known=now.known, seen=now.seen
-        )
+        rose = trial.judge(self._trial, self._windows, asked, number, now)
 
         expected = self._expect(number, now)
         # What lies ahead of a wake that takes long: the trend goes on, if it rises.
@@ -141,6 +146,7 @@ class Model:
             expected=expected,
             size=size,
             anew=anew,
+            lately=now.lately,
         )
         seasonal = season.at_horizon(
             self._season, self._slots, number, now.mean_of_long, self.horizon_seconds

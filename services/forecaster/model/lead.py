@@ -54,20 +54,29 @@ class Lead:
         )
 
 
-def learn(lead: Lead, level: Floats, known: Flags, *, keep: float, fast: float, slow: float) -> Floats:
-    """Compare the level that came with the one that was expected. Returns the difference from the plain one, in VMs."""
+def learn(
+    lead: Lead, level: Floats, known: Flags, apart: Floats, *, keep: float, fast: float, slow: float
+) -> Floats:
+    """Compare the level that came with the one that was expected. Returns the difference from the plain one, in VMs.
+
+    A sample that stands for `apart` ticks moves the memories as far as so many do, or they would last so many times longer.
+    """
     missed = np.where(known, level - lead.plain, 0.0)
     outcome = np.minimum(np.maximum(missed / lead.size, -_MOST_ERROR), _MOST_ERROR)
     inputs = np.where(known, lead.inputs, 0.0)
     lead.squares *= keep
-    lead.squares += inputs[:, None, :] * inputs[None, :, :]
+    lead.squares += inputs[:, None, :] * (inputs * apart)[None, :, :]
     lead.products *= keep
-    lead.products += inputs * outcome
+    lead.products += inputs * apart * outcome
     lead.learned = lead.learned + known
     square = missed * missed
     share = 1.0 / np.maximum(lead.learned, 1.0)
-    lead.fast = np.where(known, lead.fast + np.maximum(share, fast) * (square - lead.fast), lead.fast)
-    lead.slow = np.where(known, lead.slow + np.maximum(share, slow) * (square - lead.slow), lead.slow)
+    lead.fast = np.where(
+        known, lead.fast + np.maximum(share, np.minimum(fast * apart, 1.0)) * (square - lead.fast), lead.fast
+    )
+    lead.slow = np.where(
+        known, lead.slow + np.maximum(share, np.minimum(slow * apart, 1.0)) * (square - lead.slow), lead.slow
+    )
     return missed
 
 

@@ -50,9 +50,9 @@ class Lean:
         )
 
 
-def learn(lean: Lean, error: Floats, known: Flags, tick_seconds: int) -> None:
-    """Take in by how much the level differed from what was expected of it."""
-    least = max(_LEAST_SHARE, min(1.0, tick_seconds / (_MEMORY_DAYS * DAY_SECONDS)))
+def learn(lean: Lean, error: Floats, known: Flags, apart: Floats, tick_seconds: int) -> None:
+    """Take in by how much the level differed from what was expected of it, by a sample that stands for `apart` ticks."""
+    least = np.minimum(max(_LEAST_SHARE, min(1.0, tick_seconds / (_MEMORY_DAYS * DAY_SECONDS))) * apart, 1.0)
     ratio = np.maximum(error, 0.0) / lean.size
     value = 2.0 * np.minimum(ratio * ratio, _MOST)
     places = lean.step, np.arange(len(error))

@@ -7,6 +7,8 @@ import numpy as np
 from services.forecaster.model.columns import Flags, Floats, Whole
 from services.forecaster.parameters import Parameters
 
+FARTHEST_TICKS = 8
+"""Samples so far apart still teach: a series that is scraped every 30, 60 or 120 s has no others."""
 MOST_VMS = 1e6
 """Demand beyond this is taken as this: no pool is so large, and squares of it stay finite."""
 _NEWEST = 1.8
@@ -54,7 +56,11 @@ class Look:
     good: Flags
     """A sample came."""
     known: Flags
-    """A sample came in this tick and in the one before: what lies between can be learned from."""
+    """A sample came in this tick and in one of the eight before: what lies between can be learned from."""
+    apart: Floats
+    """So many ticks lie between the two: what is learned stands for all of them. 1 where nothing is known."""
+    lately: Flags
+    """A sample came in this tick or in one of the seven before."""
     seen: Flags
     """There was ever one."""
     demand: Floats
@@ -73,7 +79,8 @@ def look(recent: Recent, ticks: Ticks, number: int, before: int, demand: Floats)
     """Take one tick's demand in. `before` is the tick that was taken in before it, or -1.
 
     A tick without a sample repeats the last one: capacity holds. After a silence longer than the ring nothing is known of the
-    slope, and the ring starts anew from the first sample. The next level is a mean over 60 s again: its oldest tick is known to
+    slope, and the ring starts anew from the first sample. A sample that comes earlier also stands for the ticks since the one
+    before it, as a rate over a minute does; so the level moves with the samples, and not after them. The next level is a mean over 60 s again: its oldest tick is known to
     leave it, and who comes is guessed to be like the newest, which so counts twice (a little less, for its own noise).
     """
     rows = ticks.rows
@@ -90,7 +97,11 @@ def look(recent: Recent, ticks: Ticks, number: int, before: int, demand: Floats)
     anew = good & ((recent.last_seen < 0) | (number - recent.last_seen >= rows))
     recent.demand[:] = np.where(anew, value, recent.demand)
     recent.demand[row] = value
-    known = good & ~anew & (recent.last_seen == number - 1)
+    distance = number - recent.last_seen
+    known = good & ~anew & (distance <= FARTHEST_TICKS)
+    for back_to in range(1, int(np.max(distance, where=known, initial=1))):
+        at = (number - back_to) % rows
+        recent.demand[at] = np.where(known & (distance > back_to), value, recent.demand[at])
     recent.last_seen = np.where(good, number, recent.last_seen)
 
     def back(steps: int) -> Floats:
@@ -117,6 +128,8 @@ def look(recent: Recent, ticks: Ticks, number: int, before: int, demand: Floats)
     return Look(
         good=good,
         known=known,
+        apart=np.where(known, distance, 1).astype(np.float64),
+        lately=(recent.last_seen >= 0) & (number - recent.last_seen < FARTHEST_TICKS),
         seen=recent.last_seen >= 0,
         demand=value,
         level=level,

@@ -121,9 +121,20 @@ def _usual(scales: Floats) -> Floats:
 
 
 def learn(
-    spread: Spread, grain: Grain, number: int, *, error: Floats, missed: Floats, before: Floats, known: Flags
+    spread: Spread,
+    grain: Grain,
+    number: int,
+    *,
+    error: Floats,
+    missed: Floats,
+    before: Floats,
+    known: Flags,
+    apart: Floats,
 ) -> None:
     """Take in by how much the level differed from what was expected of it. `before` is the level it was told at.
+
+    A sample that stands for `apart` ticks moves the memories as far as so many do. Its error is that of all of them together,
+    and is not divided: the next one is expected as far away.
 
     A pool that is new begins as if it had seen five ticks of ordinary noise. Errors upwards count twice in the memories that
     are of them alone, so that these are as large as the others where errors are even.
@@ -134,7 +145,8 @@ def learn(
     values = square / scales
     begun = spread.ticks > 0
     spread.ticks = spread.ticks + known
-    share = np.maximum(grain.shares, 1.0 / (np.maximum(spread.ticks, 1.0) + _PRIOR_TICKS))
+    shares = np.minimum(grain.shares * apart, np.maximum(grain.shares, 1 / 3))
+    share = np.maximum(shares, 1.0 / (np.maximum(spread.ticks, 1.0) + _PRIOR_TICKS))
     before_any = _usual(scales)
     old = np.where(begun, spread.squares, before_any)
     spread.squares = np.where(known, old + share * (values - old), spread.squares)

@@ -16,6 +16,7 @@ from typing import Final
 import numpy as np
 
 from services.forecaster.model.columns import Flags, Floats, Singles, Whole
+from services.forecaster.model.recent import Look
 from services.forecaster.model.spread import READINGS
 from services.forecaster.parameters import Parameters
 
@@ -155,18 +156,21 @@ def hold(trial: Trial, windows: Windows, number: int, before: int) -> None:
             ring[row] = ring[last]
 
 
-def judge(
-    trial: Trial, windows: Windows, wanted: Wanted, number: int, *, level: Floats, known: Flags, seen: Flags
-) -> Flags:
-    """Compare every course with the tick that came. Returns where units came, so that a multiple may have become another."""
+def judge(trial: Trial, windows: Windows, wanted: Wanted, number: int, now: Look) -> Flags:
+    """Compare every course with the tick that came. Returns where units came, so that a multiple may have become another.
+
+    Between two samples what is held active stands: what rose meanwhile is counted with the sample that tells of it, and its
+    idle VMs count for all the ticks that it stands for.
+    """
+    known = now.known
     rows = windows.rows
-    need = np.where(seen, _whole(level), 0.0)
+    need = np.where(now.seen, _whole(now.level), 0.0)
     trial.need[number % rows] = need
     active = need
     for back in range(1, windows.hold):
         active = np.maximum(active, trial.need[(number - back) % rows])
     before = trial.active
-    trial.active = active
+    trial.active = np.where(now.good, active, before)
     rise = np.where(known & (before > 0), np.maximum(active - before, 0.0), 0.0)
     trial.peak = np.maximum(np.maximum(trial.peak * windows.keep_peak, active), 1.0)
     longest = windows.hold + int(wanted.lead_ticks.max(initial=0))
@@ -178,8 +182,9 @@ def judge(
     for back, counted in counts:
         awake = np.maximum(awake, np.where(counted, trial.target[(number - back) % rows], 0.0))
     keep = windows.keep
-    trial.ticks = trial.ticks * keep + known
-    trial.idle = trial.idle * keep + np.where(known, np.maximum(awake - active, 0.0), 0.0)
+    stands_for = np.where(known, now.apart, 0.0)
+    trial.ticks = trial.ticks * keep + stands_for
+    trial.idle = trial.idle * keep + np.maximum(awake - active, 0.0) * stands_for
     own = np.maximum(active - np.maximum(awake, before), 0.0)
     trial.missed = trial.missed + np.where(rise > 0, own, 0.0)
     columns = np.flatnonzero(rise > 0)
@@ -228,15 +233,17 @@ def choose(
     expected: Floats,
     size: Floats,
     anew: Flags,
+    lately: Flags,
 ) -> tuple[Floats, Floats]:
     """The target in whole VMs and the margin in it, from the cheapest readings, each at its cheapest multiple.
 
-    `anew` are the pools whose multiples are chosen again; for the others they stand. No margin is larger than the pool's peak:
+    `anew` are the pools whose multiples are chosen again; for the others they stand. `lately` are those that had a sample: a
+    silence counts for nothing. No margin is larger than the pool's peak:
     a pool that wakes from nothing has errors that are many times its level, and would else ask for many times its quota.
     """
     trial.ticks = np.maximum(trial.ticks, 1.0)
     size = np.minimum(size, trial.peak)
-    trial.sizes = trial.sizes * windows.keep + size
+    trial.sizes = trial.sizes * windows.keep + np.where(lately, size, 0.0)
     columns = np.flatnonzero(anew)
     if len(columns):
         trial.multiple[:, columns] = _cheapest(trial, wanted, parameters, columns)

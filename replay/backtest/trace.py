@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.backtest import rows as rows_of
-from replay.backtest.rows import Rows, TraceError
+from replay.backtest.rows import MOST_ROWS, Rows, TraceError
 
 _SPARSE: Final = 10
 """With so many steps for each row there is more gap than trace; one wrong year in a file does that."""
@@ -117,6 +117,12 @@ def gridded(name: str, rows: Rows, step_seconds: int, outage_hours: float | None
             f"{name} has no sample among its {len(values) + rows.unreadable + rows.headers:,} lines or words: "
             "write one a line, as `time,value` or as a value alone, or say which --column it is."
         )
+    if 2 * rows.unreadable > rows.all:
+        raise TraceError(
+            f"Of the {rows.all:,} rows of {name} {rows.unreadable:,} cannot be read, so the others are no trace either. Write one "
+            "sample a line, as `time,value` or as a value alone, or say which --column it is.",
+            "TraceMostlyUnreadable",
+        )
     duplicate = out_of_order = merged = 0
     start = 0.0
     if rows.times:
@@ -128,13 +134,19 @@ def gridded(name: str, rows: Rows, step_seconds: int, outage_hours: float | None
         duplicate = int(len(times) - fresh.sum())
         times, values = times[fresh], values[fresh]
         start = float(times[0])
+        if start < 0:
+            raise TraceError(
+                f"{name} begins {-start:,.0f} s before 1970, and times are read from there on. If they count from something else, "
+                "add a week or a year to each; if they do not matter, leave them out.",
+                "TraceTooOld",
+            )
         values, merged = _placed(name, times, values, step_seconds)
     if outage_hours is not None:
         values = _without_outages(values, max(1, round(outage_hours * 3600 / step_seconds)))
     seen = np.isfinite(values)
     begins, lengths = _runs(~seen)
     found = Found(
-        rows=len(rows.values) + (rows.unreadable if rows.times else 0),
+        rows=rows.all,
         headers=rows.headers,
         unreadable=rows.unreadable,
         absent=rows.absent,
@@ -169,7 +181,7 @@ def _placed(
     # Where rows are as far apart as the step, one that came a little early still belongs to its own step.
     nearest = 0.5 if apart > step_seconds * _OWN_STEP else 0.0
     steps = np.floor((times - times[0]) / step_seconds + nearest)
-    if steps[-1] >= _SPARSE * len(times) + _FEW:
+    if steps[-1] >= min(_SPARSE * len(times) + _FEW, 2 * MOST_ROWS):
         raise TraceError(
             f"{name} has {len(times):,} rows for {steps[-1]:,.0f} steps of {step_seconds} s, from {_said(times[0])} to "
             f"{_said(times[-1])}: nearly all of it is gap. Is a date wrong, or the step?",

@@ -4,11 +4,14 @@ import bz2
 import datetime as dt
 import gzip
 import io
+import random
 import tarfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
 
+from replay.backtest import rows
 from replay.backtest.rows import TraceError
 from replay.backtest.trace import Trace, load
 
@@ -82,6 +85,112 @@ def test_a_broken_archive_is_said_in_a_sentence(tmp_path: Path, data: bytes) -> 
     with pytest.raises(TraceError, match="cannot be read") as refused:
         load(path, 1)
     assert refused.value.code == "TraceUnreadable"
+
+
+def tarred(name: str, data: bytes) -> bytes:
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(data)
+        archive.addfile(member, io.BytesIO(data))
+    return whole.getvalue()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        tarred("a", b"5\n" * 5000)[:3000],
+        bytes(257) + b"ustar" + bytes(762),
+        random.Random(1).randbytes(257) + b"ustar" + random.Random(2).randbytes(762),
+    ],
+    ids=["cut", "zeros", "random"],
+)
+def test_a_broken_tar_is_said_in_a_sentence(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "broken.tar"
+    path.write_bytes(data)
+    with pytest.raises(TraceError, match="looks like a tar archive, and is a broken one: ") as refused:
+        load(path, 1)
+    assert refused.value.code == "TraceUnreadable"
+
+
+def test_a_tar_that_says_it_holds_more_than_it_does_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("sparse")
+    header.size = 0
+    header.pax_headers = {
+        "GNU.sparse.major": "0",
+        "GNU.sparse.minor": "1",
+        "GNU.sparse.size": str(1 << 44),
+        "GNU.sparse.map": "0,0",
+    }
+    path = tmp_path / "sparse.tar"
+    with tarfile.open(path, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(header)
+    with pytest.raises(TraceError, match="sparse is longer than the whole archive"):
+        load(path, 1)
+
+
+@pytest.mark.parametrize("text", ["5\n" * 30, "5 " * 30, "".join(f"{at},5\n" for at in range(30))])
+def test_more_rows_than_a_trace_has_are_refused_before_all_of_them_are_kept(
+    file: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows, "MOST_ROWS", 20)
+    with pytest.raises(TraceError, match="more than 20 rows") as refused:
+        loaded(file, text, 1)
+    assert refused.value.code == "TraceTooLong"
+
+
+def test_a_small_file_that_unpacks_to_a_hundred_million_rows_is_refused_in_little_memory(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(b"".join([gzip.compress(b"1\n" * 1_000_000, 1)] * 40))
+    tracemalloc.start()
+    with pytest.raises(TraceError, match="more than 20,000,000 rows"):
+        load(path, 1)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 400_000_000, "as strings in a list they are gigabytes"
+
+
+def test_a_trace_is_read_in_little_more_memory_than_its_numbers_take(tmp_path: Path) -> None:
+    path = tmp_path / "long.csv"
+    path.write_bytes(b"12\n" * 100_000)
+    tracemalloc.start()
+    found = rows.read(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found.values) == 100_000
+    assert most < 5_000_000, "as strings in lists they are 13 million bytes"
+
+
+@pytest.mark.parametrize("start", ["-500000", "1969-12-26T05:06:40Z"])
+def test_times_before_1970_are_refused_in_a_sentence(file: Path, start: str) -> None:
+    with pytest.raises(TraceError, match="begins 500,000 s before 1970") as refused:
+        loaded(file, f"time,value\n{start},5\n-499940,6\n0,7\n60,8\n")
+    assert refused.value.code == "TraceTooOld"
+
+
+def test_a_file_of_which_most_rows_are_unreadable_is_no_trace_of_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "random"
+    path.write_bytes(random.Random(1).randbytes(100_000))
+    with pytest.raises(TraceError, match="cannot be read, so the others are no trace either") as refused:
+        load(path, 60)
+    assert refused.value.code == "TraceMostlyUnreadable"
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ("value,time\n5,1780272000\n6,1780272060\n", None),
+        ("value,time\n5,1780272000\n6,1780272060\n", "value"),
+        ("host;Timestamp;value\nweb;1780272000;5\nweb;1780272060;6\n", None),
+        ("value,host,date\n5,web,2026-06-01\n6,web,2026-06-01 00:01\n", "value"),
+    ],
+)
+def test_times_stand_in_the_column_whose_heading_says_so(file: Path, text: str, column: str | None) -> None:
+    trace = loaded(file, text, column=column)
+    assert trace.demand.tolist() == [5.0, 6.0]
+    assert trace.start_seconds == 1_780_272_000
 
 
 def test_a_file_that_is_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:

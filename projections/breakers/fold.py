@@ -11,9 +11,9 @@ its place, once. A replacement is known by its decision, which orders it and ans
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Final
 
 from events.breaker import BreakerClosed, BreakerOpened
 from events.dead import DeadHosts
@@ -24,13 +24,21 @@ from events.gate import BootOrdered, DrainOrdered, GateDecided, WakeOrdered
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.pool import PoolDefined
 from events.vm import VmQuiesced, VmReady, VmStopped, VmUnready, VmWakeFailed
+from projections.breakers.known import (
+    REPLACED_WITHIN,
+    STALE_GUEST,
+    Breaker,
+    Key,
+    Lost,
+    Place,
+    Trip,
+    keys_of,
+    lately,
+    places,
+)
 
 FAILURES: Final = 3
 """So many in a row, without one that answered in between, open a breaker."""
-
-REPLACED_WITHIN: Final = dt.timedelta(seconds=60)
-"""A failed VM is replaced so soon or never: whoever still wants it has asked again by then. One that is so long in being switched
-off is waited for no more either, so that a host that does not answer keeps no pool below what is wanted."""
 
 _FIRST: Final = dt.timedelta(seconds=60)
 _LONGEST: Final = dt.timedelta(minutes=30)
@@ -40,67 +48,6 @@ _MOST_DOUBLINGS: Final = 5
 _BLAMELESS: Final = frozenset({"order-expired", "host-full"})
 """Codes of wakes that nobody tried: they say nothing about the host."""
 
-_STALE_GUEST: Final = frozenset({"not-refreshed", "clock-off", "rebooted"})
-"""Codes of guests that woke and are not fit to serve: the host did its part, and a cold boot mends it."""
-
-Place = Literal["host", "template", "sleepers"]
-"""Where the pool's VMs are not started: a host, new ones from a template, or sleepers of a template, which woke unfit to serve.
-The ledger has the last two under the scope `template`; which one opened, its code says, and which one closed, what was due."""
-
-Key = tuple[str, str, Place, str]
-"""Org, pool, and the host or template; sleepers are those of a template."""
-
-
-@dataclass(frozen=True, slots=True)
-class Breaker:
-    """Failures in a row at one place, and, once it was opened, until when nothing is tried there."""
-
-    failures: int = 0
-    code: str = ""
-    """Of the last failure."""
-    openings: int = 0
-    """How often it was opened since something last woke there."""
-    opened_seq: int = 0
-    opened_at: dt.datetime | None = None
-    until: dt.datetime | None = None
-    failed: bool = False
-    """It is to be opened, or opened again."""
-    worked: bool = False
-    """Something woke there after its time: it is to be closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Trip:
-    """One order that starts a VM, under way."""
-
-    reservation: str
-    pool: str
-    host: str
-    template: str | None
-    request: str
-    replaceable: bool
-    """It was to serve, and is no replacement itself."""
-    seq: int
-    sleepers: str | None = None
-    """The pool's template where it was asleep, which says whose sleepers wake unfit."""
-    cold: bool = False
-    """Its guest woke and was not fit to serve."""
-    failed_at: dt.datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """A VM that failed to wake and counts no more; somebody still waits for one."""
-
-    pool: str
-    vm: str
-    host: str
-    reservation: str
-    request: str
-    lost_at: dt.datetime
-    cold: bool
-    """Its place is taken by a VM that boots: another sleeper would be no fitter to serve."""
-
 
 @dataclass(slots=True)
 class _Desk:
@@ -108,7 +55,7 @@ class _Desk:
 
     lost: list[Lost] = field(default_factory=list[Lost])
     due: dict[Key, None] = field(default_factory=dict[Key, None])
-    stopping: dict[str, _Trip] = field(default_factory=dict[str, _Trip])
+    stopping: dict[str, Trip] = field(default_factory=dict[str, Trip])
     """By VM: it failed and still counts, until it is switched off."""
 
 
@@ -137,7 +84,7 @@ class Breakers:
         self._fences = Fences()
         self._dead = DeadHosts()
         self._breakers: dict[Key, Breaker] = {}
-        self._trips: dict[tuple[str, str], _Trip] = {}
+        self._trips: dict[tuple[str, str], Trip] = {}
         self._desks: dict[str, _Desk] = {}
         self._needing: dict[str, None] = {}
         self._told: dict[Key, tuple[dt.datetime, str]] = {}
@@ -163,7 +110,7 @@ class Breakers:
     def to_be_lost(self, org: str, pool: str, now: dt.datetime) -> int:
         """VMs of the pool that failed just now and are being switched off: they will be replaced once they count no more."""
         desk = self._desks.get(org)
-        return sum(trip.pool == pool and _lately(trip, now) for trip in desk.stopping.values()) if desk else 0
+        return sum(trip.pool == pool and lately(trip, now) for trip in desk.stopping.values()) if desk else 0
 
     def needing(self, now: dt.datetime) -> Iterator[str]:
         """Orgs with a VM to replace, or a breaker to open or close."""
@@ -212,7 +159,7 @@ class Breakers:
                 self._templates[org, pool] = definition.template
             case VmReady(org=org, vm=vm, reservation=reservation):
                 trip = self._end(org, vm, reservation)
-                for key in _places(org, trip):
+                for key in places(org, trip):
                     self._worked(key, trip)
             case VmWakeFailed(org=org, vm=vm, reservation=reservation, code=code, observed_at=at):
                 trip = self._end(org, vm, reservation)
@@ -225,7 +172,7 @@ class Breakers:
                 if trip is not None:
                     self._failed(org, trip, code)
                     if trip.replaceable:
-                        self._desk(org).stopping[vm] = replace(trip, cold=code in _STALE_GUEST, failed_at=at)
+                        self._desk(org).stopping[vm] = replace(trip, cold=code in STALE_GUEST, failed_at=at)
             case VmStopped(org=org, vm=vm, reservation=str() as reservation, stopped_at=at):
                 self._end(org, vm, reservation)
                 self._stopped(org, vm, reservation, at)
@@ -259,7 +206,7 @@ class Breakers:
         org, desk = decided.org, self._desk(decided.org)
         answered = {answer.request for answer in decided.answers}
         desk.lost = [one for one in desk.lost if decided.now < one.lost_at + REPLACED_WITHIN]
-        desk.stopping = {vm: trip for vm, trip in desk.stopping.items() if _lately(trip, decided.now)}
+        desk.stopping = {vm: trip for vm, trip in desk.stopping.items() if lately(trip, decided.now)}
         for order in decided.orders:
             match order:
                 case WakeOrdered() | BootOrdered():
@@ -269,7 +216,7 @@ class Breakers:
                     if order.host in self._dead:
                         continue
                     desk.stopping.pop(order.vm, None)
-                    self._trips[org, order.vm] = _Trip(
+                    self._trips[org, order.vm] = Trip(
                         reservation=order.id,
                         pool=order.pool,
                         host=order.host,
@@ -329,15 +276,15 @@ class Breakers:
             worked=False,
         )
 
-    def _end(self, org: str, vm: str, reservation: str) -> _Trip | None:
+    def _end(self, org: str, vm: str, reservation: str) -> Trip | None:
         """The trip under the reservation, which is over; None where there is none."""
         trip = self._trips.get((org, vm))
         if trip is None or trip.reservation != reservation:
             return None
         return self._trips.pop((org, vm))
 
-    def _failed(self, org: str, trip: _Trip, code: str) -> None:
-        for key in _places(org, trip, code):
+    def _failed(self, org: str, trip: Trip, code: str) -> None:
+        for key in places(org, trip, code):
             former = self._breakers.get(key, Breaker())
             if trip.seq <= former.opened_seq or former.worked:
                 continue  # ordered before it was opened, or beside one that woke: it says nothing new
@@ -347,7 +294,7 @@ class Breakers:
             if failed:
                 self._desk(org).due[key] = None
 
-    def _worked(self, key: Key, trip: _Trip | None) -> None:
+    def _worked(self, key: Key, trip: Trip | None) -> None:
         """Something woke there: the failures before it are over, unless a breaker was opened since it was ordered."""
         former = self._breakers.get(key)
         if former is None or trip is None or trip.seq <= former.opened_seq or former.failed:
@@ -358,7 +305,7 @@ class Breakers:
         self._breakers[key] = replace(former, worked=True)
         self._desk(key[0]).due[key] = None
 
-    def _lose(self, org: str, vm: str, trip: _Trip, at: dt.datetime) -> None:
+    def _lose(self, org: str, vm: str, trip: Trip, at: dt.datetime) -> None:
         if trip.replaceable:
             lost = Lost(trip.pool, vm, trip.host, trip.reservation, trip.request, at, trip.cold)
             self._desk(org).lost.append(lost)
@@ -369,7 +316,7 @@ class Breakers:
         trip = desk.stopping.get(vm) if desk else None
         if desk is not None and trip is not None and trip.reservation == reservation:
             del desk.stopping[vm]
-            if _lately(trip, at):
+            if lately(trip, at):
                 self._lose(org, vm, trip, at)
 
     def _forget(self, host: str) -> None:
@@ -380,32 +327,3 @@ class Breakers:
             desk.due = {key: None for key in desk.due if key[2:] != ("host", host)}
             self._look(org)
         self._breakers = {key: one for key, one in self._breakers.items() if key[2:] != ("host", host)}
-
-
-def keys_of(fact: BreakerOpened | BreakerClosed) -> tuple[Key, ...]:
-    """Which breakers the fact may be about; one that opens is about the first."""
-    if fact.scope == "host":
-        return ((fact.org, fact.pool, "host", fact.name),)
-    template: Key = (fact.org, fact.pool, "template", fact.name)
-    sleepers: Key = (fact.org, fact.pool, "sleepers", fact.name)
-    if isinstance(fact, BreakerOpened):
-        return (sleepers,) if fact.code in _STALE_GUEST else (template,)
-    return (template, sleepers)
-
-
-def _lately(trip: _Trip, now: dt.datetime) -> bool:
-    """Whether it failed so lately that it is waited for until it is off."""
-    return trip.failed_at is not None and now < trip.failed_at + REPLACED_WITHIN
-
-
-def _places(org: str, trip: _Trip | None, code: str = "") -> Iterable[Key]:
-    """Where the trip was tried; what the template itself lacks is not the host's fault, and a guest that woke unfit is its sleep's."""
-    if trip is None:
-        return
-    unfit = code in _STALE_GUEST
-    if not unfit and code != "template-missing":
-        yield (org, trip.pool, "host", trip.host)
-    if not unfit and trip.template is not None:
-        yield (org, trip.pool, "template", trip.template)
-    if (unfit or not code) and trip.sleepers is not None:
-        yield (org, trip.pool, "sleepers", trip.sleepers)

@@ -6,7 +6,8 @@ from typing import get_args
 from events.breaker import BreakerClosed, BreakerOpened
 from events.envelope import Recorded
 from events.host import HostFenced, HostRemoved
-from projections.breakers.fold import Breakers, Place, keys_of
+from projections.breakers.fold import Breakers
+from projections.breakers.known import Place, keys_of
 from projections.table import ALL, Cell, Key, Table
 
 

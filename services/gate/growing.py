@@ -9,7 +9,7 @@ from typing import Final
 from events.gate import BootOrdered, Evidence, Order, Purpose, WakeOrdered
 from events.scale import ScaleRequested
 from events.stock import StockRequested
-from projections.breakers.fold import Lost
+from projections.breakers.known import Lost
 from projections.fleet.fold import PATIENCE, Vm
 from schemas.capacity import NOTHING
 from schemas.codes import Code

@@ -25,7 +25,7 @@ from events.gate import (
     WakeOrdered,
 )
 from events.ids import derive
-from projections.breakers.fold import Lost
+from projections.breakers.known import Lost
 from projections.fleet.fold import Fleet, Vm
 from schemas.images import image_seconds
 from schemas.pool import Pool

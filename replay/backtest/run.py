@@ -48,8 +48,13 @@ def forecast(
 
 
 def ticks(course: Course) -> NDArray[np.float64]:
-    """The mean demand, in VMs, of the samples since the last decision up to and with the one at which is decided."""
+    """The mean demand, in VMs, of the samples since the last decision up to and with the one at which is decided.
+
+    Only what was measured counts. Where nothing was, it is NaN, which the model holds through as it does live.
+    """
     begins = np.concatenate((np.zeros(1, np.int64), course.at[:-1] + 1))
     last = int(course.at[-1]) + 1
-    summed = np.add.reduceat(course.demand[:last], begins)
-    return summed / (course.at + 1 - begins)
+    measured = course.measured[:last]
+    summed = np.add.reduceat(np.where(measured, course.demand[:last], 0.0), begins)
+    count = np.add.reduceat(measured.astype(np.int64), begins)
+    return np.divide(summed, count, out=np.full(len(begins), np.nan), where=count > 0)

@@ -21,6 +21,8 @@ decimal by these readings and by no other that was tried (docs/prediction.md):
 - A target is in force from its decision until the next one. So its last second in `awake` is 90 s after the *next* decision.
 - A second-by-second trace of few requests (NASA 1995) is first averaged to 5 s, and its outage of 37.7 h filled as a gap: `cap` is a
   quantile of samples, and at 1 s it is one of chance. At 60 s and 300 s nothing is altered.
+- A gap is scored as the straight line that fills it. Who decides does not see that line, of which the far end is the future: the
+  forecaster has no sample there, as in life, and the rules have the last one (`held`).
 - Before the first decision nothing is awake. Units before day 7 are not counted, but what is awake then is carried over.
 """
 
@@ -87,7 +89,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """A trace as the score sees it. `level` is the mean of the last 60 s in VMs; `at` are the samples at which is decided."""
+    """A trace in VMs. `need` and `active` are what is scored, `demand` and `level` (its mean of the last 60 s) what rules may see.
+
+    They differ in gaps alone, where `measured` is false: see `held`. `at` are the samples at which is decided.
+    """
 
     terms: Terms
     cap: float
@@ -96,6 +101,7 @@ class Course:
     need: NDArray[np.int32]
     active: NDArray[np.int32]
     at: NDArray[np.int64]
+    measured: NDArray[np.bool_]
 
     @property
     def seconds(self) -> NDArray[np.int64]:
@@ -127,8 +133,8 @@ class Score:
         return self.oracle_idle - self.idle
 
 
-def course(demand: NDArray[np.float64], terms: Terms) -> Course:
-    """Demand in the trace's own unit becomes VMs needed and VMs held.
+def course(demand: NDArray[np.float64], terms: Terms, measured: NDArray[np.bool_] | None = None) -> Course:
+    """Demand in the trace's own unit, its gaps filled, becomes VMs needed and VMs held; without `measured` there was no gap.
 
     Raises:
         ScoreError: nothing is left after the days that teach, or what is left has no demand to speak of.
@@ -146,17 +152,26 @@ def course(demand: NDArray[np.float64], terms: Terms) -> Course:
             f"After its first {terms.teach_days} days the trace has no demand in 99.95 % of its {len(after):,} samples, "
             "so that no size of a VM follows from it. Is it the right column?"
         )
-    level = mean_of_last(demand, terms.smooth_samples) / cap
-    need = np.clip(np.ceil(level), 1, terms.vms).astype(np.int32)
+    scored_level = mean_of_last(demand, terms.smooth_samples) / cap
+    need = np.clip(np.ceil(scored_level), 1, terms.vms).astype(np.int32)
+    here = np.ones(len(demand), np.bool_) if measured is None else measured
+    told = held(demand, here)
     return Course(
         terms=terms,
         cap=cap,
-        demand=demand / cap,
-        level=level,
+        demand=told / cap,
+        level=mean_of_last(told, terms.smooth_samples) / cap,
         need=need,
         active=largest_of_last(need, terms.hold_samples),
         at=_decided_at(len(demand), terms),
+        measured=here,
     )
+
+
+def held(demand: NDArray[np.float64], measured: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Each sample that was not measured is the last one that was; 0 before the first."""
+    last = np.maximum.accumulate(np.where(measured, np.arange(len(demand)), -1))
+    return np.where(last >= 0, demand[np.maximum(last, 0)], 0.0)
 
 
 def _decided_at(samples: int, terms: Terms) -> NDArray[np.int64]:

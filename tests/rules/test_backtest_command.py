@@ -12,8 +12,9 @@ import pytest
 
 import services.forecaster.model
 from replay.backtest import run as running
+from replay.backtest.policies import POLICIES
 from replay.backtest.run import forecast, ticks
-from replay.backtest.score import Terms, course, scored
+from replay.backtest.score import Course, Terms, course, held, scored
 from replay.backtest.trace import load
 from schemas import pool as pools
 from schemas.contract import document
@@ -120,6 +121,46 @@ def test_a_tick_is_the_mean_since_the_last_decision_up_to_now() -> None:
     made = ticks(given) * given.cap
     assert made[:3] == pytest.approx([1.0, 3.0, 6.0])
     assert len(made) == len(given.at)
+
+
+def test_nobody_who_decides_sees_within_a_gap_where_demand_will_come_back() -> None:
+    """The score's straight line has the far end of a gap in every one of its samples."""
+    chance = np.random.default_rng(1)
+    level = 10 + chance.normal(0, 0.3, 480)
+    measured = np.ones(480, np.bool_)
+    measured[300:380] = False
+    level[100:110] = 60
+    courses: list[Course] = []
+    for comes_back_at in (60.0, 10.0):
+        demand = level.copy()
+        demand[380:390] = comes_back_at
+        seen = np.flatnonzero(measured)
+        filled = np.interp(np.arange(480), seen, demand[seen])
+        courses.append(course(filled, Terms(STEP, teach_days=0), measured))
+    high, low = courses
+    assert high.cap == low.cap
+    assert (high.need[300:380] > low.need[300:380]).any(), "the score stays on the line"
+    assert np.isnan(ticks(high)[300:380]).all()
+    assert np.isfinite(ticks(high)[380:]).all()
+    mine = [forecast(given, [9900], start_seconds=BEGAN)[0][:380] for given in courses]
+    assert (mine[0] == mine[1]).all()
+    for rule in POLICIES.values():
+        if rule.name != "oracle":
+            rows = [rule.targets(given, rule.usual)[:380] for given in courses]
+            assert (rows[0] == rows[1]).all(), rule.name
+
+
+def test_what_was_not_measured_is_the_last_that_was_and_a_tick_is_the_mean_of_what_was() -> None:
+    measured = np.array([0, 1, 1, 0, 0, 1], np.bool_)
+    assert held(np.arange(6.0), measured).tolist() == [0.0, 1.0, 2.0, 2.0, 2.0, 5.0]
+    demand = np.arange(1, 17281, dtype=np.float64)
+    measured = np.ones(17280, np.bool_)
+    measured[2:7] = False
+    given = course(demand, Terms(5, teach_days=0), measured)
+    made = ticks(given) * given.cap
+    assert made[1] == pytest.approx(2.0)
+    assert np.isnan(made[2])
+    assert made[3] == pytest.approx(9.0)
 
 
 def test_each_coverage_of_one_pass_is_what_it_is_alone_and_more_covers_more(trace: Path) -> None:

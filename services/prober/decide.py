@@ -88,21 +88,25 @@ class Seen:
 def judge(trip: Trip, seen: Seen | None, off_answers: int) -> Verdict:
     """What is known of the guest by now; `off_answers` of those given since it is known awake had a clock that was off.
 
-    A guest that was booted, or whose pool does not want it refreshed, is ready when it answers. One that was woken goes on
-    where it slept: with the clock of then and the randomness of then, until its agent has seen to both. Whether it was woken
-    or booted its waker says, and until then that another boot answers means nothing.
+    A guest that was booted is ready when it answers. One that was woken goes on where it slept: with the clock of then and the
+    randomness of then, until its agent has seen to both. Where its pool wants nobody refreshed, it sees to its clock itself: it
+    has its whole window for that, and does not serve before, where it tells its clock. Whether it was woken or booted its
+    waker says, and until then neither its clock nor that another boot answers means that it does not serve.
     """
     awake, woken = trip.awake_at is not None, not trip.cold
     if awake and woken and trip.refreshes and not trip.refreshed:
         return "not-refreshed"
     if seen is None:
         return "again"
-    if not awake and (trip.refreshes or (woken and seen.other_boot)):
+    is_off = seen.off_ms > MOST_OFF_MS
+    if not awake and (trip.refreshes or (woken and (seen.other_boot or is_off))):
         return "wait"
     if woken and seen.other_boot:
         return "rebooted"
-    if not woken or not trip.refreshes or seen.off_ms <= MOST_OFF_MS:
+    if not woken or not is_off:
         return "ready"
+    if not trip.refreshes:
+        return "again"
     return "clock-off" if off_answers >= ENOUGH_ANSWERS else "again"
 
 
@@ -120,10 +124,12 @@ def complaint(verdict: Verdict, trip: Trip, where: str, seen: Seen | None, probe
         case "rebooted":
             return verdict, f"{who} was woken, and answers as another boot than the one that slept. {ends}"
         case "clock-off" | "again" if seen is not None:
-            text = (
-                f"{who} was woken, and its clock is {seen.off_ms} ms off after it was set; at most {MOST_OFF_MS} are allowed. "
-                f"{ends}"
+            when = (
+                "after it was set"
+                if trip.refreshes
+                else 'and it did not set it itself, as guests of a pool with `refresh = "none"` must'
             )
+            text = f"{who} was woken, and its clock is {seen.off_ms} ms off, {when}; at most {MOST_OFF_MS} are allowed. {ends}"
             return "clock-off", text
         case _:
             text = (

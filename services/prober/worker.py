@@ -209,7 +209,7 @@ class Prober:
         """The answer is the latest one, unless it is known good and this one is not: of two under way the older may come last."""
         now = self._clock.now()
         told_ms, off_ms = offset_ms(pulse, (now - _EPOCH) // _MILLISECOND)
-        if told_ms is None and not known_awake:
+        if told_ms is None and not known_awake and watch.trip.refreshes:
             off_ms = 0  # to the second, and perhaps of before it was set: what its agent read back says more
         vm = self._fleet.vms.get((watch.trip.org, watch.trip.vm))
         other_boot = is_other_boot(vm.boot_id if vm is not None else None, pulse.boot_id)

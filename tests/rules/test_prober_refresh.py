@@ -3,10 +3,12 @@
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable
+from typing import Literal
 
 import pytest
 
 from events.vm import VmReady, VmUnready
+from schemas.pool import Refresh
 from services.prober.decide import ENOUGH_ANSWERS, MOST_OFF_MS, Seen, Verdict, judge, offset_ms
 from services.prober.http import read_pulse
 from services.prober.port import Pulse
@@ -26,22 +28,25 @@ class Woken:
         self.boot_id = "boot-1"
         self.off_ms = -SLEPT_MS
         self.asked = 0
+        self.tells: Literal["ms", "second", "nothing"] = "ms"
 
     async def probe(self, address: str, timeout_seconds: float) -> Pulse | None:
         assert (address, timeout_seconds > 0) == (ADDRESS, True)
         self.asked += 1
         await pause(0.005)
         now_ms = int((EPOCH.timestamp() + asyncio.get_running_loop().time()) * 1000)
-        return Pulse(self.boot_id, now_ms + self.off_ms)
+        told_ms = now_ms + self.off_ms
+        second = told_ms // 1000 if self.tells == "second" else None
+        return Pulse(self.boot_id, told_ms if self.tells == "ms" else None, second)
 
 
-def story(tell: Callable[[Told, Woken], Awaitable[None]]) -> None:
-    """VM web-1 sleeps in a pool whose guests are refreshed, and a prober is at work."""
+def story(tell: Callable[[Told, Woken], Awaitable[None]], *, refresh: Refresh = "agent") -> None:
+    """VM web-1 sleeps in a pool whose guests are refreshed, or so, and a prober is at work."""
     loop = VirtualLoop()
 
     async def whole() -> None:
         guest = Woken()
-        async with telling(VirtualClock(loop), refresh="agent") as told:
+        async with telling(VirtualClock(loop), refresh=refresh) as told:
             await told.boot("web-1", purpose="stock")
             await told.defined("web-1", ADDRESS)
             await told.proven("web-1", cold=True)
@@ -146,6 +151,59 @@ def test_a_window_of_20_seconds_is_given_whole_to_a_guest_that_takes_19() -> Non
         assert told.all(VmUnready) == []
 
     story(tell)
+
+
+@pytest.mark.parametrize("tells", ["ms", "second"])
+def test_a_guest_that_nobody_refreshes_has_its_whole_window_to_set_its_clock_and_serves_then(
+    tells: Literal["ms", "second"],
+) -> None:
+    async def tell(told: Told, guest: Woken) -> None:
+        guest.tells = tells
+        await told.wake("web-1", ready_seconds=20)
+        await pause(0.5)
+        assert told.vm("web-1").state == "waking"
+        await told.proven("web-1")
+        await pause(19)
+        assert told.vm("web-1").state == "waking"
+        guest.off_ms = -MOST_OFF_MS + 100
+        await told.becomes("web-1", "warm")
+        assert told.all(VmUnready) == []
+
+    story(tell, refresh="none")
+
+
+def test_a_guest_that_nobody_refreshes_and_whose_clock_stays_off_does_not_serve() -> None:
+    async def tell(told: Told, guest: Woken) -> None:
+        del guest
+        await told.wake("web-1", ready_seconds=20)
+        await told.proven("web-1")
+        await pause(21)
+        assert told.vm("web-1").state == "unready"
+        said = told.all(VmUnready)[-1]
+        assert said.code == "clock-off"
+        assert "did not set it itself" in said.text
+
+    story(tell, refresh="none")
+
+
+def test_a_guest_that_nobody_refreshes_and_that_tells_no_clock_is_ready_when_it_answers() -> None:
+    async def tell(told: Told, guest: Woken) -> None:
+        guest.tells = "nothing"
+        await told.wake("web-1")
+        await told.becomes("web-1", "warm")
+
+    story(tell, refresh="none")
+
+
+def test_a_guest_that_nobody_refreshes_and_that_had_to_be_booted_is_ready_whatever_its_clock() -> None:
+    async def tell(told: Told, guest: Woken) -> None:
+        guest.boot_id = "boot-2"
+        await told.wake("web-1")
+        await pause(1)
+        await told.proven("web-1", cold=True)
+        await told.becomes("web-1", "warm")
+
+    story(tell, refresh="none")
 
 
 async def _silent(address: str, timeout_seconds: float) -> Pulse | None:

@@ -5,7 +5,7 @@ a key that is asked again, long after, reserves anew.
 """
 
 import datetime as dt
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
@@ -71,23 +71,31 @@ def in_turn(
     """The same orders; whose turn comes later may also begin later, so that nobody who was granted is left out.
 
     On one host a pool's VMs rise `wake_batch` at a time, and a place is held for as long as a guest may take to answer. So
-    each whole batch before it allows a wake that much more, and one from disk what reading its memory takes besides. Before it
-    are those on their way already, and those that this round ordered (`given`).
+    each whole batch before it allows a wake that much more, and each wake from disk before it what reading its memory takes.
+    Before it are those on their way already, and those that this round ordered (`given`).
     """
-    ahead = Counter(one.host for one in given if isinstance(one, WakeOrdered) and one.pool == pool.name)
-    rising = [*fleet.members(org, pool.name, "waking"), *fleet.members(org, pool.name, "warm")]
-    ahead.update(vm.host for vm in (fleet.vms[org, name] for name in rising) if vm.purpose == "serve")
+    ahead: Counter[str] = Counter()
+    reading: defaultdict[str, float] = defaultdict(float)
+
+    def stand(one: WakeOrdered) -> None:
+        ahead[one.host] += 1
+        if fleet.vms[org, one.vm].state == "saved":
+            reading[one.host] += image_seconds(one.size.memory_mib)
+
+    for name in [*fleet.members(org, pool.name, "waking"), *fleet.members(org, pool.name, "warm")]:
+        vm = fleet.vms[org, name]
+        ahead[vm.host] += vm.purpose == "serve"
+    for one in given:
+        if isinstance(one, WakeOrdered) and one.pool == pool.name:
+            stand(one)
     turned: list[WakeOrdered | BootOrdered] = []
     for one in orders:
-        if isinstance(one, WakeOrdered):
-            seconds = pool.readiness_seconds
-            if fleet.vms[org, one.vm].state == "saved":
-                seconds += ceil(image_seconds(one.size.memory_mib))
-            wait = dt.timedelta(seconds=ahead[one.host] // pool.wake_batch * seconds)
-            ahead[one.host] += 1
-            turned.append(msgspec.structs.replace(one, begin_by=one.begin_by + wait))
-        else:
+        if not isinstance(one, WakeOrdered):
             turned.append(one)
+            continue
+        seconds = ahead[one.host] // pool.wake_batch * pool.readiness_seconds + ceil(reading[one.host])
+        turned.append(msgspec.structs.replace(one, begin_by=one.begin_by + dt.timedelta(seconds=seconds)))
+        stand(one)
     return turned
 
 
@@ -162,14 +170,14 @@ def stop(vm: Vm) -> StopOrdered:
     )
 
 
-def save(vm: Vm, pending: Pending) -> SaveOrdered:
+def save(vm: Vm, request: str, *attempt: int) -> SaveOrdered:
     """The sleeper's RAM is written to disk, and its host has the memory back."""
     assert vm.asleep_since is not None, vm
     return SaveOrdered(
-        id=derive(pending.id, pending.seq, "save.ordered", vm.name),
+        id=derive(request, attempt[0], "save.ordered", vm.name, *attempt[1:]),
         vm=vm.name,
         pool=vm.pool,
         host=vm.host,
         asleep_since=vm.asleep_since,
-        request=pending.id,
+        request=request,
     )

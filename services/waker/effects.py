@@ -34,15 +34,18 @@ from services.waker.port import (
 )
 from services.waker.saves import Saves
 from services.waker.state import Key, Known, Rise
-from services.waker.tries import Tries
+from services.waker.tries import Tries, why
 
 log = logging.getLogger("virtscale.waker")
 
 MOST_EFFECTS: Final = 8
 """Effects at once on one host: 64 guests woke in groups of 8 within 0.7 s each, all at once in 18 s (measured)."""
 
-MOST_STARTS: Final = 8
-"""Boots and wakes from disk at once on one host. Each takes seconds; a wake out of RAM takes milliseconds, and waits for none."""
+MOST_BOOTS: Final = 8
+"""Boots at once on one host. Each takes seconds; a wake out of RAM takes milliseconds, and waits for none."""
+
+MOST_RESTORES: Final = 4
+"""Wakes from disk at once on one host. They share what the disk reads, so that each may take as long as all of them together."""
 
 MOST_REFRESHES: Final = 16
 """Guests' agents spoken to at once on one host; one that is silent keeps its place for `REFRESH_SECONDS`."""
@@ -50,9 +53,6 @@ MOST_REFRESHES: Final = 16
 MOST_LOOKS: Final = 4
 AGAIN_SECONDS: Final = 1.0
 """A domain found paused is looked at again after this long: somebody's resume may be on its way."""
-
-MOST_WORDS: Final = 500
-"""Characters of an error that go into the ledger; QEMU's own words may be pages."""
 
 
 class Effects:
@@ -67,7 +67,8 @@ class Effects:
         self._saves = Saves(hypervisor, outcomes, known.fleet, known.volumes)
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST_EFFECTS)
-        self._starts = asyncio.Semaphore(MOST_STARTS)
+        self._boots = asyncio.Semaphore(MOST_BOOTS)
+        self._restores = asyncio.Semaphore(MOST_RESTORES)
         self._refreshes = asyncio.Semaphore(MOST_REFRESHES)
         self._looks = asyncio.Semaphore(MOST_LOOKS)
 
@@ -80,7 +81,7 @@ class Effects:
         tries.begin(order.id)
         takes = isinstance(order, BootOrdered) or order.id in self._orders.from_disk
         tries.cold = tries.cold or takes
-        async with self._starts if tries.cold else self._slots:
+        async with self._slots_for(order, tries):
             # Waiting for a slot takes time: the deadline is looked at after it, right before the effect, and
             # whether the order still holds: its host may have been fenced meanwhile.
             if self._void(vm, order):
@@ -107,7 +108,7 @@ class Effects:
         if rising is not None:
             await self._outcomes.risen(vm, rising)
         elif found != "running" and tries.given_up:
-            text = _why(vm, order, tries)
+            text = why(vm, order, tries)
             code = failure(order, tries.error, found, full=tries.lacking_mib > 0)
             await self._outcomes.wake_failed(vm, code, text, found)
         elif found != "running":
@@ -288,7 +289,8 @@ class Effects:
         if self._void(vm, order) or too_late(order.begin_by, self._clock.now()):
             return None
         tries.how = "restored" if seen == "saved" else "booted"
-        within = CALL_SECONDS + (image_seconds(vm.size.memory_mib) if seen == "saved" else 0.0)
+        reading = MOST_RESTORES * image_seconds(vm.size.memory_mib) if seen == "saved" else 0.0
+        within = CALL_SECONDS + reading
         before = tries.lands_by
         tries.lands_by = before or self._clock.now() + dt.timedelta(seconds=max(within, SAVE_SECONDS))
         try:
@@ -312,6 +314,11 @@ class Effects:
         # Safe to repeat: a domain that is off stays off.
         await timed("stop", self._hypervisor.stop(name))
         return await self._hypervisor.state(name)
+
+    def _slots_for(self, order: Rise, tries: Tries) -> asyncio.Semaphore:
+        if not tries.cold:
+            return self._slots
+        return self._restores if order.id in self._orders.from_disk else self._boots
 
     def _void(self, vm: Vm, order: Rise) -> bool:
         """Whether nothing is held under the order any more: then it wakes nobody."""
@@ -381,17 +388,3 @@ class Effects:
 def _at_peace(vm: Vm | None) -> bool:
     """Nothing that the waker was ordered to do can change the domain now."""
     return ordered(vm) in {None, "confirm"}
-
-
-def _why(vm: Vm, order: Rise, tries: Tries) -> str:
-    if tries.lacking_mib:
-        return (
-            f"Host {vm.host} lacks {tries.lacking_mib} of the {vm.size.memory_mib} MiB that {vm.org}/{vm.name} needs: orders "
-            "that stand before this one in the ledger have them. Nothing was started; ask again, and the gate places it anew."
-        )
-    if tries.error is None:
-        return f"The order to wake {vm.org}/{vm.name} could not begin by {order.begin_by:%H:%M:%S} UTC; nothing was tried."
-    return (
-        f"{vm.org}/{vm.name} did not wake on host {vm.host} in {tries.attempts} attempts: {str(tries.error)[:MOST_WORDS]} "
-        "It is proven not to run, and its capacity is free."
-    )

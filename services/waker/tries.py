@@ -2,9 +2,15 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from typing import Final
 
+from projections.fleet.fold import Vm
 from services.waker.outcomes import How
 from services.waker.port import DomainState, HypervisorError
+from services.waker.state import Rise
+
+MOST_WORDS: Final = 500
+"""Characters of an error that go into the ledger; QEMU's own words may be pages."""
 
 
 @dataclass(slots=True)
@@ -52,3 +58,18 @@ class Tries:
             self.detail = detail
         elif self.attempts > 0:
             self.ran = True
+
+
+def why(vm: Vm, order: Rise, tries: Tries) -> str:
+    """Why the VM does not run under its order, as a sentence for the ledger."""
+    if tries.lacking_mib:
+        return (
+            f"Host {vm.host} lacks {tries.lacking_mib} of the {vm.size.memory_mib} MiB that {vm.org}/{vm.name} needs: orders "
+            "that stand before this one in the ledger have them. Nothing was started; ask again, and the gate places it anew."
+        )
+    if tries.error is None:
+        return f"The order to wake {vm.org}/{vm.name} could not begin by {order.begin_by:%H:%M:%S} UTC; nothing was tried."
+    return (
+        f"{vm.org}/{vm.name} did not wake on host {vm.host} in {tries.attempts} attempts: {str(tries.error)[:MOST_WORDS]} "
+        "It is proven not to run, and its capacity is free."
+    )

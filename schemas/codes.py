@@ -42,10 +42,12 @@ Code = Literal[
     "Reconciling",
     "BreakerOpen",
     "QuiesceRate",
+    "SaveHeldBack",
     # nothing to do
     "AlreadyAtDesired",
     "AlreadyAtMin",
     "WarmReserve",
+    "ReserveClipped",
     "SleepsInMemory",
     "AlreadyAtMax",
     "AlreadyInForce",
@@ -93,9 +95,12 @@ MEANING: Final[dict[str, str]] = {
     "BreakerOpen": "VMs of the pool failed to start again and again, so that none is tried for a while on these hosts or from this "
     "template.",
     "QuiesceRate": "Forecasts send no more VMs of the pool to sleep within a minute than its `quiesce_per_minute`.",
+    "SaveHeldBack": "Sleepers could not be saved to disk lately, so that none is tried on these hosts for a while; they sleep on in "
+    "RAM.",
     "AlreadyAtDesired": "The pool already has what was asked for.",
     "AlreadyAtMin": "The pool may not go below its own minimum.",
     "WarmReserve": "The pool may not go below its warm reserve, which takes what a forecast misses.",
+    "ReserveClipped": "What is lacking is warm reserve alone, which is kept as far as the contract leaves room for it.",
     "SleepsInMemory": "The pool is defined to sleep in its hosts' memory alone.",
     "AlreadyAtMax": "The pool has as many VMs awake as its own maximum allows.",
     "AlreadyInForce": "This very document was accepted before.",

@@ -121,6 +121,10 @@ class Fleet:
         """VMs that are asleep on the host's disk, and hold none of its memory."""
         return self._loads.saved.get(host, 0)
 
+    def saving(self, host: str) -> int:
+        """VMs of the host whose RAM is being written to its disk; they are among the paused."""
+        return self._loads.saving.get(host, 0)
+
     def count(self, org: str, pool: str, states: frozenset[State]) -> int:
         """How many VMs of the pool are in one of the states."""
         return sum(len(self.members(org, pool, state)) for state in states)

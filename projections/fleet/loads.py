@@ -12,6 +12,7 @@ class Loads:
     awake: dict[str, int] = field(default_factory=dict[str, int])
     paused: dict[str, int] = field(default_factory=dict[str, int])
     saved: dict[str, int] = field(default_factory=dict[str, int])
+    saving: dict[str, int] = field(default_factory=dict[str, int])
     lent_mib: dict[str, int] = field(default_factory=dict[str, int])
 
     def charge(self, host: str, state: State, memory_mib: int, sign: int) -> None:
@@ -21,6 +22,8 @@ class Loads:
         if state == "saved":
             self.saved[host] = self.saved.get(host, 0) + sign
             return
+        if state == "saving":
+            self.saving[host] = self.saving.get(host, 0) + sign
         counts = self.paused if state in IN_MEMORY else self.awake
         counts[host] = counts.get(host, 0) + sign
         self.lent_mib[host] = self.lent_mib.get(host, 0) + sign * memory_mib

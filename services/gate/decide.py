@@ -8,7 +8,7 @@ breakers, and the memory of the hosts. All or nothing, unless it says `up_to`. O
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -21,11 +21,11 @@ from schemas.pool import Pool
 from services.gate import orders as order
 from services.gate.draft import MOST_MOVES, Decision, Draft
 from services.gate.growing import grow, grown, replace_failed, stock
-from services.gate.resting import excess_of, save, shrink
+from services.gate.resting import further, save, save_further, saves_in, shrink
 from services.gate.rulings import ripen, rule
 from services.gate.state import Pending, Scaling, State
 
-RULES: Final = "2026-11-22.5"
+RULES: Final = "2026-11-22.6"
 """The version of these rules; every decision carries it."""
 
 _MOST_SWITCHED: Final = 16
@@ -53,9 +53,15 @@ def decide(org: str, state: State, *, now: dt.datetime, gate: str, state_seq: in
         through = pending.seq
     if not draft.facts:
         _order_next_steps(draft)
+        save_further(draft)
     if not (draft.facts or draft.answers or draft.orders):
         return None
     return draft.decided(gate=gate, through=through, state_seq=state_seq, rules=RULES)
+
+
+def saving(state: State, now: dt.datetime) -> Iterator[str]:
+    """Orgs of which more VMs are to be saved, now that their hosts have a hand free."""
+    return (org for org in state.saves.orgs() if next(further(Draft(org, state, now)), None) is not None)
 
 
 def define(  # noqa: PLR0917 - what a decision is made from
@@ -137,7 +143,7 @@ def _moves(draft: Draft, wish: Scaling) -> int:
         case ScaleRequested():
             return grown(draft, wish)
         case SaveRequested():
-            return max(0, excess_of(draft, wish))
+            return saves_in(draft, wish)
         case _:
             return _asked(wish)
 

@@ -223,12 +223,17 @@ class Draft:
         asked: int,
         orders: Sequence[Order],
         *,
+        granted: int | None = None,
         evidence: tuple[Evidence, ...] = (),
         retry_at: dt.datetime | None = None,
     ) -> None:
-        """The orders follow from the request: all that it asked for, or what `code` left of it."""
-        outcome: Outcome = "admitted" if code == "Granted" else "partial" if orders else "refused"
-        self._answer(pending, outcome, code, asked, len(orders), evidence=evidence, retry_at=retry_at)
+        """The orders follow from the request: all that it asked for, or what `code` left of it.
+
+        Where later rounds order the rest, more VMs are `granted` than this one orders.
+        """
+        moved = len(orders) if granted is None else granted
+        outcome: Outcome = "admitted" if code == "Granted" else "partial" if moved else "refused"
+        self._answer(pending, outcome, code, asked, moved, evidence=evidence, retry_at=retry_at)
         for order in orders:
             self.order(order)
             match pending.wish:

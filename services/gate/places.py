@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Literal
 
-from events.gate import BootOrdered, Evidence, Order, WakeOrdered
+from events.gate import BootOrdered, Evidence, Order, SaveOrdered, WakeOrdered
 from projections.breakers.fold import Breakers
 from projections.fleet import life
 from projections.fleet.fold import Fleet, Vm
@@ -26,10 +26,13 @@ class Places:
     _numbered: dict[str, int] = field(default_factory=dict[str, int])
     _lent_mib: dict[str, int] = field(default_factory=dict[str, int])
     _begun: dict[str, int] = field(default_factory=dict[str, int])
+    _saving: dict[str, int] = field(default_factory=dict[str, int])
 
     def note(self, order: Order) -> None:
         """The order is part of the round. One that wakes a paused VM takes no memory of its host: the VM holds it already."""
         self._taken.add(order.vm)
+        if isinstance(order, SaveOrdered):
+            self._saving[order.host] = self._saving.get(order.host, 0) + 1
         if not isinstance(order, WakeOrdered | BootOrdered):
             return
         self._begun[order.host] = self._begun.get(order.host, 0) + 1
@@ -81,6 +84,10 @@ class Places:
         woken = [load.host for load in placement.to_wake(pool.placement, loads)]
         idle = [load.host for load in loads if load.host not in woken]
         return chain.from_iterable(self._on(by_host[host]) for host in (*sorted(idle), *reversed(woken)))
+
+    def saving(self, host: str) -> int:
+        """VMs of any org that are being saved on the host, with those that this round orders."""
+        return self.fleet.saving(host) + self._saving.get(host, 0)
 
     def next_name(self, pool: str) -> str:
         """A VM name that the pool never used."""

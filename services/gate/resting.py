@@ -1,5 +1,8 @@
 """What the gate answers to those who want fewer VMs awake, or less of what sleeps to be in RAM."""
 
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -8,15 +11,21 @@ from events.gate import Evidence
 from events.quiesce import QuiesceRequested
 from events.save import SaveRequested
 from events.scale import Origin
+from projections.fleet.fold import Vm
 from schemas.codes import Code
 from schemas.pool import Pool
 from services.gate import orders as order
 from services.gate.draft import MOST_MOVES, Draft
 from services.gate.pace import rate_evidence, rated_at, sated_at, settled_at, stale
+from services.gate.saves import Standing
 from services.gate.state import Pending
 
 AUTOMATIC: Final[frozenset[Origin]] = frozenset({"trigger", "forecast"})
 """Who may only shrink a pool whose load they know and that has stood still: no person, and no program that knows why."""
+
+MOST_SAVES: Final = 2
+"""VMs that are saved at once on one host, of whatever org: as many as its waker writes. Who waits for more sleeps in RAM, from
+where it can be woken."""
 
 
 def shrink(draft: Draft, pending: Pending, pool: Pool, wish: QuiesceRequested) -> None:
@@ -88,23 +97,85 @@ def _floor(draft: Draft, pool: Pool, count: int) -> _Limit:
 
 
 def save(draft: Draft, pending: Pending, pool: Pool, wish: SaveRequested) -> None:
-    """Sleepers beyond those that shall stay in RAM are saved to disk; a VM that wakes in this round is none of them."""
+    """Sleepers beyond those that shall stay in RAM are saved to disk; a VM that wakes in this round is none of them.
+
+    As many are ordered as their hosts write at once; the others go on sleeping in RAM until it is their turn. A host where
+    saving failed lately is left alone.
+    """
     if wish.origin in AUTOMATIC and draft.is_lost(pool.name):
-        draft.decline(pending, "SignalStale", max(0, excess_of(draft, wish)))
+        draft.decline(pending, "SignalStale", max(0, _excess(draft, pool.name, wish.paused)))
         return
-    sleeping = list(draft.places.deepening(pool))
-    excess = excess_of(draft, wish)
+    excess = _excess(draft, pool.name, wish.paused)
     if excess <= 0:
         draft.leave(pending, "AlreadyAtDesired", 0)
         return
     if pool.sleep == "paused":
         draft.leave(pending, "SleepsInMemory", excess)
         return
-    deeper = sleeping[: min(excess, MOST_MOVES)]
-    code: Code = "Granted" if len(deeper) == excess else "BatchTooLarge"
-    draft.grant(pending, code, excess, [order.save(vm, pending) for vm in deeper])
+    able, retry_at = _able(draft, pool.name)
+    deeper = list(islice((vm for vm in draft.places.deepening(pool) if vm.host in able), excess))
+    orders = [order.save(vm, pending.id, pending.seq) for vm in _in_turn(draft, deeper)]
+    if len(deeper) == excess:
+        draft.grant(pending, "Granted", excess, orders, granted=excess)
+    else:
+        draft.grant(pending, "SaveHeldBack", excess, orders, granted=len(deeper), retry_at=retry_at)
 
 
-def excess_of(draft: Draft, wish: SaveRequested) -> int:
+def save_further(draft: Draft) -> None:
+    """Whose turn it is by now of those that were to be saved, is."""
+    for standing, vms in further(draft):
+        for vm in vms:
+            if draft.full():
+                return
+            draft.order(order.save(vm, standing.request, standing.seq, vm.since_seq))
+
+
+def further(draft: Draft) -> Iterator[tuple[Standing, list[Vm]]]:
+    """The VMs to save now by each request that stands, apart from pools about which this round answered something newer."""
+    answered = {answer.pool for answer in draft.answers}
+    for standing in draft.state.saves.standing(draft.org):
+        pool = draft.pool(standing.pool)
+        if pool is None or pool.name in answered or pool.sleep == "paused" or draft.frozen(pool.name):
+            continue
+        if standing.origin in AUTOMATIC and draft.is_lost(pool.name):
+            continue
+        excess = min(standing.left, _excess(draft, pool.name, standing.paused))
+        able, _ = _able(draft, pool.name)
+        if excess <= 0 or all(draft.places.saving(host) >= MOST_SAVES for host in able):
+            continue
+        deeper = (
+            vm
+            for vm in draft.places.deepening(pool)
+            if vm.host in able and vm.asleep_since is not None and vm.asleep_since < standing.before
+        )
+        turns = list(_in_turn(draft, islice(deeper, excess)))
+        if turns:
+            yield standing, turns
+
+
+def saves_in(draft: Draft, wish: SaveRequested) -> int:
+    """How many orders may follow from the request in this round."""
+    hosts = len(draft.fleet.by_host(draft.org, wish.pool, "quiesced"))
+    return min(max(0, _excess(draft, wish.pool, wish.paused)), hosts * MOST_SAVES)
+
+
+def _excess(draft: Draft, pool: str, paused: int) -> int:
     """How many more VMs of the pool sleep in RAM than shall stay there; those on their way to disk are not counted."""
-    return sum(1 for _ in draft.places.vms(wish.pool, "quiesced")) - wish.paused
+    return sum(1 for _ in draft.places.vms(pool, "quiesced")) - paused
+
+
+def _able(draft: Draft, pool: str) -> tuple[set[str], dt.datetime | None]:
+    """Hosts on which the pool's sleepers may be saved; and when the first of the others may be tried again."""
+    hosts = draft.fleet.by_host(draft.org, pool, "quiesced")
+    held = {host: draft.state.saves.held_until(draft.org, pool, host, draft.now) for host in hosts}
+    ends = [until for until in held.values() if until is not None]
+    return {host for host, until in held.items() if until is None}, min(ends, default=None)
+
+
+def _in_turn(draft: Draft, vms: Iterable[Vm]) -> Iterator[Vm]:
+    """Of these, those that their hosts have a hand free for; no more than one decision holds."""
+    begun: Counter[str] = Counter()
+    for vm in vms:
+        if draft.places.saving(vm.host) + begun[vm.host] < MOST_SAVES and begun.total() < MOST_MOVES:
+            begun[vm.host] += 1
+            yield vm

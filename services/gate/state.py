@@ -19,9 +19,11 @@ from projections.breakers.fold import Breakers
 from projections.contracts.fold import Contracts
 from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
+from projections.forecasts.fold import Forecasts
 from projections.freezes.fold import Freezes
 from projections.signals.fold import Signals
 from projections.usage.fold import Usage
+from services.gate.saves import Saves
 
 Scaling = ScaleRequested | QuiesceRequested | StockRequested | SaveRequested
 """Requests to have more or fewer VMs awake, or deeper asleep."""
@@ -177,7 +179,7 @@ class FoldsOfReader(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a decision is made from: eight folds over the same events, to the same sequence."""
+    """All that a decision is made from: ten folds over the same events, to the same sequence."""
 
     docket: Docket = field(default_factory=Docket)
     usage: Usage = field(default_factory=Usage)
@@ -187,6 +189,8 @@ class State:
     epochs: Epochs = field(default_factory=Epochs)
     signals: Signals = field(default_factory=Signals)
     breakers: Breakers = field(default_factory=Breakers)
+    forecasts: Forecasts = field(default_factory=Forecasts)
+    saves: Saves = field(default_factory=Saves)
 
     @classmethod
     def of(cls, reader: FoldsOfReader) -> "State":
@@ -200,6 +204,8 @@ class State:
             reader.fold(Epochs),
             reader.fold(Signals),
             reader.fold(Breakers),
+            reader.fold(Forecasts),
+            reader.fold(Saves),
         )
 
     def apply(self, recorded: Recorded) -> None:

@@ -14,7 +14,7 @@ from events.ids import derive
 from events.order import OrderOverdue
 from projections.fleet.fold import Vm
 from schemas.pool import Pool
-from services.gate.decide import decide, define
+from services.gate.decide import decide, define, saving
 from services.gate.draft import Decision
 from services.gate.rounds import Rounds
 from services.gate.state import State
@@ -55,11 +55,13 @@ class Gate:
                 await self._bell.wait(_LOOK_SECONDS)
 
     def _needing(self) -> Iterable[str]:
-        """Orgs with a request to answer, a VM to see on or to replace, a breaker to switch, or an addendum whose day has come."""
+        """Orgs with a request to answer, a VM to see on or to replace, a breaker to switch, a sleeper to save, or an addendum whose day has come."""
         state = self._state
         now = self._clock.now()
         ripe, failed = state.contracts.ripe(now), state.breakers.needing(now)
-        return dict.fromkeys([*state.docket.waiting(), *state.fleet.needing(), *failed, *ripe])
+        return dict.fromkeys(
+            [*state.docket.waiting(), *state.fleet.needing(), *failed, *ripe, *saving(state, now)]
+        )
 
     async def _settle(self, org: str) -> None:
         """Rounds for one org until there is nothing left to say; each sees the one before it."""
@@ -67,7 +69,7 @@ class Gate:
             await self._append(decision)
             state = self._state
             waits = org in state.docket.waiting() or org in state.fleet.needing()
-            waits = waits or state.breakers.may_need(org)
+            waits = waits or state.breakers.may_need(org) or org in state.saves.orgs()
             if not (waits or decision.facts):
                 break  # all is said, which deciding once more would find out at its own price
         # No await since the last look: whatever is folded from here on finds the org at rest.

@@ -85,7 +85,7 @@ class Standing:
     paused: int
     """VMs that sleep in RAM."""
     rested: int
-    """Of them, those that have slept for ten minutes."""
+    """Of them, those that have slept for ten minutes; 0 while they shall not be asked to be saved."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,8 @@ class _Desk:
     retry_at: dt.datetime | None = None
     capped_at: dt.datetime | None = None
     refused: bool = False
+    rest_at: dt.datetime | None = None
+    """Until then no sleepers are asked to be saved."""
     lowered: deque[tuple[dt.datetime, int]] = field(default_factory=deque[tuple[dt.datetime, int]])
 
 
@@ -127,6 +129,9 @@ def _answered(desk: _Desk, wish: _Wish, answer: Answer, now: dt.datetime) -> Non
         missed = answer.outcome in {"partial", "refused"} and answer.code != "BatchTooLarge"
         wait = RETRY_CAP if answer.code == "CapExceeded" else RETRY
         desk.retry_at = (answer.retry_at or now + wait) if missed else None
+    if isinstance(wish, SaveRequested):
+        # What was granted goes to disk one by one, and where that fails the gate says until when.
+        desk.rest_at = answer.retry_at or (now + RETRY if answer.granted else None)
 
 
 class Fold(Protocol):
@@ -220,6 +225,7 @@ class Orgs:
         staying, pools = fleet.staying(org, name), self._pools.get(org, 0)
         mine = [wish for wish in desk.waiting.values() if wish.publisher == FORECAST]
         paused = fleet.members(org, name, "quiesced")
+        rests = desk.rest_at is None or now >= desk.rest_at
         return Standing(
             pool=pool,
             reserve=0 if contract is None else reserve_vms(contract, pool, pools),
@@ -236,7 +242,7 @@ class Orgs:
             retry_at=desk.retry_at,
             lowered=sum(count for at, count in desk.lowered if at > now - MINUTE),
             paused=len(paused),
-            rested=self._rested(org, paused) if pool.sleep == "auto" else 0,
+            rested=self._rested(org, paused) if pool.sleep == "auto" and rests else 0,
         )
 
     def promise(self, org: str, name: str, vms: int) -> None:

@@ -22,6 +22,8 @@ LATE: Final = dt.timedelta(seconds=30)
 LOOK_BACK_MS: Final = 5 * 60 * 1000
 """A series without a new sample for so long is over, as it is for Prometheus."""
 
+_FORGET_MS: Final = 1_000
+
 SETTLING: Final = dt.timedelta(seconds=90)
 """So long after its first series came a sum is not made of pushes, however often that one comes meanwhile.
 
@@ -49,6 +51,8 @@ class _Group:
     """Those of them that have come since the last value was made."""
     began_ms: int = 0
     """When the first of them came, by our clock."""
+    forgot_ms: int = 0
+    """What was older than this is over."""
     fresh: dict[Member, Taken] = field(default_factory=dict[Member, Taken])
     """The newest samples of the push that is being read."""
 
@@ -97,7 +101,10 @@ class _Group:
         return found
 
     def _forget(self, before_ms: int) -> None:
-        """Series without a sample since are over."""
+        """Series without a sample since are over. All are looked at once a second: a push has hundreds of portions."""
+        if self.values and before_ms - self.forgot_ms < _FORGET_MS:
+            return
+        self.forgot_ms = before_ms
         self.values = {member: kept for member, kept in self.values.items() if kept[0] > before_ms}
         self.came.intersection_update(self.values)
 

@@ -1,5 +1,6 @@
 """The newest forecast of each pool, folded from what the forecaster told."""
 
+import datetime as dt
 from collections.abc import Iterable
 from typing import Final
 
@@ -7,9 +8,16 @@ from events.envelope import Recorded
 from events.fact import Fact
 from events.forecast import ForecastMade
 
+_EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+_AHEAD: Final = dt.timedelta(seconds=60)
+"""A forecast that says it was made so much later than the bus took a newer one was made by a wrong clock."""
+
 
 class Forecasts:
-    """What was told last of every pool. One that tells ticks which were told already changes nothing."""
+    """What was told last of every pool. One that tells ticks which were told already changes nothing.
+
+    One that was made in the future, by the bus's time, gives way to the next: a wrong clock silences no pool.
+    """
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset({ForecastMade})
 
@@ -37,5 +45,6 @@ class Forecasts:
         key = (fact.org, fact.pool)
         self._last[key] = recorded.seq
         former = self._newest.get(key)
-        if former is None or former.made_at < fact.made_at:
+        present = _EPOCH + dt.timedelta(microseconds=recorded.stored_ns // 1000) + _AHEAD
+        if former is None or former.made_at < fact.made_at or fact.made_at <= present < former.made_at:
             self._newest[key] = fact

@@ -85,6 +85,10 @@ class Gathered:
             self.used[place] = told
         return {place: milli for place, (_, milli) in samples.items()}
 
+    def next_told(self, tick: int) -> int | None:
+        """The first tick from this one on of which anything was told; None where nothing was."""
+        return min((one for one, samples in self._open.items() if samples and one >= tick), default=None)
+
     def settled(self, now: dt.datetime, quiet: dt.timedelta) -> list[Place]:
         """Pools whose past is told and has been quiet for so long; they are not named again."""
         before = int((now - quiet).timestamp()) * _NS

@@ -22,6 +22,10 @@ WORK: Final = Histogram(
     "From a tick's end until its forecasts are told and what they need is asked for.",
     buckets=(2.5, 2.75, 3.0, 3.5, 4.0, 5.0, 7.5, 10.0, 15.0, 30.0),
 )
+CLOCK_OFF: Final = Gauge(
+    "virtscale_forecast_clock_off_seconds",
+    "How far the forecaster's clock is ahead of the bus's; beyond a minute the bus's counts.",
+)
 UNUSABLE: Final = Counter(
     "virtscale_forecast_unusable_total",
     "Kept states that could not be gone on with; the past is learnt anew.",

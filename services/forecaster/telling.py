@@ -9,11 +9,13 @@ from events.bus.ledger import Ledger
 from events.bus.outsiders import Tally
 from events.bus.pen import Pen
 from events.bus.port import FullError, KnownError, StaleError, UnansweredError
+from events.clock import Clock
 from events.envelope import Addressed
 from events.forecast import ForecastMade
 from events.ids import derive
 from projections.forecasts.fold import Forecasts
 from services.forecaster.metrics import MADE, UNTOLD
+from services.forecaster.timing import OFF
 
 TOGETHER: Final = 50
 """In one append: some 50 KB, and four fsyncs for all instead of one for each."""
@@ -29,7 +31,8 @@ log = logging.getLogger("virtscale.forecaster")
 class Telling:
     """Writes forecasts, each behind the last one of its pool that was read; any number of forecasters may."""
 
-    def __init__(self, ledger: Ledger, pen: Pen) -> None:
+    def __init__(self, ledger: Ledger, pen: Pen, time: Clock) -> None:
+        self._time = time
         self._ledger = ledger
         self._pen = pen
         self._forecasts = ledger.fold(Forecasts)
@@ -55,9 +58,14 @@ class Telling:
         return self._forecasts.newest(fact.org, fact.pool) == fact
 
     def _left(self, facts: Sequence[ForecastMade]) -> list[ForecastMade]:
-        """Those whose ticks nobody has told."""
+        """Those whose ticks nobody has told; what a wrong clock told of the future is nobody's word."""
         newest = ((fact, self._forecasts.newest(fact.org, fact.pool)) for fact in facts)
-        return [fact for fact, last in newest if last is None or last.made_at < fact.since]
+        future = self._time.now() + OFF
+        return [
+            fact
+            for fact, last in newest
+            if last is None or last.made_at < fact.since or fact.made_at <= future < last.made_at
+        ]
 
     async def _tell(self, facts: Sequence[ForecastMade]) -> None:
         """Safe to repeat: each expects the last message on its pool's subject, which forecasters alone write."""
@@ -72,6 +80,8 @@ class Telling:
                 else:
                     ack = await self._pen.append_batch([self._next(fact) for fact in left])
                 await self._ledger.reach(ack.seq)
+                if self._left(facts) == left:
+                    return  # the bus's clock was set just now, and they count for nothing
             except FullError as error:
                 UNTOLD.inc(len(left))
                 self._tally.add("full", f"Forecasts are not told: {error}")

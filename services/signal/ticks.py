@@ -11,6 +11,9 @@ from schemas.telemetry import TICK_SECONDS, PoolTold, Told
 from services.signal.port import Measurement
 from services.signal.questions import Question, milli_vms, wanting_most
 
+_MOST_BACK_TICKS: Final = 4
+"""By which a clock is set right without having been wrong: a minute."""
+
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
@@ -56,10 +59,16 @@ class Ticks:
     def over(self, now: dt.datetime) -> dict[str, Told]:
         """What is told of the tick that `now` is past, by org; nothing while it lasts.
 
-        While a clock that was set back has not come again to where it was, the tick lasts on: no tick is told twice.
+        While a clock that was set back by some seconds has not come again to where it was, the tick lasts on. One that was set back
+        by more than a minute was wrong before: the tick goes on under its right number. Some may be told twice then, and whoever
+        reads takes the first word.
         """
         number = number_of(now)
-        if self._tick is None or number <= self._tick:
+        if self._tick is None:
+            return {}
+        if number < self._tick - _MOST_BACK_TICKS:
+            self._tick = number
+        if number <= self._tick:
             return {}
         tick, sums = self._tick, self._sums
         self._tick, self._sums = number, {}

@@ -108,6 +108,15 @@ def read(text: str) -> Pool:
     return pool
 
 
+def says_refresh(text: str) -> bool:
+    """Whether the pool file says itself how woken guests are refreshed.
+
+    A pool of before there was a refresh may run from a template without an agent: were it refreshed as new pools are, each of its
+    sleepers would wake unfit to serve. So a file that does not say leaves a pool that is defined with `none` as it is.
+    """
+    return "refresh" in tomllib.loads(text)
+
+
 def _several(said: dict[str, object]) -> dict[str, object]:
     """A file may say its only trigger as `[trigger]`; several are `[[triggers]]`."""
     if "trigger" in said and "triggers" not in said:

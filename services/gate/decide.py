@@ -8,9 +8,11 @@ breakers, and the memory of the hosts. All or nothing, unless it says `up_to`. O
 """
 
 import datetime as dt
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import islice
 from typing import Final
+
+from msgspec.structs import replace
 
 from events.pool import PoolDefined
 from events.quiesce import QuiesceRequested
@@ -65,16 +67,26 @@ def saving(state: State, now: dt.datetime) -> Iterator[str]:
 
 
 def define(  # noqa: PLR0917 - what a decision is made from
-    org: str, pools: Iterable[Pool], state: State, now: dt.datetime, gate: str, state_seq: int
+    org: str,
+    pools: Iterable[Pool],
+    state: State,
+    now: dt.datetime,
+    gate: str,
+    state_seq: int,
+    unsaid: Container[str] = (),
 ) -> Decision | None:
     """A round that defines the org's pools as they are given here; None when they are.
 
-    Of two definitions of one pool the first holds: each in turn would be a fact without end.
+    Of two definitions of one pool the first holds: each in turn would be a fact without end. Of the pools that are `unsaid`, the
+    file does not say how woken guests are refreshed: those that are not refreshed stay so, or the first start after an upgrade
+    would have every sleeper without an agent wake unfit.
     """
     draft = Draft(org, state, now)
     wanted: dict[str, Pool] = {}
     for pool in pools:
-        wanted.setdefault(pool.name, pool)
+        known = state.fleet.pools.get((org, pool.name))
+        bare = pool.name in unsaid and known is not None and known.refresh == "none"
+        wanted.setdefault(pool.name, replace(pool, refresh="none") if bare else pool)
     draft.facts.extend(
         PoolDefined(org=org, pool=pool.name, definition=pool)
         for pool in wanted.values()

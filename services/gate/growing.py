@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
@@ -15,6 +15,7 @@ from schemas.capacity import NOTHING
 from schemas.codes import Code
 from schemas.contract.terms import Contract
 from schemas.pool import Pool
+from schemas.reserve import reserve_vms
 from services.gate import orders as order
 from services.gate.draft import MOST_MOVES, Draft, fits, room_for
 from services.gate.orders import Cause
@@ -68,6 +69,15 @@ def grow(draft: Draft, pending: Pending, pool: Pool, wish: ScaleRequested) -> bo
         bound = _met_by(bound, orders, draft, pool)
     if bound.code != "Granted" and _is_met_soon(draft, contract, pool, wish, len(leaving), len(orders)):
         return False
+    if (
+        bound.code == "CapExceeded"
+        and wish.up_to
+        and asked - len(orders) <= _spare(draft, contract, pool, wish)
+    ):
+        bound = replace(bound, code="ReserveClipped")
+        if not orders:
+            draft.leave(pending, bound.code, asked, evidence=bound.evidence)
+            return True
     if bound.code != "Granted" and not wish.up_to:
         draft.decline(pending, bound.code, asked, evidence=bound.evidence, retry_at=bound.retry_at)
         return True
@@ -75,6 +85,17 @@ def grow(draft: Draft, pending: Pending, pool: Pool, wish: ScaleRequested) -> bo
     if wish.origin == "trigger" and orders:
         draft.note_scaled(pool.name)
     return True
+
+
+def _spare(draft: Draft, contract: Contract, pool: Pool, wish: ScaleRequested) -> int:
+    """How many of the VMs that a forecast wants are warm reserve: what lacks of it is nobody's refusal.
+
+    None of them once the forecast itself passes the cap: the ledger says so before it asks.
+    """
+    told = draft.state.forecasts.newest(draft.org, pool.name)
+    if wish.origin != "forecast" or (told is not None and told.capped):
+        return 0
+    return reserve_vms(contract, pool, draft.fleet.forecasting(draft.org))
 
 
 def _is_met_soon(  # noqa: PLR0917 - what a plan consists of

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from events.bus.ledger import Ledger
@@ -39,11 +40,17 @@ class Gate:
         self._attempts = 0
         self._settling: set[str] = set()
 
-    async def work(self, pools: Sequence[Pool]) -> None:
-        """The pools are defined; then every request is answered, for ever."""
+    async def work(
+        self, pools: Sequence[Pool], unsaid: AbstractSet[tuple[str, str]] = frozenset[tuple[str, str]]()
+    ) -> None:
+        """The pools are defined; then every request is answered, for ever.
+
+        `unsaid` are org and name of those whose files do not say how woken guests are refreshed.
+        """
         await self._ledger.live.wait()
         for org in dict.fromkeys(pool.org for pool in pools):
-            while not await self._define(org, [pool for pool in pools if pool.org == org]):
+            bare = {name for of, name in unsaid if of == org}
+            while not await self._define(org, [pool for pool in pools if pool.org == org], bare):
                 pass
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._raise_alarms(), name="gate: alarms")
@@ -79,9 +86,9 @@ class Gate:
         now = self._clock.now()
         return decide(org, self._state, now=now, gate=self._name, state_seq=self._ledger.seq)
 
-    async def _define(self, org: str, pools: list[Pool]) -> bool:
+    async def _define(self, org: str, pools: list[Pool], unsaid: AbstractSet[str]) -> bool:
         """One attempt to have the org's pools defined as its files say; True once they are, as read from the ledger."""
-        decision = define(org, pools, self._state, self._clock.now(), self._name, self._ledger.seq)
+        decision = define(org, pools, self._state, self._clock.now(), self._name, self._ledger.seq, unsaid)
         if decision is None:
             return True
         await self._append(decision)

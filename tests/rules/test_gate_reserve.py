@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from events.gate import DrainOrdered
+from events.forecast import ForecastMade
+from events.gate import Answer, DrainOrdered
+from events.ids import derive
 from events.scale import Origin
 from events.sentences import sentence
+from services.notifier.decide import is_refusal
 from tests.given import ORG, Past
 
 
@@ -204,3 +207,63 @@ def test_a_save_of_none_while_the_signal_is_lost_asks_for_none() -> None:
     past.save(paused=3, origin="forecast")
     answer, _ = past.answer()
     assert (answer.code, answer.asked) == ("SignalStale", 0)
+
+
+def refill(code: str, wanted: int, *, capped: bool = False, origin: Origin = "forecast") -> Answer:
+    """Somebody else takes the last room in the very round in which the pool is to have so many VMs."""
+    past = Past().contract(vcpu=10, allowance_bp=1000).pool("web", forecast="on").pool("jobs").host()
+    past.asleep("web", 4).asleep("jobs", 2).serving("web", 3).serving("jobs", 1)
+    if capped:
+        past.happened(
+            ForecastMade(
+                org=ORG,
+                pool="web",
+                mode="on",
+                reason="capped",
+                since=past.now,
+                made_at=past.now,
+                ticks=1,
+                target=4,
+                target_min=4,
+                target_max=4,
+                reserve=1,
+                want=4,
+                staying=3,
+                capped=True,
+                outlook=None,
+                horizon_seconds=90,
+                coverage_bp=9900,
+                history_seconds=0,
+                parameters=derive("p"),
+                input=derive("i"),
+                state_seq=past.seq,
+            )
+        )
+    past.scale("jobs", add=1)
+    past.scale("web", want=wanted, up_to=True, origin=origin)
+    jobs, web = past.round().answers
+    assert (jobs.code, web.code) == ("Granted", code)
+    return web
+
+
+def test_what_lacks_only_of_the_reserve_is_neither_refused_nor_mailed() -> None:
+    answer = refill("ReserveClipped", 4)
+    assert (answer.outcome, answer.granted, is_refusal(answer)) == ("unchanged", 0, False)
+    assert answer.evidence
+
+
+def test_what_the_forecast_itself_lacks_is_refused_and_mailed() -> None:
+    assert is_refusal(refill("CapExceeded", 5)), "one more than the reserve"
+    assert is_refusal(refill("CapExceeded", 4, capped=True)), (
+        "the ledger says that the forecast passes the cap"
+    )
+    assert is_refusal(refill("CapExceeded", 4, origin="program")), "whoever else asks wants no reserve"
+
+
+def test_a_reserve_that_fits_in_part_is_granted_in_part() -> None:
+    past = Past().contract(vcpu=40, warm_reserve_bp=2000).pool("web", forecast="on").host()
+    past.asleep("web", 30).serving("web", 19)
+    past.scale(want=23, up_to=True, origin="forecast")
+    answer, orders = past.answer()
+    assert (answer.outcome, answer.code, len(orders)) == ("partial", "ReserveClipped", 3)
+    assert not is_refusal(answer)

@@ -4,7 +4,9 @@ import datetime as dt
 
 from events.breaker import BreakerClosed
 from events.gate import BootOrdered, WakeOrdered
-from tests.given import Past
+from schemas.pool import read, says_refresh
+from services.gate.decide import define
+from tests.given import ORG, Past
 from tests.rules.failing import opened, setting, starts
 
 
@@ -84,3 +86,34 @@ def test_where_no_host_has_room_for_another_vm_a_sleeper_is_better_than_none() -
     tired(past)
     past.scale(add=1)
     assert [one for one, _, _ in starts(past.round())] == [WakeOrdered]
+
+
+FILE = f"""
+org = "{ORG}"
+name = "web"
+size = {{name = "small", vcpu = 2, memory_mib = 512}}
+template = "tiny"
+"""
+
+
+def test_a_pool_file_of_before_there_was_a_refresh_changes_nothing_at_the_first_start_after_an_upgrade() -> (
+    None
+):
+    past = Past().contract().pool("web", refresh="none", sleep="auto").host()
+    assert not says_refresh(FILE)
+    assert define(ORG, [read(FILE)], past.state, past.now, "g1", past.seq, {"web"}) is None
+    told = FILE + 'refresh = "agent"\n'
+    assert says_refresh(told)
+    decision = define(ORG, [read(told)], past.state, past.now, "g1", past.seq)
+    assert decision is not None
+    past.stored(decision)
+    assert past.fleet.pools[ORG, "web"].refresh == "agent"
+    assert define(ORG, [read(FILE)], past.state, past.now, "g1", past.seq, {"web"}) is None, "it is the usual"
+
+
+def test_a_new_pool_whose_file_does_not_say_is_refreshed() -> None:
+    past = Past().contract().host()
+    decision = define(ORG, [read(FILE)], past.state, past.now, "g1", past.seq, {"web"})
+    assert decision is not None
+    past.stored(decision)
+    assert past.fleet.pools[ORG, "web"].refresh == "agent"

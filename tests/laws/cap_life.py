@@ -34,7 +34,8 @@ def step(vm: Vm, now: dt.datetime) -> VmReady | VmUnready | VmAnnounced | VmDrai
                 attempts=1,
             )
         case "waking" if vm.since_seq % 3 == 0:
-            return VmUnready(**named, code="probe-timeout", text="", observed_at=now, probes=1)
+            code = "not-refreshed" if vm.since_seq % 2 else "probe-timeout"
+            return VmUnready(**named, code=code, text="", observed_at=now, probes=1)
         case "waking" | "booting":
             return VmReady(
                 **named,
@@ -65,6 +66,8 @@ def end(vm: Vm, now: dt.datetime) -> VmQuiesced | VmStopped | VmWakeFailed:
             return VmWakeFailed(**named, code=code, text="", found="paused", observed_at=now)
         case "suspending":
             return VmQuiesced(**named, cause="ordered", quiesced_at=now)
+        case "unready" | "stopping" if vm.since_seq % 2:
+            return VmQuiesced(**named, cause="found", quiesced_at=now)
         case _:
             return VmStopped(**named, asleep_since=None, cause="crashed", found="off", stopped_at=now)
 

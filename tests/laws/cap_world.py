@@ -16,6 +16,7 @@ from events.freeze import ScalingFrozen, ScalingThawed
 from events.gate import BootOrdered, DrainOrdered, WakeOrdered
 from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
 from projections.breakers.fold import Breakers
+from projections.breakers.known import STALE_GUEST
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
 from projections.fleet.life import IN_MEMORY
@@ -26,6 +27,7 @@ from schemas.capacity import ENFORCED, NOTHING, Capacity, Size
 from schemas.reserve import floor_vms
 from services.gate.decide import decide
 from services.gate.draft import Decision
+from services.gate.saves import Saves
 from services.gate.state import Docket, State
 from tests import papers
 from tests.given import NOW, Past
@@ -85,10 +87,11 @@ class Truth:
                 self._heal(host)
                 for key in [key for key, domain in self.running.items() if domain.host == host]:
                     self.ghosts[key] = self.running.pop(key)
-            case BreakerOpened(org=org, pool=pool, scope=scope, name=name, until=until):
-                self.tripped[org, pool, scope, name] = until
+            case BreakerOpened(org=org, pool=pool, scope=scope, name=name, until=until, code=code):
+                if code not in STALE_GUEST:  # that of sleepers forbids nothing
+                    self.tripped[org, pool, scope, name] = until
             case BreakerClosed(org=org, pool=pool, scope=scope, name=name):
-                del self.tripped[org, pool, scope, name]
+                self.tripped.pop((org, pool, scope, name), None)
             case ScalingFrozen(org=org, pool=pool, until=until):
                 self.frozen[org, pool] = until
             case ScalingThawed(org=org, pool=pool, thawed_at=at):
@@ -232,4 +235,4 @@ def check_replay(lines: list[Recorded], decisions: list[Decision]) -> None:
     assert not wanted
 
 
-FOLDS = (Docket, Usage, Fleet, Contracts, Freezes, Signals, Breakers)
+FOLDS = (Docket, Usage, Fleet, Contracts, Freezes, Signals, Breakers, Saves)

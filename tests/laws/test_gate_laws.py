@@ -18,6 +18,7 @@ from events.vm import VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFail
 from projections.activations.fold import Activations
 from projections.fleet.life import ASLEEP
 from schemas.names import PLATFORM
+from services.gate.resting import MOST_SAVES
 from services.gate.state import Wish
 from tests.laws import cap_world as world
 from tests.laws.cap_life import end, rest, step
@@ -135,6 +136,11 @@ class Cap(Requests):
     def time_passes(self, seconds: int) -> None:
         self.past.later(seconds)
 
+    @rule(seconds=st.integers(1, 4))
+    def another_gate_is_behind(self, seconds: int) -> None:
+        """Its clock, or it was set back; what is decided next is decided earlier."""
+        self.past.now = max(world.NOW, self.past.now - dt.timedelta(seconds=seconds))
+
     @precondition(lambda self: any(self.past.state.contracts.to_come(org) for org in ORGS))
     @rule(early=st.booleans())
     def the_day_of_an_addendum_comes(self, *, early: bool) -> None:
@@ -154,6 +160,12 @@ class Cap(Requests):
         self.past.docket, self.past.usage, self.past.fleet = state.docket, state.usage, state.fleet
 
     # ---------------------------------------------------------------------------------------------------------- laws
+
+    @invariant()
+    def no_org_saves_more_at_once_on_a_host_than_that_has_hands_for(self) -> None:
+        """Two orgs may together, where decisions about them cross: no fence is between them, and the waker holds the second bound."""
+        saving = Counter((key[0], self.past.fleet.vms[key].host) for key in self.saving())
+        assert all(vms <= MOST_SAVES for vms in saving.values())
 
     @invariant()
     def usage_is_what_may_run(self) -> None:

@@ -1,28 +1,20 @@
 """The forecaster at work: every tick told once, through restarts, lost samples, clocks that jump and a bus that goes away."""
 
-import asyncio
 import datetime as dt
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 
 import pytest
-from msgspec.structs import replace
 
 from events.bus.faults import SMOOTH, NoFaults, Passage
 from events.bus.port import Outgoing
 from events.bus.telemetry import end_of, tick_of
 from events.forecast import ForecastMade
 from events.ids import derive
-from events.scale import ScaleRequested
 from events.signal import SignalFound, SignalLost
-from schemas.capacity import Size
 from schemas.intake import Quiesce, Scale
 from schemas.telemetry import TICK_SECONDS, PoolTold, Told
-from services.forecaster import metrics
-from services.forecaster.asking import Intake
 from services.forecaster.metrics import UNUSABLE
 from services.forecaster.worker import KEPT_TICKS
-from tests.rules.desk import answer
 from tests.rules.forecast_desk import EPOCH, FIRST, Life, climb, foreseen, scene, ticks_of, wave
 from tests.simulation.clock import pause
 
@@ -178,105 +170,6 @@ def test_two_forecasters_tell_each_tick_once_and_ask_once() -> None:
     scene(story)
 
 
-# --------------------------------------------------------------------------------------------------------- past the cap
-
-BIG = Size("big", 8, 4096)
-"""Of which the contract leaves 13."""
-
-
-def leap(tick: int) -> int:
-    """Three VMs, and after five minutes forty."""
-    return 3000 if tick - FIRST < 20 else 40_000
-
-
-def past(life: Life) -> list[Scale]:
-    """What was asked for past the cap."""
-    asked = (request for _, _, request in life.asked)
-    return [one for one in asked if isinstance(one, Scale) and one.key.endswith("/scale-past-cap")]
-
-
-async def refuse(life: Life) -> None:
-    """The gate says of everything that is asked what the contract does not leave."""
-    through = 0
-    while True:
-        await pause(1.0)
-        for one in life.desk.facts(ScaleRequested):
-            if one.seq > through:
-                through = one.seq
-                life.desk.decide(answer(one.id, one.seq))
-
-
-@asynccontextmanager
-async def gate(life: Life) -> AsyncGenerator[None]:
-    """So long it does."""
-    refusing = asyncio.create_task(refuse(life))
-    try:
-        yield
-    finally:
-        refusing.cancel()
-        await asyncio.wait([refusing])
-
-
-def test_what_is_past_the_cap_is_asked_for_once_however_long_it_lasts() -> None:
-    async def story(life: Life) -> None:
-        life.demand["web"] = leap
-        life.start()
-        life.start()
-        async with gate(life):
-            await pause(1200)
-        assert len({request.key for request in past(life)}) == 1
-        assert all((request.want or 0) > 13 for request in past(life))
-
-    scene(story, foreseen(size=BIG))
-
-
-def test_a_signal_that_is_lost_and_found_begins_no_new_episode() -> None:
-    async def story(life: Life) -> None:
-        life.demand["web"] = lambda tick: None if 60 <= tick - FIRST < 80 else leap(tick)
-        life.start()
-        async with gate(life):
-            await pause(1800)
-        assert {"signal-lost", "signal-found"} <= {fact.reason for fact in life.made()}
-        assert len(past(life)) == 1
-
-    scene(story, foreseen(size=BIG))
-
-
-def test_killed_between_the_forecast_and_its_request_it_asks_past_the_cap_all_the_same(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async def story(life: Life) -> None:
-        life.demand["web"] = leap
-        with monkeypatch.context() as patch:
-            patch.setattr(Intake, "ask", lambda *_: None)
-            tasks = life.start()
-            while not any(fact.capped for fact in life.made()):
-                await pause(1.0)
-            await life.kill(tasks)
-        assert past(life) == []
-        life.start()
-        async with gate(life):
-            await pause(600)
-        assert len(past(life)) == 1
-
-    scene(story, foreseen(size=BIG))
-
-
-def test_a_pool_that_was_only_looked_at_asks_past_the_cap_once_it_is_switched_on() -> None:
-    async def story(life: Life) -> None:
-        life.demand["web"] = leap
-        life.start()
-        await pause(600)
-        assert life.made()[-1].capped
-        assert life.asked == []
-        life.define(foreseen(size=BIG))
-        async with gate(life):
-            await pause(600)
-        assert len(past(life)) == 1
-
-    scene(story, foreseen(size=BIG, forecast="only"))
-
-
 # ----------------------------------------------------------------------------------------------------------- bad input
 
 
@@ -386,60 +279,6 @@ def test_a_clock_that_is_set_never_makes_a_tick_told_twice(step: float) -> None:
         await pause(max(step, 0) + 1200)
         never_twice(life.made())
         assert life.made()[-1].made_at > EPOCH + dt.timedelta(seconds=2000)
-
-    scene(story)
-
-
-@pytest.mark.parametrize(("whose", "ahead"), [("its own", 86_400.0), ("everybody's", 7200.0)])
-def test_a_clock_that_was_far_ahead_silences_no_pool_afterwards(whose: str, ahead: float) -> None:
-    async def story(life: Life) -> None:
-        clocks = [life.clock] if whose == "its own" else [life.clock, life.desk.clock]
-        life.start()
-        await pause(600)
-        for clock in clocks:
-            clock.off_seconds = ahead
-        await pause(30)
-        for clock in clocks:
-            clock.off_seconds = 0.0
-        await pause(300)
-        before, asked = len(life.made()), len(life.asked)
-        life.demand["web"] = lambda _: 30_000
-        await pause(300)
-        assert "raised" in {fact.reason for fact in life.made()[before:]}
-        assert all(fact.made_at <= life.desk.clock.now() for fact in life.made()[before:])
-        assert len(life.asked) > asked
-        if whose == "its own":
-            once(life.made())
-
-    scene(story)
-
-
-def test_a_forecast_of_tomorrow_in_the_ledger_silences_no_pool_after_a_restart() -> None:
-    async def story(life: Life) -> None:
-        tasks = life.start()
-        await pause(600)
-        await life.kill(tasks)
-        life.drawer.data = None
-        tomorrow = life.made()[-1].made_at + dt.timedelta(days=1)
-        life.desk.write(replace(life.made()[-1], since=tomorrow, made_at=tomorrow, ticks=1))
-        life.start()
-        before = len(life.made())
-        life.demand["web"] = lambda _: 30_000
-        await pause(300)
-        assert len(life.made()) > before
-        assert all(fact.made_at <= life.desk.clock.now() for fact in life.made()[before:])
-
-    scene(story)
-
-
-def test_a_clock_that_is_wrong_from_the_start_is_not_gone_by() -> None:
-    async def story(life: Life) -> None:
-        life.clock.off_seconds = 86_400.0 * 365
-        life.start()
-        await pause(600)
-        assert life.made()[0].made_at < EPOCH + dt.timedelta(seconds=60)
-        assert metrics.CLOCK_OFF._value.get() == pytest.approx(86_400 * 365, abs=20)
-        once(life.made())
 
     scene(story)
 

@@ -21,7 +21,7 @@ decimal by these readings and by no other that was tried (docs/prediction.md):
 - A target is in force from its decision until the next one. So its last second in `awake` is 90 s after the *next* decision.
 - A second-by-second trace of few requests (NASA 1995) is first averaged to 5 s, and its outage of 37.7 h filled as a gap: `cap` is a
   quantile of samples, and at 1 s it is one of chance. At 60 s and 300 s nothing is altered.
-- A gap is scored as the straight line that fills it. Who decides does not see that line, of which the far end is the future: the
+- A gap is scored as the straight line that fills it. Where `course` is told what was measured, who decides does not see that line: the
   forecaster has no sample there, as in life, and the rules have the last one (`held`).
 - Before the first decision nothing is awake. Units before day 7 are not counted, but what is awake then is carried over.
 """

@@ -52,7 +52,8 @@ class Volumes:
         match recorded.fact:
             case VolumeCreated(org=org, vm=vm) as made:
                 known = self.disks.get((org, vm))
-                if known is None or (known.host, known.volume) != (made.host, made.volume):
+                # One that is made again for a later boot was gone: its layers and its pin went with it.
+                if known is None or (known.order != made.order and known.created_at < made.created_at):
                     self.disks[org, vm] = _new(made)
                 self.failed.pop((org, vm), None)
             case VolumeFailed(org=org, vm=vm) as failed:

@@ -20,14 +20,15 @@ MOST_ATTEMPTS: Final = 3
 MOST_LAYERS: Final = 2
 
 
-def wants_volume(vm: Vm | None, disk: Disk | None, order: BootOrdered | None, failed: str | None) -> bool:
-    """Whether a volume is to be made: the order holds, nothing runs under it yet, and the VM has no disk there.
+def wants_volume(vm: Vm | None, disk: Disk | None, order: BootOrdered | None, settled: str | None) -> bool:
+    """Whether a volume is to be there for the order: it holds, nothing runs under it yet, and none was made for it.
 
-    `failed` is the latest order for which none could be made; an order is not tried twice.
+    One that the ledger knows is looked after as well, for the directory it lies in may be gone. `settled` is the latest order for
+    which none could be made, or one was found: an order is not tried twice.
     """
     if vm is None or order is None or vm.reservation != order.id or vm.proven:
         return False
-    return failed != order.id and (disk is None or disk.host != order.host)
+    return settled != order.id and (disk is None or disk.host != order.host or disk.order != order.id)
 
 
 def wants_pin(vm: Vm | None, disk: Disk | None) -> bool:

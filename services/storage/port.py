@@ -37,6 +37,8 @@ class Made:
 
     place: str
     size_bytes: int
+    fresh: bool = True
+    """It was not there before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,11 +118,13 @@ class Qcow2:
             "<target><format type='qcow2'/></target>"
             f"<backingStore><path>{escape(str(base))}</path><format type='qcow2'/></backingStore></volume>"
         )
+        fresh = True
         try:
             volume = pool.createXML(described)
         except libvirt.libvirtError as error:
             if error.get_error_code() not in _THERE_ALREADY:
                 raise
+            fresh = False
             _refresh(pool)
             volume = pool.storageVolLookupByName(name)
         found = ET.fromstring(volume.XMLDesc())  # noqa: S314 - libvirt's own words
@@ -131,7 +133,7 @@ class Qcow2:
                 f"{volume.path()} on host {self._place.name} is no disk over {base}; move it away, and boot the VM again.",
                 final=True,
             )
-        return Made(volume.path(), size_bytes)
+        return Made(volume.path(), size_bytes, fresh)
 
     def _pool(self) -> libvirt.virStoragePool:
         connection = self._connected()

@@ -73,6 +73,8 @@ class Storage:
         self._bell = ledger.bell()
         self._outcomes = Outcomes(ledger, bus, clock)
         self._running: dict[Key, asyncio.Task[None]] = {}
+        self._found: dict[Key, str] = {}
+        """The latest order for which the VM's volume was found where it was."""
         self._pins: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MOST_PINS))
 
     async def work(self) -> None:
@@ -82,7 +84,7 @@ class Storage:
             tasks.create_task(self._settle(), name="storage: settling")
             for key, disk in list(self._volumes.disks.items()):
                 if disk.snapshot is not None and not wants_pin(self._fleet.vms.get(key), disk):
-                    self._begin(tasks, key, self._tidy(key, disk))
+                    tasks.create_task(self._tidy_later(tasks, key, disk), name=f"storage: tidy {key[1]}")
             while True:
                 for key in [*self._owed.boots, *self._owed.sleepers]:
                     if key not in self._running and (self._boot(key) or self._sleeper(key)):
@@ -102,9 +104,11 @@ class Storage:
         """The boot order that wants a disk now."""
         order, failed = self._owed.boots.get(key), self._volumes.failed.get(key)
         vm, disk = self._fleet.vms.get(key), self._volumes.disks.get(key)
+        if order is None or self._found.get(key) == order.id:
+            return None
         if not wants_volume(vm, disk, order, failed.order if failed is not None else None):
             return None
-        return order if order is not None and self._hosts.has_disk(order.template) else None
+        return order if self._hosts.has_disk(order.template) else None
 
     def _sleeper(self, key: Key) -> tuple[Vm, Disk] | None:
         """The VM whose disk is to be pinned now, and its disk."""
@@ -131,8 +135,13 @@ class Storage:
     # -------------------------------------------------------------------------------------------------- a new disk
 
     async def _make(self, key: Key, order: BootOrdered) -> None:
-        """The order has its disk, or is told that there is none, or does not hold any more."""
+        """The order has its disk, or is told that there is none, or does not hold any more.
+
+        A waker does not wait for a disk that the ledger knows, and nothing is told of one that is there. One that is gone is made
+        anew, empty as its template's; its pin went with it.
+        """
         vm, attempts, pause = self._fleet.vms[key], 0, _FIRST_PAUSE_SECONDS
+        known = (disk := self._volumes.disks.get(key)) is not None and disk.host == order.host
         place = self._hosts.at(order.host)
         if place is None:
             text = (
@@ -149,12 +158,19 @@ class Storage:
                 attempts += not error.lost
                 self._hurt(order.host, f"make the disk of {key[0]}/{key[1]}", error)
                 if error.final or attempts >= MOST_ATTEMPTS:
-                    await self._outcomes.volume_failed(vm, order, REFUSED, str(error))
+                    if known:
+                        self._found[key] = order.id  # the boot finds out by itself
+                    else:
+                        await self._outcomes.volume_failed(vm, order, REFUSED, str(error))
                     return
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
             else:
-                await self._outcomes.created(vm, order, made)
+                if known and made.fresh:
+                    log.warning("the disk of %s/%s was gone from host %s: it has a new one", *key, order.host)
+                if made.fresh or not known:
+                    await self._outcomes.created(vm, order, made)
+                self._found[key] = order.id
                 return
 
     # --------------------------------------------------------------------------------------------------- a sleeper
@@ -246,11 +262,16 @@ class Storage:
             return False
         return True
 
+    async def _tidy_later(self, tasks: asyncio.TaskGroup, key: Key, disk: Disk) -> None:
+        """The disk is tidied once it may be touched, unless somebody is at it then, who looks at it as well: a boot waits for none."""
+        await self._settled.wait()
+        if key not in self._running and self._volumes.disks.get(key) == disk:
+            self._begin(tasks, key, self._tidy(key, disk))
+
     async def _tidy(self, key: Key, disk: Disk) -> None:
         """A join that a former life left on the disk of a VM that does not sleep is ended, and its pin is told lost."""
         vm, place = self._fleet.vms.get(key), self._hosts.at(disk.host)
         try:
-            await self._settled.wait()
             if vm is None or vm.domain is None or place is None or vm.host != disk.host:
                 return
             sleeper = Sleeper(vm.domain, disk.volume)

@@ -24,6 +24,7 @@ DISK = Disk("acme", "web-1", "h1", "/volumes/acme.web-1.qcow2", "tiny", 1 << 26,
 def test_a_boot_wants_a_disk_where_the_vm_has_none_on_that_host() -> None:
     assert wants_volume(BOOTING, None, ORDER, None)
     assert wants_volume(BOOTING, replace(DISK, host="h2"), ORDER, None)
+    assert wants_volume(BOOTING, replace(DISK, order=derive("earlier")), ORDER, None), "it may be gone"
     assert not wants_volume(BOOTING, DISK, ORDER, None)
 
 

@@ -10,6 +10,7 @@ from events.bus.ledger import Ledger
 from events.bus.permissions import worker
 from events.vm import VmQuiesced
 from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
+from projections.volumes.fold import Volumes as Folded
 from services.storage.port import Look, Made, Sleeper, Standing, StorageError, Volumes, WokeError
 from services.storage.worker import Pauses, Storage
 from services.waker.port import domain_name
@@ -32,6 +33,8 @@ class Toy:
     slow: float = 0.0
     no: dict[str, deque[StorageError]] = field(default_factory=dict[str, "deque[StorageError]"])
     asked: list[str] = field(default_factory=list[str])
+    there: set[str] = field(default_factory=set[str])
+    """VMs whose volume is there."""
     during: dict[str, Callable[[], object]] = field(default_factory=dict[str, "Callable[[], object]"])
     """What happens while a call is under way."""
 
@@ -43,7 +46,9 @@ class Toy:
 
     async def make(self, org: str, vm: str, template: str) -> Made:
         await self._ask("make")
-        return Made(f"/volumes/{org}.{vm}.qcow2", 1 << 26)
+        fresh = vm not in self.there
+        self.there.add(vm)
+        return Made(f"/volumes/{org}.{vm}.qcow2", 1 << 26, fresh)
 
     async def look(self, sleeper: Sleeper) -> Look:
         assert sleeper == Sleeper(domain_name("acme", "web-1"), VOLUME)
@@ -137,7 +142,26 @@ def test_a_boot_of_a_new_vm_gets_its_disk_and_no_other() -> None:
             here.site.boot(number=2)
             here.site.boot("web-2", template="diskless")
             await pause(1)
-        assert here.toy.asked == ["make"]
+        assert here.toy.asked == ["make"] * 2, "it was looked for"
+        assert len(here.site.said(VolumeCreated)) == 1, "and found"
+
+
+def test_a_disk_that_is_gone_is_made_anew_for_the_next_boot_and_its_pin_is_no_more() -> None:
+    async def scene() -> None:
+        here = Scene()
+        async with here.storage():
+            here.sleeps(here.disk())
+            await pause(1)
+            order = here.site.boot(number=2)
+            await pause(1)
+            (_, made) = here.site.said(VolumeCreated)
+            assert (made.volume, made.order) == (VOLUME, order)
+        told = [*here.site.desk.facts(VolumeCreated), *here.site.desk.facts(SnapshotTaken)]
+        volumes = Folded()
+        for recorded in sorted(told, key=lambda one: one.seq):
+            volumes.apply(recorded)
+        disk = volumes.disks["acme", "web-1"]
+        assert (disk.layers, disk.snapshot, disk.pinned_since) == (1, None, None)
 
     play(scene)
 

@@ -163,8 +163,9 @@ class DiskLink:
         del template
         name = domain_name(org, vm)
         volume = f"/{self._host.name}/{org}.{vm}.qcow2"
+        fresh = name not in self._disks.by_domain
         await self._call(f"volume of {name}", "make", lambda: self._disks.make(name, volume))
-        return Made(volume, SIZE_BYTES)
+        return Made(volume, SIZE_BYTES, fresh)
 
     async def look(self, sleeper: Sleeper) -> Look:
         """How the disk is, behind all that was asked before."""

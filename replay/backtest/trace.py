@@ -37,13 +37,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Demand in the file's own unit. `start_seconds` is the first sample's Unix time, 0 where the file has no times."""
+    """Demand in the file's own unit. `start_seconds` is the first sample's Unix time, 0 where the file has no times.
+
+    `measured` is false in gaps, whose demand is invented: whoever decides on a trace must not see it.
+    """
 
     name: str
     step_seconds: int
     start_seconds: int
     demand: NDArray[np.float64]
     found: Found
+    measured: NDArray[np.bool_]
 
     @property
     def days(self) -> float:
@@ -69,6 +73,7 @@ class Trace:
             self.start_seconds + first * self.step_seconds,
             self.demand[first:last],
             self.found,
+            self.measured[first:last],
         )
 
     def _place(self, at: dt.datetime) -> int:
@@ -77,6 +82,8 @@ class Trace:
 
     def averaged(self, step_seconds: int) -> "Trace":
         """The means of whole steps of so many seconds; what is left over at the end is dropped.
+
+        A step counts as measured where all of it was, for else its mean knows of the gap's end.
 
         Raises:
             TraceError: the new step is no multiple of the present one.
@@ -89,7 +96,8 @@ class Trace:
             )
         whole = len(self.demand) // times * times
         means = self.demand[:whole].reshape(-1, times).mean(axis=1)
-        return Trace(self.name, step_seconds, self.start_seconds, means, self.found)
+        measured = self.measured[:whole].reshape(-1, times).all(axis=1)
+        return Trace(self.name, step_seconds, self.start_seconds, means, self.found, measured)
 
 
 def load(
@@ -162,7 +170,7 @@ def gridded(name: str, rows: Rows, step_seconds: int, outage_hours: float | None
         raise TraceError(f"{name} has no demand outside of its outages.")
     places = np.arange(len(values))
     filled = np.interp(places, places[seen], values[seen])
-    return Trace(name, step_seconds, int(start // 1), filled, found)
+    return Trace(name, step_seconds, int(start // 1), filled, found, seen)
 
 
 def _placed(

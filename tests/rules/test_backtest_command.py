@@ -105,7 +105,9 @@ def test_the_decisions_that_are_written_are_those_that_were_scored(
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert list(rows[0]) == ["t", "target"]
     assert [int(row["t"]) for row in rows] == [STEP * at for at in range(480)]
-    given = course(load(trace, STEP).demand, Terms(STEP))
+    read = load(trace, STEP)
+    assert np.flatnonzero(~read.measured).tolist() == [400]
+    given = course(read.demand, Terms(STEP), read.measured)
     [score] = scored(given, np.array([int(row["target"]) for row in rows]))
     assert json.loads(said)["hits"] == score.hits
     assert json.loads(said)["idle"] == pytest.approx(100 * score.idle, abs=1e-3)

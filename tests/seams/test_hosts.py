@@ -232,7 +232,7 @@ async def test_orders_for_a_fenced_host_are_not_given_and_a_host_in_use_is_not_r
 async def test_what_cannot_be_meant_of_a_host_is_refused_in_one_sentence_and_nothing_is_added(
     house: House, words: tuple[str, ...], code: int, sentence: str
 ) -> None:
-    before = house.client.ledger.seq
+    hosts = dict(house.client.fleet.hosts)
 
     done = await house.command("host", *words)
 
@@ -240,7 +240,7 @@ async def test_what_cannot_be_meant_of_a_host_is_refused_in_one_sentence_and_not
     assert sentence in done.err
     assert done.out == ""
     assert not list((house.directory / "hosts").glob("*"))
-    assert house.client.ledger.seq == before
+    assert house.client.fleet.hosts == hosts
 
 
 async def test_a_hypervisor_that_is_in_the_house_is_not_added_a_second_time(house: House) -> None:

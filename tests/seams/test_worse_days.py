@@ -8,7 +8,7 @@ import libvirt
 import pytest
 
 from events.gate import BootOrdered, GateDecided
-from events.vm import VmDrained, VmFoundAwake, VmQuiesced, VmReady, VmStopped
+from events.vm import VmDrained, VmFoundAwake, VmQuiesced, VmReady, VmStopped, VmUnready
 from schemas.intake import Quiesce
 from tests.seams.client import ORG, POOL
 from tests.seams.house import VMS, House
@@ -110,19 +110,27 @@ async def test_a_vm_resumed_behind_the_gates_back_counts_at_once_and_is_put_to_s
     assert await world.running() == set()
 
 
-async def test_a_guest_that_rebooted_in_its_sleep_is_known_by_its_boot_id(world: House) -> None:
+async def test_a_guest_that_rebooted_in_its_sleep_is_known_by_its_boot_id_and_boots_cold_before_it_serves(
+    world: House,
+) -> None:
     client, began = world.client, world.client.ledger.seq
     vm = next(iter(client.fleet.members(ORG, POOL, "quiesced")))
     before = client.fleet.vms[ORG, vm].boot_id
     await on_domain(world, vm, "reset")
 
-    trips = await client.served(await client.scale(VMS), BOOTS_SECONDS)
+    await client.scale(VMS)
 
-    assert len(trips) == VMS
-    rebooted = [fact for fact in client.history.facts(began, VmReady) if fact.rebooted]
-    assert [fact.vm for fact in rebooted] == [vm]
-    assert rebooted[0].boot_id != before
-    assert client.fleet.vms[ORG, vm].boot_id == rebooted[0].boot_id
+    await client.until(
+        lambda: len(client.fleet.members(ORG, POOL, "serving")) == VMS,
+        BOOTS_SECONDS,
+        "nobody takes its place",
+    )
+    assert [(fact.vm, fact.code) for fact in client.history.facts(began, VmUnready)] == [(vm, "rebooted")]
+    again = [fact for fact in client.history.facts(began, VmReady) if fact.vm == vm]
+    assert len(again) == 1
+    assert again[0].boot_id not in {before, ""}
+    orders = [order for one in client.history.facts(began, GateDecided) for order in one.orders]
+    assert [order.vm for order in orders if isinstance(order, BootOrdered)] == [vm]
 
 
 @pytest.mark.parametrize("name", ["waker", "prober"])

@@ -96,7 +96,7 @@ class Trace:
             )
         whole = len(self.demand) // times * times
         means = self.demand[:whole].reshape(-1, times).mean(axis=1)
-        measured = self.measured[:whole].reshape(-1, times).all(axis=1)
+        measured = self.measured[:whole].reshape(-1, times).min(axis=1).astype(np.bool_)
         return Trace(self.name, step_seconds, self.start_seconds, means, self.found, measured)
 
 

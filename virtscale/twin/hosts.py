@@ -10,6 +10,7 @@ from events.clock import Clock
 from schemas.capacity import Size
 from services.prober.port import Pulse
 from services.waker.port import (
+    CALL_SECONDS,
     ENTROPY_BYTES,
     Defined,
     Definition,
@@ -97,8 +98,9 @@ class SimulatedHost:
             self._guests[name] = self._by_address[address] = guest
         return Defined(name, f"uuid-of-{name}", guest.address)
 
-    async def start(self, name: str) -> None:
+    async def start(self, name: str, within_seconds: float = CALL_SECONDS) -> None:
         """It boots, or goes on where it was saved."""
+        del within_seconds  # no wait here is longer
         guest = self._guest(name)
         async with guest.lock:
             if guest.state not in {"off", "saved"}:

@@ -10,6 +10,7 @@ from events.save import SaveRequested
 from events.signal import SignalFound, SignalLost
 from events.vm import VmSaved, VmSaveFailed
 from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
+from projections.breakers.known import STALE_GUEST
 
 
 def of_readiness(fact: Fact) -> str | None:
@@ -27,12 +28,9 @@ def of_readiness(fact: Fact) -> str | None:
         case SignalFound():
             return f"the {fact.source} of {fact.org}/{fact.pool} is heard again, after {_seconds(fact.found_at - fact.lost_at)}"
         case BreakerOpened():
-            return (
-                f"no VM of {fact.org}/{fact.pool} is woken by the {fact.scope} {fact.name} until {fact.until:%H:%M:%S} UTC: "
-                f"{fact.failures} failures in a row, the last {fact.code}"
-            )
+            return f"{_held(fact)} until {fact.until:%H:%M:%S} UTC: {fact.failures} failures in a row, the last {fact.code}"
         case BreakerClosed():
-            return f"VMs of {fact.org}/{fact.pool} are woken by the {fact.scope} {fact.name} again"
+            return f"VMs of {fact.org}/{fact.pool} are started by the {fact.scope} {fact.name} again"
         case HostIdled():
             return _idled(fact)
         case VmSaved():
@@ -49,6 +47,14 @@ def of_readiness(fact: Fact) -> str | None:
             return f"the disk of {fact.vm} is not pinned: {fact.code}: {fact.text}"
         case _:
             return None
+
+
+def _held(fact: BreakerOpened) -> str:
+    if fact.scope == "host":
+        return f"nothing of {fact.org}/{fact.pool} is started on {fact.name}"
+    if fact.code in STALE_GUEST:
+        return f"sleepers of {fact.org}/{fact.pool} are left alone, and others boot from {fact.name} in their place,"
+    return f"no new VM of {fact.org}/{fact.pool} is booted from {fact.name}"
 
 
 def forecast(fact: ForecastMade) -> str:

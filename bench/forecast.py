@@ -111,7 +111,7 @@ def _run(one: Found, *, with_mstl: bool) -> Run | None:
         trace = one.read(one.path)
         teach = Terms(trace.step_seconds).teach_days if trace.days >= _LEAST_DAYS else 0
         terms = Terms(trace.step_seconds, teach_days=teach)
-        given = course(trace.demand, terms, trace.measured)
+        given = course(trace.demand, terms)
     except (TraceError, ScoreError) as error:
         say(f"{one.name} is left out. {error}")
         return None

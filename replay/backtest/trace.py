@@ -39,7 +39,7 @@ class Found:
 class Trace:
     """Demand in the file's own unit. `start_seconds` is the first sample's Unix time, 0 where the file has no times.
 
-    `measured` is false in gaps, whose demand is invented: whoever decides on a trace must not see it.
+    `measured` is false in gaps, whose demand is invented: for its length, whoever decides on it is told a little of what comes.
     """
 
     name: str

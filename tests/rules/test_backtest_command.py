@@ -96,18 +96,19 @@ def test_a_table_is_shown_to_people_and_what_was_odd_is_said(run: Run, trace: Pa
     assert "1 gaps (1 samples, the longest 1,800 s) were filled" in err
 
 
+@pytest.mark.parametrize("gaps", [(), ("--hold-gaps",)], ids=["filled", "held"])
 @pytest.mark.parametrize("policy", ["forecast", "noise", "oracle"])
 def test_the_decisions_that_are_written_are_those_that_were_scored(
-    run: Run, trace: Path, tmp_path: Path, policy: str
+    run: Run, trace: Path, tmp_path: Path, policy: str, gaps: tuple[str, ...]
 ) -> None:
     out = tmp_path / "decisions.csv"
-    _, said, _ = run(*asked(trace, "--policy", policy, "--decisions", str(out), "--json"))
+    _, said, _ = run(*asked(trace, "--policy", policy, "--decisions", str(out), "--json", *gaps))
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert list(rows[0]) == ["t", "target"]
     assert [int(row["t"]) for row in rows] == [STEP * at for at in range(480)]
     read = load(trace, STEP)
     assert np.flatnonzero(~read.measured).tolist() == [400]
-    given = course(read.demand, Terms(STEP), read.measured)
+    given = course(read.demand, Terms(STEP), read.measured if gaps else None)
     [score] = scored(given, np.array([int(row["target"]) for row in rows]))
     assert json.loads(said)["hits"] == score.hits
     assert json.loads(said)["idle"] == pytest.approx(100 * score.idle, abs=1e-3)

@@ -25,6 +25,8 @@ class Asked:
     column: str | None
     average_seconds: int | None
     outage_hours: float | None
+    hold_gaps: bool
+    """Whether gaps are no samples for whoever decides, as they are live; the score's definition fills them for it as well."""
     decisions: Path | None
     json: bool
 

@@ -49,6 +49,12 @@ def backtest(
     outage_hours: Annotated[
         float | None, Parameter(help="a run of zeros so long is a gap and is filled")
     ] = None,
+    hold_gaps: Annotated[
+        bool,
+        Parameter(
+            help="who decides has no sample in a gap, as it would be live, instead of the line", negative=""
+        ),
+    ] = False,
     decisions: Annotated[
         Path | None, Parameter(help="write each decision: `t,target`, t in seconds from the start")
     ] = None,
@@ -94,6 +100,7 @@ def backtest(
         if average is None
         else require_whole(average, "time to average over", "s", 1, 86_400),
         outage_hours=outage_hours,
+        hold_gaps=hold_gaps,
         decisions=decisions,
         json=json,
     )

@@ -100,7 +100,7 @@ def _loaded(asked: Asked) -> Trace:
 
 def _ran(asked: Asked, trace: Trace) -> Ran:
     terms = Terms(trace.step_seconds, asked.vms, asked.reserve_bp, asked.teach_days)
-    given = course(trace.demand, terms, trace.measured)
+    given = course(trace.demand, terms, trace.measured if asked.hold_gaps else None)
     began = time.perf_counter()
     if asked.policy == NAME:
         with Progress("backtest", "ticks") as told:

@@ -140,5 +140,5 @@ def complaint(verdict: Verdict, trip: Trip, where: str, seen: Seen | None, probe
 
 
 def is_other_boot(known: str | None, found: str) -> bool:
-    """Whether another boot answers than the one that is known; a VM that never answered has none."""
-    return known is not None and known != found
+    """Whether it is not known to be the boot that slept. Of one that fell asleep before it ever answered nobody knows."""
+    return known != found

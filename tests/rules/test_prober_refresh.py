@@ -9,7 +9,7 @@ import pytest
 
 from events.vm import VmReady, VmUnready
 from schemas.pool import Refresh
-from services.prober.decide import ENOUGH_ANSWERS, MOST_OFF_MS, Seen, Verdict, judge, offset_ms
+from services.prober.decide import ENOUGH_ANSWERS, MOST_OFF_MS, Seen, Verdict, is_other_boot, judge, offset_ms
 from services.prober.http import read_pulse
 from services.prober.port import Pulse
 from services.prober.state import Trip
@@ -258,3 +258,10 @@ def test_the_date_of_an_http_answer_is_the_guests_clock_to_the_second() -> None:
     for nonsense in (b"yesterday", b"Sun, 99 Nov 2026 12:02:25 GMT", b"x" * 500):
         answer = b"HTTP/1.0 200 OK\r\nDate: " + nonsense + b"\r\n\r\nok boot-1\n"
         assert read_pulse(answer) == Pulse("boot-1", None, None)
+
+
+def test_a_guest_of_which_nobody_knows_which_boot_slept_is_not_taken_for_the_same() -> None:
+    """It fell asleep before it ever answered, and may have been reset in its sleep."""
+    assert is_other_boot(None, "b")
+    assert is_other_boot("a", "b")
+    assert not is_other_boot("b", "b")

@@ -10,8 +10,12 @@ from events.bus.ledger import Ledger
 from events.bus.port import Bus, UnansweredError
 from events.envelope import Recorded
 from events.fact import Fact
+from events.forecast import ForecastMade
+from events.host import HostIdled
 from events.ledger import LedgerSealed
 from events.pool import PoolObserved
+from events.signal import SignalFound, SignalLost
+from events.volume import SnapshotFailed, SnapshotTaken
 from projections.activations.fold import Activation, Activations
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
@@ -37,12 +41,25 @@ class History:
         self.events.append(recorded)
 
     def asked(self, seq: int) -> list[Recorded]:
-        """What happened after a sequence, but for what the clock brings: observations, and that the ledger was sealed."""
-        return [one for one in self.events[seq:] if not isinstance(one.fact, PoolObserved | LedgerSealed)]
+        """What happened after a sequence, but for what time brings: observations, forecasts, pins of those who sleep, seals."""
+        return [one for one in self.events[seq:] if not isinstance(one.fact, BROUGHT)]
 
     def facts(self, seq: int, kind: type[F]) -> list[F]:
         """What happened of one kind after a sequence."""
         return [recorded.fact for recorded in self.events[seq:] if isinstance(recorded.fact, kind)]
+
+
+BROUGHT = (
+    PoolObserved,
+    LedgerSealed,
+    ForecastMade,
+    SignalLost,
+    SignalFound,
+    HostIdled,
+    SnapshotTaken,
+    SnapshotFailed,
+)
+"""Nobody asked for these."""
 
 
 class RejectedError(Exception):

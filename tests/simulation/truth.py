@@ -255,9 +255,8 @@ class Truth:
             machine.by_fault = by == "fault"
         elif machine.state == "saved" and old == "running":
             vm = self.fleet.vms.get((machine.org, machine.vm))
-            if vm is not None and vm.state in STAYING - {
-                "waking"
-            }:  # the wake that is given up is held down so
+            # A wake that is given up is held down so; late as it landed, its guest may have been announced before its waker spoke.
+            if vm is not None and vm.state in STAYING and vm.proven:
                 self.breaks(f"{machine.name} was saved while it was {vm.state}.")
         if machine.state == "running" and asked is not None:
             self._woken(machine, asked)

@@ -19,7 +19,7 @@ from tests.simulation.seeds import BREAKS, KEPT, KEPT_BRIEF
 from tests.simulation.test_can_fail import no_fence
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SEEDS = 1_000
+SEEDS = 700
 MANY_SEEDS = 10_000
 """Five minutes on two cores."""
 

@@ -19,7 +19,7 @@ from tests.simulation.seeds import BREAKS, KEPT, KEPT_BRIEF
 from tests.simulation.test_can_fail import no_fence
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SEEDS = 700
+SEEDS = 1_000
 MANY_SEEDS = 10_000
 """Five minutes on two cores."""
 

@@ -51,68 +51,25 @@ def pool_defined_v2(fact: Fact) -> PoolDefined:
 def pool_observed_v1(fact: Fact) -> PoolObserved:
     """Before pools had a demand of their own, it was their only trigger's."""
     assert isinstance(fact, v1.PoolObserved), fact
-    told = fact.reading
-    readings = ()
-    if told is not None:
-        readings = (msgspec.convert(msgspec.to_builtins(told) | {"source": "trigger"}, Reading),)
-    return PoolObserved(
-        org=fact.org,
-        pool=fact.pool,
-        window_from=fact.window_from,
-        window_until=fact.window_until,
-        looked_from=fact.looked_from,
-        looked_until=fact.looked_until,
-        looks=fact.looks,
-        readings=readings,
-        demand=None if told is None else told.demand,
-        vms=fact.vms,
-        state_seq=fact.state_seq,
-    )
+    members = msgspec.structs.asdict(fact)
+    told = members.pop("reading")
+    members["readings"] = () if told is None else (Reading(source="trigger", **msgspec.structs.asdict(told)),)
+    return PoolObserved(**members, demand=None if told is None else told.demand)
 
 
 def gate_decided_v1(fact: Fact) -> GateDecided:
     """Nothing was saved to disk then: the same orders among more."""
     assert isinstance(fact, v1.GateDecided), fact
-    return GateDecided(
-        org=fact.org,
-        gate=fact.gate,
-        through=fact.through,
-        follows=fact.follows,
-        state_seq=fact.state_seq,
-        now=fact.now,
-        contract=fact.contract,
-        rules=fact.rules,
-        answers=fact.answers,
-        orders=fact.orders,
-    )
+    return GateDecided(**msgspec.structs.asdict(fact))
 
 
 def vm_resumed_v1(fact: Fact) -> VmResumed:
     """Every sleep was in RAM, and nothing was done to the guest after it."""
     assert isinstance(fact, v1.VmResumed), fact
-    return VmResumed(
-        org=fact.org,
-        vm=fact.vm,
-        host=fact.host,
-        reservation=fact.reservation,
-        depth="paused",
-        started_at=fact.started_at,
-        resumed_at=fact.resumed_at,
-        refreshed=None,
-        attempts=fact.attempts,
-    )
+    return VmResumed(**msgspec.structs.asdict(fact), depth="paused", refreshed=None)
 
 
 def vm_wake_failed_v1(fact: Fact) -> VmWakeFailed:
     """Nothing slept on disk: the same states among more."""
     assert isinstance(fact, v1.VmWakeFailed), fact
-    return VmWakeFailed(
-        org=fact.org,
-        vm=fact.vm,
-        host=fact.host,
-        reservation=fact.reservation,
-        code=fact.code,
-        text=fact.text,
-        found=fact.found,
-        observed_at=fact.observed_at,
-    )
+    return VmWakeFailed(**msgspec.structs.asdict(fact))

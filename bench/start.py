@@ -25,12 +25,13 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from bench import history
 from events import keys
 from events.bus import nats, permissions, streams
-from events.bus.ledger import Fold, Ledger
+from events.bus.ledger import Ledger
 from events.bus.nats import NatsBus
 from events.bus.reader.ahead import BATCH_BYTES, BATCH_MESSAGES
 from events.bus.reader.connection import dial
 from events.bus.reader.frames import Frames
 from events.envelope import SUBJECTS, read
+from events.fold import Fold
 from lab.bus import BusServer, BusUser
 from lab.ports import free_ports
 from projections.activations.fold import Activations

@@ -28,8 +28,8 @@ import uvloop
 from bench import history
 from bench.processes import Clock
 from bench.stores import Recorder, archive, fill_uma, opened, served_bus, served_uma
-from events.bus.ledger import Fold
 from events.envelope import read
+from events.fold import Fold
 from events.tlog.files import DirectoryFiles
 from projections.keeper import TABLES
 from replay.audit.verify import verifier_of, verify

@@ -7,7 +7,8 @@ from typing import Any, Final
 import aiosqlite
 from prometheus_client import Gauge
 
-from events.bus.ledger import Fold, Ledger
+from events.bus.ledger import Ledger
+from events.fold import Fold
 from projections.activations.table import TABLES as ACTIVATIONS
 from projections.breakers.table import TABLES as BREAKERS
 from projections.contracts.table import TABLES as CONTRACTS

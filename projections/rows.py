@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import aiosqlite
 
-from events.bus.ledger import Fold
 from events.envelope import Recorded
 from events.fact import Fact
+from events.fold import Fold
 from projections.table import ALL, Cell, Key, Settling, Table
 
 _MOST_ROWS: Final = 1000  # rows of a table made at a time: some milliseconds

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 
-from events.bus.ledger import Fold
 from events.envelope import Recorded
 from events.fact import Fact
+from events.fold import Fold
 
 F = TypeVar("F", bound=Fold)
 

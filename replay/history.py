@@ -4,10 +4,11 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
-from events.bus.ledger import Dispatch, Fold, takes
+from events.bus.ledger import Dispatch, takes
 from events.bus.port import Stored
 from events.envelope import Recorded, read
 from events.fact import Fact
+from events.fold import Fold
 from events.registry import NEWEST
 from replay.source import Source
 

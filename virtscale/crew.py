@@ -14,10 +14,11 @@ import msgspec
 from events.bus import heap, mark
 from events.bus.alone import Work
 from events.bus.entrance import connect_as
-from events.bus.ledger import Fold, Ledger
+from events.bus.ledger import Ledger
 from events.bus.nats import NatsBus
 from events.bus.port import Bus
 from events.clock import SystemClock
+from events.fold import Fold
 from projections.keeper import Keeper
 from schemas.house import HostPlace, House
 

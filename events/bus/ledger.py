@@ -4,13 +4,14 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
-from typing import Protocol, TypeVar, cast
+from typing import cast
 
 from prometheus_client import Counter
 
 from events.bus.port import Bus, LedgerDiffersError, Stored, UnansweredError
 from events.envelope import Recorded, read
 from events.fact import Fact
+from events.fold import F, Fold
 
 _FAR = 4_000  # messages behind which it is cheaper to read them than to be told of each
 _MANY = 200  # messages in one group of a tail that make one look how far behind it is
@@ -20,20 +21,6 @@ _MOST_NOISE = 10_000  # subjects with noise that are remembered; the fences and 
 NOISE = Counter(
     "virtscale_ledger_noise", "Messages in the ledger that are no events and were written by nobody's pen"
 )
-
-
-class Fold(Protocol):
-    """A state that grows by one event at a time; total, and without a clock or a socket.
-
-    It may name in `TAKES`, a `frozenset[type[Fact]]`, all that ever changes it: it is then given nothing else.
-    """
-
-    def apply(self, recorded: Recorded) -> None:
-        """The state now includes the event."""
-        ...
-
-
-F = TypeVar("F", bound=Fold)
 
 
 class Dispatch:

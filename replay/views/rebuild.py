@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 import aiosqlite
 
 from events import durable
-from events.bus.ledger import Fold
 from events.bus.port import BusError, Stored
+from events.fold import Fold
 from projections.keeper import TABLES
 from projections.opening import opened
 from projections.rows import Touched, Writer

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from dataclasses import fields
 from itertools import chain
 
-from events.bus.ledger import Dispatch, Fold
+from events.bus.ledger import Dispatch
 from events.envelope import Recorded
+from events.fold import Fold
 from projections.fleet.fold import Fleet, Vm
 from projections.fleet.life import UNDER_ORDER
 from projections.usage.fold import Usage

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from events.bus.ledger import Fold
+from events.fold import Fold
 from replay.history import Told, Until, fold
 from replay.source import Source
 from replay.why.event import Step, steps_of

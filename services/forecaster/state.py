@@ -3,11 +3,12 @@
 import datetime as dt
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
+from events.fold import FoldsOfReader
 from events.forecast import ForecastMade
 from events.gate import Answer, GateDecided
 from events.quiesce import QuiesceRequested
@@ -132,25 +133,6 @@ def _answered(desk: _Desk, wish: _Wish, answer: Answer, now: dt.datetime) -> Non
     if isinstance(wish, SaveRequested):
         # What was granted goes to disk one by one, and where that fails the gate says until when.
         desk.rest_at = answer.retry_at or (now + RETRY if answer.granted else None)
-
-
-class Fold(Protocol):
-    """A state that grows by one event at a time."""
-
-    def apply(self, recorded: Recorded) -> None:
-        """The state now includes the event."""
-        ...
-
-
-F = TypeVar("F", bound=Fold)
-
-
-class FoldsOfReader(Protocol):
-    """Where the folds of one reader are kept: each kind once."""
-
-    def fold(self, kind: type[F]) -> F:
-        """The one fold of this kind."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from itertools import takewhile
-from typing import Final, Protocol, TypeVar
+from typing import Final
 
 from events.envelope import Recorded
 from events.fences import Fences
+from events.fold import FoldsOfReader
 from events.gate import GateDecided
 from events.quiesce import QuiesceRequested
 from events.ruling import Ruling
@@ -33,17 +34,6 @@ Wish = Scaling | Ruling
 
 MINUTE: Final = dt.timedelta(minutes=1)
 """What `quiesce_per_minute` is about."""
-
-
-class Fold(Protocol):
-    """A state that grows by one event at a time."""
-
-    def apply(self, recorded: Recorded) -> None:
-        """The state now includes the event."""
-        ...
-
-
-F = TypeVar("F", bound=Fold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +157,6 @@ class Docket:
                 desk.growing[wish.pool] -= 1
         if not desk.pending:
             self._waiting.pop(decided.org, None)
-
-
-class FoldsOfReader(Protocol):
-    """Where the folds of one reader are kept: each kind once."""
-
-    def fold(self, kind: type[F]) -> F:
-        """The one fold of this kind."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

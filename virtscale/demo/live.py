@@ -15,8 +15,9 @@ from typing import Final
 
 import prometheus_client
 
-from events.bus.ledger import Fold, Ledger
+from events.bus.ledger import Ledger
 from events.bus.telemetry import Telemetry, tick_of
+from events.fold import Fold
 from events.tlog.files import DirectoryFiles
 from events.tlog.reader import Archive
 from lab.ports import LOOPBACK

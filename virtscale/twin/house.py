@@ -10,11 +10,12 @@ from typing import Final
 from nacl.signing import SigningKey
 
 from events.bus import permissions
-from events.bus.ledger import Fold, Ledger
+from events.bus.ledger import Ledger
 from events.bus.memory import MemoryBus
 from events.bus.memory_server import MemoryServer
 from events.bus.permissions import Permit
 from events.bus.port import Bus
+from events.fold import Fold
 from schemas.contract.document import Role, read
 from schemas.contract.signing import sign
 from schemas.house import HostPlace

@@ -37,6 +37,22 @@ STATUS: Final[dict[str, int]] = {
     "ContractOfAnother": UNPROCESSABLE,
     "ContractUnreadable": UNPROCESSABLE,
     "NoticeTooShort": UNPROCESSABLE,
+    "SizeUnknown": UNPROCESSABLE,
+    "VcpuTooFew": UNPROCESSABLE,
+    "VcpuTooMany": UNPROCESSABLE,
+    "MemoryTooSmall": UNPROCESSABLE,
+    "MemoryTooLarge": UNPROCESSABLE,
+    "MemoryNeedsOperator": UNPROCESSABLE,
+    "MemoryBelowFloor": UNPROCESSABLE,
+    "DiskTooSmall": UNPROCESSABLE,
+    "DiskTooLarge": UNPROCESSABLE,
+    "DiskNeedsOperator": UNPROCESSABLE,
+    "DiskShrinks": UNPROCESSABLE,
+    "ImageUnknown": UNPROCESSABLE,
+    "ZoneUnknown": UNPROCESSABLE,
+    "PolicyUnknown": UNPROCESSABLE,
+    "DeletionTooSoon": UNPROCESSABLE,
+    "DeletionTooFar": UNPROCESSABLE,
 }
 """Refusals that no waiting and no smaller request can change; every other one is 429, as the platform promises."""
 

@@ -22,6 +22,10 @@ STATUSES = {
     **dict.fromkeys(("AddendumOutdated", "ContractInForce", "ContractOutdated", "KeyNotCurrent"), 409),
     **dict.fromkeys(("HostFenced", "HostInUse"), 409),
     **dict.fromkeys(("ContractOfAnother", "ContractUnreadable", "NoticeTooShort"), 422),
+    **dict.fromkeys(("SizeUnknown", "VcpuTooFew", "VcpuTooMany", "MemoryTooSmall", "MemoryTooLarge"), 422),
+    **dict.fromkeys(("MemoryNeedsOperator", "MemoryBelowFloor", "DiskTooSmall", "DiskTooLarge"), 422),
+    **dict.fromkeys(("DiskNeedsOperator", "DiskShrinks", "ImageUnknown", "ZoneUnknown"), 422),
+    **dict.fromkeys(("PolicyUnknown", "DeletionTooSoon", "DeletionTooFar"), 422),
 }
 
 

@@ -1,0 +1,49 @@
+"""Time zones, and when a day begins in one: calendars are counted in local days and converted afterwards.
+
+The traps: some days have no midnight, because the clocks skip it, and some have two. Adding 86,400 seconds for a day comes an
+hour early or late after every change of clocks.
+"""
+
+import datetime as dt
+import re
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+BERLIN: Final = "Europe/Berlin"
+"""The zone of whoever names none."""
+
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_+-]*(?:/[A-Za-z0-9_+-]+){0,2}")
+_MOST: Final = 64
+_NOT_OURS: Final = frozenset({"right", "posix", "posixrules", "localtime", "leapseconds"})
+"""Files beside the zones: `right/` counts leap seconds, so that its days begin 27 s late, and `localtime` is another zone on
+another machine."""
+
+
+class ZoneError(ValueError):
+    """There is no such time zone."""
+
+    code = "ZoneUnknown"
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone of an IANA name; `ZoneError` for anything else, also for a name that is only a file's."""
+    if len(name) <= _MOST and _NAME.fullmatch(name) and name.partition("/")[0] not in _NOT_OURS:
+        try:
+            return ZoneInfo(name)
+        except (
+            ZoneInfoNotFoundError,
+            ValueError,
+            OSError,
+        ):  # no zone, no zone's file, or a directory of zones
+            pass
+    raise ZoneError(f"{name!a:.80} is no time zone: write its IANA name, as Europe/Berlin or UTC.")
+
+
+def day_begins(day: dt.date, place: ZoneInfo) -> dt.datetime:
+    """The instant, in UTC, from which on it is this local day and stays so; the later one where there is a choice.
+
+    A midnight that comes twice counts the second time. One that is skipped counts at the time on the old clock, which is when the
+    clocks jump or shortly after. Nothing that waits for a day is ever early by this, and at most an hour or so late.
+    """
+    local = dt.datetime.combine(day, dt.time(), place)
+    return max(local.astimezone(dt.UTC), local.replace(fold=1).astimezone(dt.UTC))

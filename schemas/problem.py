@@ -34,6 +34,8 @@ STATUS: Final[dict[str, int]] = {
     "HostFenced": CONFLICT,
     "HostInUse": CONFLICT,
     "KeyNotCurrent": CONFLICT,
+    "MaintenanceBegun": CONFLICT,
+    "MaintenanceOver": CONFLICT,
     "ContractOfAnother": UNPROCESSABLE,
     "ContractUnreadable": UNPROCESSABLE,
     "NoticeTooShort": UNPROCESSABLE,
@@ -53,6 +55,11 @@ STATUS: Final[dict[str, int]] = {
     "PolicyUnknown": UNPROCESSABLE,
     "DeletionTooSoon": UNPROCESSABLE,
     "DeletionTooFar": UNPROCESSABLE,
+    "WindowUnreadable": UNPROCESSABLE,
+    "WindowEmpty": UNPROCESSABLE,
+    "WindowTooShort": UNPROCESSABLE,
+    "DateInPast": UNPROCESSABLE,
+    "DateTooFar": UNPROCESSABLE,
 }
 """Refusals that no waiting and no smaller request can change; every other one is 429, as the platform promises."""
 

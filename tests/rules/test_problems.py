@@ -26,6 +26,8 @@ STATUSES = {
     **dict.fromkeys(("MemoryNeedsOperator", "MemoryBelowFloor", "DiskTooSmall", "DiskTooLarge"), 422),
     **dict.fromkeys(("DiskNeedsOperator", "DiskShrinks", "ImageUnknown", "ZoneUnknown"), 422),
     **dict.fromkeys(("PolicyUnknown", "DeletionTooSoon", "DeletionTooFar"), 422),
+    **dict.fromkeys(("WindowUnreadable", "WindowEmpty", "WindowTooShort", "DateInPast", "DateTooFar"), 422),
+    **dict.fromkeys(("MaintenanceBegun", "MaintenanceOver"), 409),
 }
 
 

@@ -16,7 +16,7 @@ from schemas.moment import Moment
 from schemas.names import Word
 from schemas.objection import Objection
 from schemas.struct import Value
-from schemas.zones import BERLIN, day_begins, zone
+from schemas.zones import BERLIN, Zone, day_begins, zone
 
 Stage = Literal["prepare", "soft", "hard", "purge", "recycle"]
 
@@ -55,7 +55,7 @@ class Schedule(Value, frozen=True):
     """The five instants of one deletion, with all that they were computed from; an event keeps it, and nobody computes it anew."""
 
     policy: Word
-    zone: str
+    zone: Zone
     day: dt.date
     """The local day of the soft stage, as it was asked for."""
     prepare: Moment

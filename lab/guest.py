@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +32,9 @@ MODULES = (
     "button",
     "evdev",
 )
-SCRIPTS = ("guest_init.sh", "guest_info.sh", "guest_disk.sh")
+# Loaded by a guest that has a seed disk: what it may be formatted with, and the letters of its names.
+SEED_MODULES = {"iso9660": ("isofs",), "vfat": ("vfat", "nls_cp437", "nls_ascii")}
+SCRIPTS = ("guest_init.sh", "guest_info.sh", "guest_disk.sh", "guest_seed.sh", "guest_seed.awk")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "/lib64/ld-linux-x86-64.so.2"
 POWER_OFF = b"#!/bin/sh\nexec poweroff -f\n"
@@ -178,6 +180,8 @@ def _root_entries(root: Path, modules: Path) -> Iterator[cpio.Entry]:
     yield cpio.file("init", (here / "guest_init.sh").read_bytes(), executable=True)
     yield cpio.file("www/cgi-bin/info", (here / "guest_info.sh").read_bytes(), executable=True)
     yield cpio.file("www/cgi-bin/disk", (here / "guest_disk.sh").read_bytes(), executable=True)
+    yield cpio.file("etc/seed.sh", (here / "guest_seed.sh").read_bytes(), executable=True)
+    yield cpio.file("etc/seed.awk", (here / "guest_seed.awk").read_bytes())
     yield cpio.file("etc/passwd", b"root:x:0:0:root:/:/bin/sh\n")
     yield cpio.file("etc/acpi/PWRF/00000080", POWER_OFF, executable=True)
     yield cpio.file("etc/online-cpu", ONLINE_CPU, executable=True)
@@ -191,11 +195,16 @@ def _root_entries(root: Path, modules: Path) -> Iterator[cpio.Entry]:
     yield cpio.file(LOADER.lstrip("/"), Path(LOADER).read_bytes(), executable=True)
     for library in _libraries(agent):
         yield cpio.file(f"{LIBRARIES}/{library.name}", library.read_bytes(), executable=True)
-    order: list[str] = []
-    for name, content in _drivers(modules):
-        order.append(name)
-        yield cpio.file(f"lib/modules/{name}.ko", content)
-    yield cpio.file("lib/modules/order", ("\n".join(order) + "\n").encode())
+    done: set[str] = set()
+    for order, wanted in (
+        ("order", MODULES),
+        *((f"{kind}-order", names) for kind, names in SEED_MODULES.items()),
+    ):
+        names: list[str] = []
+        for name, content in _drivers(modules, wanted, done):
+            names.append(name)
+            yield cpio.file(f"lib/modules/{name}.ko", content)
+        yield cpio.file(f"lib/modules/{order}", ("\n".join(names) + "\n").encode())
 
 
 def _libraries(program: Path) -> tuple[Path, ...]:
@@ -211,10 +220,9 @@ def _libraries(program: Path) -> tuple[Path, ...]:
     return tuple(Path(path) for path in re.findall(r"=> (/\S+)", done.stdout))
 
 
-def _drivers(modules: Path) -> Iterator[tuple[str, bytes]]:
-    """The modules a guest needs, each after those it depends on; what is built into the kernel is left out."""
+def _drivers(modules: Path, wanted: Iterable[str], done: set[str]) -> Iterator[tuple[str, bytes]]:
+    """The wanted modules, each after those it depends on; what is `done` or built into the kernel is left out."""
     files = {_module_name(path): path for path in modules.rglob("*.ko*")}
-    done: set[str] = set()
 
     def visit(name: str) -> Iterator[tuple[str, bytes]]:
         if name in done or name not in files:
@@ -226,7 +234,7 @@ def _drivers(modules: Path) -> Iterator[tuple[str, bytes]]:
             yield from visit(needed.replace("-", "_"))
         yield name, content
 
-    for name in MODULES:
+    for name in wanted:
         yield from visit(name)
 
 

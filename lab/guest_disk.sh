@@ -4,9 +4,15 @@
 say() { printf 'Status: %s\r\nContent-Type: text/plain\r\n\r\n' "$1"; }
 
 if ! grep -q ' /disk ' /proc/mounts; then
-  [ -b /dev/vda ] || { say '404 Not Found'; echo 'this guest has no disk'; exit 0; }
+  for disk in /sys/block/vd*; do
+    # One that cannot be written to is a seed disk.
+    read -r only 2> /dev/null < "$disk/ro" && [ "$only" = 0 ] && break
+    disk=none
+  done
+  disk=/dev/${disk##*/}
+  [ -b "$disk" ] || { say '404 Not Found'; echo 'this guest has no disk'; exit 0; }
   mkdir -p /disk
-  mount -t ext4 /dev/vda /disk 2> /dev/null || { mke2fs -q /dev/vda > /dev/null && mount -t ext4 /dev/vda /disk; } ||
+  mount -t ext4 "$disk" /disk 2> /dev/null || { mke2fs -q "$disk" > /dev/null && mount -t ext4 "$disk" /disk; } ||
     { say '500 Internal Server Error'; echo 'the disk cannot be mounted'; exit 0; }
 fi
 case $QUERY_STRING in

@@ -17,6 +17,8 @@ while read -r key value; do
 done <<E
 $(adjtimex)
 E
+seed=null
+[ -f /run/seed/info ] && read -r seed < /run/seed/info
 printf 'Content-Type: application/json\r\n\r\n'
-printf '{"boot_id":"%s","hostname":"%s","uptime":%s,"now":%s.%03d,"cpus":%s,"memory_total_kib":%s,"memory_available_kib":%s}\n' \
-  "$boot_id" "$name" "$up" "$seconds" "$((micros / 1000))" "$(nproc)" "$total" "$available"
+printf '{"boot_id":"%s","hostname":"%s","uptime":%s,"now":%s.%03d,"cpus":%s,"memory_total_kib":%s,"memory_available_kib":%s,"seed":%s}\n' \
+  "$boot_id" "$name" "$up" "$seconds" "$((micros / 1000))" "$(nproc)" "$total" "$available" "$seed"

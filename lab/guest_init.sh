@@ -9,6 +9,14 @@ for module in $(cat /lib/modules/order); do insmod "/lib/modules/$module.ko"; do
 for word in $(cat /proc/cmdline); do
   case $word in vs.name=*) name=${word#vs.name=} ;; esac
 done
+# A disk that cannot be written to may be a seed disk, which says who this guest is. Its drivers cost time, so only such
+# a guest loads them.
+for disk in /sys/block/vd*; do
+  read -r only 2> /dev/null < "$disk/ro" && [ "$only" = 1 ] || continue
+  /etc/seed.sh read
+  [ -f /run/seed/hostname ] && read -r name < /run/seed/hostname
+  break
+done
 hostname "${name:-guest}"
 
 # The agent first: whoever finds this guest ready may put it to sleep at once, and wants to set its clock when it wakes.
@@ -38,6 +46,14 @@ done
 httpd -p 8080 -h /www
 read -r up _ < /proc/uptime
 echo "READY $name $up" > /dev/console
+
+# What the seed disk wants done is done last, as cloud-init does it: whoever asks for the page sees how it ended.
+[ -d /run/seed ] && /etc/seed.sh run &
+
+# The serial line gives a shell to whoever presses Enter there; nothing is started until then.
+while :; do
+  read -r _ < /dev/ttyS0 && setsid sh -c 'exec sh -i < /dev/ttyS0 > /dev/ttyS0 2>&1'
+done &
 
 # A CPU added to a running guest stays offline until somebody says so; the listener costs nothing until then.
 uevent /etc/online-cpu &

@@ -26,6 +26,23 @@ DISK = """\
       <target dev='vda' bus='virtio'/>
     </disk>
 """
+# What a customer's own image is told at its first boot. Read-only for the guest: it is laid by whoever ordered the VM.
+SEED = """\
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw'/>
+      <source file='{seed}'/>
+      <target dev='vdb' bus='virtio'/>
+      <readonly/>
+    </disk>
+"""
+# One end of the serial line is a terminal that can be written to (`virtscale vm console`), and all that the guest says is
+# kept in its log, whether anybody looks or not.
+SERIAL = """\
+    <serial type='pty'>
+      <log file='{consoles}/{{name}}.log' append='off'/>
+      <target port='0'/>
+    </serial>
+"""
 CPU = {"kvm": "<cpu mode='host-passthrough'/>", "tcg": ""}
 TYPE = {"kvm": "kvm", "tcg": "qemu"}
 # Without a limit QEMU's translator takes a share of the host's RAM for every guest.
@@ -39,7 +56,7 @@ FEATURES = {
 class Template:
     """A written template: `domain_xml` is a text for `str.format` with name, uuid, vcpu, memory_mib, address and port.
 
-    Where it has a disk, with `disk` too: a qcow2 file over the template's own.
+    Where it has a disk, with `disk` too: a qcow2 file over the template's own. Where it has a seed disk, with `seed`.
     """
 
     directory: Path
@@ -54,6 +71,11 @@ class Template:
         """What the disk of every VM begins as, where VMs have one; nobody writes it."""
         return self.directory / "disk.qcow2"
 
+    @property
+    def image(self) -> Path:
+        """What kind of image the template's is; there only where it is not a guest of the lab's own."""
+        return self.directory / "image.toml"
+
 
 def write(
     directory: Path,
@@ -62,10 +84,12 @@ def write(
     consoles: Path,
     *,
     disk_mib: int | None = None,
+    seeded: bool = False,
 ) -> Template:
     """`directory` holds vmlinuz, initrd.cpio.gz and domain.xml, readable by the guests' user.
 
     With `disk_mib` also disk.qcow2, an empty disk of that size; one that is there stays, since disks of VMs lie over it.
+    With `seeded` the guests read a seed disk, as a customer's own image does, and image.toml says that they are such.
 
     The image is copied, so that the cache may lie where that user cannot go. `consoles` takes one log per guest
     and must be writable by that user. The trap: paths are fixed in the text, so write anew after a move.
@@ -81,8 +105,11 @@ def write(
     template = Template(directory)
     if disk_mib is not None and not template.disk.exists():
         _make_disk(template.disk, disk_mib)
-    disk = DISK if disk_mib is not None else ""
-    template.domain_xml.write_text(_domain(kernel, initrd, accelerator, consoles, disk))
+    if seeded:
+        template.image.write_text('kind = "cloud-init"\n')
+        template.image.chmod(0o644)
+    disks = (DISK if disk_mib is not None else "") + (SEED if seeded else "")
+    template.domain_xml.write_text(_domain(kernel, initrd, accelerator, consoles, disks))
     template.domain_xml.chmod(0o644)
     return template
 
@@ -104,7 +131,7 @@ def _make_disk(disk: Path, disk_mib: int) -> None:
     draft.replace(disk)
 
 
-def _domain(kernel: Path, initrd: Path, accelerator: Accelerator, consoles: Path, disk: str) -> str:
+def _domain(kernel: Path, initrd: Path, accelerator: Accelerator, consoles: Path, disks: str) -> str:
     return f"""\
 <domain type='{TYPE[accelerator]}' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{{name}}</name>
@@ -125,8 +152,7 @@ def _domain(kernel: Path, initrd: Path, accelerator: Accelerator, consoles: Path
   <on_crash>destroy</on_crash>
   <pm><suspend-to-mem enabled='yes'/><suspend-to-disk enabled='no'/></pm>
   <devices>
-{disk}    <serial type='file'><source path='{consoles}/{{name}}.log'/><target port='0'/></serial>
-    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+{disks}{SERIAL.format(consoles=consoles)}    <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
     <rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
     <memballoon model='virtio'/>
   </devices>

@@ -1,6 +1,8 @@
 """How the files of VMs' disks are called, for whoever makes them and whoever has a domain write to them."""
 
 import re
+from dataclasses import dataclass
+from html import escape
 from typing import Final
 
 POOL: Final = "virtscale"
@@ -29,3 +31,54 @@ def sleep_of(layer: str, volume: str) -> int | None:
     if found is None or layer_over(volume, int(found[1])) != layer:
         return None
     return int(found[1])
+
+
+def seed_name(org: str, vm: str) -> str:
+    """The file of a VM's seed disk."""
+    return f"{org}.{vm}.seed.iso"
+
+
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """A volume that is a qcow2 file on the domain's host."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSource:
+    """A volume in a Ceph cluster."""
+
+    image: str
+    """pool/image"""
+    monitors: tuple[str, ...]
+    """host:port of each."""
+    user: str
+    """Without `client.` before it."""
+    secret: str
+    """The uuid under which the host's libvirt has the user's key."""
+
+
+Source = FileSource | ClusterSource
+
+
+def disk_xml(source: Source, target: str) -> str:
+    """The `<disk>` of a domain that has the volume as `target` (vda, vdb), on virtio. What its guest frees is freed below."""
+    match source:
+        case FileSource(path):
+            driver, where = "qcow2", f"<source file='{escape(path)}'/>"
+        case ClusterSource(image, monitors, user, secret):
+            hosts = "".join(
+                f"<host name='{escape(name.strip('[]'))}' port='{port}'/>"
+                for name, _, port in (monitor.rpartition(":") for monitor in monitors)
+            )
+            driver = "raw"
+            where = (
+                f"<auth username='{escape(user)}'><secret type='ceph' uuid='{secret}'/></auth>"
+                f"<source protocol='rbd' name='{escape(image)}'>{hosts}</source>"
+            )
+    kind = "file" if isinstance(source, FileSource) else "network"
+    return (
+        f"<disk type='{kind}' device='disk'><driver name='qemu' type='{driver}' discard='unmap'/>"
+        f"{where}<target dev='{escape(target)}' bus='virtio'/></disk>"
+    )

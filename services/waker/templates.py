@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
-from schemas.template import DISK, DOMAIN
+from schemas.template import DISK, DOMAIN, SEED
 from services.waker.port import HypervisorError
 
 
@@ -18,10 +18,16 @@ class TemplateMissingError(HypervisorError):
 
 
 def fill(
-    directory: Path, template: str, values: Mapping[str, object], metadata: str, disk: str | None = None
+    directory: Path,
+    template: str,
+    values: Mapping[str, object],
+    metadata: str,
+    disk: str | None = None,
+    *,
+    seed: str | None = None,
 ) -> str:
     """The domain's XML: the placeholders `{name}`, `{uuid}`, `{vcpu}`, `{memory_mib}`, `{address}`, `{port}`
-    have their values, and `{disk}`, where the template has it, is the file of the VM's disk.
+    have their values; `{disk}` and `{seed}`, where the template has them, are the files of the VM's disk and of its seed disk.
 
     `metadata` becomes the domain's metadata element. The trap: the text is for `str.format`, so a brace that
     is meant for libvirt is written twice.
@@ -38,8 +44,12 @@ def fill(
             f"{path} has the placeholder {DISK}, and this VM has no disk that is known to be whole; one is made when a boot of a "
             "new VM is ordered. Nothing was started."
         )
+    if seed is None and SEED in text:
+        raise TemplateMissingError(
+            f"{path} has the placeholder {SEED}, and this VM has no seed disk: nobody said who it is. Nothing was started."
+        )
     try:
-        filled = text.format_map({**values, "disk": escape(disk or "")})
+        filled = text.format_map({**values, "disk": escape(disk or ""), "seed": escape(seed or "")})
     except (KeyError, ValueError, IndexError, AttributeError) as error:
         raise TemplateMissingError(
             f"{path} has a placeholder that nobody fills ({error}); known are {', '.join(values)}. Nothing was started."

@@ -1,0 +1,60 @@
+#!/bin/sh
+# What the seed disk says, as far as a guest of the lab goes: cloud-init's NoCloud files are read (`read`), and what they want
+# done is done (`run`). /run/seed/info is what the guest's page says of it, one line of JSON.
+here=/run/seed
+
+# The lines of a file as strings of a JSON list.
+list() { [ -f "$1" ] && sed 's/[\\"]/\\&/g; s/[[:cntrl:]]//g; s/.*/"&"/' "$1" | paste -s -d, -; }
+one() { [ -f "$1" ] && list "$1" || echo null; }
+
+tell() {
+  printf '{"instance_id":%s,"hostname":%s,"kind":"%s","user_data_sha256":"%s","keys":[%s],"unread":[%s],"exit":%s}\n' \
+    "$(one $here/instance-id)" "$(one $here/hostname)" "$kind" "$sum" "$(list $here/keys)" "$(list $here/unread)" "$1" \
+    > $here/info.draft
+  mv $here/info.draft $here/info
+}
+
+at() { tail -c "+$(($1 + 1))" "$3" | head -c "$2" | tr -cd 'A-Za-z'; }
+
+look() {
+  case $(head -n 1 $here/user-data | tr -d '\r') in
+    '#!'*) kind=script ;;
+    '#cloud-config'*) kind=cloud-config ;;
+    '') kind=none ;;
+    *) kind=unknown ;;
+  esac
+  sum=$(sha256sum $here/user-data)
+  sum=${sum%% *}
+}
+
+case $1 in
+  read)
+    for disk in /dev/vd[a-z]; do
+      # Where ISO 9660, FAT12 and FAT32 keep their labels; both ways of writing it are in use.
+      case $(at 32808 6 "$disk") in cidata | CIDATA) kind=iso9660; break ;; esac
+      case $(at 43 6 "$disk")$(at 71 6 "$disk") in *cidata* | *CIDATA*) kind=vfat; break ;; esac
+    done
+    [ "$kind" ] || exit 0
+    for module in $(cat /lib/modules/$kind-order); do insmod "/lib/modules/$module.ko"; done
+    mkdir -p $here /seed /root/.ssh
+    mount -t $kind -o ro "$disk" /seed || exit 0
+    cp /seed/meta-data /seed/user-data $here
+    umount /seed
+    look
+    awk -v here=$here -f /etc/seed.awk $here/meta-data
+    [ -f $here/local-hostname ] && mv $here/local-hostname $here/hostname
+    # What is done at every boot comes before what is done once: the user's own words win over the platform's.
+    [ $kind = cloud-config ] && awk -v here=$here -f /etc/seed.awk $here/user-data
+    [ -f $here/keys ] && cp $here/keys /root/.ssh/authorized_keys
+    tell null
+    ;;
+  run)
+    look
+    case $kind in
+      script) cp $here/user-data $here/script && chmod 700 $here/script && set -- $here/script ;;
+      *) [ -f $here/script ] || exit 0 && set -- sh $here/script ;;
+    esac
+    "$@" > $here/output 2>&1 < /dev/null
+    tell $?
+    ;;
+esac

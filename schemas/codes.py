@@ -67,6 +67,7 @@ Code = Literal[
     "DateTooFar",
     "MaintenanceBegun",
     "MaintenanceOver",
+    "NoticeOfDeletion",
     # nothing to do
     "AlreadyAtDesired",
     "AlreadyAtMin",
@@ -145,6 +146,7 @@ MEANING: Final[dict[str, str]] = {
     "DateTooFar": "Maintenance is planned at most a year ahead.",
     "MaintenanceBegun": "The maintenance has begun: it can be neither moved nor taken back.",
     "MaintenanceOver": "The maintenance is over.",
+    "NoticeOfDeletion": "The entry tells of a deletion: move or cancel that one.",
     "AlreadyAtDesired": "The pool already has what was asked for.",
     "AlreadyAtMin": "The pool may not go below its own minimum.",
     "WarmReserve": "The pool may not go below its warm reserve, which takes what a forecast misses.",

@@ -99,6 +99,13 @@ class Policy(Value, frozen=True):
     """After as many moves, further work no longer takes announced work along to a later night."""
 
 
+class AtOnce(Value, frozen=True):
+    """How many VMs are worked on at the same time, of one pool and of one org: the others carry the load meanwhile."""
+
+    pool: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1
+    org: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 4
+
+
 POLICIES: Final[tuple[Policy, ...]] = (
     Policy("maintenance-24h", dt.datetime(1970, 1, 1, tzinfo=dt.UTC), 24 * 3600),
     Policy("maintenance-12h", dt.datetime(2025, 3, 6, tzinfo=dt.UTC), 12 * 3600),

@@ -36,6 +36,7 @@ STATUS: Final[dict[str, int]] = {
     "KeyNotCurrent": CONFLICT,
     "MaintenanceBegun": CONFLICT,
     "MaintenanceOver": CONFLICT,
+    "NoticeOfDeletion": CONFLICT,
     "ContractOfAnother": UNPROCESSABLE,
     "ContractUnreadable": UNPROCESSABLE,
     "NoticeTooShort": UNPROCESSABLE,

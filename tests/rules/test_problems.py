@@ -27,7 +27,7 @@ STATUSES = {
     **dict.fromkeys(("DiskNeedsOperator", "DiskShrinks", "ImageUnknown", "ZoneUnknown"), 422),
     **dict.fromkeys(("PolicyUnknown", "DeletionTooSoon", "DeletionTooFar"), 422),
     **dict.fromkeys(("WindowUnreadable", "WindowEmpty", "WindowTooShort", "DateInPast", "DateTooFar"), 422),
-    **dict.fromkeys(("MaintenanceBegun", "MaintenanceOver"), 409),
+    **dict.fromkeys(("MaintenanceBegun", "MaintenanceOver", "NoticeOfDeletion"), 409),
 }
 
 

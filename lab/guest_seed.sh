@@ -36,7 +36,7 @@ case $1 in
     done
     [ "$kind" ] || exit 0
     for module in $(cat /lib/modules/$kind-order); do insmod "/lib/modules/$module.ko"; done
-    mkdir -p $here /seed /root/.ssh
+    mkdir -p $here /seed
     mount -t $kind -o ro "$disk" /seed || exit 0
     cp /seed/meta-data /seed/user-data $here
     umount /seed
@@ -45,7 +45,6 @@ case $1 in
     [ -f $here/local-hostname ] && mv $here/local-hostname $here/hostname
     # What is done at every boot comes before what is done once: the user's own words win over the platform's.
     [ $kind = cloud-config ] && awk -v here=$here -f /etc/seed.awk $here/user-data
-    [ -f $here/keys ] && cp $here/keys /root/.ssh/authorized_keys
     tell null
     ;;
   run)

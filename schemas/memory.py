@@ -97,7 +97,7 @@ def explain(memory_mib: int, image: Kind, *, alloy: bool = False, filebeats: Fil
         swap_mib=swap_mib(memory_mib),
         swappiness=SWAPPINESS,
         verdict=verdict,
-        sentence=_sentence(verdict, memory_mib, whole, managed=managed),
+        sentence=_sentence(verdict, memory_mib, whole, image),
     )
 
 
@@ -141,22 +141,24 @@ def _managed_parts(*, alloy: bool, filebeats: Filebeats) -> tuple[Part, ...]:
     )
 
 
-def _sentence(verdict: Verdict, memory_mib: int, whole: int, *, managed: bool) -> str:
+def _sentence(verdict: Verdict, memory_mib: int, whole: int, image: Kind) -> str:
     if verdict == "below-floor":
         return (
             f"{memory_mib} MiB are below the {MANAGED_FLOOR_MIB} MiB that a managed guest needs: such a VM is refused. Take a larger "
             "size, or an image by cloud-init, which you manage yourself."
         )
-    if verdict == "peaks-exceed" and managed:
+    if verdict == "peaks-exceed" and image == "nixos-managed":
         return (
             f"{memory_mib} MiB are enough, although {whole - memory_mib} MiB would be lacking if everything peaked at once, which "
             f"it rarely does: work of about {WORK_MIB} MiB runs besides. Take more memory for more work."
         )
     if verdict == "peaks-exceed":
-        return (
-            f"{memory_mib} MiB are {whole - memory_mib} MiB less than kernel, userland and a good cache take; the guest is yours to "
-            "manage, so nothing is refused, and its disks will be read more often."
+        why = (
+            "a guest of the lab has hardly a userland and nothing to cache"
+            if image == "lab"
+            else "the guest is yours to manage, and its disks will be read more often"
         )
+        return f"{memory_mib} MiB are {whole - memory_mib} MiB less than kernel, userland and a good cache take; nothing is refused: {why}."
     return f"{memory_mib} MiB are enough even if everything peaks at once: {memory_mib - whole} MiB are left for the work."
 
 

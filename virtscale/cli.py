@@ -25,6 +25,7 @@ from virtscale.invocation import Deadline, Output, UsageError, here, present_hou
 from virtscale.keys import commands as key_commands
 from virtscale.replaying import commands as replay_commands
 from virtscale.show import Format, end, is_unread, say, show
+from virtscale.vms import commands as vm_commands
 
 app = App(
     name="virtscale",
@@ -43,6 +44,7 @@ app.command(host_commands.app)
 app.command(demo_commands.app)
 app.command(forecast_commands.app)
 app.command(replay_commands.replay)
+app.command(vm_commands.app)
 freeze_commands.register(app)
 backtest_commands.register(app)
 

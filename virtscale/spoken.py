@@ -24,8 +24,13 @@ from replay.statement.month import StatementError
 from replay.views.digest import ViewsError
 from replay.whatif.rules import WhatIfError
 from schemas.contract.document import ContractError
+from schemas.dated import PolicyError
 from schemas.house import HouseError
+from schemas.image import ImageError
+from schemas.limits import LimitsError
 from schemas.pool import PoolError
+from schemas.sizes import SizeError
+from schemas.zones import ZoneError
 from services.sealer.halt import SealerError
 from virtscale.ask import TurnedAwayError
 from virtscale.contracts.shelf import NothingSignedError
@@ -47,13 +52,16 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     ExportRefusedError,
     HostError,
     HouseError,
+    ImageError,
     KeepingError,
     KeyFileError,
     LabError,
+    LimitsError,
     NoteError,
     NothingSignedError,
     PaperError,
     PlaceError,
+    PolicyError,
     PoolError,
     ProofError,
     PublisherError,
@@ -61,6 +69,7 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     SealError,
     SealerError,
     SignerError,
+    SizeError,
     StatementError,
     TakenError,
     TileError,
@@ -72,5 +81,6 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     VaultError,
     ViewsError,
     WhatIfError,
+    ZoneError,
 )
 """Everything else is ours to mend, and shows its trace."""

@@ -1,0 +1,1 @@
+"""`virtscale vm`: what concerns one VM."""

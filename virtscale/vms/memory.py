@@ -1,0 +1,106 @@
+"""`virtscale vm explain-memory`: where the memory of a VM, or of a size, goes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import asdict
+
+from schemas.capacity import Size
+from schemas.image import Kind, image_of
+from schemas.memory import Breakdown, Filebeats, explain
+from schemas.names import is_name
+from schemas.sizes import LEAST_MEMORY_MIB, MOST_MEMORY_MIB, SizeError, read
+from virtscale import views
+from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND
+from virtscale.invocation import UsageError, here, present_house
+from virtscale.show import Format, say, show, write_json
+
+_VM: Final = """
+SELECT vms.org, vms.vm, vms.size, vms.memory_mib, pools.template
+FROM vms LEFT JOIN pools ON pools.org = vms.org AND pools.pool = vms.pool
+WHERE vms.vm = ? AND (? = '' OR vms.org = ?) ORDER BY vms.org
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A guest whose memory is explained: whose it is, where there is a VM, and of what size."""
+
+    vm: str | None
+    size: str | None
+    memory_mib: int
+    image: Kind
+
+
+def asked(vm: str, size: str, memory_mib: int | None, image: Kind | None) -> About | None:
+    """What the command names; None where there is no such VM, which has been said. `UsageError` for none or several."""
+    if (vm != "") + (size != "") + (memory_mib is not None) != 1:
+        raise UsageError(
+            "Name one of these: a VM, as acme/web-1; a size, as --size vs.s; or an amount, as --memory-mib 4096."
+        )
+    if vm:
+        return _of_vm(vm, image)
+    if size:
+        named = _size(size)
+        return About(None, named.name, named.memory_mib, image or "nixos-managed")
+    assert memory_mib is not None
+    if not LEAST_MEMORY_MIB <= memory_mib <= MOST_MEMORY_MIB:
+        raise UsageError(
+            f"A VM has no {memory_mib} MiB of memory: write {LEAST_MEMORY_MIB} to {MOST_MEMORY_MIB}."
+        )
+    return About(None, None, memory_mib, image or "nixos-managed")
+
+
+def show_memory(about: About | None, form: Format, *, alloy: bool, filebeats: Filebeats) -> int:
+    """The parts, their sum, swap and verdict; the exit code."""
+    if about is None:
+        return EXIT_NOT_FOUND
+    found = explain(about.memory_mib, about.image, alloy=alloy, filebeats=filebeats)
+    if form == "json":
+        write_json({"vm": about.vm, "size": about.size, **asdict(found)})
+        return EXIT_DONE
+    show(_rows(found), form)
+    whose = ", ".join(part for part in (about.vm, about.size, found.image, found.verdict) if part)
+    say(f"{whose}: {found.sentence}")
+    return EXIT_DONE
+
+
+def _rows(found: Breakdown) -> list[dict[str, object]]:
+    lines = [
+        *((part.group, part.name, part.memory_mib) for part in found.parts),
+        ("all", "if everything peaks at once", found.sum_mib),
+        ("guest", "memory", found.memory_mib),
+        ("guest", "left for the work at the peak", found.left_mib),
+        ("guest", "least memory", found.floor_mib or None),
+        ("guest", f"swap, used at swappiness {found.swappiness}", found.swap_mib),
+    ]
+    return [{"for": group, "what": what, "MiB": amount} for group, what, amount in lines]
+
+
+def _size(text: str) -> Size:
+    try:
+        return read(text)
+    except SizeError as error:
+        wrong = UsageError(str(error))
+        wrong.code = error.code
+        raise wrong from None
+
+
+def _of_vm(target: str, image: Kind | None) -> About | None:
+    org, slash, name = target.rpartition("/")
+    if not is_name(name) or (slash and not is_name(org)):
+        raise UsageError(f"{target!a:.90} names no VM: write ORG/VM, for example acme/web-1.")
+    house = present_house()
+    with views.opened(here()) as base:
+        found = base.rows(_VM, (name, org, org))
+    if not found:
+        say(f"There is no VM {target}: `virtscale vms` lists those there are.")
+        return None
+    if len(found) > 1:
+        whose = ", ".join(f"{row['org']}/{name}" for row in found)
+        raise UsageError(f"More than one org has a VM {name}: write one of {whose}.")
+    [row] = found
+    if image is None:
+        image = image_of(Path(house.templates) / str(row["template"])).kind
+    return About(f"{row['org']}/{name}", str(row["size"]), int(row["memory_mib"] or 0), image)

@@ -24,7 +24,7 @@ class Lane:
         self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
-    async def call(self, what: str, call: Callable[[], T]) -> T:
+    async def call(self, what: str, call: Callable[[], T], seconds: float = CALL_SECONDS) -> T:
         """The answer of `call`, made when all before it have ended; one that is cancelled before its turn is never made."""
         if self._calls.qsize() >= MOST_WAITING:
             raise StorageError(f"{MOST_WAITING} calls wait for {self._name} already; {what} was not asked.")
@@ -34,11 +34,11 @@ class Lane:
         future: Future[T] = Future()
         self._calls.put((future, call))
         try:
-            async with asyncio.timeout(CALL_SECONDS):
+            async with asyncio.timeout(seconds):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
             raise StorageError(
-                f"{self._name} did not answer within {CALL_SECONDS:g} s when asked to {what}."
+                f"{self._name} did not answer within {seconds:g} s when asked to {what}."
             ) from None
 
     def _work(self) -> None:

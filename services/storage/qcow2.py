@@ -9,10 +9,6 @@ restart reads, says which file it writes to.
 """
 
 import asyncio
-import os
-import struct
-import threading
-import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
@@ -23,9 +19,10 @@ import libvirt
 
 from schemas.house import HostPlace
 from schemas.template import BASE
-from schemas.volume import POOL, layer_over, sleep_of, volume_name
+from schemas.volume import layer_over, sleep_of, volume_name
+from services.storage import qemu_img
 from services.storage.lane import Lane
-from services.storage.metrics import CALL_SECONDS
+from services.storage.link import Link, refresh
 from services.storage.port import Look, Made, Sleeper, Standing, StorageError, WokeError
 
 T = TypeVar("T")
@@ -34,12 +31,7 @@ JOIN_SECONDS: Final = 600.0
 """How long a pin may take to be given up: 60 GiB at 100 MB/s."""
 
 _POLL_SECONDS: Final = 0.02
-_MOST_REFRESHES: Final = 50
 _LONGEST_POLL_SECONDS: Final = 0.5
-_MAGIC: Final = b"QFI\xfb"
-_HEADER: Final = struct.Struct(">4s20xQ")
-"""The head of a qcow2 file: its magic, and from byte 24 on its size in bytes (QEMU, docs/interop/qcow2.txt)."""
-
 _COMMIT: Final = libvirt.VIR_DOMAIN_BLOCK_COMMIT_ACTIVE | libvirt.VIR_DOMAIN_BLOCK_COMMIT_DELETE
 _SNAPSHOT: Final = (
     libvirt.VIR_DOMAIN_SNAPSHOT_CREATE_DISK_ONLY
@@ -52,7 +44,6 @@ _STANDINGS: Final[dict[int, Standing]] = {
     libvirt.VIR_DOMAIN_SHUTOFF: "off",
     libvirt.VIR_DOMAIN_CRASHED: "off",
 }
-_THERE_ALREADY: Final = frozenset({libvirt.VIR_ERR_STORAGE_VOL_EXIST, libvirt.VIR_ERR_OPERATION_INVALID})
 
 
 class Qcow2:
@@ -64,14 +55,9 @@ class Qcow2:
     def __init__(self, place: HostPlace, templates: Path) -> None:
         self._place = place
         self._templates = templates
-        self._directory = Path(place.volumes)
-        self._connection: libvirt.virConnect | None = None
-        self._connecting = threading.Lock()
+        self._link = Link(place)
         self._making = Lane(f"storage-{place.name}-volumes")
         self._pinning = Lane(f"storage-{place.name}-pins")
-        # A plain user's client would start a libvirtd of that user when ours is away, and wait for it in vain.
-        os.environ.setdefault("LIBVIRT_AUTOSTART", "0")
-        libvirt.registerErrorHandler(lambda _context, _error: None, None)
 
     async def make(self, org: str, vm: str, template: str) -> Made:
         """The volume exists, owned as libvirt's driver runs its guests."""
@@ -111,22 +97,8 @@ class Qcow2:
 
     def _make(self, org: str, vm: str, template: str) -> Made:
         base = self._templates / template / BASE
-        size_bytes = _size_of(base)
-        name, pool = volume_name(org, vm), self._pool()
-        described = (
-            f"<volume><name>{name}</name><capacity unit='bytes'>{size_bytes}</capacity>"
-            "<target><format type='qcow2'/></target>"
-            f"<backingStore><path>{escape(str(base))}</path><format type='qcow2'/></backingStore></volume>"
-        )
-        fresh = True
-        try:
-            volume = pool.createXML(described)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() not in _THERE_ALREADY:
-                raise
-            fresh = False
-            _refresh(pool)
-            volume = pool.storageVolLookupByName(name)
+        size_bytes = size_of(base)
+        volume, fresh = self._link.make(volume_name(org, vm), size_bytes, base)
         found = ET.fromstring(volume.XMLDesc())  # noqa: S314 - libvirt's own words
         if found.findtext("backingStore/path") != str(base):
             raise StorageError(
@@ -135,33 +107,9 @@ class Qcow2:
             )
         return Made(volume.path(), size_bytes, fresh)
 
-    def _pool(self) -> libvirt.virStoragePool:
-        connection = self._connected()
-        try:
-            pool = connection.storagePoolLookupByName(POOL)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
-                raise
-            path = escape(str(self._directory))
-            described = f"<pool type='dir'><name>{POOL}</name><target><path>{path}</path></target></pool>"
-            # Kept by libvirt over its restarts: whoever defines a domain anew looks there for its newest layer.
-            pool = connection.storagePoolDefineXML(described)
-            pool.build()
-            pool.setAutostart(1)
-        where = ET.fromstring(pool.XMLDesc()).findtext("target/path")  # noqa: S314 - libvirt's own words
-        if where != str(self._directory):
-            raise StorageError(
-                f"Host {self._place.name} has a storage pool {POOL} in {where}, and its disks are to lie in {self._directory}; "
-                "remove the pool, or name its directory.",
-                final=True,
-            )
-        if not pool.isActive():
-            pool.create()
-        return pool
-
     def _look(self, sleeper: Sleeper) -> Look:
         try:
-            domain = self._connected().lookupByName(sleeper.domain)
+            domain = self._link.connected().lookupByName(sleeper.domain)
             disk = _disk_with(domain.XMLDesc(), sleeper.volume)
             if disk is not None and domain.isActive():
                 # Waits for the job that holds the domain: what a former life of storage asked is over when this is answered.
@@ -199,7 +147,7 @@ class Qcow2:
 
     def _abandon(self, sleeper: Sleeper) -> None:
         try:
-            domain = self._connected().lookupByName(sleeper.domain)
+            domain = self._link.connected().lookupByName(sleeper.domain)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
@@ -223,8 +171,8 @@ class Qcow2:
         """No layer of before lies beside the volume, which is the only one on the chain: a domain that is defined anew gets the
         newest there is. What a failed attempt left has no data; what a join left has data that is in the volume since.
         """
-        pool = self._pool()
-        _refresh(pool)
+        pool = self._link.pool()
+        refresh(pool)
         for one in pool.listAllVolumes():
             if sleep_of(one.path(), volume) is not None:
                 one.delete()
@@ -237,64 +185,30 @@ class Qcow2:
         return domain, disk
 
     def _domain(self, sleeper: Sleeper) -> tuple[libvirt.virDomain, ET.Element]:
-        domain = self._connected().lookupByName(sleeper.domain)
+        domain = self._link.connected().lookupByName(sleeper.domain)
         disk = _disk_with(domain.XMLDesc(), sleeper.volume)
         if disk is None:
             raise StorageError(f"{sleeper.domain} does not have the disk {sleeper.volume}.", final=True)
         return domain, disk
 
-    def _connected(self) -> libvirt.virConnect:
-        with self._connecting:
-            connection = self._connection
-            if connection is None or not connection.isAlive():
-                self._connection = None
-                self._connection = connection = libvirt.open(self._place.uri)
-            return connection
-
     async def _call(self, lane: Lane, what: str, call: Callable[[], T]) -> T:
-        began = time.perf_counter()
-        try:
-            return await lane.call(what, call)
-        except libvirt.libvirtError as error:
-            connection = self._connection
-            raise StorageError(
-                f"libvirt at {self._place.uri} refused to {what}: {error.get_error_message() or error}.",
-                lost=connection is None or not connection.isAlive(),
-            ) from error
-        finally:
-            CALL_SECONDS.labels(what).observe(time.perf_counter() - began)
+        return await self._link.call(lane, what, call)
 
 
-def _refresh(pool: libvirt.virStoragePool) -> None:
-    """The pool knows the files there are. While a volume is being made libvirt refuses that, which takes some ten milliseconds."""
-    for _ in range(_MOST_REFRESHES):
-        try:
-            pool.refresh()
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_INTERNAL_ERROR:
-                raise
-            time.sleep(_POLL_SECONDS)
-        else:
-            return
-    pool.refresh()
-
-
-def _size_of(base: Path) -> int:
+def size_of(base: Path) -> int:
     """The size of the template's disk in bytes, from its head."""
     try:
-        with base.open("rb") as file:
-            head = file.read(_HEADER.size)
+        found = qemu_img.head(base)
     except OSError as error:
         raise StorageError(
             f"The template's disk cannot be read at {base} ({error.strerror}); put a {BASE} there.",
             final=True,
         ) from error
-    if len(head) < _HEADER.size or not head.startswith(_MAGIC):
+    if found is None:
         raise StorageError(
             f"{base} is no qcow2 file; make one with `qemu-img create -f qcow2 {base} 1G`.", final=True
         )
-    _, size_bytes = _HEADER.unpack(head)
-    return int(size_bytes)
+    return found.size_bytes
 
 
 def _disk_with(described: str, volume: str) -> ET.Element | None:

@@ -1,0 +1,266 @@
+"""Speaks to a Ceph cluster for storage: one call a line in, its answer a line out, until the input ends.
+
+Run by Debian's own Python, which alone has Ceph's binding: `/usr/bin/python3 -I ceph_child.py CONF USER`. It imports nothing of
+ours, because that Python has nothing of ours. A line in is `["look", {"pool": ..., "image": ...}]`; a line out
+`{"answer": ...}` or `{"error": "ImageNotFound", "errno": 2, "text": "..."}`. What a call promises is said in `rbd`.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any
+
+CONNECT_SECONDS = 20
+CLONE_FORMAT = "2"
+"""A snapshot can be given up while others lie over it; the former format would hold it for ever."""
+ENOENT = 2
+rados, rbd = import_module("rados"), import_module("rbd")
+
+
+class Refused(Exception):
+    """Something that Ceph itself would have done."""
+
+
+class Calls:
+    """Every public method is a call; its arguments are the line's."""
+
+    def __init__(self, conf: str, user: str) -> None:
+        self._cluster = rados.Rados(conffile=conf, name=user)
+        self._cluster.conf_set("rbd_default_clone_format", CLONE_FORMAT)
+        self._cluster.connect(timeout=CONNECT_SECONDS)
+        self._rbd = rbd.RBD()
+
+    # -------------------------------------------------------------------------------------------------------- images
+
+    def look(self, pool: str, image: str) -> dict[str, Any] | None:
+        """The image as it is, or nothing."""
+        try:
+            with self._image(pool, image, read_only=True) as opened:
+                return _seen(opened)
+        except (rbd.ImageNotFound, rados.ObjectNotFound):
+            return None
+
+    def create(self, pool: str, image: str, size_bytes: int, parent: list[str] | None) -> dict[str, Any]:
+        """There is an image of that name; grown only if it lies over what was asked for."""
+        with self._pool(pool) as here:
+            try:
+                if parent is None:
+                    self._rbd.create(here, image, size_bytes, old_format=False)
+                else:
+                    with self._pool(parent[0]) as there:
+                        self._rbd.clone(there, parent[1], parent[2], here, image)
+            except rbd.ImageExists:
+                pass  # looked at below, and by whoever asked
+            with rbd.Image(here, image) as opened:
+                if opened.size() < size_bytes and _parent(opened) == parent:
+                    opened.resize(size_bytes)
+                return _seen(opened, own=1)
+
+    def grow(self, pool: str, image: str, size_bytes: int) -> dict[str, Any]:
+        """The image has at least this size; Refused, with its size, where it is larger."""
+        with self._image(pool, image) as opened:
+            if opened.size() > size_bytes:
+                raise Refused(str(opened.size()))
+            if opened.size() < size_bytes:
+                opened.resize(size_bytes)
+            return _seen(opened, own=1)
+
+    def flatten(self, pool: str, image: str) -> dict[str, Any]:
+        """The image lies over nothing."""
+        with self._image(pool, image) as opened:
+            if _parent(opened) is not None:
+                opened.flatten()
+            return _seen(opened, own=1)
+
+    def rename(self, pool: str, image: str, to: str) -> None:
+        """The image has another name."""
+        with self._pool(pool) as here:
+            self._rbd.rename(here, image, to)
+
+    def remove(self, pool: str, image: str) -> None:
+        """There is no such image; it has no snapshots."""
+        with self._pool(pool) as here, suppress(rbd.ImageNotFound):
+            self._rbd.remove(here, image)
+
+    # ----------------------------------------------------------------------------------------------------- snapshots
+
+    def snapshot(self, pool: str, image: str, name: str) -> dict[str, Any]:
+        """There is a snapshot of that name; one that is there stays as it is."""
+        with self._image(pool, image) as opened:
+            with suppress(rbd.ImageExists):
+                opened.create_snap(name)
+            return next(one for one in _snapshots(opened) if one["name"] == name)
+
+    def protect(self, pool: str, image: str, name: str) -> None:
+        """The snapshot cannot be removed by mistake."""
+        with self._image(pool, image) as opened:
+            if not opened.is_protected_snap(name):
+                opened.protect_snap(name)
+
+    def snapshots(self, pool: str, image: str) -> list[dict[str, Any]]:
+        """The image's snapshots."""
+        with self._image(pool, image, read_only=True) as opened:
+            return _snapshots(opened)
+
+    def restore(self, pool: str, image: str, name: str, size_bytes: int) -> dict[str, Any]:
+        """The image is as at the snapshot, and has at least this size."""
+        with self._image(pool, image) as opened:
+            _must_have(opened, name)
+            opened.rollback_to_snap(name)
+            if opened.size() < size_bytes:
+                opened.resize(size_bytes)
+            return _seen(opened, own=1)
+
+    def forget(self, pool: str, image: str, name: str) -> None:
+        """There is no such snapshot."""
+        with self._image(pool, image) as opened:
+            if any(one["name"] == name for one in _snapshots(opened)):
+                opened.remove_snap(name)
+
+    # --------------------------------------------------------------------------------------------------------- trash
+
+    def trash(self, pool: str, image: str, guard_seconds: int) -> None:
+        """The image is in the trash, and not to be removed for so long."""
+        with self._pool(pool) as here:
+            self._rbd.trash_move(here, image, guard_seconds)
+
+    def trashed(self, pool: str) -> list[dict[str, Any]]:
+        """What is in the pool's trash."""
+        with self._pool(pool) as here:
+            found = [self._rbd.trash_get(here, one["id"]) for one in self._rbd.trash_list(here)]
+        return [
+            {"key": one["id"], "name": one["name"], "until": one["deferment_end_time"].timestamp()}
+            for one in found
+        ]
+
+    def recover(self, pool: str, key: str, name: str) -> None:
+        """The image is back, under this name."""
+        with self._pool(pool) as here:
+            self._rbd.trash_restore(here, key, name)
+
+    def purge(self, pool: str, key: str) -> None:
+        """The image is gone; Refused, with their names, where others lie over it."""
+        with self._pool(pool) as here:
+            try:
+                self._rbd.trash_remove(here, key)
+            except rbd.ImageNotFound:
+                return  # that is what is wanted
+            except rbd.ImageHasSnapshots:
+                # Ceph looked at the time first: it may go.
+                with rbd.Image(here, image_id=key) as opened:
+                    children = [f"{one['pool']}/{one['image']}" for one in opened.list_children2()]
+                    if children:
+                        raise Refused(", ".join(children)) from None
+                    for one in _snapshots(opened):
+                        if opened.is_protected_snap(one["name"]):
+                            opened.unprotect_snap(one["name"])
+                        opened.remove_snap(one["name"])
+                self._rbd.trash_remove(here, key)
+
+    # ------------------------------------------------------------------------------------------------------- tenancy
+
+    def monitors(self) -> list[str]:
+        """Where each monitor answers, in its newer protocol."""
+        found: list[str] = []
+        for monitor in self.command({"prefix": "mon dump"})["mons"]:
+            vector = {one["type"]: one["addr"] for one in monitor["public_addrs"]["addrvec"]}
+            found.append(vector.get("v2") or vector["v1"])
+        return found
+
+    def fsid(self) -> str:
+        """The cluster's own name."""
+        return self._cluster.get_fsid()
+
+    def init(self, pool: str) -> None:
+        """The pool exists, and images can be in it."""
+        if not self._cluster.pool_exists(pool):
+            self.command({"prefix": "osd pool create", "pool": pool})
+        self._cluster.wait_for_latest_osdmap()
+        with self._pool(pool) as here:
+            self._rbd.pool_init(here, True)  # "force": it may be one already
+
+    def sessions(self, user: str) -> list[str]:
+        """The addresses, each with its nonce, from which this user speaks to a monitor right now."""
+        found: set[str] = set()
+        for monitor in self.command({"prefix": "mon dump"})["mons"]:
+            for one in self.command({"prefix": "sessions"}, target=monitor["name"]):
+                if one.get("entity_name") == user or one.get("auth_handler", {}).get("entity_name") == user:
+                    found.update(f"{at['addr']}/{at['nonce']}" for at in one["addrs"]["addrvec"])
+        return sorted(found)
+
+    def command(self, command: dict[str, Any], target: str | None = None) -> Any:
+        """The monitor's answer to an administrator's command."""
+        code, out, text = self._cluster.mon_command(
+            json.dumps({"format": "json", **command}), b"", target=target
+        )
+        if code:
+            kind = rados.ObjectNotFound if -code == ENOENT else rados.Error
+            raise kind(f"{command['prefix']}: {text}", errno=-code)
+        try:
+            return json.loads(out) if out else None
+        except ValueError:
+            return out.decode()
+
+    # --------------------------------------------------------------------------------------------------------- inside
+
+    @contextmanager
+    def _pool(self, pool: str) -> Generator[Any]:
+        opened = self._cluster.open_ioctx(pool)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    @contextmanager
+    def _image(self, pool: str, image: str, *, read_only: bool = False) -> Generator[Any]:
+        with self._pool(pool) as here, rbd.Image(here, image, read_only=read_only) as opened:
+            yield opened
+
+
+def _seen(image: Any, own: int = 0) -> dict[str, Any]:
+    """`own`: whoever has it open for writing watches it, we included."""
+    watchers = [one["addr"] for one in image.watchers_list()]
+    return {"size_bytes": image.size(), "parent": _parent(image), "watchers": len(watchers) - own}
+
+
+def _parent(image: Any) -> list[str] | None:
+    try:
+        return list(image.parent_info())
+    except rbd.ImageNotFound:
+        return None
+
+
+def _snapshots(image: Any) -> list[dict[str, Any]]:
+    """Those that have a name: not the ones that only wait for the last image over them."""
+    return [
+        {"name": one["name"], "taken_at": image.get_snap_timestamp(one["id"]).timestamp()}
+        for one in image.list_snaps()
+        if one["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER
+    ]
+
+
+def _must_have(image: Any, name: str) -> None:
+    if all(one["name"] != name for one in _snapshots(image)):
+        raise rbd.ImageNotFound(f"no snapshot {name}", errno=ENOENT)
+
+
+def main() -> None:
+    """Every line of the input is answered by one line."""
+    calls = Calls(sys.argv[1], sys.argv[2])
+    for line in sys.stdin:
+        name, arguments = json.loads(line)
+        call: Callable[..., Any] = getattr(calls, name)
+        try:
+            said: dict[str, Any] = {"answer": call(**arguments)}
+        except Refused as error:
+            said = {"error": "Refused", "errno": 0, "text": str(error)}
+        except (rados.Error, rbd.Error) as error:
+            said = {"error": type(error).__name__, "errno": abs(error.errno or 0), "text": str(error)}
+        sys.stdout.write(json.dumps(said) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

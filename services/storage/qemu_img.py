@@ -1,0 +1,121 @@
+"""qemu-img, each run bounded in time; and what a qcow2 file says without it."""
+
+import datetime as dt
+import fcntl
+import hashlib
+import json
+import os
+import struct
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from services.storage.port import StorageError
+from services.storage.volumes import QUICK_SECONDS, InUseError, Snapshot
+
+_FLOCK: Final = struct.Struct("hhqqi0q")
+_WRITES: Final = 101
+"""The byte of a file that QEMU keeps locked while it may write there (QEMU, block/file-posix.c: 100 + the permission's bit)."""
+_HEAD: Final = struct.Struct(">4sIQIIQ")
+"""The head of a qcow2 file: magic, version, where the name of the file below is and how long, -, size (docs/interop/qcow2.txt)."""
+_THIRD: Final = 3
+_MAGIC: Final = b"QFI\xfb"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a qcow2 file says of itself at its beginning."""
+
+    size_bytes: int
+    """Of the disk in it."""
+    parent: str | None
+    """The file it lies over."""
+    version: int
+
+
+def run(*arguments: str, seconds: float = QUICK_SECONDS) -> str:
+    """What `qemu-img` said. `InUseError` where another process writes to the file; killed after `seconds`."""
+    try:
+        done = subprocess.run(  # noqa: S603 - arguments of our own
+            ("qemu-img", *arguments),  # noqa: S607 - found on PATH
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except FileNotFoundError as error:
+        raise StorageError(
+            "qemu-img is missing; run `apt-get install --no-install-recommends qemu-utils`.", final=True
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise StorageError(
+            f"`qemu-img {arguments[0]}` did not end within {seconds:g} s, and was killed."
+        ) from error
+    if done.returncode == 0:
+        return done.stdout
+    said = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
+    kind = InUseError if "lock" in said else StorageError
+    raise kind(f"`qemu-img {arguments[0]}` failed: {said}.")
+
+
+def snapshots(file: Path) -> tuple[Snapshot, ...]:
+    """The snapshots inside the file, the oldest first, also while a domain writes to it."""
+    found: dict[str, Any] = json.loads(run("info", "-U", "--output=json", "-f", "qcow2", str(file)))
+    listed = (
+        Snapshot(
+            one["name"],
+            dt.datetime.fromtimestamp(one["date-sec"], dt.UTC)
+            + dt.timedelta(microseconds=one["date-nsec"] // 1000),
+        )
+        for one in found.get("snapshots", ())
+    )
+    return tuple(sorted(listed, key=lambda one: (one.taken_at, one.name)))
+
+
+def head(file: Path) -> Head | None:
+    """What the file says of itself; None for one that is no qcow2 file. `OSError` where it cannot be read."""
+    with file.open("rb") as stream:
+        first = stream.read(_HEAD.size)
+        if len(first) < _HEAD.size or not first.startswith(_MAGIC):
+            return None
+        _, version, where, length, _, size_bytes = _HEAD.unpack(first)
+        stream.seek(where)
+        return Head(size_bytes, stream.read(length).decode() if where else None, version)
+
+
+def renew(file: Path) -> None:
+    """The file is of qcow2's third version: one of the second can have snapshots or grow, but not both. Nobody may write to it."""
+    found = head(file)
+    if found is not None and found.version < _THIRD:
+        run("amend", "-f", "qcow2", "-o", "compat=1.1", str(file))
+
+
+def written(file: Path) -> bool:
+    """Whether a QEMU has the file open for writing, asleep or not; answered by the kernel of the file's host."""
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _WRITES, 1, 0)
+    with file.open("rb") as stream:
+        found = fcntl.fcntl(stream, fcntl.F_OFD_GETLK, asked)
+    return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)
+
+
+def sha256(file: Path) -> str:
+    """The digest of the file's bytes, in hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def settle(draft: Path, file: Path) -> None:
+    """The draft is the file, whole and on the disk, whatever happens next."""
+    _sync(draft)
+    draft.rename(file)
+    _sync(file.parent)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,393 @@
+"""Volumes as images in a Ceph cluster; `services.storage.volumes.Store` says what each call promises.
+
+Each org has a pool of its own, `org-<org>`, which `tenants` makes. A template is an image in the pool `templates` with a
+protected snapshot, brought there when its first volume is made. Ceph takes the snapshots and keeps the trash; a domain's QEMU has
+the image open under its org's own user, whom the host's libvirt knows by a secret.
+"""
+
+import base64
+import datetime as dt
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar, cast
+from xml.etree import ElementTree as ET
+
+import libvirt
+
+from schemas.house import HostPlace
+from schemas.template import BASE
+from schemas.volume import ClusterSource, Source
+from services.storage import copies, qemu_img
+from services.storage.lane import Lane
+from services.storage.link import Link
+from services.storage.qcow2 import size_of
+from services.storage.speaker import START_SECONDS, CephError, Speaker
+from services.storage.volumes import (
+    COPY_SECONDS,
+    QUICK_SECONDS,
+    Copy,
+    HasClonesError,
+    InUseError,
+    MissingError,
+    OtherVolumeError,
+    Seen,
+    ShrinkError,
+    Snapshot,
+    TooEarlyError,
+    Trashed,
+    Volume,
+    must_be_name,
+    must_not_shrink,
+    must_share_org,
+)
+
+T = TypeVar("T")
+
+TEMPLATES: Final = "templates"
+"""The pool that every org may read and none may write."""
+
+_ORIGIN: Final = "origin"
+"""The snapshot of a template's image that volumes lie over."""
+
+_DRAFT: Final = ".part"
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Where a Ceph cluster is, and who we are there: one who may make pools and users."""
+
+    conf: Path
+    user: str = "client.admin"
+
+
+def pool_of(org: str) -> str:
+    """The org's pool, and its user without `client.` before it."""
+    return f"org-{org}"
+
+
+class Rbd:
+    """The volumes that domains of one host can have in a cluster. What copies has a lane and a child of its own."""
+
+    def __init__(self, place: HostPlace, templates: Path, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._templates = templates
+        self._link = Link(place)
+        self._quick = Lane(f"storage-{place.name}-images")
+        self._slow = Lane(f"storage-{place.name}-exports")
+        self._asking = Speaker(cluster.conf, cluster.user)
+        self._copying = Speaker(cluster.conf, cluster.user)
+        self._known: set[str] = set()
+        """The templates that were seen in the cluster."""
+        self._monitors: tuple[str, ...] = ()
+
+    async def create(self, volume: Volume, size_bytes: int, template: str | None = None) -> Seen:
+        """A clone of the template's snapshot, or an empty image; neither holds data."""
+        if template is not None and template not in self._known:
+            await self._copy("offer a template", lambda: self._offer(template))
+        return await self._call("create", lambda: self._create(volume, size_bytes, template))
+
+    async def look(self, volume: Volume) -> Seen | None:
+        """What the image's head says, and who watches it. One that died with it open is seen there for 30 s more."""
+        return await self._call("look", lambda: self._look(volume))
+
+    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> Seen:
+        """By QEMU where it has the image open, else by Ceph."""
+        return await self._call("grow", lambda: self._grow(volume, size_bytes, domain))
+
+    async def snapshot(self, volume: Volume, name: str, domain: str | None = None) -> Snapshot:
+        """By Ceph, whoever has the image open."""
+        del domain
+        return await self._call("snapshot", lambda: self._snapshot(volume, name))
+
+    async def snapshots(self, volume: Volume) -> tuple[Snapshot, ...]:
+        """Those that have a name."""
+        return await self._call("snapshots", lambda: self._snapshots(volume))
+
+    async def restore(self, volume: Volume, name: str, size_bytes: int) -> Seen:
+        """Each object that changed since is copied back: its time grows with what was written."""
+        return await self._copy("restore", lambda: self._restore(volume, name, size_bytes))
+
+    async def forget(self, volume: Volume, name: str, domain: str | None = None) -> None:
+        """Ceph frees its objects later, by itself."""
+        del domain
+        await self._call("forget", lambda: self._ask("forget", volume, name=name))
+
+    async def clone(self, volume: Volume, name: str, to: Volume) -> Seen:
+        """An image over the snapshot, which shares all that neither has written since."""
+        return await self._call("clone", lambda: self._clone(volume, name, to))
+
+    async def detach(self, volume: Volume) -> Seen:
+        """What it shares is copied, also while a domain has it open."""
+        return await self._copy("detach", lambda: self._seen(volume, self._ask_long("flatten", volume)))
+
+    async def trash(self, volume: Volume, guard_seconds: int) -> Trashed:
+        """Ceph's own trash, which keeps the time."""
+        return await self._call("trash", lambda: self._trash(volume, guard_seconds))
+
+    async def trashed(self, org: str) -> tuple[Trashed, ...]:
+        """Ceph's own list."""
+        return await self._call("list the trash", lambda: self._trashed(org))
+
+    async def recover(self, trashed: Trashed) -> Seen:
+        """Out of Ceph's own trash."""
+        return await self._call("recover", lambda: self._recover(trashed))
+
+    async def purge(self, trashed: Trashed) -> None:
+        """The image's objects are removed one by one: its time grows with what was written."""
+        await self._copy("purge", lambda: self._purge(trashed))
+
+    async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
+        """By `qemu-img convert`, with the template's part in it."""
+        return await self._copy("export", lambda: self._export(volume, name, file))
+
+    async def load(self, copy: Copy, volume: Volume) -> Seen:
+        """By `qemu-img convert` into another name, which is changed at the end."""
+        return await self._copy("load", lambda: self._load(copy, volume))
+
+    async def source(self, volume: Volume) -> Source:
+        """The image, the monitors, and the secret of the org's user, which the host's libvirt has from here on."""
+        return await self._call("name", lambda: self._source(volume))
+
+    async def close(self) -> None:
+        """Both children are gone, whatever they were asked."""
+        self._asking.close()
+        self._copying.close()
+
+    # ------------------------------------------------------------------------------------------ blocking, in a lane
+
+    def _create(self, volume: Volume, size_bytes: int, template: str | None) -> Seen:
+        parent = None
+        if template is not None:
+            must_not_shrink(volume, size_of(self._templates / template / BASE), size_bytes)
+            parent = [TEMPLATES, template, _ORIGIN]
+        seen = self._seen(volume, self._ask("create", volume, size_bytes=size_bytes, parent=parent))
+        if seen.parent != _joined(parent):
+            raise OtherVolumeError(
+                f"The image {seen.place} is no disk over {_joined(parent) or 'nothing'}, but over {seen.parent or 'nothing'}; rename it, "
+                "and ask again.",
+                final=True,
+            )
+        return seen
+
+    def _offer(self, template: str) -> None:
+        """The template's disk is in the cluster, for volumes to lie over. A template's disk never changes."""
+        must_be_name(template)
+        base = self._templates / template / BASE
+        size_of(base)
+        ask = self._copying.ask
+        ask("init", QUICK_SECONDS, pool=TEMPLATES)
+        if ask("look", QUICK_SECONDS, pool=TEMPLATES, image=template) is None:
+            self._fill(TEMPLATES, template, base)
+        ask("snapshot", QUICK_SECONDS, pool=TEMPLATES, image=template, name=_ORIGIN)
+        ask("protect", QUICK_SECONDS, pool=TEMPLATES, image=template, name=_ORIGIN)
+        self._known.add(template)
+
+    def _look(self, volume: Volume) -> Seen | None:
+        found = self._ask("look", volume)
+        return self._seen(volume, found) if found is not None else None
+
+    def _must(self, volume: Volume) -> Seen:
+        seen = self._look(volume)
+        if seen is None:
+            raise MissingError(f"There is no volume {volume}.", final=True)
+        return seen
+
+    def _grow(self, volume: Volume, size_bytes: int, domain: str | None) -> Seen:
+        seen = self._must(volume)
+        must_not_shrink(volume, seen.size_bytes, size_bytes)
+        if not seen.in_use:
+            return self._seen(volume, self._ask("grow", volume, size_bytes=size_bytes))
+        place = _place(volume)
+        if domain is None or not self._link.grow(domain, lambda disk: _has(disk, place), size_bytes):
+            raise _in_use(volume, "grown", domain)
+        return self._must(volume)
+
+    def _snapshot(self, volume: Volume, name: str) -> Snapshot:
+        must_be_name(name)
+        return _snapshot(self._ask("snapshot", volume, name=name))
+
+    def _snapshots(self, volume: Volume) -> tuple[Snapshot, ...]:
+        found = [_snapshot(one) for one in self._ask("snapshots", volume)]
+        return tuple(sorted(found, key=lambda one: (one.taken_at, one.name)))
+
+    def _restore(self, volume: Volume, name: str, size_bytes: int) -> Seen:
+        self._must_be_closed(volume, "restored")
+        return self._seen(volume, self._ask_long("restore", volume, name=name, size_bytes=size_bytes))
+
+    def _clone(self, volume: Volume, name: str, to: Volume) -> Seen:
+        must_share_org(volume, to)
+        if all(one.name != name for one in self._snapshots(volume)):
+            raise MissingError(f"Volume {volume} has no snapshot {name}.", final=True)
+        parent = [pool_of(volume.org), volume.name, name]
+        return self._seen(to, self._ask("create", to, size_bytes=0, parent=parent))
+
+    def _trash(self, volume: Volume, guard_seconds: int) -> Trashed:
+        seen = self._look(volume)
+        if seen is not None:
+            if seen.in_use:
+                raise _in_use(volume, "put into the trash", None)
+            self._ask("trash", volume, guard_seconds=guard_seconds)
+        found = [one for one in self._trashed(volume.org) if one.volume == volume]
+        if not found:
+            raise MissingError(f"There is no volume {volume}.", final=True)
+        return found[-1]
+
+    def _trashed(self, org: str) -> tuple[Trashed, ...]:
+        found = [
+            Trashed(one["key"], Volume(org, one["name"]), _moment(one["until"]))
+            for one in self._ask_pool("trashed", pool_of(org))
+        ]
+        return tuple(sorted(found, key=lambda one: (one.until, one.key)))
+
+    def _recover(self, trashed: Trashed) -> Seen:
+        volume = trashed.volume
+        if trashed.key in {one.key for one in self._trashed(volume.org)}:
+            if self._look(volume) is not None:
+                raise OtherVolumeError(
+                    f"Volume {volume} stays in the trash: its name is another volume's by now. Move that away, and ask again.",
+                    final=True,
+                )
+            self._ask_pool("recover", pool_of(volume.org), key=trashed.key, name=volume.name)
+        return self._must(volume)
+
+    def _purge(self, trashed: Trashed) -> None:
+        try:
+            self._copying.ask("purge", COPY_SECONDS, pool=pool_of(trashed.volume.org), key=trashed.key)
+        except CephError as error:
+            match error.kind:
+                case "PermissionError":
+                    raise TooEarlyError(
+                        f"Volume {trashed.volume} stays in the trash until {trashed.until.isoformat()}; nothing was removed."
+                    ) from error
+                case "Refused":
+                    raise HasClonesError(
+                        f"Volume {trashed.volume} stays in the trash: {error} lie over its snapshots. Detach them first."
+                    ) from error
+                case _:
+                    raise
+
+    def _export(self, volume: Volume, name: str | None, file: Path) -> Copy:
+        if name is None:
+            self._must_be_closed(volume, "exported without a snapshot")
+            return copies.export(file, "-f", "raw", self._address(pool_of(volume.org), volume.name))
+        if all(one.name != name for one in self._snapshots(volume)):
+            raise MissingError(f"Volume {volume} has no snapshot {name}.", final=True)
+        return copies.export(file, "-f", "raw", self._address(pool_of(volume.org), f"{volume.name}@{name}"))
+
+    def _load(self, copy: Copy, volume: Volume) -> Seen:
+        copies.verify(copy)
+        if self._look(volume) is None:
+            self._fill(pool_of(volume.org), volume.name, copy.file)
+        return self._must(volume)
+
+    def _source(self, volume: Volume) -> ClusterSource:
+        self._must(volume)
+        user = pool_of(volume.org)
+        if not self._monitors:
+            self._monitors = tuple(self._asking.ask("monitors", QUICK_SECONDS))
+        name = uuid.uuid5(uuid.UUID(self._asking.ask("fsid", QUICK_SECONDS)), user)
+        key: str = self._asking.ask(
+            "command", QUICK_SECONDS, command={"prefix": "auth get-key", "entity": f"client.{user}"}
+        )["key"]
+        connection = self._link.connected()
+        try:
+            secret = connection.secretLookupByUUIDString(str(name))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
+                raise
+            # Kept by libvirt over its restarts, in a file for its own user alone: a domain can be started without us.
+            secret = connection.secretDefineXML(
+                f"<secret ephemeral='no' private='yes'><uuid>{name}</uuid><usage type='ceph'><name>client.{user} secret"
+                "</name></usage></secret>"
+            )
+        give = cast("Callable[[bytes], int]", secret.setValue)  # bytes, whatever its own description says
+        give(base64.b64decode(key))
+        return ClusterSource(_place(volume), self._monitors, user, str(name))
+
+    # -------------------------------------------------------------------------------------------------------- inside
+
+    def _fill(self, pool: str, image: str, file: Path) -> None:
+        """There is an image with the file's contents, which has its name only when it is whole."""
+        draft = image + _DRAFT
+        self._copying.ask("remove", COPY_SECONDS, pool=pool, image=draft)
+        address = self._address(pool, draft)
+        qemu_img.run("convert", "-f", "qcow2", "-O", "raw", str(file), address, seconds=COPY_SECONDS)
+        self._copying.ask("rename", QUICK_SECONDS, pool=pool, image=draft, to=image)
+
+    def _address(self, pool: str, image: str) -> str:
+        """The image as qemu-img is told of it."""
+        conf = str(self._cluster.conf).replace("\\", "\\\\").replace(":", "\\:")
+        return f"rbd:{pool}/{image}:id={self._cluster.user.removeprefix('client.')}:conf={conf}"
+
+    def _must_be_closed(self, volume: Volume, what: str) -> None:
+        if self._must(volume).in_use:
+            raise _in_use(volume, what, None)
+
+    def _seen(self, volume: Volume, found: dict[str, Any]) -> Seen:
+        return Seen(_place(volume), found["size_bytes"], _joined(found["parent"]), found["watchers"] > 0)
+
+    def _ask(self, call: str, volume: Volume, **arguments: object) -> Any:
+        return self._told(self._asking, call, volume, QUICK_SECONDS, arguments)
+
+    def _ask_long(self, call: str, volume: Volume, **arguments: object) -> Any:
+        return self._told(self._copying, call, volume, COPY_SECONDS, arguments)
+
+    def _ask_pool(self, call: str, pool: str, **arguments: object) -> Any:
+        return self._asking.ask(call, QUICK_SECONDS, pool=pool, **arguments)
+
+    def _told(
+        self, speaker: Speaker, call: str, volume: Volume, seconds: float, arguments: dict[str, object]
+    ) -> Any:
+        try:
+            return speaker.ask(call, seconds, pool=pool_of(volume.org), image=volume.name, **arguments)
+        except CephError as error:
+            match error.kind:
+                case "ImageNotFound":
+                    raise MissingError(
+                        f"There is no volume {volume}, or it has no such snapshot: {error}.", final=True
+                    ) from error
+                case "ObjectNotFound":
+                    raise MissingError(
+                        f"Org {volume.org} has no pool in the cluster: enrol it first.", final=True
+                    ) from error
+                case "Refused":
+                    raise ShrinkError(
+                        f"Volume {volume} has {error} bytes and was asked to have less; a volume never shrinks. Nothing was changed.",
+                        final=True,
+                    ) from error
+                case _:
+                    raise
+
+    async def _call(self, what: str, call: Callable[[], T]) -> T:
+        return await self._link.call(self._quick, what, call, QUICK_SECONDS + START_SECONDS)
+
+    async def _copy(self, what: str, call: Callable[[], T]) -> T:
+        return await self._link.call(self._slow, what, call, COPY_SECONDS)
+
+
+def _place(volume: Volume) -> str:
+    return f"{pool_of(volume.org)}/{volume.name}"
+
+
+def _joined(parent: list[str] | None) -> str | None:
+    return None if parent is None else f"{parent[0]}/{parent[1]}@{parent[2]}"
+
+
+def _moment(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def _snapshot(found: dict[str, Any]) -> Snapshot:
+    return Snapshot(found["name"], _moment(found["taken_at"]))
+
+
+def _in_use(volume: Volume, what: str, domain: str | None) -> InUseError:
+    who = "somebody has it open" if domain is None else f"it is open, but not by {domain}"
+    return InUseError(f"Volume {volume} cannot be {what}: {who}. Nothing was changed.")
+
+
+def _has(disk: ET.Element, place: str) -> bool:
+    source = disk.find("source")
+    return source is not None and source.get("protocol") == "rbd" and source.get("name") == place

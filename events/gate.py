@@ -1,7 +1,7 @@
 """The gate's word: one event per round, with what it saw, what it answered and what it orders.
 
-Orders stand inside the decision and are events in their own right: `wake.ordered`, `boot.ordered`,
-`drain.ordered`, `drain.cancelled`, `suspend.ordered`, `save.ordered`, `stop.ordered` are the tags of their union.
+Orders stand inside the decision and are events in their own right: `wake.ordered`, `boot.ordered`, `drain.ordered` and so on are
+the tags of their union.
 """
 
 from typing import Annotated, Literal
@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from events.fact import Fact, Moment
+from events.place import Place
 from schemas.capacity import Size
 from schemas.codes import Outcome
 from schemas.names import Count, Id, Name, Word
@@ -65,8 +66,8 @@ class ContractRef(Value, frozen=True):
     allowance_bp: Count
 
 
-Purpose = Literal["serve", "stock"]
-"""Why a VM is awake: to serve, or only to be prepared and put to sleep."""
+Purpose = Literal["serve", "stock", "keep"]
+"""Why a VM is awake: to serve its pool's demand, only to be prepared and put to sleep, or because it is kept for its own sake."""
 
 
 class WakeOrdered(Value, frozen=True, tag_field="order", tag="wake.ordered"):
@@ -132,7 +133,10 @@ class SuspendOrdered(Value, frozen=True, tag_field="order", tag="suspend.ordered
 
 
 class StopOrdered(Value, frozen=True, tag_field="order", tag="stop.ordered"):
-    """Switch the VM off: it runs and does not serve, and only `vm.stopped` proves that it no longer runs."""
+    """Switch the VM off; only `vm.stopped` proves that it no longer runs.
+
+    Its guest is asked to shut down and has `grace_seconds` for it, before its power is cut; 0 for one that does not answer anyway.
+    """
 
     id: Id
     vm: Name
@@ -140,6 +144,52 @@ class StopOrdered(Value, frozen=True, tag_field="order", tag="stop.ordered"):
     host: Name
     reservation: Id
     request: Id | None
+    grace_seconds: Count
+
+
+class RebootOrdered(Value, frozen=True, tag_field="order", tag="reboot.ordered"):
+    """Stop the VM that runs, and start it anew, with `size`. The order's id is the reservation from here on.
+
+    Until its outcome the larger of the two sizes counts, in each dimension.
+    """
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    size: Size
+    template: Name
+    former: Id
+    """The reservation that it ran under."""
+    request: Id
+    begin_by: Moment
+    ready_seconds: Count
+    grace_seconds: Count
+    """How long its guest has to shut down by itself."""
+
+
+class PlugOrdered(Value, frozen=True, tag_field="order", tag="plug.ordered"):
+    """Give the VM more vCPU while it runs; the larger size counts from the order on."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    size: Size
+    reservation: Id
+    request: Id
+
+
+class GrowOrdered(Value, frozen=True, tag_field="order", tag="grow.ordered"):
+    """Make the VM's disk larger, at once and whether it runs or not; the larger one counts from the order on."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    volume: Place
+    size_bytes: Count
+    request: Id
 
 
 class SaveOrdered(Value, frozen=True, tag_field="order", tag="save.ordered"):
@@ -154,7 +204,21 @@ class SaveOrdered(Value, frozen=True, tag_field="order", tag="save.ordered"):
     request: Id
 
 
-Order = WakeOrdered | BootOrdered | DrainOrdered | DrainCancelled | SuspendOrdered | SaveOrdered | StopOrdered
+Order = (
+    WakeOrdered
+    | BootOrdered
+    | RebootOrdered
+    | DrainOrdered
+    | DrainCancelled
+    | SuspendOrdered
+    | SaveOrdered
+    | StopOrdered
+    | PlugOrdered
+    | GrowOrdered
+)
+
+Rise = WakeOrdered | BootOrdered | RebootOrdered
+"""An order that has a VM awake, whose id is the reservation that it counts under."""
 
 
 class GateDecided(Fact, frozen=True):

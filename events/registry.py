@@ -11,7 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from events import upcast, v1, v2
+from events import upcast, v1, v2, v3
 from events.breaker import BreakerClosed, BreakerOpened
 from events.contract import ContractAccepted, ContractSubmitted, ContractTookEffect, ContractVoided
 from events.fact import Fact
@@ -27,6 +27,15 @@ from events.host import (
     HostReconciled,
     HostRegistered,
     HostRemoved,
+)
+from events.keep import (
+    VmChangeRequested,
+    VmCreated,
+    VmCreateRequested,
+    VmProtected,
+    VmResized,
+    VmResizeRequested,
+    VmUnprotected,
 )
 from events.key import KeyRegistered, KeyRegisterRequested, KeyRevoked, KeyRevokeRequested
 from events.ledger import LedgerRecovered, LedgerRolled, LedgerSealed
@@ -46,8 +55,11 @@ from events.vm import (
     VmDefined,
     VmDrained,
     VmFoundAwake,
+    VmPlugFailed,
+    VmPlugged,
     VmQuiesced,
     VmReady,
+    VmRebooted,
     VmResumed,
     VmSaved,
     VmSaveFailed,
@@ -55,7 +67,14 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
-from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
+from events.volume import (
+    SnapshotFailed,
+    SnapshotTaken,
+    VolumeCreated,
+    VolumeFailed,
+    VolumeGrowFailed,
+    VolumeGrown,
+)
 
 Kind = Literal["org", "pool", "vm", "host", "person"]
 """The lasting thing an event is about. Never a request or a mail: subjects cost the server memory for ever."""
@@ -106,6 +125,9 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("pool.observed", 2, PoolObserved, "signal", "pool"),
     Row("signal.lost", 1, SignalLost, "signal", "pool"),
     Row("signal.found", 1, SignalFound, "signal", "pool"),
+    Row("vm.create-requested", 1, VmCreateRequested, "signal", "vm"),
+    Row("vm.change-requested", 1, VmChangeRequested, "signal", "vm"),
+    Row("vm.resize-requested", 1, VmResizeRequested, "signal", "vm"),
     Row("person.erase-requested", 1, PersonEraseRequested, "signal", "person"),
     Row("contract.submitted", 1, ContractSubmitted, "signal", "org"),
     Row("key.register-requested", 1, KeyRegisterRequested, "signal", "org"),
@@ -127,9 +149,15 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("host.removed", 1, HostRemoved, "gate", "host"),
     Row("pool.defined", 1, v1.PoolDefined, "gate", "pool", upcast.pool_defined_v1),
     Row("pool.defined", 2, v2.PoolDefined, "gate", "pool", upcast.pool_defined_v2),
-    Row("pool.defined", 3, PoolDefined, "gate", "pool"),
+    Row("pool.defined", 3, v3.PoolDefined, "gate", "pool", upcast.pool_defined_v3),
+    Row("pool.defined", 4, PoolDefined, "gate", "pool"),
     Row("gate.decided", 1, v1.GateDecided, "gate", "org", upcast.gate_decided_v1),
-    Row("gate.decided", 2, GateDecided, "gate", "org"),
+    Row("gate.decided", 2, v2.GateDecided, "gate", "org", upcast.gate_decided_v2),
+    Row("gate.decided", 3, GateDecided, "gate", "org"),
+    Row("vm.created", 1, VmCreated, "gate", "vm"),
+    Row("vm.resized", 1, VmResized, "gate", "vm"),
+    Row("vm.protected", 1, VmProtected, "gate", "vm"),
+    Row("vm.unprotected", 1, VmUnprotected, "gate", "vm"),
     Row("breaker.opened", 1, BreakerOpened, "gate", "pool"),
     Row("breaker.closed", 1, BreakerClosed, "gate", "pool"),
     Row("order.overdue", 1, OrderOverdue, "gate", "vm"),
@@ -147,6 +175,9 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("vm.save-failed", 1, VmSaveFailed, "waker", "vm"),
     Row("vm.stopped", 1, VmStopped, "waker", "vm"),
     Row("vm.found-awake", 1, VmFoundAwake, "waker", "vm"),
+    Row("vm.plugged", 1, VmPlugged, "waker", "vm"),
+    Row("vm.plug-failed", 1, VmPlugFailed, "waker", "vm"),
+    Row("vm.rebooted", 1, VmRebooted, "waker", "vm"),
     Row("vm.ready", 1, VmReady, "prober", "vm"),
     Row("vm.unready", 1, VmUnready, "prober", "vm"),
     Row("vm.announced", 1, VmAnnounced, "announcer", "vm"),
@@ -154,6 +185,8 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("vm.drained", 1, VmDrained, "announcer", "vm"),
     Row("volume.created", 1, VolumeCreated, "storage", "vm"),
     Row("volume.failed", 1, VolumeFailed, "storage", "vm"),
+    Row("volume.grown", 1, VolumeGrown, "storage", "vm"),
+    Row("volume.grow-failed", 1, VolumeGrowFailed, "storage", "vm"),
     Row("snapshot.taken", 1, SnapshotTaken, "storage", "vm"),
     Row("snapshot.failed", 1, SnapshotFailed, "storage", "vm"),
     Row("forecast.made", 1, ForecastMade, "forecaster", "pool"),

@@ -2,10 +2,10 @@
 
 import msgspec
 
-from events import v1, v2
+from events import v1, v2, v3
 from events.contract import ContractTookEffect
 from events.fact import Fact
-from events.gate import GateDecided
+from events.gate import BootOrdered, GateDecided, Order, StopOrdered, WakeOrdered
 from events.pool import PoolDefined, PoolObserved, Reading
 from events.vm import VmResumed, VmWakeFailed
 from schemas.contract.document import Signed
@@ -34,7 +34,7 @@ def pool_defined_v1(fact: Fact) -> v2.PoolDefined:
     return v2.PoolDefined(org=fact.org, pool=fact.pool, definition=msgspec.convert(members, v2.Pool))
 
 
-def pool_defined_v2(fact: Fact) -> PoolDefined:
+def pool_defined_v2(fact: Fact) -> v3.PoolDefined:
     """Before pools were forecast, they had one trigger at most, and every sleep was in RAM with nothing done after it."""
     assert isinstance(fact, v2.PoolDefined), fact
     members = msgspec.to_builtins(fact.definition)
@@ -45,7 +45,14 @@ def pool_defined_v2(fact: Fact) -> PoolDefined:
         "sleep": "paused",
         "refresh": "none",
     }
-    return PoolDefined(org=fact.org, pool=fact.pool, definition=msgspec.convert(members, Pool))
+    return v3.PoolDefined(org=fact.org, pool=fact.pool, definition=msgspec.convert(members, v3.Pool))
+
+
+def pool_defined_v3(fact: Fact) -> PoolDefined:
+    """Every pool's VMs came and went with its demand."""
+    assert isinstance(fact, v3.PoolDefined), fact
+    members = msgspec.structs.asdict(fact.definition)
+    return PoolDefined(org=fact.org, pool=fact.pool, definition=Pool(**members))
 
 
 def pool_observed_v1(fact: Fact) -> PoolObserved:
@@ -57,10 +64,30 @@ def pool_observed_v1(fact: Fact) -> PoolObserved:
     return PoolObserved(**members, demand=None if told is None else told.demand)
 
 
-def gate_decided_v1(fact: Fact) -> GateDecided:
+def gate_decided_v1(fact: Fact) -> v2.GateDecided:
     """Nothing was saved to disk then: the same orders among more."""
     assert isinstance(fact, v1.GateDecided), fact
-    return GateDecided(**msgspec.structs.asdict(fact))
+    return v2.GateDecided(**msgspec.structs.asdict(fact))
+
+
+def gate_decided_v2(fact: Fact) -> GateDecided:
+    """No VM was kept for its own sake: whoever was stopped did not answer, and had no time for it."""
+    assert isinstance(fact, v2.GateDecided), fact
+    members = msgspec.structs.asdict(fact)
+    members["orders"] = tuple(_order_v2(order) for order in fact.orders)
+    return GateDecided(**members)
+
+
+def _order_v2(order: v2.Order) -> Order:
+    match order:
+        case v1.WakeOrdered():
+            return WakeOrdered(**msgspec.structs.asdict(order))
+        case v1.BootOrdered():
+            return BootOrdered(**msgspec.structs.asdict(order))
+        case v1.StopOrdered():
+            return StopOrdered(**msgspec.structs.asdict(order), grace_seconds=0)
+        case _:
+            return order
 
 
 def vm_resumed_v1(fact: Fact) -> VmResumed:

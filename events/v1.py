@@ -5,16 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from events.fact import Fact, Moment
-from events.gate import (
-    Answer,
-    BootOrdered,
-    ContractRef,
-    DrainCancelled,
-    DrainOrdered,
-    StopOrdered,
-    SuspendOrdered,
-    WakeOrdered,
-)
+from events.gate import Answer, ContractRef, DrainCancelled, DrainOrdered, SuspendOrdered
 from events.pool import Demand, Level, VmCounts
 from events.vm import Sleep
 from schemas.capacity import Capacity, Size
@@ -111,6 +102,50 @@ class PoolObserved(Fact, frozen=True):
     reading: Reading | None
     vms: VmCounts
     state_seq: Count
+
+
+Purpose = Literal["serve", "stock"]
+"""Why a VM was awake, when all VMs came and went with their pool's demand."""
+
+
+class WakeOrdered(Value, frozen=True, tag_field="order", tag="wake.ordered"):
+    """Resume a VM that sleeps. The order's id is the reservation that its outcome must name."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    size: Size
+    request: Id
+    purpose: Purpose
+    begin_by: Moment
+    ready_seconds: Count
+
+
+class BootOrdered(Value, frozen=True, tag_field="order", tag="boot.ordered"):
+    """Start a VM that is off, defining it from the template when it does not exist."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    size: Size
+    template: Name
+    request: Id
+    purpose: Purpose
+    begin_by: Moment
+    ready_seconds: Count
+
+
+class StopOrdered(Value, frozen=True, tag_field="order", tag="stop.ordered"):
+    """Switch the VM off at once."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    reservation: Id
+    request: Id | None
 
 
 Order = WakeOrdered | BootOrdered | DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered

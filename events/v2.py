@@ -4,10 +4,11 @@ from typing import Annotated
 
 import msgspec
 
-from events.fact import Fact
-from events.v1 import Trigger
+from events.fact import Fact, Moment
+from events.gate import Answer, ContractRef, DrainCancelled, DrainOrdered, SaveOrdered, SuspendOrdered
+from events.v1 import BootOrdered, StopOrdered, Trigger, WakeOrdered
 from schemas.capacity import Size
-from schemas.names import Name
+from schemas.names import Count, Name
 from schemas.pool import Placement, PoolName, Seconds
 from schemas.struct import Value
 
@@ -37,3 +38,20 @@ class PoolDefined(Fact, frozen=True):
 
     pool: Name
     definition: Pool
+
+
+Order = WakeOrdered | BootOrdered | DrainOrdered | DrainCancelled | SuspendOrdered | SaveOrdered | StopOrdered
+
+
+class GateDecided(Fact, frozen=True):
+    """One round of one gate for one org, when every VM came and went with its pool's demand."""
+
+    gate: Annotated[str, msgspec.Meta(max_length=100)]
+    through: Count
+    follows: Count
+    state_seq: Count
+    now: Moment
+    contract: ContractRef | None
+    rules: Annotated[str, msgspec.Meta(max_length=40)]
+    answers: tuple[Answer, ...]
+    orders: tuple[Order, ...]

@@ -206,3 +206,35 @@ class VmFoundAwake(Fact, frozen=True):
     size: Size
     reservation: Id
     observed_at: Moment
+
+
+class VmPlugged(Fact, frozen=True):
+    """The VM that runs has more vCPU, by this order; until its next boot it has them as plugged in."""
+
+    vm: Name
+    host: Name
+    reservation: Id
+    order: Id
+    size: Size
+    plugged_at: Moment
+
+
+class VmPlugFailed(Fact, frozen=True):
+    """The VM runs on with what it had: the order to plug in more has ended."""
+
+    vm: Name
+    host: Name
+    reservation: Id
+    order: Id
+    code: Word
+    text: Text
+    observed_at: Moment
+
+
+class VmRebooted(Fact, frozen=True):
+    """The guest started anew under the same reservation, which nobody ordered: an ordered reboot has a reservation of its own."""
+
+    vm: Name
+    host: Name
+    reservation: Id
+    observed_at: Moment

@@ -1,14 +1,8 @@
 """Disks of VMs, and what is pinned of them while they sleep."""
 
-from typing import Annotated
-
-import msgspec
-
 from events.fact import Fact, Moment
+from events.place import Place
 from schemas.names import Count, Id, Name, Text, Word
-
-Place = Annotated[str, msgspec.Meta(max_length=500)]
-"""A file on the VM's host, or an image in a pool."""
 
 
 class VolumeCreated(Fact, frozen=True):
@@ -57,6 +51,31 @@ class SnapshotFailed(Fact, frozen=True):
     vm: Name
     host: Name
     asleep_since: Count
+    code: Word
+    text: Text
+    observed_at: Moment
+
+
+class VolumeGrown(Fact, frozen=True):
+    """The VM's disk has so many bytes, by this order; a guest that runs sees them."""
+
+    vm: Name
+    host: Name
+    volume: Place
+    order: Id
+    size_bytes: Count
+    grown_at: Moment
+
+
+class VolumeGrowFailed(Fact, frozen=True):
+    """The VM's disk is as large as it was: the order to make it larger has ended."""
+
+    vm: Name
+    host: Name
+    volume: Place
+    order: Id
+    size_bytes: Count
+    """What it has."""
     code: Word
     text: Text
     observed_at: Moment

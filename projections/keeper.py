@@ -13,6 +13,7 @@ from projections.activations.table import TABLES as ACTIVATIONS
 from projections.breakers.table import TABLES as BREAKERS
 from projections.contracts.table import TABLES as CONTRACTS
 from projections.demand.table import TABLES as DEMAND
+from projections.directory.table import TABLES as DIRECTORY
 from projections.fleet.table import TABLES as FLEET
 from projections.forecasts.table import TABLES as FORECASTS
 from projections.freezes.table import TABLES as FREEZES
@@ -35,6 +36,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     *FORECASTS,
     *BREAKERS,
     *VOLUMES,
+    *DIRECTORY,
 )
 """Every table of every view."""
 

@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Final
 
 from events.envelope import Recorded
-from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.gate import GateDecided, Rise
 from events.host import HostFenced
 from projections.usage.fold import Holding, Usage
 
@@ -95,7 +95,7 @@ class Meter:
     def _touched(self, usage: Usage, recorded: Recorded) -> Iterable[Key]:
         match recorded.fact:
             case GateDecided(org=org, orders=orders):
-                return ((org, one.vm) for one in orders if isinstance(one, WakeOrdered | BootOrdered))
+                return ((org, one.vm) for one in orders if isinstance(one, Rise))
             case HostFenced():
                 return [*self._known, *usage.holdings]  # releases VMs that it does not name
             case fact:

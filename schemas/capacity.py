@@ -17,7 +17,10 @@ DIMENSIONS: Final[tuple[Dimension, ...]] = ("vcpu", "memory_mib", "block_bytes",
 """Every dimension a contract names, in the order they are reported."""
 
 ENFORCED: Final[tuple[Dimension, ...]] = ("vcpu", "memory_mib")
-"""The dimensions the gate checks today: compute. Storage is signed for and not yet metered."""
+"""The dimensions of compute, which the gate checks with every VM that is to be awake."""
+
+STORED: Final[tuple[Dimension, ...]] = ("block_bytes",)
+"""The dimension that the gate checks where somebody asks for storage: it counts while it exists, awake or not."""
 
 UNITS: Final[dict[Dimension, str]] = {
     "vcpu": "vCPU",
@@ -83,6 +86,10 @@ class Size(Value, frozen=True):
         """The capacity that counts against the envelope while the VM is awake."""
         return Capacity(vcpu=self.vcpu, memory_mib=self.memory_mib)
 
+    def larger(self, other: "Size") -> "Size":
+        """Of both the larger in each dimension: what counts while one becomes the other."""
+        return Size(self.name, max(self.vcpu, other.vcpu), max(self.memory_mib, other.memory_mib))
+
 
 def envelope(quota: Capacity, allowance_bp: int) -> Capacity:
     """Quota times (1 + allowance), rounded down in every dimension: 105 of 100 vCPU at 5 %, never up."""
@@ -93,6 +100,7 @@ __all__ = [
     "DIMENSIONS",
     "ENFORCED",
     "NOTHING",
+    "STORED",
     "UNITS",
     "BasisPoints",
     "Capacity",

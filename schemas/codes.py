@@ -79,6 +79,16 @@ Code = Literal[
     "AlreadyDone",
     "NotFrozen",
     "NothingServing",
+    # VMs that are kept for their own sake
+    "PoolScales",
+    "PoolKeeps",
+    "NameTaken",
+    "VmUnknown",
+    "VmOff",
+    "VmBusy",
+    "HostGone",
+    "Announced",
+    "AtNextBoot",
 ]
 
 MEANING: Final[dict[str, str]] = {
@@ -156,6 +166,15 @@ MEANING: Final[dict[str, str]] = {
     "AlreadyInForce": "This very document was accepted before.",
     "AlreadyDone": "It is so already.",
     "NotFrozen": "There is no freeze to end.",
+    "PoolScales": "VMs of this pool come and go with its demand and are alike: none of them is made or changed alone.",
+    "PoolKeeps": "Each VM of this pool is kept for its own sake: start and stop them by name.",
+    "NameTaken": "Another VM of the org has or had this name: choose another.",
+    "VmUnknown": "The org has no such VM that is kept for its own sake.",
+    "VmOff": "The VM does not run: start it.",
+    "VmBusy": "The VM is on its way up or down: ask again when it is there.",
+    "HostGone": "The VM's disk is on a host that is not there to start it: admit the host again.",
+    "Announced": "It is done in the next maintenance window that fits, and told to the technical contacts before.",
+    "AtNextBoot": "It holds from the VM's next boot on.",
     "NothingServing": "No other VM of the pool is serving.",
 }
 """What each code says to a person."""

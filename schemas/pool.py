@@ -6,7 +6,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from schemas.capacity import Size
-from schemas.names import Name
+from schemas.limits import ProfileName
+from schemas.maintenance import Window
+from schemas.names import Count, Name, Word
 from schemas.struct import Value
 
 PoolName = Annotated[Name, msgspec.Meta(max_length=32)]
@@ -33,6 +35,15 @@ Depth = Literal["paused", "auto"]
 
 Refresh = Literal["agent", "none"]
 """Whether a woken guest's clock is set and its entropy refreshed by the QEMU guest agent before it serves."""
+
+Kind = Literal["scaled", "kept"]
+"""Its VMs are alike, and come and go with demand; or each is asked for by name and kept for its own sake."""
+
+Storage = Literal["local", "ceph"]
+"""Where disks are: files on the VM's host, or images in a Ceph cluster that every host reaches."""
+
+Backups = Literal["none", "nightly"]
+"""Whether kept VMs are copied each night."""
 
 MOST_TRIGGERS: Final = 8
 """Triggers of one pool: some 200 bytes each in its definition."""
@@ -86,6 +97,22 @@ class Pool(Value, frozen=True):
     """VMs that forecasts may send to sleep in a minute."""
     sleep: Depth = "auto"
     refresh: Refresh = "agent"
+    kind: Kind = "scaled"
+    storage: Storage = "local"
+    profile: ProfileName = "managed"
+    """What VMs of a kept pool may be like."""
+    disk_bytes: Count = 0
+    """What the disk of a kept VM has where nobody says otherwise; 0 for what its template's has."""
+    window: Window = Window()
+    """When VMs of a kept pool may be worked on."""
+    notice: Word | None = None
+    """The maintenance policy by name, where it is not the one of its day."""
+    grace_seconds: Seconds = 60
+    """How long the guest of a kept VM has to shut down by itself before its power is cut."""
+    snapshots_kept: Annotated[int, msgspec.Meta(ge=0, le=100)] = 7
+    """Snapshots of one kept VM; the oldest goes when there is one more."""
+    backups: Backups = "none"
+    backups_kept: Annotated[int, msgspec.Meta(ge=1, le=366)] = 14
 
 
 class PoolError(ValueError):

@@ -242,6 +242,8 @@ class Activations:
                 answered.append(answer.request)
         for order in decided.orders:
             match order:
+                case WakeOrdered(purpose="keep") | BootOrdered(purpose="keep"):
+                    pass  # a trip ends at the load balancer, where no such VM comes
                 case WakeOrdered():
                     self._start(recorded.seq, stored_at, decided.org, order, "resume")
                 case BootOrdered():

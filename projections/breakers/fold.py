@@ -209,6 +209,8 @@ class Breakers:
         desk.stopping = {vm: trip for vm, trip in desk.stopping.items() if lately(trip, decided.now)}
         for order in decided.orders:
             match order:
+                case WakeOrdered(purpose="keep") | BootOrdered(purpose="keep"):
+                    pass  # nobody takes the place of a VM that is kept for its own sake
                 case WakeOrdered() | BootOrdered():
                     again = order.request not in answered
                     if again:

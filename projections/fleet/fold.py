@@ -15,7 +15,10 @@ from events.gate import (
     DrainCancelled,
     DrainOrdered,
     GateDecided,
+    GrowOrdered,
     Order,
+    PlugOrdered,
+    RebootOrdered,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -214,11 +217,12 @@ class Fleet:
                 if (org, vm) in self.vms:
                     self._put(replace(self.vms[org, vm], domain=domain, address=address))
             case VmResumed() | VmBooted():
-                self._prove(fact.org, fact.vm, fact.reservation)
+                self._prove(fact.org, fact.vm, fact.reservation, seq)
             case VmReady(org=org, vm=vm, reservation=reservation, boot_id=boot_id):
                 known = self._held(org, vm, reservation)
                 if known is not None:
-                    self._step(replace(known, boot_id=boot_id), "vm.ready", seq)
+                    event = "vm.kept-ready" if known.purpose == "keep" else "vm.ready"
+                    self._step(replace(known, boot_id=boot_id), event, seq)
             case VmUnready(org=org, vm=vm, reservation=reservation):
                 self._outcome(self._held(org, vm, reservation), None, "vm.unready", seq)
             case VmAnnounced(org=org, vm=vm, reservation=reservation, order=order):
@@ -254,10 +258,11 @@ class Fleet:
         if held is not None and order in {None, held.order}:
             self._step(held, event, seq)
 
-    def _prove(self, org: str, vm: str, reservation: str) -> None:
+    def _prove(self, org: str, vm: str, reservation: str, seq: int) -> None:
+        """It runs; and that is all that is to be known of one whose answer nobody waits for."""
         known = self._held(org, vm, reservation)
         if known is not None:
-            self._put(replace(known, proven=True))
+            self._step(replace(known, proven=True), "vm.unprobed" if known.unprobed else "", seq)
 
     def _held(self, org: str, vm: str, reservation: str) -> Vm | None:
         known = self.vms.get((org, vm))
@@ -266,9 +271,9 @@ class Fleet:
     def _order(self, org: str, order: Order, now: dt.datetime, seq: int) -> None:
         known = self.vms.get((org, order.vm))
         match order:
-            case WakeOrdered() | BootOrdered() if order.host in self._dead:
+            case WakeOrdered() | BootOrdered() | RebootOrdered() if order.host in self._dead:
                 pass  # void: given before its gate had read that the host is dead
-            case WakeOrdered() | BootOrdered():
+            case WakeOrdered() | BootOrdered() | RebootOrdered():
                 if known is None:
                     known = Vm(org, order.vm, order.pool, order.host, order.size, "stopped")
                 self._put(
@@ -280,10 +285,11 @@ class Fleet:
                         reservation=order.id,
                         proven=False,
                         request=order.request,
-                        purpose=order.purpose,
+                        purpose="keep" if isinstance(order, RebootOrdered) else order.purpose,
                         order=order.id,
                         due_at=order.begin_by + dt.timedelta(seconds=order.ready_seconds),
                         alarmed=False,
+                        unprobed=order.ready_seconds == 0,
                         since_seq=seq,
                         asleep_since=None,
                     )
@@ -296,7 +302,10 @@ class Fleet:
             case SuspendOrdered():
                 self._follow(known, order, "suspend.ordered", now + PATIENCE, seq)
             case StopOrdered():
-                self._follow(known, order, "stop.ordered", now + PATIENCE, seq)
+                due_at = now + dt.timedelta(seconds=order.grace_seconds) + PATIENCE
+                self._follow(known, order, "stop.ordered", due_at, seq)
+            case PlugOrdered() | GrowOrdered():
+                pass
             case SaveOrdered():
                 # Void where it sleeps another sleep by now, or none.
                 if (

@@ -31,6 +31,8 @@ class Vm(msgspec.Struct, frozen=True):
     """The latest order that concerns it."""
     due_at: dt.datetime | None = None
     """When the latest order should have had its outcome, by the clock of the gate that gave it."""
+    unprobed: bool = False
+    """Nobody waits for its guest's answer: it runs as soon as its waker says so."""
     alarmed: bool = False
     """The order is known to be overdue."""
     address: str | None = None
@@ -75,4 +77,6 @@ def awaits_gate(vm: Vm) -> bool:
     """Whether the next step of its life is the gate's to order, unasked."""
     if vm.state == "warm":
         return vm.purpose == "stock"
-    return vm.state in {"drained", "unready", "unannounced", "stray"}
+    if vm.state == "unready":
+        return vm.purpose != "keep"  # its owner says what becomes of it
+    return vm.state in {"drained", "unannounced", "stray"}

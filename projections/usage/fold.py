@@ -13,9 +13,28 @@ from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
-from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.gate import (
+    BootOrdered,
+    GateDecided,
+    GrowOrdered,
+    Order,
+    PlugOrdered,
+    RebootOrdered,
+    WakeOrdered,
+)
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
-from events.vm import VmBooted, VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
+from events.keep import VmCreated
+from events.vm import (
+    VmBooted,
+    VmFoundAwake,
+    VmPlugFailed,
+    VmPlugged,
+    VmQuiesced,
+    VmResumed,
+    VmStopped,
+    VmWakeFailed,
+)
+from events.volume import VolumeCreated, VolumeGrowFailed, VolumeGrown
 from schemas.capacity import NOTHING, Capacity, Size
 from schemas.contract.document import terms
 from schemas.contract.terms import Contract
@@ -31,6 +50,8 @@ class Holding:
     reservation: str
     proven: bool
     stray: bool = False
+    after: Size | None = None
+    """The size that it counts once it runs anew; until then the larger of it and the former."""
 
 
 class Usage:
@@ -50,6 +71,12 @@ class Usage:
             VmQuiesced,
             VmStopped,
             VmFoundAwake,
+            VmCreated,
+            VmPlugged,
+            VmPlugFailed,
+            VolumeCreated,
+            VolumeGrown,
+            VolumeGrowFailed,
         }
     )
 
@@ -61,8 +88,20 @@ class Usage:
         self._proven: dict[str, Capacity] = {}
         self._reserved: dict[str, Capacity] = {}
         self._strays: dict[str, int] = {}
+        self._disks: dict[tuple[str, str], int] = {}
+        self._stored: dict[str, int] = {}
+        self._plugging: dict[tuple[str, str], tuple[str, Size]] = {}
+        """The order to plug in more vCPU, and the size that the VM has until it is carried out."""
         self._told: set[str] = set()
         """Reservations of VMs found awake: the same finding told again, however late, counts no second time."""
+
+    def stored(self, org: str) -> int:
+        """Bytes of all disks of the org, those of VMs that are off as well; of one that grows the larger size."""
+        return self._stored.get(org, 0)
+
+    def disk_bytes(self, org: str, vm: str) -> int:
+        """What the VM's disk counts; 0 where it has none."""
+        return self._disks.get((org, vm), 0)
 
     def used(self, org: str) -> Capacity:
         """Capacity of VMs proven awake."""
@@ -87,11 +126,22 @@ class Usage:
                 self._dead.apply(fact)
                 self._release_all(host)
             case GateDecided(org=org, orders=orders) as decided:
-                starts = [order for order in orders if isinstance(order, WakeOrdered | BootOrdered)]
-                for order in starts if self._fences.pass_on(recorded, decided) else ():
-                    if order.host not in self._dead:
-                        holding = Holding(order.pool, order.host, order.size, order.id, proven=False)
-                        self._hold(org, order.vm, holding)
+                if self._fences.pass_on(recorded, decided):
+                    for order in orders:
+                        self._order(org, order)
+            case VmCreated(org=org, vm=vm, disk_bytes=size):
+                self._store(org, vm, size)
+            case VolumeCreated(org=org, vm=vm, size_bytes=size):
+                self._store(org, vm, max(size, self.disk_bytes(org, vm)))
+            case (
+                VolumeGrown(org=org, vm=vm, size_bytes=size)
+                | VolumeGrowFailed(org=org, vm=vm, size_bytes=size)
+            ):
+                self._store(org, vm, size)
+            case VmPlugged(org=org, vm=vm, order=order, size=size):
+                self._plugged(org, vm, order, size)
+            case VmPlugFailed(org=org, vm=vm, order=order):
+                self._plugged(org, vm, order, None)
             case VmResumed(org=org, vm=vm, reservation=reservation):
                 self._prove(org, vm, reservation)
             case VmBooted(org=org, vm=vm, reservation=reservation):
@@ -109,6 +159,40 @@ class Usage:
             case _:
                 pass
 
+    def _order(self, org: str, order: Order) -> None:
+        """What an order of the gate adds."""
+        match order:
+            case WakeOrdered() | BootOrdered() | RebootOrdered() if order.host in self._dead:
+                pass  # void: given before its gate had read that the host is dead
+            case WakeOrdered() | BootOrdered():
+                self._hold(org, order.vm, Holding(order.pool, order.host, order.size, order.id, proven=False))
+            case RebootOrdered():
+                former = self.holdings.get((org, order.vm))
+                size = order.size if former is None else order.size.larger(former.size)
+                holding = Holding(order.pool, order.host, size, order.id, proven=False, after=order.size)
+                self._hold(org, order.vm, holding)
+            case PlugOrdered():
+                former = self.holdings.get((org, order.vm))
+                if former is not None and former.reservation == order.reservation:
+                    self._plugging[org, order.vm] = order.id, former.size
+                    self._hold(org, order.vm, replace(former, size=order.size.larger(former.size)))
+            case GrowOrdered():
+                self._store(org, order.vm, max(order.size_bytes, self.disk_bytes(org, order.vm)))
+            case _:
+                pass
+
+    def _plugged(self, org: str, vm: str, order: str, size: Size | None) -> None:
+        """The order has ended, and the VM has that size; without one the size that it had."""
+        under_way, former = self._plugging.get((org, vm), ("", None))
+        holding = self.holdings.get((org, vm))
+        if under_way == order and holding is not None and former is not None:
+            del self._plugging[org, vm]
+            self._hold(org, vm, replace(holding, size=size or former))
+
+    def _store(self, org: str, vm: str, size_bytes: int) -> None:
+        self._stored[org] = self._stored.get(org, 0) - self.disk_bytes(org, vm) + size_bytes
+        self._disks[org, vm] = size_bytes
+
     def _hold(self, org: str, vm: str, holding: Holding) -> None:
         former = self.holdings.get((org, vm))
         if former is not None:
@@ -119,12 +203,13 @@ class Usage:
     def _prove(self, org: str, vm: str, reservation: str) -> None:
         holding = self.holdings.get((org, vm))
         if holding is not None and holding.reservation == reservation and not holding.proven:
-            self._hold(org, vm, replace(holding, proven=True))
+            self._hold(org, vm, replace(holding, proven=True, size=holding.after or holding.size))
 
     def _release(self, org: str, vm: str, reservation: str | None) -> None:
         holding = self.holdings.get((org, vm))
         if holding is not None and holding.reservation == reservation:
             del self.holdings[org, vm]
+            self._plugging.pop((org, vm), None)
             self._subtract(org, holding)
 
     def _release_all(self, host: str) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from events.envelope import Recorded
-from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.gate import GateDecided, Rise
 from events.mail import MailAccepted
 from events.quiesce import QuiesceRequested
 from events.save import SaveRequested
@@ -130,8 +130,7 @@ class Steps:
             orders=tuple(
                 order
                 for order in decided.orders
-                if order.request == self.request
-                or (order.vm in self._vms and isinstance(order, WakeOrdered | BootOrdered))
+                if order.request == self.request or (order.vm in self._vms and isinstance(order, Rise))
             ),
         )
 

@@ -17,7 +17,10 @@ from events.gate import (
     DrainCancelled,
     DrainOrdered,
     GateDecided,
+    GrowOrdered,
     Order,
+    PlugOrdered,
+    RebootOrdered,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -174,6 +177,10 @@ class Survey:
 
     def _begin(self, org: str, order: Order, at_ns: int) -> None:
         match order:
+            case WakeOrdered(purpose="keep") | BootOrdered(purpose="keep"):
+                pass  # such a VM is asked for by name, and no other rules would have chosen it
+            case RebootOrdered() | PlugOrdered() | GrowOrdered():
+                pass
             case WakeOrdered():
                 self._open[order.id] = ("wake", org, order.pool, at_ns)
             case BootOrdered(purpose="serve"):

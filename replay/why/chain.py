@@ -16,7 +16,9 @@ from events.gate import (
     BootOrdered,
     DrainCancelled,
     GateDecided,
+    GrowOrdered,
     Order,
+    Rise,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -32,6 +34,8 @@ from events.vm import (
     VmDefined,
     VmDrained,
     VmFoundAwake,
+    VmPlugFailed,
+    VmPlugged,
     VmQuiesced,
     VmReady,
     VmResumed,
@@ -41,6 +45,7 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
+from events.volume import VolumeGrowFailed, VolumeGrown
 from replay.why.named import Named
 from replay.why.words import tag_of
 
@@ -51,7 +56,17 @@ RIPENS = VmDrained | VmReady | VmUnready | VmAnnounceFailed | VmFoundAwake
 """What makes a VM ripe for the next step of its life, which the gate orders without being asked."""
 
 OfLife = VmDefined | VmResumed | VmBooted | VmReady | VmUnready | VmWakeFailed | VmQuiesced | VmStopped
-OfOrder = VmAnnounced | VmAnnounceFailed | VmSaved | VmSaveFailed | OrderOverdue
+OfOrder = (
+    VmAnnounced
+    | VmAnnounceFailed
+    | VmSaved
+    | VmSaveFailed
+    | OrderOverdue
+    | VmPlugged
+    | VmPlugFailed
+    | VolumeGrown
+    | VolumeGrowFailed
+)
 Outcome = OfLife | OfOrder | VmDrained | VmFoundAwake
 
 
@@ -65,8 +80,8 @@ class Link:
 
 
 def life_of(order: Order) -> str:
-    """The reservation that an order begins or moves on; one about a sleeper, which has none, is its own."""
-    return order.id if isinstance(order, WakeOrdered | BootOrdered | SaveOrdered) else order.reservation
+    """The reservation that an order begins or moves on; one about a sleeper or a disk, which has none, is its own."""
+    return order.id if isinstance(order, Rise | SaveOrdered | GrowOrdered) else order.reservation
 
 
 def outcome_of(recorded: Recorded) -> tuple[str, ...]:

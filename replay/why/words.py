@@ -14,7 +14,10 @@ from events.gate import (
     DrainOrdered,
     Evidence,
     GateDecided,
+    GrowOrdered,
     Order,
+    PlugOrdered,
+    RebootOrdered,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -54,6 +57,7 @@ from events.vm import (
     VmWakeFailed,
 )
 from replay.why.ahead import of_readiness
+from replay.why.kept import of_kept
 
 _SHOWN_DIGITS: Final = 12
 _WHO: Final[dict[Origin, str]] = {
@@ -135,8 +139,17 @@ def ordered(order: Order) -> str:
             return f"suspend {order.vm} on {order.host}"
         case SaveOrdered():
             return f"write the RAM of {order.vm} on {order.host} to disk, while it sleeps"
-        case StopOrdered():
+        case StopOrdered(grace_seconds=0):
             return f"stop {order.vm} on {order.host}"
+        case StopOrdered():
+            return f"stop {order.vm} on {order.host}, its guest having {order.grace_seconds} s to shut down"
+        case RebootOrdered():
+            size = f"{order.size.vcpu} vCPU and {order.size.memory_mib} MiB"
+            return f"reboot {order.vm} on {order.host} with {size}, to begin by {moment(order.begin_by)}"
+        case PlugOrdered():
+            return f"plug vCPU into {order.vm} on {order.host}, so that it has {order.size.vcpu}"
+        case GrowOrdered():
+            return f"grow the disk of {order.vm} to {order.size_bytes} bytes"
 
 
 def sampled(sample: Sample | None) -> str:
@@ -177,6 +190,7 @@ def happened(fact: Fact) -> str:
                 or _of_terms(fact)
                 or _of_house(fact)
                 or of_readiness(fact)
+                or of_kept(fact)
                 or f"an event about {fact.org}"
             )
 

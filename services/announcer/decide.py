@@ -36,7 +36,7 @@ def aim(vm: Vm) -> Aim:
             return "drain"
         case "drained" | "suspending" | "quiesced" | "saving" | "saved" | "stopping" | "stopped":
             return "rest"
-        case "unready" | "unannounced" | "stray":
+        case "running" | "unready" | "unannounced" | "stray":
             return "rest"
 
 

@@ -11,7 +11,10 @@ from events.gate import (
     DrainCancelled,
     DrainOrdered,
     GateDecided,
+    GrowOrdered,
     Order,
+    PlugOrdered,
+    RebootOrdered,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -83,14 +86,14 @@ class Changes:
 
     def _order(self, org: str, order: Order, now: dt.datetime) -> None:
         match order:
-            case WakeOrdered() | BootOrdered():
+            case WakeOrdered() | BootOrdered() | RebootOrdered():
                 self._drains.pop((org, order.vm), None)
             case DrainOrdered():
                 drains = self._drains.setdefault((org, order.vm), {})
                 drains[order.id] = Drain(order.id, order.drain_seconds, now)
             case DrainCancelled():
                 self._drains.get((org, order.vm), {}).pop(order.drain, None)
-            case SuspendOrdered() | SaveOrdered() | StopOrdered():
+            case SuspendOrdered() | SaveOrdered() | StopOrdered() | PlugOrdered() | GrowOrdered():
                 pass
 
     def _note(self, org: str, vm: str, seq: int) -> None:

@@ -4,7 +4,7 @@ Pure: the same folds, requests and time give the same decision, which is what ma
 A request to grow (`growing.py`) meets, in this order: a freeze, the contract, hosts that the recovered ledger does not know yet,
 strays of the org, the age of its signal, the pool's cooldown, the envelope, the pool's own maximum, the size of a decision,
 breakers, and the memory of the hosts. All or nothing, unless it says `up_to`. One to shrink, or to sleep deeper, is answered in
-`resting.py`. Requests that change what is decided by (documents, keys, freezes, hosts) are answered in `rulings.py`.
+`resting.py`, one about a single VM that is kept for its own sake in `living.py`. Requests that change what is decided by (documents, keys, freezes, hosts) are answered in `rulings.py`.
 """
 
 import datetime as dt
@@ -14,6 +14,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.pool import PoolDefined
 from events.quiesce import QuiesceRequested
 from events.save import SaveRequested
@@ -23,11 +24,12 @@ from schemas.pool import Pool
 from services.gate import orders as order
 from services.gate.draft import MOST_MOVES, Decision, Draft
 from services.gate.growing import grow, grown, replace_failed, stock
+from services.gate.living import change, create, resize
 from services.gate.resting import further, save, save_further, saves_in, shrink
 from services.gate.rulings import ripen, rule
-from services.gate.state import Pending, Scaling, State
+from services.gate.state import Living, Pending, Scaling, State
 
-RULES: Final = "2026-11-22.6"
+RULES: Final = "2026-11-22.7"
 """The version of these rules; every decision carries it."""
 
 _MOST_SWITCHED: Final = 16
@@ -104,6 +106,8 @@ def _better_later(draft: Draft, pending: Pending) -> bool:
     round sends away can come back in the next one. And a decision stays within its bound.
     """
     wish = pending.wish
+    if isinstance(wish, Living):
+        return bool(draft.answers or draft.orders)
     if not isinstance(wish, Scaling):
         return bool(draft.answers)
     if isinstance(wish, ScaleRequested) and draft.is_draining(wish.pool):
@@ -115,12 +119,15 @@ def _better_later(draft: Draft, pending: Pending) -> bool:
 def _answer(draft: Draft, pending: Pending) -> bool:
     """The request is answered; or not yet, where a moment from now more can be granted."""
     wish = pending.wish
+    if isinstance(wish, Living):
+        _live(draft, pending, wish)
+        return True
     if not isinstance(wish, Scaling):
         rule(draft, pending, wish)
         return True
     pool = draft.pool(wish.pool)
-    if pool is None:
-        draft.decline(pending, "PoolUnknown", _asked(wish))
+    if pool is None or pool.kind == "kept":
+        draft.decline(pending, "PoolUnknown" if pool is None else "PoolKeeps", _asked(wish))
         return True
     freeze = draft.frozen(pool.name)
     if freeze is not None:
@@ -136,6 +143,17 @@ def _answer(draft: Draft, pending: Pending) -> bool:
         case SaveRequested():
             save(draft, pending, pool, wish)
     return True
+
+
+def _live(draft: Draft, pending: Pending, wish: Living) -> None:
+    """What was asked for one VM that is kept for its own sake; a freeze holds scaling, and nobody's own VM."""
+    match wish:
+        case VmCreateRequested():
+            create(draft, pending, wish)
+        case VmChangeRequested():
+            change(draft, pending, wish)
+        case VmResizeRequested():
+            resize(draft, pending, wish)
 
 
 def _asked(wish: Scaling) -> int:

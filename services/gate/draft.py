@@ -19,12 +19,16 @@ from events.gate import (
     DrainOrdered,
     Evidence,
     GateDecided,
+    GrowOrdered,
     Order,
+    PlugOrdered,
+    RebootOrdered,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
     WakeOrdered,
 )
+from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.quiesce import QuiesceRequested
 from events.save import SaveRequested
 from events.scale import ScaleRequested
@@ -33,7 +37,7 @@ from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet, Host
 from projections.freezes.fold import Freeze
 from projections.usage.fold import Usage
-from schemas.capacity import ENFORCED, NOTHING, Capacity, Size
+from schemas.capacity import ENFORCED, NOTHING, STORED, Capacity, Size
 from schemas.codes import Code, Outcome
 from schemas.contract.terms import Contract
 from schemas.pool import Pool
@@ -87,7 +91,7 @@ class Draft:
     _slept: dict[str, int] = field(default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
-        self.places = Places(self.org, self.state.fleet, self.state.breakers, self.now)
+        self.places = Places(self.org, self.state.fleet, self.state.breakers, self.state.directory, self.now)
 
     @property
     def docket(self) -> Docket:
@@ -171,9 +175,10 @@ class Draft:
 
     def evidence(self, contract: Contract, requested: Capacity) -> tuple[Evidence, ...]:
         """The arithmetic in each enforced dimension if `requested` were granted now."""
-        used = self.usage.used(self.org)
+        used = self.usage.used(self.org) + Capacity(block_bytes=self.usage.stored(self.org))
         reserved = self.usage.reserved(self.org) + self._promised
         limit = contract.limit
+        dimensions = (*ENFORCED, *STORED) if requested.block_bytes else ENFORCED
         return tuple(
             Evidence(
                 dimension=dimension,
@@ -184,7 +189,7 @@ class Draft:
                 quota=contract.quota.of(dimension),
                 limit=limit.of(dimension),
             )
-            for dimension in ENFORCED
+            for dimension in dimensions
         )
 
     def moved(self, pool: str) -> bool:
@@ -268,6 +273,24 @@ class Draft:
         self._answer(pending, "admitted", code, 0, 0, evidence=evidence)
         self.facts.extend(facts)
 
+    def do(
+        self,
+        pending: Pending,
+        code: Code,
+        facts: Sequence[Fact],
+        orders: Sequence[Order],
+        *,
+        evidence: tuple[Evidence, ...] = (),
+    ) -> None:
+        """The request about one VM is granted: by facts that hold from here on, by orders, or by being noted.
+
+        Such a request has a round of its own, so that nothing else is decided by what it changes.
+        """
+        self._answer(pending, "admitted", code, 1, 1, evidence=evidence)
+        self.facts.extend(facts)
+        for order in orders:
+            self.order(order)
+
     def order(self, order: Order) -> None:
         """The order is part of the round, and the round's own view includes it."""
         self.orders.append(order)
@@ -285,8 +308,19 @@ class Draft:
             case DrainOrdered():
                 self._draining.add(order.pool)
                 self._moved[order.pool] = self._moved.get(order.pool, 0) - 1
+            case RebootOrdered() | PlugOrdered():
+                self._promised += self._added(order)
+            case GrowOrdered():
+                self._promised += Capacity(
+                    block_bytes=order.size_bytes - self.usage.disk_bytes(self.org, order.vm)
+                )
             case SuspendOrdered() | SaveOrdered() | StopOrdered():
                 pass
+
+    def _added(self, order: RebootOrdered | PlugOrdered) -> Capacity:
+        """What the VM counts more than it does already; a smaller one counts as it did until it is so."""
+        known = self.usage.holdings[self.org, order.vm].size
+        return order.size.larger(known).compute - known.compute
 
     def decided(self, *, gate: str, through: int, state_seq: int, rules: str) -> Decision:
         """The round as what is appended on the fence."""
@@ -339,6 +373,8 @@ def _pool_of(pending: Pending) -> str | None:
         case SaveRequested(pool=pool):
             return pool
         case FreezeRequested(pool=pool) | ThawRequested(pool=pool):
+            return pool
+        case VmCreateRequested(pool=pool) | VmChangeRequested(pool=pool) | VmResizeRequested(pool=pool):
             return pool
         case _:
             return None

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
-from typing import Self
+from typing import Protocol, Self
 
 import msgspec
 
@@ -17,8 +17,11 @@ from events.gate import (
     BootOrdered,
     DrainCancelled,
     DrainOrdered,
+    GrowOrdered,
     Order,
+    PlugOrdered,
     Purpose,
+    RebootOrdered,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -27,6 +30,9 @@ from events.gate import (
 from events.ids import derive
 from projections.breakers.known import Lost
 from projections.fleet.fold import Fleet, Vm
+from projections.volumes.fold import Disk
+from schemas.capacity import Size
+from schemas.image import Readiness
 from schemas.images import image_seconds
 from schemas.pool import Pool
 from services.gate.state import Pending
@@ -157,8 +163,8 @@ def suspend(vm: Vm) -> SuspendOrdered:
     )
 
 
-def stop(vm: Vm) -> StopOrdered:
-    """The VM is switched off: it runs and never answered."""
+def stop(vm: Vm, grace_seconds: int = 0, request: str | None = None) -> StopOrdered:
+    """The VM is switched off: it runs and never answered, or somebody asked for it."""
     assert vm.reservation is not None, vm
     return StopOrdered(
         id=derive(vm.reservation, "stop", vm.name),
@@ -166,8 +172,112 @@ def stop(vm: Vm) -> StopOrdered:
         pool=vm.pool,
         host=vm.host,
         reservation=vm.reservation,
-        request=vm.request,
+        request=request or vm.request,
+        grace_seconds=grace_seconds,
     )
+
+
+class Shape(Protocol):
+    """What a kept VM is made from."""
+
+    @property
+    def size(self) -> Size:
+        """What it takes while it is awake."""
+        ...
+
+    @property
+    def image(self) -> str:
+        """Its template."""
+        ...
+
+    @property
+    def readiness(self) -> Readiness:
+        """What makes it ready."""
+        ...
+
+
+def start(  # noqa: PLR0917 - what a boot consists of
+    vm: str, host: str, pool: Pool, shape: Shape, pending: Pending, now: dt.datetime
+) -> BootOrdered:
+    """The kept VM starts cold; nobody waits for the answer of a guest that has none to give."""
+    return BootOrdered(
+        id=derive(pending.id, pending.seq, "boot.ordered", vm),
+        vm=vm,
+        pool=pool.name,
+        host=host,
+        size=shape.size,
+        template=shape.image,
+        request=pending.id,
+        purpose="keep",
+        begin_by=now + dt.timedelta(seconds=pool.boot_seconds),
+        ready_seconds=_patience(shape, pool),
+    )
+
+
+def rouse(vm: Vm, shape: Shape, pool: Pool, pending: Pending, now: dt.datetime) -> WakeOrdered:
+    """The kept VM that sleeps goes on where it was."""
+    return WakeOrdered(
+        id=derive(pending.id, pending.seq, "wake.ordered", vm.name),
+        vm=vm.name,
+        pool=vm.pool,
+        host=vm.host,
+        size=vm.size,
+        request=pending.id,
+        purpose="keep",
+        begin_by=now + dt.timedelta(seconds=pool.order_seconds),
+        ready_seconds=_patience(shape, pool),
+    )
+
+
+def reboot(  # noqa: PLR0917 - what a boot consists of
+    vm: Vm, shape: Shape, size: Size, pool: Pool, pending: Pending, now: dt.datetime
+) -> RebootOrdered:
+    """The kept VM that runs is stopped and starts anew with that size, under a reservation of its own."""
+    assert vm.reservation is not None, vm
+    return RebootOrdered(
+        id=derive(pending.id, pending.seq, "reboot.ordered", vm.name),
+        vm=vm.name,
+        pool=vm.pool,
+        host=vm.host,
+        size=size,
+        template=shape.image,
+        former=vm.reservation,
+        request=pending.id,
+        begin_by=now + dt.timedelta(seconds=pool.boot_seconds),
+        ready_seconds=_patience(shape, pool),
+        grace_seconds=pool.grace_seconds,
+    )
+
+
+def plug(vm: Vm, size: Size, pending: Pending) -> PlugOrdered:
+    """The kept VM has more vCPU while it runs."""
+    assert vm.reservation is not None, vm
+    return PlugOrdered(
+        id=derive(pending.id, pending.seq, "plug.ordered", vm.name),
+        vm=vm.name,
+        pool=vm.pool,
+        host=vm.host,
+        size=size,
+        reservation=vm.reservation,
+        request=pending.id,
+    )
+
+
+def grow(disk: Disk, pool: str, size_bytes: int, pending: Pending) -> GrowOrdered:
+    """The VM's disk is made larger where it lies."""
+    return GrowOrdered(
+        id=derive(pending.id, pending.seq, "grow.ordered", disk.vm),
+        vm=disk.vm,
+        pool=pool,
+        host=disk.host,
+        volume=disk.volume,
+        size_bytes=size_bytes,
+        request=pending.id,
+    )
+
+
+def _patience(shape: Shape, pool: Pool) -> int:
+    return pool.boot_seconds if shape.readiness == "http" else 0
 
 
 def save(vm: Vm, request: str, *attempt: int) -> SaveOrdered:

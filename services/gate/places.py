@@ -8,6 +8,7 @@ from typing import Literal
 
 from events.gate import BootOrdered, Evidence, Order, SaveOrdered, WakeOrdered
 from projections.breakers.fold import Breakers
+from projections.directory.fold import Directory
 from projections.fleet import life
 from projections.fleet.fold import Fleet, Vm
 from schemas.pool import Pool
@@ -21,6 +22,7 @@ class Places:
     org: str
     fleet: Fleet
     breakers: Breakers
+    directory: Directory
     now: dt.datetime
     _taken: set[str] = field(default_factory=set[str])
     _numbered: dict[str, int] = field(default_factory=dict[str, int])
@@ -92,10 +94,13 @@ class Places:
     def next_name(self, pool: str) -> str:
         """A VM name that the pool never used."""
         number = max(self.fleet.highest(self.org, pool), self._numbered.get(pool, 0)) + 1
-        while (self.org, f"{pool}-{number}") in self.fleet.vms:  # behind a stranger with the highest number
+        while self._is_taken(f"{pool}-{number}"):  # behind a stranger with the highest number
             number += 1
         self._numbered[pool] = number
         return f"{pool}-{number}"
+
+    def _is_taken(self, name: str) -> bool:
+        return (self.org, name) in self.fleet.vms or self.directory.get(self.org, name) is not None
 
     # --------------------------------------------------------------------------------------------------------- hosts
 

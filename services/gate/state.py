@@ -11,6 +11,7 @@ from events.envelope import Recorded
 from events.fences import Fences
 from events.fold import FoldsOfReader
 from events.gate import GateDecided
+from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.quiesce import QuiesceRequested
 from events.ruling import Ruling
 from events.save import SaveRequested
@@ -18,18 +19,23 @@ from events.scale import ScaleRequested
 from events.stock import StockRequested
 from projections.breakers.fold import Breakers
 from projections.contracts.fold import Contracts
+from projections.directory.fold import Directory
 from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
 from projections.forecasts.fold import Forecasts
 from projections.freezes.fold import Freezes
 from projections.signals.fold import Signals
 from projections.usage.fold import Usage
+from projections.volumes.fold import Volumes
 from services.gate.saves import Saves
 
 Scaling = ScaleRequested | QuiesceRequested | StockRequested | SaveRequested
 """Requests to have more or fewer VMs awake, or deeper asleep."""
 
-Wish = Scaling | Ruling
+Living = VmCreateRequested | VmChangeRequested | VmResizeRequested
+"""Requests about one VM that is kept for its own sake."""
+
+Wish = Scaling | Living | Ruling
 """The requests that the gate answers."""
 
 MINUTE: Final = dt.timedelta(minutes=1)
@@ -161,7 +167,7 @@ class Docket:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a decision is made from: ten folds over the same events, to the same sequence."""
+    """All that a decision is made from: twelve folds over the same events, to the same sequence."""
 
     docket: Docket = field(default_factory=Docket)
     usage: Usage = field(default_factory=Usage)
@@ -173,6 +179,8 @@ class State:
     breakers: Breakers = field(default_factory=Breakers)
     forecasts: Forecasts = field(default_factory=Forecasts)
     saves: Saves = field(default_factory=Saves)
+    directory: Directory = field(default_factory=Directory)
+    volumes: Volumes = field(default_factory=Volumes)
 
     @classmethod
     def of(cls, reader: FoldsOfReader) -> "State":
@@ -188,6 +196,8 @@ class State:
             reader.fold(Breakers),
             reader.fold(Forecasts),
             reader.fold(Saves),
+            reader.fold(Directory),
+            reader.fold(Volumes),
         )
 
     def apply(self, recorded: Recorded) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from events.envelope import Recorded
 from events.fences import Fences
-from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.gate import GateDecided, Rise, WakeOrdered
 from events.pool import PoolDefined
 from events.vm import VmBooted, VmQuiesced, VmReady, VmResumed, VmStopped, VmUnready, VmWakeFailed
 
@@ -50,7 +50,7 @@ class Trips:
             case GateDecided(org=org, orders=orders) as decided:
                 if self._fences.pass_on(recorded, decided):
                     for order in orders:
-                        if isinstance(order, WakeOrdered | BootOrdered):
+                        if isinstance(order, Rise):
                             self._begin(org, order)
             case VmResumed(org=org, vm=vm, reservation=reservation, resumed_at=moment, refreshed=refreshed):
                 self._awake(org, vm, reservation, moment, cold=False, refreshed=refreshed is not None)
@@ -69,14 +69,18 @@ class Trips:
             case _:
                 pass
 
-    def _begin(self, org: str, order: WakeOrdered | BootOrdered) -> None:
+    def _begin(self, org: str, order: Rise) -> None:
+        """Whoever is given no time to answer is not asked: it may have nobody who could."""
+        if order.ready_seconds == 0:
+            self.open.pop((org, order.vm), None)
+            return
         self.open[org, order.vm] = Trip(
             org=org,
             vm=order.vm,
             pool=order.pool,
             order=order.id,
             request=order.request,
-            cold=isinstance(order, BootOrdered),
+            cold=not isinstance(order, WakeOrdered),
             ready_seconds=order.ready_seconds,
             refreshes=(org, order.pool) in self._refresh,
         )

@@ -2,7 +2,7 @@
 
 from events.envelope import Recorded
 from events.fences import Fences
-from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.gate import BootOrdered, GateDecided, Rise
 from events.vm import VmBooted, VmQuiesced, VmStopped, VmWakeFailed
 from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
 
@@ -29,7 +29,7 @@ class Owed:
             case GateDecided(org=org, orders=orders) as decided:
                 if self._fences.pass_on(recorded, decided):
                     for order in orders:
-                        if isinstance(order, WakeOrdered | BootOrdered):
+                        if isinstance(order, Rise):
                             self.sleepers.pop((org, order.vm), None)
                             self.boots.pop((org, order.vm), None)
                         if isinstance(order, BootOrdered):

@@ -12,7 +12,7 @@ from events.clock import Clock
 from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fences import Fences
-from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.gate import GateDecided, Rise, WakeOrdered
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.vm import (
     VmAnnounced,
@@ -27,7 +27,7 @@ from events.vm import (
 )
 from projections.fleet.fold import Fleet
 from services.waker.decide import too_late
-from services.waker.state import Key, Orders, Rise
+from services.waker.state import Key, Orders
 
 PoolKey = tuple[str, str]
 """Org and pool."""
@@ -65,9 +65,9 @@ class Climbs:
                     self._leave(key)
             case GateDecided(org=org, orders=orders) as decided if self._fences.pass_on(recorded, decided):
                 for order in orders:
-                    if isinstance(order, WakeOrdered | BootOrdered) and order.host not in self._dead:
+                    if isinstance(order, Rise) and order.host not in self._dead:
                         self._leave((org, order.vm))
-                        if isinstance(order, WakeOrdered):
+                        if isinstance(order, WakeOrdered) and order.purpose != "keep":
                             self._open[org, order.vm] = _Climb(order)
             case VmResumed(org=org, vm=vm, reservation=reservation, resumed_at=moment):
                 self._rise((org, vm), reservation, moment)

@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Container, Sequence
 from typing import Final, Literal
 
-from events.gate import BootOrdered, WakeOrdered
+from events.gate import BootOrdered, Rise, WakeOrdered
 from projections.fleet.fold import SAVING, Fleet, Vm
 from projections.volumes.fold import Volumes
 from services.waker.port import Domain, DomainState, HypervisorError, Unknown, VolumeFailedError
@@ -101,7 +101,7 @@ def too_late(begin_by: dt.datetime, now: dt.datetime) -> bool:
     return now > begin_by
 
 
-def awaits_disk(volumes: Volumes, vm: Vm, order: WakeOrdered | BootOrdered | None, now: dt.datetime) -> bool:
+def awaits_disk(volumes: Volumes, vm: Vm, order: Rise | None, now: dt.datetime) -> bool:
     """Whether a boot from a template with a disk must wait until its disk is made; not when it failed or is too late."""
     if not isinstance(order, BootOrdered) or too_late(order.begin_by, now):
         return False
@@ -109,7 +109,7 @@ def awaits_disk(volumes: Volumes, vm: Vm, order: WakeOrdered | BootOrdered | Non
     return key not in volumes.disks and diskless(volumes, vm, order) is None
 
 
-def diskless(volumes: Volumes, vm: Vm, order: WakeOrdered | BootOrdered) -> str | None:
+def diskless(volumes: Volumes, vm: Vm, order: Rise) -> str | None:
     """Why no disk could be made for this boot; None where none is missing, or nobody has said so yet."""
     failed = volumes.failed.get((vm.org, vm.name))
     return failed.text if failed is not None and failed.order == order.id else None
@@ -144,7 +144,7 @@ def lacking_mib(fleet: Fleet, vm: Vm, from_disk: Container[str]) -> int:
 
 
 def failure(
-    order: WakeOrdered | BootOrdered, error: HypervisorError | None, found: DomainState, *, full: bool = False
+    order: Rise, error: HypervisorError | None, found: DomainState, *, full: bool = False
 ) -> FailureCode:
     """Why a wake failed, as the ledger names it; without an error nothing was tried."""
     if full:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Final
 
 from events.clock import Clock
-from events.gate import BootOrdered, SaveOrdered, WakeOrdered
+from events.gate import BootOrdered, Rise, SaveOrdered, WakeOrdered
 from events.vm import Refreshed, Rest, Sleep
 from projections.fleet.fold import Vm
 from schemas.images import image_seconds
@@ -33,7 +33,7 @@ from services.waker.port import (
     domain_name,
 )
 from services.waker.saves import Saves
-from services.waker.state import Key, Known, Rise
+from services.waker.state import Key, Known
 from services.waker.tries import Tries, why
 
 log = logging.getLogger("virtscale.waker")

@@ -14,7 +14,7 @@ from events.clock import Clock
 from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fences import Fences
-from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.gate import GateDecided, Rise
 from events.host import (
     Energy,
     HostAdmitted,
@@ -86,7 +86,7 @@ class Idleness:
                 recorded, decided
             ):
                 for order in orders:
-                    if isinstance(order, WakeOrdered | BootOrdered) and order.host not in self._dead:
+                    if isinstance(order, Rise) and order.host not in self._dead:
                         self._begin((org, order.vm), order.host, order.id, now)
             case VmFoundAwake(org=org, vm=vm, host=host, reservation=reservation, observed_at=moment):
                 if (org, vm) not in self._on:

@@ -7,7 +7,16 @@ from typing import Final
 from events.dead import DeadHosts
 from events.envelope import Recorded
 from events.fences import Fences
-from events.gate import BootOrdered, GateDecided, SaveOrdered, StopOrdered, SuspendOrdered, WakeOrdered
+from events.gate import (
+    BootOrdered,
+    GateDecided,
+    RebootOrdered,
+    Rise,
+    SaveOrdered,
+    StopOrdered,
+    SuspendOrdered,
+    WakeOrdered,
+)
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.vm import (
     VmBooted,
@@ -23,9 +32,6 @@ from projections.volumes.fold import Volumes
 
 Key = tuple[str, str]
 """Org and VM."""
-
-Rise = WakeOrdered | BootOrdered
-"""An order that gets a VM awake; its id is the reservation."""
 
 _NONE: Final[dict[Key, None]] = {}
 
@@ -88,9 +94,9 @@ class Orders:
             case GateDecided(org=org, orders=orders) as decided if self._fences.pass_on(recorded, decided):
                 for order in orders:
                     match order:
-                        case WakeOrdered() | BootOrdered() if order.host in self._dead:
+                        case WakeOrdered() | BootOrdered() | RebootOrdered() if order.host in self._dead:
                             pass  # void: given before its gate had read that the host is dead
-                        case WakeOrdered() | BootOrdered():
+                        case WakeOrdered() | BootOrdered() | RebootOrdered():
                             self._rise((org, order.vm), order)
                             self._list((org, order.vm), order.host)
                         case SuspendOrdered() | StopOrdered():

@@ -4,10 +4,10 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Final
 
+from events.gate import Rise
 from projections.fleet.fold import Vm
 from services.waker.outcomes import How
 from services.waker.port import DomainState, HypervisorError
-from services.waker.state import Rise
 
 MOST_WORDS: Final = 500
 """Characters of an error that go into the ledger; QEMU's own words may be pages."""

@@ -11,7 +11,10 @@ from events.gate import (
     BootOrdered,
     DrainCancelled,
     DrainOrdered,
+    GrowOrdered,
     Order,
+    PlugOrdered,
+    RebootOrdered,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -43,6 +46,8 @@ TOLD_AGAIN: Final = (VmResumed, VmBooted, VmWakeFailed, VmQuiesced, VmStopped)
 def outcomes(order: Order, endings: tuple[Ending, ...]) -> list[tuple[Fact, ...]]:
     """Each way in which the order may end."""
     match order:
+        case RebootOrdered() | PlugOrdered() | GrowOrdered():
+            raise AssertionError(order)  # no VM of these worlds is kept for its own sake
         case WakeOrdered() | BootOrdered():
             return [_start(order, ending) for ending in endings]
         case DrainOrdered(vm=vm, reservation=reservation, id=id):

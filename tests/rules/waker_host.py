@@ -267,7 +267,7 @@ class Site:
 
     def stop(self, vm: str, reservation: str) -> None:
         own = derive("stop", vm, reservation)
-        self.order(StopOrdered(own, vm, "web", "h1", reservation, derive("request", vm)))
+        self.order(StopOrdered(own, vm, "web", "h1", reservation, derive("request", vm), 0))
 
     def asleep(self, *vms: str) -> None:
         """The VMs were booted once and sleep, in the ledger and on the host."""

@@ -1,0 +1,53 @@
+"""What happens to VMs that are kept for their own sake, in sentences without a full stop."""
+
+from events.fact import Fact
+from events.keep import (
+    VmChangeRequested,
+    VmCreated,
+    VmCreateRequested,
+    VmProtected,
+    VmResized,
+    VmResizeRequested,
+    VmUnprotected,
+)
+from events.vm import VmPlugFailed, VmPlugged, VmRebooted
+from events.volume import VolumeGrowFailed, VolumeGrown
+from schemas.capacity import Size
+
+
+def of_kept(fact: Fact) -> str | None:
+    """The sentence of such an event; None for any other."""
+    match fact:
+        case VmCreateRequested():
+            start = ", and started" if fact.start else ""
+            return f"{fact.actor} asked that {fact.vm} is made in {fact.org}/{fact.pool} from {fact.image}, {_size(fact.size)}{start}"
+        case VmChangeRequested():
+            return f"{fact.actor} asked to {fact.change} {fact.vm} ({fact.when}): {fact.reason}"
+        case VmResizeRequested():
+            wanted = [_size(fact.size)] if fact.size is not None else []
+            wanted += [f"a disk of {fact.disk_bytes} bytes"] if fact.disk_bytes is not None else []
+            return f"{fact.actor} asked that {fact.vm} has {' and '.join(wanted)} ({fact.when})"
+        case VmCreated():
+            return f"the name {fact.vm} is given away in {fact.org}/{fact.pool}; {fact.actor} made it from {fact.image}"
+        case VmResized():
+            return f"{fact.vm} has {_size(fact.size)} from its next boot on; {fact.actor} wanted it"
+        case VmProtected():
+            return f"nobody deletes {fact.vm} until that is lifted; {fact.actor}: {fact.reason}"
+        case VmUnprotected():
+            return f"{fact.vm} may be deleted again; {fact.actor}: {fact.reason}"
+        case VmPlugged():
+            return f"{fact.host} plugged vCPU into {fact.vm}, which has {fact.size.vcpu}"
+        case VmPlugFailed():
+            return f"{fact.vm} runs on with the vCPU that it had: {fact.code}: {fact.text}"
+        case VmRebooted():
+            return f"the guest of {fact.vm} on {fact.host} started anew, which nobody ordered"
+        case VolumeGrown():
+            return f"the disk of {fact.vm} has {fact.size_bytes} bytes"
+        case VolumeGrowFailed():
+            return f"the disk of {fact.vm} has {fact.size_bytes} bytes as before: {fact.code}: {fact.text}"
+        case _:
+            return None
+
+
+def _size(size: Size) -> str:
+    return f"{size.vcpu} vCPU and {size.memory_mib} MiB"

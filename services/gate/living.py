@@ -1,0 +1,274 @@
+"""What the gate answers about VMs that are kept for their own sake: made, started, stopped, rebooted, resized, protected.
+
+Nobody takes the place of such a VM, and nobody chooses another: it is this one, on the host where its disk is. What it counts is
+asked of the envelope when it is made (its disk), when it starts, and when it becomes larger; a reboot that was announced is asked
+once more when its time has come.
+"""
+
+from typing import Final
+
+from events.fact import Fact
+from events.gate import BootOrdered, Evidence, Order, WakeOrdered
+from events.keep import (
+    VmChangeRequested,
+    VmCreated,
+    VmCreateRequested,
+    VmProtected,
+    VmResized,
+    VmResizeRequested,
+    VmUnprotected,
+)
+from projections.directory.fold import Kept
+from projections.fleet.fold import Vm
+from projections.fleet.life import SLEEPING, State
+from schemas.capacity import NOTHING, Capacity, Size
+from schemas.codes import Code
+from schemas.contract.terms import Contract
+from schemas.limits import check, check_disk, profile
+from schemas.pool import Pool
+from services.gate import orders as order
+from services.gate.draft import Draft, fits
+from services.gate.growing import authority
+from services.gate.state import Pending
+
+UP: Final[frozenset[State]] = frozenset({"running", "unready"})
+"""States of a kept VM that runs, and that can be told to stop or to start anew."""
+
+_AT_ITS_END: Final[frozenset[State]] = SLEEPING | frozenset[State]({"stopped"})
+
+
+def create(draft: Draft, pending: Pending, wish: VmCreateRequested) -> None:
+    """The name is the VM's, its disk counts, and where that was asked for it starts; or nothing of it."""
+    pool = draft.pool(wish.pool)
+    if pool is None or pool.kind != "kept":
+        draft.decline(pending, "PoolUnknown" if pool is None else "PoolScales", 1)
+        return
+    if _is_taken(draft, wish.vm):
+        draft.decline(pending, "NameTaken", 1)
+        return
+    objection = check(
+        wish.size, wish.disk_bytes or None, wish.kind, profile(pool.profile, draft.now), "operator"
+    )
+    if objection is not None:
+        draft.decline(pending, objection.code, 1)
+        return
+    compute = wish.size.compute if wish.start else NOTHING
+    code, evidence = _asked(draft, Capacity(block_bytes=wish.disk_bytes) + compute)
+    host = draft.places.room(pool.name).take(pool.placement, wish.size.memory_mib) if wish.start else ""
+    if code == "Granted" and host is None:
+        code, evidence = "HostsFull", (*evidence, draft.places.host_evidence(wish.size.memory_mib))
+    if code != "Granted":
+        draft.decline(pending, code, 1, evidence=evidence)
+        return
+    made = VmCreated(
+        org=draft.org,
+        vm=wish.vm,
+        pool=wish.pool,
+        size=wish.size,
+        image=wish.image,
+        kind=wish.kind,
+        readiness=wish.readiness,
+        disk_bytes=wish.disk_bytes,
+        seed=wish.seed,
+        protected=wish.protected,
+        actor=wish.actor,
+        created_at=draft.now,
+    )
+    starts = [order.start(wish.vm, host, pool, wish, pending, draft.now)] if host else []
+    draft.do(pending, code, (made,), starts, evidence=evidence)
+
+
+def change(draft: Draft, pending: Pending, wish: VmChangeRequested) -> None:
+    """The VM is told to do so, or why it is not."""
+    kept, pool = draft.state.directory.get(draft.org, wish.vm), draft.pool(wish.pool)
+    if kept is None or pool is None or kept.pool != wish.pool:
+        draft.decline(pending, "VmUnknown", 1)
+        return
+    match wish.change:
+        case "start":
+            _start(draft, pending, kept, pool)
+        case "stop":
+            _stop(draft, pending, kept, pool)
+        case "reboot":
+            _reboot(draft, pending, kept, pool, announced=wish.when == "window")
+        case "protect" | "unprotect":
+            _guard(draft, pending, kept, wish)
+
+
+def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
+    """The VM shall be so from its next boot on, which may be now; a disk grows at once, and never shrinks."""
+    kept, pool = draft.state.directory.get(draft.org, wish.vm), draft.pool(wish.pool)
+    if kept is None or pool is None or kept.pool != wish.pool:
+        draft.decline(pending, "VmUnknown", 1)
+        return
+    size, vm = wish.size or kept.size, draft.fleet.vms.get((draft.org, kept.name))
+    limits = profile(pool.profile, draft.now)
+    objection = check_disk(wish.disk_bytes, limits, "operator", kept.disk_bytes) if wish.disk_bytes else None
+    if size != kept.size:
+        objection = objection or check(
+            size,
+            kept.disk_bytes or None,
+            kept.kind,
+            limits,
+            "operator",
+            present_disk_bytes=kept.disk_bytes or None,
+        )
+    if objection is not None:
+        draft.decline(pending, objection.code, 1)
+        return
+    if vm is not None and vm.state not in UP | _AT_ITS_END:
+        draft.decline(pending, "VmBusy", 1)
+        return
+    runs = vm if vm is not None and vm.state in UP else None
+    more = Capacity(block_bytes=max(0, (wish.disk_bytes or 0) - kept.disk_bytes))
+    if runs is not None and (wish.when == "now" or wish.plug):
+        more += size.larger(runs.size).compute - runs.size.compute
+    code, evidence = _asked(draft, more) if more != NOTHING else ("Granted", ())
+    if code != "Granted":
+        draft.decline(pending, code, 1, evidence=evidence)
+        return
+    _carry_out(draft, pending, wish, kept, pool, runs, evidence)
+
+
+def _carry_out(  # noqa: PLR0917 - what a resize consists of
+    draft: Draft,
+    pending: Pending,
+    wish: VmResizeRequested,
+    kept: Kept,
+    pool: Pool,
+    runs: Vm | None,
+    evidence: tuple[Evidence, ...],
+) -> None:
+    size = wish.size or kept.size
+    orders: list[Order] = []
+    facts: list[Fact] = []
+    code: Code = "Granted"
+    if size != kept.size:
+        facts.append(
+            VmResized(
+                org=draft.org, vm=kept.name, pool=kept.pool, size=size, actor=wish.actor, resized_at=draft.now
+            )
+        )
+    if wish.disk_bytes is not None and wish.disk_bytes > kept.disk_bytes:
+        disk = draft.state.volumes.disks.get((draft.org, kept.name))
+        if disk is None:
+            draft.decline(pending, "VmOff", 1)  # it has no disk before its first boot
+            return
+        orders.append(order.grow(disk, kept.pool, wish.disk_bytes, pending))
+    if runs is not None and size != runs.size:
+        if wish.plug and size.memory_mib == runs.size.memory_mib and size.vcpu > runs.size.vcpu:
+            orders.append(order.plug(runs, size, pending))
+        elif wish.when == "now":
+            orders.append(order.reboot(runs, kept, size, pool, pending, draft.now))
+        else:
+            code = "Announced"
+    elif facts and runs is None:
+        code = "AtNextBoot"
+    if not (facts or orders):
+        draft.leave(pending, "AlreadyDone", 1)
+        return
+    draft.do(pending, code, facts, orders, evidence=evidence)
+
+
+def _start(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
+    vm = draft.fleet.vms.get((draft.org, kept.name))
+    if vm is not None and vm.state not in _AT_ITS_END:
+        if vm.state in {*UP, "booting", "waking"}:
+            draft.leave(pending, "AlreadyDone", 1)
+        else:
+            draft.decline(pending, "VmBusy", 1)
+        return
+    sleeps = vm is not None and vm.state in SLEEPING
+    size = vm.size if vm is not None and sleeps else kept.size
+    code, evidence = _asked(draft, size.compute)
+    if code != "Granted":
+        draft.decline(pending, code, 1, evidence=evidence)
+        return
+    host = _host(draft, pool, vm, size)
+    if host is None or host == "":
+        lacking = draft.places.host_evidence(size.memory_mib)
+        draft.decline(pending, "HostsFull" if host is None else "HostGone", 1, evidence=(*evidence, lacking))
+        return
+    start: BootOrdered | WakeOrdered
+    if vm is not None and sleeps:
+        start = order.rouse(vm, kept, pool, pending, draft.now)
+    else:
+        start = order.start(kept.name, host, pool, kept, pending, draft.now)
+    draft.do(pending, "Granted", (), [start], evidence=evidence)
+
+
+def _host(draft: Draft, pool: Pool, vm: Vm | None, size: Size) -> str | None:
+    """Where it starts: where its disk is, if that is a host's. None where no host has room, empty where its own is not there."""
+    room = draft.places.room(pool.name)
+    if vm is None or (pool.storage == "ceph" and vm.state == "stopped"):
+        return room.take(pool.placement, size.memory_mib)
+    host = draft.fleet.hosts.get(vm.host)
+    if host is None or host.state != "ready":
+        return ""
+    if vm.state in {"quiesced", "saving"}:
+        return vm.host  # it holds its memory there
+    return vm.host if room.take_on(vm.host, size.memory_mib) else None
+
+
+def _stop(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
+    vm = draft.fleet.vms.get((draft.org, kept.name))
+    if vm is None or vm.state in _AT_ITS_END:
+        draft.leave(pending, "AlreadyDone", 1)
+    elif vm.state not in {*UP, "booting"}:
+        draft.decline(pending, "VmBusy", 1)
+    else:
+        draft.do(pending, "Granted", (), [order.stop(vm, pool.grace_seconds, pending.id)])
+
+
+def _reboot(draft: Draft, pending: Pending, kept: Kept, pool: Pool, *, announced: bool) -> None:
+    vm = draft.fleet.vms.get((draft.org, kept.name))
+    if vm is None or vm.state in _AT_ITS_END:
+        draft.decline(pending, "VmOff", 1)
+        return
+    if announced:
+        draft.do(pending, "Announced", (), ())
+        return
+    if vm.state not in UP:
+        draft.decline(pending, "VmBusy", 1)
+        return
+    more = kept.size.larger(vm.size).compute - vm.size.compute
+    code, evidence = _asked(draft, more) if more != NOTHING else ("Granted", ())
+    if code != "Granted":
+        draft.decline(pending, code, 1, evidence=evidence)
+        return
+    draft.do(
+        pending,
+        "Granted",
+        (),
+        [order.reboot(vm, kept, kept.size, pool, pending, draft.now)],
+        evidence=evidence,
+    )
+
+
+def _guard(draft: Draft, pending: Pending, kept: Kept, wish: VmChangeRequested) -> None:
+    if kept.protected == (wish.change == "protect"):
+        draft.leave(pending, "AlreadyDone", 1)
+        return
+    who = {"org": draft.org, "vm": kept.name, "pool": kept.pool, "actor": wish.actor, "reason": wish.reason}
+    if wish.change == "protect":
+        draft.do(pending, "Done", (VmProtected(**who, protected_at=draft.now),), ())
+    else:
+        draft.do(pending, "Done", (VmUnprotected(**who, unprotected_at=draft.now),), ())
+
+
+def _asked(draft: Draft, more: Capacity) -> tuple[Code, tuple[Evidence, ...]]:
+    """Whether the org may have so much more, and the numbers that say so."""
+    contract = authority(draft)
+    if not isinstance(contract, Contract):
+        return contract, ()
+    evidence = draft.evidence(contract, more)
+    return ("Granted" if fits(evidence) else "CapExceeded"), evidence
+
+
+def _is_taken(draft: Draft, vm: str) -> bool:
+    """Whether the name is another VM's, or one that a pool which scales may give away."""
+    pool, _, number = vm.rpartition("-")
+    scales = draft.fleet.pools.get((draft.org, pool))
+    counted = scales is not None and scales.kind == "scaled" and number.isdecimal()
+    known = (draft.org, vm) in draft.fleet.vms or draft.state.directory.get(draft.org, vm) is not None
+    return counted or known

@@ -82,6 +82,8 @@ class Maintenance(Value, frozen=True):
     """How often it was announced and then moved to another time."""
     announced_at: Moment | None = None
     """Since when contacts know of it as it is; None while they do not, or no longer."""
+    announced: Count = 0
+    """How many of what is asked contacts had a full notice of; what came after is small beside these."""
     told: bool = False
     """Whether contacts ever heard of it, so that they must hear when nothing comes of it."""
     begun_at: Moment | None = None

@@ -123,6 +123,7 @@ def announce(
         stage=stage,
         slot=slot,
         announced_at=now,
+        announced=len(entry.asked),
         told=True,
         revision=entry.revision + (slot != entry.slot),
     )
@@ -213,7 +214,10 @@ def _into(
         return Placed("withdrawn", replace(gone, reason="What was asked for was taken back."))
     if wanted == before:
         return Placed("unchanged", replace(entry, asked=asked))
-    if entry.stage == "announced" and not restores_notice(before, wanted, terms.policy):
+    # Beside what was announced too: many small additions, each of which is nothing, may be much.
+    announced = combine(entry.asked[: entry.announced])
+    anew = any(restores_notice(known_of, wanted, terms.policy) for known_of in (before, announced))
+    if entry.stage == "announced" and not anew:
         longer = _longer(now, entry, wanted, known, terms)
         if longer is not None:
             stage = after(entry.stage, "join")

@@ -1,31 +1,10 @@
 """VMs that are kept for their own sake: asked for by name, made, started, changed and protected one by one."""
 
-from typing import Annotated, Literal
-
-import msgspec
-
 from events.fact import Fact, Moment
 from schemas.capacity import Size
 from schemas.image import Kind, Readiness
-from schemas.intake import Key, Reason
+from schemas.intake import Key, Reason, SeedRef, VmChange, When
 from schemas.names import Count, Name
-from schemas.struct import Value
-
-Change = Literal["start", "stop", "reboot", "protect", "unprotect"]
-"""What may be done to a VM that is there."""
-
-When = Literal["now", "window"]
-"""At once, by somebody who may do that; or announced, in the next maintenance window that fits."""
-
-Commitment = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}(?![\s\S])")]
-"""SHA-256 of a salt and what the vault keeps, as 64 hexadecimal digits."""
-
-
-class SeedRef(Value, frozen=True):
-    """What a VM is told at its first boot: it may hold secrets, so it lies in the vault, and this commits to it."""
-
-    name: Name
-    commitment: Commitment
 
 
 class VmCreateRequested(Fact, frozen=True):
@@ -57,7 +36,7 @@ class VmChangeRequested(Fact, frozen=True):
     publisher: Name
     key: Key
     actor: Name
-    change: Change
+    change: VmChange
     when: When
     reason: Reason
     received_at: Moment

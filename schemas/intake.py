@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
+from schemas.capacity import Size
 from schemas.contract.document import PublicKey, SignatureValue, Signed
 from schemas.names import Count, Id, Name
 from schemas.pool import PoolName
@@ -73,6 +74,17 @@ Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 FreezeSeconds = Annotated[int, msgspec.Meta(ge=1, le=30 * 86_400)]
 """How long a freeze lasts: up to 30 days, and never without an end."""
+
+Commitment = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}(?![\s\S])")]
+"""SHA-256 of a salt and what the vault keeps, as 64 hexadecimal digits."""
+
+
+class SeedRef(Value, frozen=True):
+    """What a VM is told at its first boot: it may hold secrets, so it lies in the vault, and this commits to it."""
+
+    name: Name
+    commitment: Commitment
+
 
 Change = Literal["drain", "admit", "fence", "remove"]
 """What may be done to a host: no new VMs, new VMs again, declare it dead, forget it."""
@@ -141,8 +153,75 @@ class ChangeHost(Value, frozen=True):
     wait: bool = False
 
 
+VmChange = Literal["start", "stop", "reboot", "protect", "unprotect"]
+"""What may be done to a VM that is there."""
+
+When = Literal["now", "window"]
+"""At once, by somebody who may do that; or announced, in the next maintenance window that fits."""
+
+
+class CreateVm(Value, frozen=True):
+    """`in.<org>.<publisher>.create`: the pool, which keeps VMs, shall have one of this name.
+
+    What it is told at its first boot was put into the vault before, under `seed`.
+    """
+
+    pool: PoolName
+    vm: Name
+    key: Key
+    actor: Name
+    size: Size | None = None
+    """The pool's where nothing is said."""
+    image: Name | None = None
+    """The pool's template where nothing is said."""
+    disk_bytes: Count | None = None
+    seed: SeedRef | None = None
+    start: bool = True
+    protected: bool = False
+    wait: bool = False
+
+
+class ChangeVm(Value, frozen=True):
+    """`in.<org>.<publisher>.change`: the VM is started, stopped, rebooted, protected, or protected no more."""
+
+    vm: Name
+    key: Key
+    actor: Name
+    change: VmChange
+    reason: Reason
+    when: When = "now"
+    wait: bool = False
+
+
+class ResizeVm(Value, frozen=True):
+    """`in.<org>.<publisher>.resize`: the VM has another size from its next boot on, or a larger disk at once, or both."""
+
+    vm: Name
+    key: Key
+    actor: Name
+    size: Size | None = None
+    disk_bytes: Count | None = None
+    plug: bool = False
+    """More vCPU shall be plugged in while it runs."""
+    when: When = "window"
+    wait: bool = False
+
+
 Request = (
-    Scale | Quiesce | Stock | Save | Erase | Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost
+    Scale
+    | Quiesce
+    | Stock
+    | Save
+    | Erase
+    | Submit
+    | RegisterKey
+    | RevokeKey
+    | Freeze
+    | Thaw
+    | ChangeHost
+    | CreateVm
+    | ChangeVm
+    | ResizeVm
 )
 
 VERBS: Final[dict[str, type[Request]]] = {
@@ -157,6 +236,9 @@ VERBS: Final[dict[str, type[Request]]] = {
     "freeze": Freeze,
     "thaw": Thaw,
     "host": ChangeHost,
+    "create": CreateVm,
+    "change": ChangeVm,
+    "resize": ResizeVm,
 }
 
 

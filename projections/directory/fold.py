@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from events.envelope import Recorded
 from events.fact import Fact
-from events.keep import SeedRef, VmCreated, VmProtected, VmResized, VmUnprotected
+from events.keep import VmCreated, VmProtected, VmResized, VmUnprotected
 from events.volume import VolumeGrown
 from schemas.capacity import Size
 from schemas.image import Kind, Readiness
+from schemas.intake import SeedRef
 
 
 class Kept(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ from schemas.capacity import NOTHING, Capacity, Size
 from schemas.codes import Code
 from schemas.contract.terms import Contract
 from schemas.limits import check, check_disk, profile
+from schemas.names import OPERATOR
 from schemas.pool import Pool
 from services.gate import orders as order
 from services.gate.draft import Draft, fits
@@ -83,6 +84,9 @@ def change(draft: Draft, pending: Pending, wish: VmChangeRequested) -> None:
     kept, pool = draft.state.directory.get(draft.org, wish.vm), draft.pool(wish.pool)
     if kept is None or pool is None or kept.pool != wish.pool:
         draft.decline(pending, "VmUnknown", 1)
+        return
+    if wish.change == "reboot" and wish.when == "now" and wish.publisher != OPERATOR:
+        draft.decline(pending, "SudoSrvMissing", 1)
         return
     match wish.change:
         case "start":

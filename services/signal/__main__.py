@@ -10,6 +10,7 @@ from events.bus.port import Bus
 from events.bus.telemetry import Telemetry
 from events.clock import Clock
 from schemas.house import House
+from schemas.image import Image, image_of
 from services.signal.backfill import Backfill
 from services.signal.prometheus import Prometheus
 from services.signal.worker import Signal
@@ -21,7 +22,12 @@ FOLDER: Final = "signal"
 async def work(house: House, ledger: Ledger, bus: Bus, clock: Clock) -> None:
     """The intake is served, the triggers ask, and pools' past is told, for ever."""
     metrics = Prometheus(house.prometheus_url)
-    signal = Signal(ledger, bus, clock, metrics, remote_write=house.remote_write)
+    templates = Path(house.templates)
+
+    def image(template: str) -> Image | None:
+        return image_of(templates / template) if (templates / template).is_dir() else None
+
+    signal = Signal(ledger, bus, clock, metrics, remote_write=house.remote_write, image_of=image)
     marks = Path(house.directory) / FOLDER / "backfill.json"
     backfill = Backfill(ledger, clock, metrics, Telemetry(bus), marks)
     try:

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from events.ids import derive
+from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.person import PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.ruling import Ruling
@@ -36,11 +37,19 @@ from schemas.intake import (
 )
 from schemas.names import FORECAST, OPERATOR, PLATFORM, TRIGGER, is_name
 from schemas.pool import Pool, Trigger
-from services.signal import rulings
+from services.signal import living, rulings
 from services.signal.known import Known
 
 RequestFact = (
-    ScaleRequested | QuiesceRequested | StockRequested | SaveRequested | PersonEraseRequested | Ruling
+    ScaleRequested
+    | QuiesceRequested
+    | StockRequested
+    | SaveRequested
+    | PersonEraseRequested
+    | VmCreateRequested
+    | VmChangeRequested
+    | VmResizeRequested
+    | Ruling
 )
 """The events that this worker writes."""
 
@@ -135,6 +144,8 @@ def judge(asked: Asked, known: Known, received_at: dt.datetime) -> RequestFact |
                 f"Only an operator may ask for {asked.verb}; {asked.publisher} is none. Nothing was stored.",
             )
         return rulings.judge(asked.org, asked.publisher, request, known, received_at)
+    if isinstance(request, living.Living):
+        return living.judge(asked.org, asked.publisher, request, known, received_at)
     return _judge_scaling(asked, request, known, received_at)
 
 

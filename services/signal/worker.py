@@ -18,12 +18,13 @@ from events.ids import derive
 from events.problems import problem
 from events.sentences import sentence
 from projections.contracts.fold import Contracts
+from projections.directory.fold import Directory
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
 from schemas.intake import DeadLetter, Receipt, Rejection
 from schemas.names import is_name
 from services.signal.decide import MOST_BYTES, Asked, judge, read
-from services.signal.known import Known
+from services.signal.known import ImageOf, Known, lab_image
 from services.signal.limits import Limits
 from services.signal.losses import Losses
 from services.signal.metrics import PUSHED, REJECTED
@@ -57,13 +58,22 @@ class Signal:
     """The only way from outside into the ledger. Any number may run: each subject's last sequence keeps them apart."""
 
     def __init__(
-        self, ledger: Ledger, bus: Bus, clock: Clock, metrics: Metrics, *, remote_write: str = ""
+        self,
+        ledger: Ledger,
+        bus: Bus,
+        clock: Clock,
+        metrics: Metrics,
+        *,
+        remote_write: str = "",
+        image_of: ImageOf = lab_image,
     ) -> None:
         """`remote_write` is where samples may be pushed, as host:port; nothing is opened without it."""
         self._ledger = ledger
         self._bus = bus
         self._clock = clock
-        self._known = Known(ledger.fold(Usage), ledger.fold(Fleet), ledger.fold(Contracts))
+        self._known = Known(
+            ledger.fold(Usage), ledger.fold(Fleet), ledger.fold(Contracts), ledger.fold(Directory), image_of
+        )
         self._intake = ledger.fold(Intake)
         self._bell = ledger.bell()
         pen = Pen(bus, "signal", clock)

@@ -1,0 +1,143 @@
+"""The door for requests about VMs that are kept for their own sake. What is wrong in itself is refused here and never stored.
+
+The gate asks the limits once more under the org's fence, and whether there is room; here the sentence says number and limit.
+"""
+
+import datetime as dt
+
+from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
+from projections.directory.fold import Kept
+from schemas.image import ImageError
+from schemas.intake import ChangeVm, CreateVm, Rejection, ResizeVm
+from schemas.limits import Door, check, check_disk, profile
+from schemas.names import OPERATOR
+from services.signal.known import Known
+
+Living = CreateVm | ChangeVm | ResizeVm
+
+
+def judge(
+    org: str, publisher: str, request: Living, known: Known, received_at: dt.datetime
+) -> VmCreateRequested | VmChangeRequested | VmResizeRequested | Rejection:
+    """The event that the request becomes, or why it is refused at the door."""
+    if isinstance(request, CreateVm):
+        return _create(org, publisher, request, known, received_at)
+    kept = known.directory.get(org, request.vm)
+    if kept is None:
+        vm = known.fleet.vms.get((org, request.vm))
+        if vm is not None:
+            return Rejection(
+                "PoolScales",
+                f"{org}/{request.vm} belongs to pool {vm.pool}, whose VMs are alike and come and go with demand: scale the pool, or "
+                "change its definition. Nothing was stored.",
+            )
+        return Rejection(
+            "VmUnknown",
+            f"The org {org} has no VM {request.vm} that is kept for its own sake. Nothing was stored.",
+        )
+    if isinstance(request, ChangeVm):
+        if not request.reason.isprintable():
+            return Rejection(
+                "ReasonUnprintable",
+                "A reason is one line of letters that can be printed: it is shown on terminals for ever. Nothing was stored.",
+            )
+        return VmChangeRequested(
+            org=org,
+            vm=request.vm,
+            pool=kept.pool,
+            publisher=publisher,
+            key=request.key,
+            actor=request.actor,
+            change=request.change,
+            when=request.when,
+            reason=request.reason,
+            received_at=received_at,
+        )
+    return _resize(org, publisher, request, kept, known, received_at)
+
+
+def _create(
+    org: str, publisher: str, request: CreateVm, known: Known, received_at: dt.datetime
+) -> VmCreateRequested | Rejection:
+    pool = known.fleet.pools.get((org, request.pool))
+    if pool is None:
+        return Rejection("PoolUnknown", f"The org {org} has no pool {request.pool}. Nothing was stored.")
+    if pool.kind != "kept":
+        return Rejection(
+            "PoolScales",
+            f"The VMs of pool {org}/{pool.name} are alike and come and go with demand: make a single VM in a pool that says "
+            'kind = "kept". Nothing was stored.',
+        )
+    name = request.image or pool.template
+    try:
+        image = known.image_of(name)
+    except ImageError as error:
+        return Rejection("ImageUnknown", f"{error} Nothing was stored.")
+    if image is None:
+        return Rejection("ImageUnknown", f"There is no image {name} here. Nothing was stored.")
+    size = request.size or pool.size
+    disk_bytes = pool.disk_bytes if request.disk_bytes is None else request.disk_bytes
+    limits = profile(pool.profile, received_at)
+    objection = check(size, disk_bytes or None, image.kind, limits, _door(publisher))
+    if objection is not None:
+        return Rejection(objection.code, f"{objection.text} Nothing was stored.")
+    if request.seed is not None and not image.takes_seed:
+        return Rejection(
+            "SeedUnused",
+            f"Image {name} is of the kind {image.kind}, which reads no user data: only images by cloud-init do. Nothing was stored.",
+        )
+    return VmCreateRequested(
+        org=org,
+        vm=request.vm,
+        pool=request.pool,
+        publisher=publisher,
+        key=request.key,
+        actor=request.actor,
+        size=size,
+        image=name,
+        kind=image.kind,
+        readiness=image.readiness,
+        disk_bytes=disk_bytes,
+        seed=request.seed,
+        start=request.start,
+        protected=request.protected,
+        received_at=received_at,
+    )
+
+
+def _resize(  # noqa: PLR0917 - what a judgement is made from
+    org: str, publisher: str, request: ResizeVm, kept: Kept, known: Known, received_at: dt.datetime
+) -> VmResizeRequested | Rejection:
+    if request.size is None and request.disk_bytes is None:
+        return Rejection(
+            "NothingAsked", "A resize says a size, a disk, or both; this says neither. Nothing was stored."
+        )
+    pool = known.fleet.pools[org, kept.pool]
+    limits, door = profile(pool.profile, received_at), _door(publisher)
+    objection = None
+    if request.disk_bytes is not None:
+        objection = check_disk(request.disk_bytes, limits, door, kept.disk_bytes)
+    if request.size is not None and request.size != kept.size:
+        present = kept.disk_bytes or None
+        objection = objection or check(
+            request.size, present, kept.kind, limits, door, present_disk_bytes=present
+        )
+    if objection is not None:
+        return Rejection(objection.code, f"{objection.text} Nothing was stored.")
+    return VmResizeRequested(
+        org=org,
+        vm=kept.name,
+        pool=kept.pool,
+        publisher=publisher,
+        key=request.key,
+        actor=request.actor,
+        size=request.size,
+        disk_bytes=request.disk_bytes,
+        plug=request.plug,
+        when=request.when,
+        received_at=received_at,
+    )
+
+
+def _door(publisher: str) -> Door:
+    return "operator" if publisher == OPERATOR else "api"

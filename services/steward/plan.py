@@ -75,6 +75,12 @@ def place(
     )
     for entry in entries:
         if _changes_the_same(entry, activity):
+            if len(entry.asked) >= MOST_ACTIVITIES:
+                return Objection(
+                    "MaintenanceFull",
+                    f"Maintenance {entry.id} of VM {entry.org}/{entry.vm} holds {MOST_ACTIVITIES} requests, which is the most: "
+                    "cancel it and ask for what is wanted now, or wait until it is over.",
+                )
             placed = _into(now, entry, activity, known, terms, insist=True)
             assert placed is not None, "what insists is placed or objected to"
             return placed

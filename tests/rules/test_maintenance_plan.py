@@ -5,7 +5,7 @@ from typing import get_args
 
 import pytest
 
-from schemas.activity import Maintenance
+from schemas.activity import MOST_ACTIVITIES, Maintenance
 from schemas.maintenance import AtOnce, Window
 from schemas.objection import Objection
 from services.steward.plan import (
@@ -266,6 +266,39 @@ def test_nothing_begins_early_or_when_it_cannot_end_in_its_window() -> None:
         with pytest.raises(AssertionError):
             begun(now, due)
     assert begun(due.slot.closes - 20 * MINUTE, due).stage == "running"
+
+
+def test_announced_work_that_no_longer_fits_before_the_window_closes_is_not_just_made_longer() -> None:
+    desk = Desk()
+    desk.announced(wish(1, "other", estimate_seconds=6 * 3600 + 30 * 60))
+    placed = desk.placed(wish(2, "other", estimate_seconds=1800), NOON)
+    assert (placed.outcome, placed.maintenance.slot.start) == ("new", TOMORROW)
+
+
+def test_announced_work_is_not_made_longer_into_the_time_of_another_of_its_pool() -> None:
+    desk = Desk(at_once=AtOnce(pool=1, org=4))
+    desk.announced(wish(1, "reboot"))
+    desk.announced(wish(2, "reboot"), vm="web-2")
+    placed = desk.placed(wish(3, "other", estimate_seconds=1200), NOON)
+    assert placed.outcome != "joined"
+    assert placed.maintenance.slot.start >= TONIGHT + 40 * MINUTE
+
+
+def test_nothing_joins_work_whose_start_has_passed_unseen() -> None:
+    desk = Desk()
+    desk.announced(wish(1, "reboot"))
+    placed = desk.placed(wish(2, "other", estimate_seconds=1200), TONIGHT + MINUTE)
+    assert (placed.outcome, placed.maintenance.slot.start) == ("new", TOMORROW)
+
+
+def test_an_entry_holds_a_bounded_number_of_requests() -> None:
+    desk = Desk()
+    full = [desk.placed(resize(n, before=2, after=3 + n)).maintenance for n in range(MOST_ACTIVITIES)][-1]
+    assert len(full.asked) == MOST_ACTIVITIES
+    found = desk.ask(resize(99, before=4, after=16))
+    assert isinstance(found, Objection)
+    assert (found.code, "32 requests" in found.text) == ("MaintenanceFull", True)
+    assert desk.placed(wish(100, "reboot")).outcome == "new"
 
 
 def test_a_notice_of_deletion_has_its_day_and_is_never_moved_merged_or_in_the_way() -> None:

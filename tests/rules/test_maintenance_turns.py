@@ -63,6 +63,14 @@ def test_no_more_begin_at_once_than_may_be_worked_on_and_the_others_wait() -> No
         assert steps(desk, TONIGHT) == ["begin"] * begin
 
 
+def test_a_vm_that_is_still_worked_on_is_not_worked_on_twice() -> None:
+    desk = Desk()
+    desk.keep(begun(TONIGHT, fallen_due(desk.announced(wish(1, "reboot")))))
+    late = TONIGHT + 20 * MINUTE
+    desk.keep(fallen_due(desk.announced(wish(2, "reboot"), late - 12 * HOUR)))
+    assert steps(desk, late) == []
+
+
 def test_nothing_begins_before_its_start_even_if_a_clock_went_back() -> None:
     desk = Desk()
     desk.keep(fallen_due(desk.announced(wish(1, "reboot"))))

@@ -54,6 +54,14 @@ def test_of_two_resizes_the_last_word_counts_from_what_was_first() -> None:
     assert step.changes == (Change("vcpu", "2", "8"),)
 
 
+def test_two_changes_as_one_are_as_strong_as_long_and_as_significant_as_either() -> None:
+    small = wish(1, "image-update", changes=[Change("image", "a", "b")], impact="none", significant=False)
+    large = wish(2, "image-update", changes=[Change("kernel", "b", "c")], estimate_seconds=1800)
+    for asked in ((small, large), (large, small)):
+        (step,) = combine(asked).steps
+        assert (step.impact, step.significant, step.estimate_seconds) == ("reboot", True, 1800)
+
+
 def test_taking_one_of_two_changes_back_leaves_the_other() -> None:
     both = resize(1, before=2, after=4), resize(2, "memory-mib", 4096, 8192), resize(3, before=4, after=2)
     (step,) = combine(both).steps

@@ -32,8 +32,7 @@ MODULES = (
     "button",
     "evdev",
 )
-# Loaded by a guest that has a seed disk: what it may be formatted with, and the letters of its names.
-SEED_MODULES = {"iso9660": ("isofs",), "vfat": ("vfat", "nls_cp437", "nls_ascii")}
+SEED_MODULES = ("isofs",)  # loaded by a guest that has a seed disk
 SCRIPTS = ("guest_init.sh", "guest_info.sh", "guest_disk.sh", "guest_seed.sh", "guest_seed.awk")
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 LOADER = "/lib64/ld-linux-x86-64.so.2"
@@ -196,10 +195,7 @@ def _root_entries(root: Path, modules: Path) -> Iterator[cpio.Entry]:
     for library in _libraries(agent):
         yield cpio.file(f"{LIBRARIES}/{library.name}", library.read_bytes(), executable=True)
     done: set[str] = set()
-    for order, wanted in (
-        ("order", MODULES),
-        *((f"{kind}-order", names) for kind, names in SEED_MODULES.items()),
-    ):
+    for order, wanted in (("order", MODULES), ("seed-order", SEED_MODULES)):
         names: list[str] = []
         for name, content in _drivers(modules, wanted, done):
             names.append(name)

@@ -50,15 +50,14 @@ echo "READY $name $up" > /dev/console
 # What the seed disk wants done is done last, as cloud-init does it: whoever asks for the page sees how it ended.
 [ -d /run/seed ] && /etc/seed.sh run &
 
-# The serial line gives a shell to whoever presses Enter there; nothing is started until then.
-while :; do
-  read -r _ < /dev/ttyS0 && setsid sh -c 'exec sh -i < /dev/ttyS0 > /dev/ttyS0 2>&1'
-done &
-
 # A CPU added to a running guest stays offline until somebody says so; the listener costs nothing until then.
 uevent /etc/online-cpu &
 
 # The power button is how a hypervisor without an agent asks for a shutdown.
 acpid -d -c /etc/acpi > /dev/null 2>&1 &
 
-exec sleep 2147483647
+# The serial line gives a shell to whoever presses Enter there; none is started before. What a shell starts in the background
+# is deaf to Ctrl-C for good, so this is the script's own end.
+while :; do
+  if read -r _ < /dev/ttyS0; then setsid sh -c 'exec sh -i < /dev/ttyS0 > /dev/ttyS0 2>&1'; else sleep 10; fi
+done

@@ -14,8 +14,6 @@ tell() {
   mv $here/info.draft $here/info
 }
 
-at() { tail -c "+$(($1 + 1))" "$3" | head -c "$2" | tr -cd 'A-Za-z'; }
-
 look() {
   case $(head -n 1 $here/user-data | tr -d '\r') in
     '#!'*) kind=script ;;
@@ -29,15 +27,14 @@ look() {
 
 case $1 in
   read)
-    for disk in /dev/vd[a-z]; do
-      # Where ISO 9660, FAT12 and FAT32 keep their labels; both ways of writing it are in use.
-      case $(at 32808 6 "$disk") in cidata | CIDATA) kind=iso9660; break ;; esac
-      case $(at 43 6 "$disk")$(at 71 6 "$disk") in *cidata* | *CIDATA*) kind=vfat; break ;; esac
+    for disk in /dev/vd[a-z] none; do
+      # Where ISO 9660 keeps its label; both ways of writing this one are in use.
+      case $(tail -c +32809 "$disk" 2> /dev/null | head -c 7) in 'cidata ' | 'CIDATA ') break ;; esac
     done
-    [ "$kind" ] || exit 0
-    for module in $(cat /lib/modules/$kind-order); do insmod "/lib/modules/$module.ko"; done
+    [ "$disk" = none ] && exit 0
+    for module in $(cat /lib/modules/seed-order); do insmod "/lib/modules/$module.ko"; done
     mkdir -p $here /seed
-    mount -t $kind -o ro "$disk" /seed || exit 0
+    mount -t iso9660 -o ro "$disk" /seed || exit 0
     cp /seed/meta-data /seed/user-data $here
     umount /seed
     look

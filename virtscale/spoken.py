@@ -29,6 +29,7 @@ from schemas.house import HouseError
 from schemas.image import ImageError
 from schemas.limits import LimitsError
 from schemas.pool import PoolError
+from schemas.seed import SeedError
 from schemas.sizes import SizeError
 from schemas.zones import ZoneError
 from services.sealer.halt import SealerError
@@ -41,10 +42,12 @@ from virtscale.hosts.added import HostError
 from virtscale.keys.signers import SignerError
 from virtscale.publishers import PublisherError
 from virtscale.ruled import UndecidedError
+from virtscale.vms.errors import ConsoleError
 
 SPOKEN: Final[tuple[type[Exception], ...]] = (
     BusError,
     ClientsError,
+    ConsoleError,
     ContractError,
     CurveError,
     EntryError,
@@ -68,6 +71,7 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     ScoreError,
     SealError,
     SealerError,
+    SeedError,
     SignerError,
     SizeError,
     StatementError,

@@ -37,3 +37,16 @@ def explain_memory(
     form = "json" if json else output
     about = memory.asked(vm, size, memory_mib, image)
     return memory.show_memory(about, form, alloy=alloy, filebeats=filebeats)
+
+
+@app.command
+def console(
+    vm: Annotated[str, Parameter(help="a VM as ORG/VM, or by its name where one org has it", name="VM")],
+    /,
+    *,
+    force: Annotated[bool, Parameter(help="take the line over from whoever is at it", negative="")] = False,
+) -> int:
+    """A VM's serial line at this terminal: what is typed goes to the VM, and Ctrl-] leaves it."""
+    from virtscale.vms.console import show_console
+
+    return show_console(vm, force=force)

@@ -9,12 +9,11 @@ from msgspec.structs import asdict
 from schemas.capacity import Size
 from schemas.image import Kind, image_of
 from schemas.memory import Breakdown, Filebeats, explain
-from schemas.names import is_name
 from schemas.sizes import LEAST_MEMORY_MIB, MOST_MEMORY_MIB, SizeError, read
-from virtscale import views
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND
-from virtscale.invocation import UsageError, here, present_house
+from virtscale.invocation import UsageError, present_house
 from virtscale.show import Format, say, show, write_json
+from virtscale.vms.named import row_of
 
 _VM: Final = """
 SELECT vms.org, vms.vm, vms.size, vms.memory_mib, pools.template
@@ -88,19 +87,9 @@ def _size(text: str) -> Size:
 
 
 def _of_vm(target: str, image: Kind | None) -> About | None:
-    org, slash, name = target.rpartition("/")
-    if not is_name(name) or (slash and not is_name(org)):
-        raise UsageError(f"{target!a:.90} names no VM: write ORG/VM, for example acme/web-1.")
-    house = present_house()
-    with views.opened(here()) as base:
-        found = base.rows(_VM, (name, org, org))
-    if not found:
-        say(f"There is no VM {target}: `virtscale vms` lists those there are.")
+    row = row_of(target, _VM)
+    if row is None:
         return None
-    if len(found) > 1:
-        whose = ", ".join(f"{row['org']}/{name}" for row in found)
-        raise UsageError(f"More than one org has a VM {name}: write one of {whose}.")
-    [row] = found
     if image is None:
-        image = image_of(Path(house.templates) / str(row["template"])).kind
-    return About(f"{row['org']}/{name}", str(row["size"]), int(row["memory_mib"] or 0), image)
+        image = image_of(Path(present_house().templates) / str(row["template"])).kind
+    return About(f"{row['org']}/{row['vm']}", str(row["size"]), int(row["memory_mib"] or 0), image)

@@ -1,0 +1,24 @@
+"""Which VM is meant: ORG/VM, or its name alone where one org has it."""
+
+from schemas.names import is_name
+from virtscale import views
+from virtscale.invocation import UsageError, here
+from virtscale.show import say
+
+
+def row_of(target: str, query: str) -> views.Row | None:
+    """The one row that `query` has of the VM, given its name and twice its org, which may be empty; None where there is no such
+    VM, which has been said. `UsageError` where the name is none, or is several VMs'.
+    """
+    org, slash, name = target.rpartition("/")
+    if not is_name(name) or (slash and not is_name(org)):
+        raise UsageError(f"{target!a:.90} names no VM: write ORG/VM, for example acme/web-1.")
+    with views.opened(here()) as base:
+        found = base.rows(query, (name, org, org))
+    if not found:
+        say(f"There is no VM {target}: `virtscale vms` lists those there are.")
+        return None
+    if len(found) > 1:
+        whose = ", ".join(f"{row['org']}/{name}" for row in found)
+        raise UsageError(f"More than one org has a VM {name}: write one of {whose}.")
+    return found[0]

@@ -195,7 +195,7 @@ def test_the_first_window_that_fits_is_taken_as_one_sees_who_looks_at_the_clock_
 
 
 @given(questions())
-@examples(60)
+@examples(30)
 def test_windows_come_in_order_never_overlap_and_show_the_window_from_their_first_to_their_last_minute(
     asked: tuple[Window, dt.datetime, int, int],
 ) -> None:
@@ -213,7 +213,7 @@ def test_windows_come_in_order_never_overlap_and_show_the_window_from_their_firs
 
 
 @given(questions(), st.lists(st.tuples(st.integers(0, 4000), st.integers(1, 300)), max_size=8))
-@examples(60)
+@examples(30)
 def test_work_never_lies_in_a_closed_interval_and_without_them_would_not_come_later(
     asked: tuple[Window, dt.datetime, int, int], marks: list[tuple[int, int]]
 ) -> None:

@@ -50,6 +50,8 @@ class Routes:
         self._fleet = ledger.fold(Fleet)
         self._changes = ledger.fold(Changes)
         self._complaint = ""
+        self.began: int | None = None
+        """Where the ledger ended when this announcer began; what is behind it was heard as it happened."""
         self.looks = Bell()
         """Rings when somebody wants the load balancer looked at."""
         self.draining: dict[tuple[str, str], asyncio.Event] = {}
@@ -231,9 +233,16 @@ class Routes:
         await self._record(vm, "vm.drained", fact)
 
     def _seconds_left(self, vm: Vm) -> float:
+        """How long the sessions may still last: all of their time where the drain was heard of as it was ordered.
+
+        No clock says otherwise: one that was set forward would cut them off at once. What was ordered before this announcer began,
+        the two clocks must say, for lack of anything better.
+        """
         drain = self._changes.drain(vm.org, vm.name, _id(vm.order))
         if drain is None:  # an order that was void took it away: the pool's own time
             return float(self._fleet.pools[vm.org, vm.pool].drain_seconds)
+        if self.began is not None and vm.since_seq > self.began:
+            return float(drain.seconds)
         return drain_seconds_left(drain, self._clock.now())
 
     def _still(self, vm: Vm) -> bool:

@@ -44,6 +44,7 @@ class Announcer:
     async def work(self) -> None:
         """The load balancer and its file follow the ledger, for ever."""
         await self._ledger.live.wait()
+        self._routes.began = self._ledger.seq
         await self._look()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._look_for_ever(tasks), name="look at the load balancer")

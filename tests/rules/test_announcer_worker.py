@@ -1,4 +1,5 @@
 import asyncio
+import datetime as dt
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -160,6 +161,21 @@ def test_sessions_are_waited_for_until_the_drain_time_is_over_and_then_cut() -> 
             assert 45 <= asyncio.get_running_loop().time() - started < 45.5
             assert toy.calls()[-3:] == ["drain web-1", "maint web-1", "cut web-1"]
         assert [one.sessions_cut for one in told.all(VmDrained)] == [3]
+
+    story(tell)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_cuts_nobody_off_before_the_drain_time_is_over(hours: int) -> None:
+    async def tell(told: Told, toy: Toy) -> None:
+        async with announcing(told, toy):
+            await warm(told)
+            await told.becomes("web-1", "serving")
+            toy.busy(3)
+            started = asyncio.get_running_loop().time()
+            await told.drain("web-1", 45, ordered_at=told.clock.now() + dt.timedelta(hours=hours))
+            await told.becomes("web-1", "drained", 60)
+            assert 45 <= asyncio.get_running_loop().time() - started < 45.5
 
     story(tell)
 

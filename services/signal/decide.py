@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from events.ahead import is_to_come
 from events.ids import derive
 from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.person import PersonEraseRequested
@@ -263,8 +264,13 @@ def due(streak: Streak, trigger: Trigger) -> bool:
 
 
 def cooled(pool: Pool, asked_at: dt.datetime | None, now: dt.datetime) -> bool:
-    """Whether the pool's cooldown is over since a trigger last asked; the gate has a cooldown of its own."""
-    return asked_at is None or now >= asked_at + dt.timedelta(seconds=pool.cooldown_seconds)
+    """Whether the pool's cooldown is over since a trigger last asked; the gate has a cooldown of its own.
+
+    A trigger that asked by a clock which was ahead, or so it seems by now, is not waited for.
+    """
+    if asked_at is None or is_to_come(asked_at, now):
+        return True
+    return now >= asked_at + dt.timedelta(seconds=pool.cooldown_seconds)
 
 
 def triggered(

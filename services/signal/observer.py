@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Final
 
+from events.ahead import is_to_come
 from events.bus.ledger import Ledger
 from events.bus.pen import Pen
 from events.bus.port import FullError, StaleError, UnansweredError
@@ -37,6 +38,8 @@ class Observer:
         self._windows: dict[tuple[str, str], Window] = {}
         self._waiting: deque[PoolObserved] = deque()
         self._writing = False
+        self._now: dt.datetime | None = None
+        """When a pool was last looked at."""
         self._news = asyncio.Event()
 
     @property
@@ -47,11 +50,16 @@ class Observer:
     def look(self, pool: Pool, measured: Mapping[str, Measurement], now: dt.datetime) -> None:
         """The pool was looked at; a window that `now` is past is on its way into the ledger.
 
-        `measured` is what its queries were answered, by their texts. While a clock that was set back has not come again to where
-        it was, looks are left out.
+        `measured` is what its queries were answered, by their texts. While a clock that was set back by some seconds has not come
+        again to where it was, looks are left out. One that was set back by more than a minute was wrong before: what was seen by it
+        is of no window, and is given up.
         """
         place = (pool.org, pool.name)
+        self._now = now
         before = window = self._windows.get(place)
+        if window is not None and is_to_come(window.looked_until, now):
+            self._lose(place, window)
+            before = window = None
         if window is not None and begin_of(now) > window.begins:
             self._close(place, window)
             window = None
@@ -87,8 +95,11 @@ class Observer:
         self._news.set()
         if len(self._waiting) > MOST_WAITING:
             lost = self._waiting.popleft()
-            UNTOLD.inc()
-            log.warning("what was seen of %s/%s at %s is given up", lost.org, lost.pool, lost.window_from)
+            self._lose((lost.org, lost.pool), lost)
+
+    def _lose(self, place: tuple[str, str], lost: PoolObserved | Window) -> None:
+        UNTOLD.inc()
+        log.warning("what was seen of %s/%s from %s on is given up", *place, lost.looked_from)
 
     async def _write(self, fact: PoolObserved) -> None:
         """The window is in the ledger, or a later one of its pool is.
@@ -115,5 +126,8 @@ class Observer:
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
     def _told(self, fact: PoolObserved) -> bool:
+        """Whether the ledger has come so far; a window that is still to come was told by a wrong clock, and is nobody's word."""
         until = self._observed.until(fact.org, fact.pool)
-        return until is not None and fact.window_until <= until
+        if until is None or fact.window_until > until:
+            return False
+        return self._now is None or not is_to_come(until, max(self._now, fact.looked_until))

@@ -95,7 +95,7 @@ class Observed:
         if isinstance(fact, PoolObserved):
             key = (fact.org, fact.pool)
             self._last[key] = recorded.seq
-            self._until[key] = max(fact.window_until, self._until.get(key, _EPOCH))
+            self._until[key] = fact.window_until
 
 
 def begin_of(now: dt.datetime) -> dt.datetime:

@@ -5,6 +5,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from events.ahead import is_to_come
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
@@ -43,6 +44,8 @@ class _Desk:
 
     waiting: dict[str, _Wish] = field(default_factory=dict[str, _Wish])
     moved_at: dt.datetime | None = None
+    answered_at: dt.datetime | None = None
+    """When a request of a forecaster was last answered, by the gate's clock."""
     retry_at: dt.datetime | None = None
     capped_at: dt.datetime | None = None
     refused: bool = False
@@ -122,6 +125,7 @@ def _answered(desk: _Desk, wish: _Wish, answer: Answer, now: dt.datetime) -> Non
         desk.moved_at = now
     if wish.publisher != FORECAST:
         return
+    desk.answered_at = now
     if isinstance(wish, QuiesceRequested) and answer.granted:
         desk.lowered.append((now, answer.granted))
         while desk.lowered[0][0] <= now - MINUTE:
@@ -205,9 +209,12 @@ class Orgs:
         pool, contract = state.pool(org, name), state.usage.contracts.get(org)
         fleet, desk = state.fleet, state.asked.desk(org, name)
         staying, pools = fleet.staying(org, name), self._pools.get(org, 0)
+        # What a gate said by a clock that was ahead, or so it seems by now, keeps nobody waiting.
+        wrong = desk.answered_at is not None and is_to_come(desk.answered_at, now)
+        moved_at = desk.moved_at if desk.moved_at is None or not is_to_come(desk.moved_at, now) else None
         mine = [wish for wish in desk.waiting.values() if wish.publisher == FORECAST]
         paused = fleet.members(org, name, "quiesced")
-        rests = desk.rest_at is None or now >= desk.rest_at
+        rests = desk.rest_at is None or wrong or now >= desk.rest_at
         return Standing(
             pool=pool,
             reserve=0 if contract is None else reserve_vms(contract, pool, pools),
@@ -218,11 +225,11 @@ class Orgs:
             lost=state.signals.lost(org, name),
             capped_at=desk.capped_at,
             refused=desk.refused,
-            moved_at=desk.moved_at,
+            moved_at=moved_at,
             raising=max((wish.want or 0 for wish in mine if isinstance(wish, ScaleRequested)), default=0),
             lowering=any(not isinstance(wish, ScaleRequested) for wish in mine),
-            retry_at=desk.retry_at,
-            lowered=sum(count for at, count in desk.lowered if at > now - MINUTE),
+            retry_at=None if wrong else desk.retry_at,
+            lowered=sum(count for at, count in desk.lowered if at > now - MINUTE and not is_to_come(at, now)),
             paused=len(paused),
             rested=self._rested(org, paused) if pool.sleep == "auto" and rests else 0,
         )

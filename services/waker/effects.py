@@ -8,7 +8,6 @@ An error of the hypervisor comes through: whoever called tries the step again, a
 """
 
 import asyncio
-import datetime as dt
 import logging
 from dataclasses import replace
 from typing import Final
@@ -139,9 +138,9 @@ class Effects:
 
         A wake from disk that is nearly done is worth more than its deadline, and no fault of its host.
         """
-        name = domain_name(vm.org, vm.name)
+        loop, name = asyncio.get_running_loop(), domain_name(vm.org, vm.name)
         try:
-            while tries.may_land(self._clock.now()) and not self._void(vm, order):
+            while tries.may_land(loop.time()) and not self._void(vm, order):
                 if await self._hypervisor.state(name) == "running":
                     return
                 await asyncio.sleep(AGAIN_SECONDS)
@@ -292,7 +291,7 @@ class Effects:
         reading = MOST_RESTORES * image_seconds(vm.size.memory_mib) if seen == "saved" else 0.0
         within = CALL_SECONDS + reading
         before = tries.lands_by
-        tries.lands_by = before or self._clock.now() + dt.timedelta(seconds=max(within, SAVE_SECONDS))
+        tries.lands_by = before or asyncio.get_running_loop().time() + max(within, SAVE_SECONDS)
         try:
             await timed("start", self._hypervisor.start(domain_name(vm.org, vm.name), within))
         except HypervisorError as error:

@@ -1,6 +1,5 @@
 """What was tried for one order, so that each attempt knows of those before it."""
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,8 +30,8 @@ class Tries:
     """The hypervisor's last word for why the domain does not run."""
     cold: bool = False
     """The domain has to be started, from its image or from nothing: that takes seconds, and slots of its own."""
-    lands_by: dt.datetime | None = None
-    """A start was asked for in time and not answered; until then only its end counts."""
+    lands_by: float | None = None
+    """A start was asked for in time and not answered; until then, by the loop's time, only its end counts."""
 
     def begin(self, order: str) -> None:
         """The count is this order's own."""
@@ -41,11 +40,11 @@ class Tries:
             self.ran, self.given_up, self.detail, self.lacking_mib = False, False, "", 0
             self.cold, self.lands_by = False, None
 
-    def may_land(self, now: dt.datetime) -> bool:
+    def may_land(self, now: float) -> bool:
         """Whether a start that was asked for in time may still be under way."""
         return self.lands_by is not None and now <= self.lands_by
 
-    def ends(self, error: HypervisorError, before: dt.datetime | None) -> None:
+    def ends(self, error: HypervisorError, before: float | None) -> None:
         """A start was answered so: a refusal says nothing of the one `before`, and with a connection each call on it ends."""
         if error.lost:
             self.lands_by = None

@@ -19,6 +19,8 @@ class Freeze:
     reason: str
     frozen_at: dt.datetime
     until: dt.datetime
+    thawed: bool = False
+    """It was ended before its time: that holds whatever time it is by whose clock."""
 
 
 class Freezes:
@@ -32,13 +34,13 @@ class Freezes:
     def over(self, org: str, pool: str, now: dt.datetime) -> Freeze | None:
         """The freeze that holds the pool at this time, the one that lasts longest; None when nothing does."""
         found = [self.freezes.get((org, pool)), self.freezes.get((org, None))]
-        holding = [freeze for freeze in found if freeze is not None and now < freeze.until]
+        holding = [freeze for freeze in found if freeze is not None and _holds(freeze, now)]
         return max(holding, key=lambda freeze: freeze.until, default=None)
 
     def of(self, org: str, pool: str | None, now: dt.datetime) -> Freeze | None:
         """The freeze of exactly this pool, or of exactly the whole org, if it has not ended."""
         freeze = self.freezes.get((org, pool))
-        return freeze if freeze is not None and now < freeze.until else None
+        return freeze if freeze is not None and _holds(freeze, now) else None
 
     def apply(self, recorded: Recorded) -> None:
         """The freezes now include the event."""
@@ -50,6 +52,10 @@ class Freezes:
             case ScalingThawed(org=org, pool=pool, thawed_at=thawed_at):
                 freeze = self.freezes.get((org, pool))
                 if freeze is not None:
-                    self.freezes[org, pool] = replace(freeze, until=min(freeze.until, thawed_at))
+                    self.freezes[org, pool] = replace(freeze, until=min(freeze.until, thawed_at), thawed=True)
             case _:
                 pass
+
+
+def _holds(freeze: Freeze, now: dt.datetime) -> bool:
+    return not freeze.thawed and now < freeze.until

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from events.ahead import is_to_come
 from events.breaker import BreakerClosed, BreakerOpened
 from events.dead import DeadHosts
 from events.envelope import Recorded
@@ -97,10 +98,15 @@ class Breakers:
         """The breakers that were opened and not closed, by place; those whose time is over are on trial."""
         return {key: one for key, one in self._breakers.items() if one.until is not None}
 
-    def until(self, org: str, pool: str, place: Place, name: str) -> dt.datetime | None:
-        """Until when the pool's VMs are not started there; in the past where it is tried again; None where nothing is amiss."""
+    def until(self, org: str, pool: str, place: Place, name: str, now: dt.datetime) -> dt.datetime | None:
+        """Until when the pool's VMs are not started there; past by `now` where it is tried again; None where nothing is amiss.
+
+        One that was opened by a clock which was ahead, or so it seems by now, keeps nobody out: it is tried again at once.
+        """
         breaker = self._breakers.get((org, pool, place, name))
-        return None if breaker is None else breaker.until
+        if breaker is None or breaker.until is None or breaker.opened_at is None:
+            return None
+        return now if is_to_come(breaker.opened_at, now) else breaker.until
 
     def lost(self, org: str, now: dt.datetime) -> Iterator[Lost]:
         """What failed lately and is to be replaced, the first to have failed first."""

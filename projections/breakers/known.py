@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from events.ahead import is_to_come
 from events.breaker import BreakerClosed, BreakerOpened
 
 REPLACED_WITHIN: Final = dt.timedelta(seconds=60)
@@ -85,8 +86,9 @@ def keys_of(fact: BreakerOpened | BreakerClosed) -> tuple[Key, ...]:
 
 
 def lately(trip: Trip, now: dt.datetime) -> bool:
-    """Whether it failed so lately that it is waited for until it is off."""
-    return trip.failed_at is not None and now < trip.failed_at + REPLACED_WITHIN
+    """Whether it failed so lately that it is waited for until it is off; by a clock that was ahead, nobody would be for long."""
+    at = trip.failed_at
+    return at is not None and now < at + REPLACED_WITHIN and not is_to_come(at, now)
 
 
 def places(org: str, trip: Trip | None, code: str = "") -> Iterable[Key]:

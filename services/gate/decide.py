@@ -29,7 +29,7 @@ from services.gate.resting import further, save, save_further, saves_in, shrink
 from services.gate.rulings import ripen, rule
 from services.gate.state import Living, Pending, Scaling, State
 
-RULES: Final = "2026-11-22.7"
+RULES: Final = "2026-11-22.8"
 """The version of these rules; every decision carries it."""
 
 _MOST_SWITCHED: Final = 16

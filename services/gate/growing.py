@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final
 
+from events.ahead import is_to_come
 from events.gate import BootOrdered, Evidence, Order, Purpose, WakeOrdered
 from events.scale import ScaleRequested
 from events.stock import StockRequested
@@ -116,7 +117,11 @@ def _is_met_soon(  # noqa: PLR0917 - what a plan consists of
 
 
 def _falls_asleep(vm: Vm, now: dt.datetime) -> bool:
-    return vm.due_at is not None and now < vm.due_at - PATIENCE + _SOON
+    """Whether it was told to just now; one that was told by a clock which is ahead is waited for no longer than any other."""
+    if vm.due_at is None:
+        return False
+    told_at = vm.due_at - PATIENCE
+    return now < told_at + _SOON and not is_to_come(told_at, now)
 
 
 def stock(draft: Draft, pending: Pending, pool: Pool, wish: StockRequested) -> None:

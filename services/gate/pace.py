@@ -2,6 +2,7 @@
 
 import datetime as dt
 
+from events.ahead import is_to_come
 from events.gate import Evidence
 from events.scale import Sample
 from schemas.pool import Pool
@@ -61,8 +62,8 @@ def rated_at(draft: Draft, pool: Pool) -> dt.datetime:
 
 
 def _over(draft: Draft, pool: Pool, began_at: dt.datetime | None) -> dt.datetime | None:
-    """The end of the cooldown that began then; None when there is none, or it is over."""
-    if began_at is None:
+    """The end of the cooldown that began then; None when there is none, it is over, or it began by a clock that was wrong."""
+    if began_at is None or is_to_come(began_at, draft.now):
         return None
     ends_at = began_at + dt.timedelta(seconds=pool.cooldown_seconds)
     return ends_at if draft.now < ends_at else None

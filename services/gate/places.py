@@ -111,21 +111,21 @@ class Places:
     def tripped(self, pool: Pool) -> dt.datetime | None:
         """When the first of the breakers that hold the pool back ends; None where none does."""
         hosts = (name for name, host in self.fleet.hosts.items() if host.state == "ready")
-        ends = [self.breakers.until(self.org, pool.name, "host", name) for name in hosts]
-        ends.append(self.breakers.until(self.org, pool.name, "template", pool.template))
+        ends = [self.breakers.until(self.org, pool.name, "host", name, self.now) for name in hosts]
+        ends.append(self.breakers.until(self.org, pool.name, "template", pool.template, self.now))
         # That of its sleepers holds nothing back: new VMs come instead.
         return min((end for end in ends if end is not None and self.now < end), default=None)
 
     def may_boot(self, pool: Pool) -> bool:
         """Whether no breaker of the pool's template is open."""
-        until = self.breakers.until(self.org, pool.name, "template", pool.template)
+        until = self.breakers.until(self.org, pool.name, "template", pool.template, self.now)
         return until is None or self.now >= until
 
     def wakes(self, pool: Pool, count: int) -> int:
         """How many of `count` sleepers should be woken, others being booted: one to try where those before woke unfit to serve, none
         while that breaker is open.
         """
-        until = self.breakers.until(self.org, pool.name, "sleepers", pool.template)
+        until = self.breakers.until(self.org, pool.name, "sleepers", pool.template, self.now)
         return count if until is None else 0 if self.now < until else min(1, count)
 
     def host_evidence(self, memory_mib: int) -> Evidence:
@@ -152,7 +152,7 @@ class Places:
 
     def _load(self, host: str, pool: str, shun: str) -> placement.Load:
         known = self.fleet.hosts.get(host)
-        until = self.breakers.until(self.org, pool, "host", host) if pool else None
+        until = self.breakers.until(self.org, pool, "host", host, self.now) if pool else None
         return placement.Load(
             host=host,
             ready=known is not None and known.state == "ready" and (until is None or self.now >= until),

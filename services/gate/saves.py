@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from events.ahead import is_to_come
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import BootOrdered, GateDecided, SaveOrdered, WakeOrdered
@@ -62,6 +63,7 @@ class _Way:
 class _Held:
     failures: int
     seq: int
+    at: dt.datetime
     until: dt.datetime
 
 
@@ -100,7 +102,8 @@ class Saves:
     def held_until(self, org: str, pool: str, host: str, now: dt.datetime) -> dt.datetime | None:
         """Until when nothing of the pool is saved on the host; None where nothing holds it back."""
         held = (self._held.get(where) for where in ((host, "", ""), (host, org, pool)))
-        return max((one.until for one in held if one is not None and now < one.until), default=None)
+        holding = (one for one in held if one is not None and now < one.until and not is_to_come(one.at, now))
+        return max((one.until for one in holding), default=None)
 
     def apply(self, recorded: Recorded) -> None:
         """The requests and hosts now include the event."""
@@ -192,4 +195,4 @@ class Saves:
             return
         failures = 0 if former is None else former.failures
         lasts = min(_LONGEST, _FIRST * 2 ** min(failures, _MOST_DOUBLINGS))
-        self._held[where] = _Held(failures + 1, seq, at + lasts)
+        self._held[where] = _Held(failures + 1, seq, at, at + lasts)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from itertools import takewhile
 from typing import Final
 
+from events.ahead import is_to_come
 from events.envelope import Recorded
 from events.fences import Fences
 from events.fold import FoldsOfReader
@@ -111,7 +112,7 @@ class Docket:
     def slept(self, org: str, pool: str, now: dt.datetime) -> list[tuple[dt.datetime, int]]:
         """VMs that forecasts sent to sleep within the last minute, and when, the first of them first."""
         desk = self._desks.get(org)
-        return [one for one in (desk.slept.get(pool, ()) if desk else ()) if now < one[0] + MINUTE]
+        return [one for one in (desk.slept.get(pool, ()) if desk else ()) if _lately(one[0], now)]
 
     def growing(self, org: str, pool: str) -> bool:
         """Whether a request to have more of the pool awake waits for its answer."""
@@ -163,6 +164,10 @@ class Docket:
                 desk.growing[wish.pool] -= 1
         if not desk.pending:
             self._waiting.pop(decided.org, None)
+
+
+def _lately(at: dt.datetime, now: dt.datetime) -> bool:
+    return now < at + MINUTE and not is_to_come(at, now)
 
 
 @dataclass(frozen=True, slots=True)

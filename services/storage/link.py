@@ -101,13 +101,20 @@ class Link:
             f"<volume><name>{name}</name><capacity unit='bytes'>{size_bytes}</capacity>"
             f"<target><format type='qcow2'/><compat>1.1</compat></target>{below}</volume>"
         )
-        try:
-            return pool.createXML(described), True
-        except libvirt.libvirtError as error:
-            if error.get_error_code() not in _THERE_ALREADY:
-                raise
-        refresh(pool)
-        return pool.storageVolLookupByName(name), False
+        for _ in range(2):
+            try:
+                return pool.createXML(described), True
+            except libvirt.libvirtError as error:
+                if error.get_error_code() not in _THERE_ALREADY:
+                    raise
+            # libvirt's list may have a volume whose file was moved away since, and miss one that was brought.
+            refresh(pool)
+            try:
+                return pool.storageVolLookupByName(name), False
+            except libvirt.libvirtError as error:
+                if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+                    raise
+        raise StorageError(f"libvirt at {self.place.uri} neither makes the volume {name} nor has it.")
 
     def grow(self, domain: str, holds: Callable[[ET.Element], bool], size_bytes: int) -> bool:
         """The running domain's disk that `holds` picks has this size, and its guest was told; False where it does not run with it.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from services.storage.port import StorageError
+from services.storage.speaker import TIED
 from services.storage.volumes import QUICK_SECONDS, InUseError, Snapshot
 
 _FLOCK: Final = struct.Struct("hhqqi0q")
@@ -20,6 +21,10 @@ _WRITES: Final = 101
 _HEAD: Final = struct.Struct(">4sIQIIQ")
 """The head of a qcow2 file: magic, version, where the name of the file below is and how long, -, size (docs/interop/qcow2.txt)."""
 _THIRD: Final = 3
+_NOT_FOUND: Final = 127
+_MISSING: Final = (
+    "qemu-img or setpriv is missing; run `apt-get install --no-install-recommends qemu-utils util-linux`."
+)
 _MAGIC: Final = b"QFI\xfb"
 
 
@@ -37,8 +42,8 @@ class Head:
 def run(*arguments: str, seconds: float = QUICK_SECONDS) -> str:
     """What `qemu-img` said. `InUseError` where another process writes to the file; killed after `seconds`."""
     try:
-        done = subprocess.run(  # noqa: S603 - arguments of our own
-            ("qemu-img", *arguments),  # noqa: S607 - found on PATH
+        done = subprocess.run(  # noqa: S603 - arguments of our own, found on PATH
+            (*TIED, "qemu-img", *arguments),
             capture_output=True,
             text=True,
             timeout=seconds,
@@ -46,15 +51,15 @@ def run(*arguments: str, seconds: float = QUICK_SECONDS) -> str:
             stdin=subprocess.DEVNULL,
         )
     except FileNotFoundError as error:
-        raise StorageError(
-            "qemu-img is missing; run `apt-get install --no-install-recommends qemu-utils`.", final=True
-        ) from error
+        raise StorageError(_MISSING, final=True) from error
     except subprocess.TimeoutExpired as error:
         raise StorageError(
             f"`qemu-img {arguments[0]}` did not end within {seconds:g} s, and was killed."
         ) from error
     if done.returncode == 0:
         return done.stdout
+    if done.returncode == _NOT_FOUND:
+        raise StorageError(_MISSING, final=True)
     said = (done.stderr.strip().splitlines() or ["it said nothing"])[0]
     kind = InUseError if "lock" in said else StorageError
     raise kind(f"`qemu-img {arguments[0]}` failed: {said}.")

@@ -15,6 +15,9 @@ from typing import IO, Any, Final, NoReturn
 from services.storage.port import StorageError
 
 PYTHON: Final = "/usr/bin/python3"
+TIED: Final = ("setpriv", "--pdeathsig", "KILL")
+"""Put before a command that dies with the thread that started it: what a dead life of storage began does not go on beside the next
+one's."""
 CHILD: Final = Path(__file__).with_name("ceph_child.py")
 START_SECONDS: Final = 25.0
 """It gives up to connect by itself after 20 s."""
@@ -37,7 +40,7 @@ class Speaker:
     """The child, started at the first call. Blocks: it is asked by one thread at a time."""
 
     def __init__(self, conf: Path, user: str = "client.admin") -> None:
-        self._argv = (PYTHON, "-I", str(CHILD), str(conf), user)
+        self._argv = (*TIED, PYTHON, "-I", str(CHILD), str(conf), user)
         self._conf = conf
         self._child: subprocess.Popen[bytes] | None = None
         self._words: IO[bytes] | None = None

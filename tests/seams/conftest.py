@@ -1,11 +1,15 @@
 """The house that several seam tests share: started once, when the first of them asks, and left as it was found."""
 
 from collections.abc import AsyncIterator, Generator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import pytest_asyncio
 
+from lab.ceph import Ceph
 from tests.seams.house import House, a_house
+from tests.seams.stores import Bench, benches
 
 SHARED = "house_of_four"
 MARKS = pytest.StashKey[dict[str, int]]()
@@ -45,3 +49,22 @@ async def world(request: pytest.FixtureRequest, house_of_four: House) -> AsyncIt
     surprises, house.crew.surprises = house.crew.surprises, []
     await house.rest()
     assert surprises == [], "a worker ended by itself"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def ceph() -> AsyncIterator[Ceph]:
+    """A Ceph of three zones, for all tests that want one: each takes names of its own."""
+    with TemporaryDirectory(prefix="vs-", dir="/tmp") as directory:
+        cluster = Ceph(Path(directory) / "ceph")
+        await cluster.start()
+        try:
+            yield cluster
+        finally:
+            await cluster.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def both(ceph: Ceph) -> AsyncIterator[dict[str, Bench]]:
+    """Both drivers of volumes, by their kind, beside one libvirtd."""
+    async with benches(ceph) as made:
+        yield made

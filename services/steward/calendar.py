@@ -53,6 +53,9 @@ def next_window(
     wait for that.
     """
     assert estimate_seconds > 0, estimate_seconds
+    assert all(at is None or at.utcoffset() is not None for at in (now, not_before)), (
+        "an instant says its zone"
+    )
     objection = flaw(window) or _misfit(window, estimate_seconds) or _misdated(now, not_before)
     if objection is not None:
         return objection

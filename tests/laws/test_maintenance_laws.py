@@ -138,6 +138,16 @@ class Calendar(RuleBasedStateMachine):
                 case "lapse":
                     raise AssertionError(turn)
 
+    @rule(late=st.sampled_from((0, 0, 1, 10, 29, 31, 600)))
+    def the_next_start_comes(self, late: int) -> None:
+        """Told in time, and then the steward is there, or a little late, or was away for the night."""
+        self.the_steward_looks()
+        ahead = [entry.slot.start for entry in self.known if entry.stage == "announced"]
+        if ahead:
+            self.now = max(self.now, min(ahead) + dt.timedelta(minutes=late))
+        for _ in range(2):
+            self.the_steward_looks()
+
     def starts(self, entry: Maintenance) -> None:
         """Contacts were told of what they feel a full notice before, and it is done when they were told."""
         policy = self.terms.policy
@@ -192,4 +202,4 @@ def told_twice(entry: Maintenance) -> list[Activity]:
 
 
 TestCalendar = Calendar.TestCase
-TestCalendar.settings = examples(25, steps=30)
+TestCalendar.settings = examples(40, steps=25)

@@ -181,3 +181,15 @@ def test_a_later_date_is_waited_for() -> None:
 def test_where_all_windows_are_taken_it_says_so() -> None:
     always = ((MORNING, MORNING + 500 * 24 * HOUR),)
     assert objection(next_window(MORNING, Window(), 0, 900, closed=always)).code == "WindowsFull"
+
+
+def test_an_instant_that_does_not_say_its_zone_is_a_mistake_of_the_callers() -> None:
+    naive = MORNING.replace(tzinfo=None)
+    for now, not_before in ((naive, None), (MORNING, naive)):
+        with pytest.raises(AssertionError, match="says its zone"):
+            next_window(now, Window(), 0, 900, not_before=not_before)
+
+
+def test_an_instant_in_another_zone_is_the_same_instant() -> None:
+    auckland = MORNING.astimezone(ZoneInfo("Pacific/Auckland"))
+    assert next_window(auckland, Window(), 3600, 900) == next_window(MORNING, Window(), 3600, 900)

@@ -30,6 +30,8 @@ ZONES = ("a", "b", "c")
 RULE = "zones"
 DISK_BYTES = 6 << 30
 """Of each zone, in a sparse file: what is not written takes no room."""
+WATCH_SECONDS = 5
+"""How long an image is held for whoever died with it open; Ceph's own default is 30."""
 SOCKET_PATH_BYTES = 107
 """108 in sockaddr_un, with the closing zero. Without their sockets the monitors do not tell who speaks to them."""
 HEALTHY_SECONDS = 60.0
@@ -92,6 +94,7 @@ bluestore_block_wal_create = false
 bluestore_fsck_on_mount = false
 osd_op_num_shards = 2
 osd_op_num_threads_per_shard = 1
+osd_client_watch_timeout = {watch_seconds}
 osd_heartbeat_interval = 1
 osd_heartbeat_grace = 6
 osd_scrub_load_threshold = 2000
@@ -210,7 +213,13 @@ class Ceph:
         first, self._second = free_ports(2)
         self.monitor = f"{LOOPBACK}:{first}"
         text = SETTINGS.format(
-            fsid=self.fsid, host=LOOPBACK, first=first, second=self._second, here=here, disk_bytes=DISK_BYTES
+            fsid=self.fsid,
+            host=LOOPBACK,
+            first=first,
+            second=self._second,
+            here=here,
+            disk_bytes=DISK_BYTES,
+            watch_seconds=WATCH_SECONDS,
         )
         text += "".join(PLACE.format(number=number, zone=zone) for number, zone in enumerate(ZONES))
         self.conf.write_text(text)

@@ -16,6 +16,8 @@ CONNECT_SECONDS = 20
 CLONE_FORMAT = "2"
 """A snapshot can be given up while others lie over it; the former format would hold it for ever."""
 ENOENT = 2
+DRAFT = ".part"
+"""The end of the name of what is not whole yet."""
 rados, rbd = import_module("rados"), import_module("rbd")
 
 
@@ -79,10 +81,22 @@ class Calls:
         with self._pool(pool) as here:
             self._rbd.rename(here, image, to)
 
-    def remove(self, pool: str, image: str) -> None:
-        """There is no such image; it has no snapshots."""
-        with self._pool(pool) as here, suppress(rbd.ImageNotFound):
-            self._rbd.remove(here, image)
+    def clear(self, pool: str, image: str) -> None:
+        """There is no such image, a draft without snapshots.
+
+        One whose writer died a moment ago is held for him for some seconds: it goes into the trash, and from there at a later call.
+        """
+        with self._pool(pool) as here:
+            try:
+                self._rbd.remove(here, image)
+            except rbd.ImageNotFound:
+                pass  # that is what is wanted
+            except rbd.ImageBusy:
+                self._rbd.trash_move(here, image, 0)
+            for one in list(self._rbd.trash_list(here)):
+                if one["name"].endswith(DRAFT):
+                    with suppress(rbd.Error):  # it is held still
+                        self._rbd.trash_remove(here, one["id"])
 
     # ----------------------------------------------------------------------------------------------------- snapshots
 
@@ -129,7 +143,8 @@ class Calls:
     def trashed(self, pool: str) -> list[dict[str, Any]]:
         """What is in the pool's trash."""
         with self._pool(pool) as here:
-            found = [self._rbd.trash_get(here, one["id"]) for one in self._rbd.trash_list(here)]
+            listed = [one["id"] for one in self._rbd.trash_list(here) if not one["name"].endswith(DRAFT)]
+            found = [self._rbd.trash_get(here, one) for one in listed]
         return [
             {"key": one["id"], "name": one["name"], "until": one["deferment_end_time"].timestamp()}
             for one in found

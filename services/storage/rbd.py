@@ -311,7 +311,7 @@ class Rbd:
     def _fill(self, pool: str, image: str, file: Path) -> None:
         """There is an image with the file's contents, which has its name only when it is whole."""
         draft = image + _DRAFT
-        self._copying.ask("remove", COPY_SECONDS, pool=pool, image=draft)
+        self._copying.ask("clear", COPY_SECONDS, pool=pool, image=draft)
         address = self._address(pool, draft)
         qemu_img.run("convert", "-f", "qcow2", "-O", "raw", str(file), address, seconds=COPY_SECONDS)
         self._copying.ask("rename", QUICK_SECONDS, pool=pool, image=draft, to=image)

@@ -6,12 +6,11 @@ signs of life by that loop too.
 
 import functools
 import os
-import sys
 import termios
 import tty
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, cast
 
 import libvirt
@@ -50,10 +49,10 @@ _SLEEPING: Final = frozenset({"quiesced", "saving"})
 
 @dataclass(frozen=True, slots=True)
 class Terminal:
-    """Where the person is: what is typed is read from `keys`, what the VM says is written to `screen`."""
+    """Where the person is: what is typed is read from the file `keys`, what the VM says is written to `screen`."""
 
-    keys: int = field(default_factory=sys.stdin.fileno)
-    screen: int = field(default_factory=sys.stdout.fileno)
+    keys: int = 0
+    screen: int = 1
 
 
 def show_console(vm: str, *, force: bool) -> int:

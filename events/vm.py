@@ -231,6 +231,18 @@ class VmPlugFailed(Fact, frozen=True):
     observed_at: Moment
 
 
+class VmRebootFailed(Fact, frozen=True):
+    """The VM was not rebooted and runs on as it did, with `size`; the order has ended, and its reservation goes on."""
+
+    vm: Name
+    host: Name
+    reservation: Id
+    size: Size
+    code: Word
+    text: Text
+    observed_at: Moment
+
+
 class VmRebooted(Fact, frozen=True):
     """The guest started anew under the same reservation, which nobody ordered: an ordered reboot has a reservation of its own."""
 

@@ -35,8 +35,10 @@ from events.vm import (
     VmDefined,
     VmDrained,
     VmFoundAwake,
+    VmPlugged,
     VmQuiesced,
     VmReady,
+    VmRebootFailed,
     VmResumed,
     VmSaved,
     VmSaveFailed,
@@ -44,23 +46,21 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
-from projections.fleet.known import Host, HostState, Vm, awaits_gate, is_stock, number, place
+from projections.fleet.known import (
+    Host,
+    HostState,
+    OfHost,
+    Vm,
+    awaits_gate,
+    host_after,
+    is_stock,
+    number,
+    place,
+)
 from projections.fleet.life import ASLEEP, EVERY, INDEXED, NEXT, STAYING, UNDER_ORDER, State
 from projections.fleet.loads import Loads
+from projections.fleet.taken import TAKEN
 from schemas.pool import Pool
-
-_OF_HOSTS: Final = (HostRegistered, HostCordoned, HostAdmitted, HostFenced, HostRemoved)
-_BEGINNINGS: Final = (VmDefined, VmResumed, VmBooted, VmReady, VmAnnounced, VmFoundAwake)
-_OUTCOMES: Final = (
-    VmUnready,
-    VmAnnounceFailed,
-    VmDrained,
-    VmQuiesced,
-    VmSaved,
-    VmSaveFailed,
-    VmWakeFailed,
-    VmStopped,
-)
 
 _Way = DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
 
@@ -75,9 +75,7 @@ __all__ = ["PATIENCE", "Fleet", "Host", "HostState", "Vm"]
 class Fleet:
     """All pools, VMs and hosts, with an index of each pool's VMs by state and of VMs that await the gate."""
 
-    TAKES: Final[frozenset[type[Fact]]] = frozenset(
-        (PoolDefined, GateDecided, OrderOverdue, *_OF_HOSTS, *_BEGINNINGS, *_OUTCOMES)
-    )
+    TAKES: Final[frozenset[type[Fact]]] = TAKEN
 
     def __init__(self) -> None:
         self.pools: dict[tuple[str, str], Pool] = {}
@@ -182,27 +180,16 @@ class Fleet:
             case fact:
                 self._live(fact, seq)
 
-    def _change(
-        self, fact: HostRegistered | HostCordoned | HostAdmitted | HostFenced | HostRemoved, seq: int
-    ) -> None:
+    def _change(self, fact: OfHost, seq: int) -> None:
         """What became of a host, and of the VMs on one that is dead: they are off, and count no more."""
-        known = self.hosts.get(fact.host)
-        match fact:
-            case HostRegistered():
-                state = "ready" if known is None or known.state == "removed" else known.state
-                self.hosts[fact.host] = Host(fact.host, fact.uri, fact.substrate, fact.memory_mib, state)
-            case HostCordoned() if known is not None:
-                self.hosts[fact.host] = replace(known, state="cordoned")
-            case HostAdmitted() if known is not None:
-                self.hosts[fact.host] = replace(known, state="ready")
-            case HostFenced() if known is not None:
-                self.hosts[fact.host] = replace(known, state="fenced")
-                self._bury(fact.host, seq)
-            case HostRemoved() if known is not None:
-                self.hosts[fact.host] = replace(known, state="removed")
-                self._bury(fact.host, seq, ASLEEP)
-            case _:
-                pass
+        host = host_after(self.hosts.get(fact.host), fact)
+        if host is None:
+            return
+        self.hosts[fact.host] = host
+        if isinstance(fact, HostFenced):
+            self._bury(fact.host, seq)
+        elif isinstance(fact, HostRemoved):
+            self._bury(fact.host, seq, ASLEEP)
 
     def _bury(self, host: str, seq: int, states: frozenset[State] = EVERY) -> None:
         """Its VMs in these states are off for good. Seldom, so that looking through all VMs is cheap enough."""
@@ -218,6 +205,15 @@ class Fleet:
                     self._put(replace(self.vms[org, vm], domain=domain, address=address))
             case VmResumed() | VmBooted():
                 self._prove(fact.org, fact.vm, fact.reservation, seq)
+            case VmRebootFailed(org=org, vm=vm, reservation=reservation, size=size):
+                known = self._held(org, vm, reservation)
+                if known is not None:
+                    runs_on = replace(known, proven=True, size=size, order=None, due_at=None)
+                    self._step(runs_on, "vm.reboot-failed", seq)
+            case VmPlugged(org=org, vm=vm, reservation=reservation, size=size):
+                known = self._held(org, vm, reservation)
+                if known is not None:
+                    self._put(replace(known, size=size))
             case VmReady(org=org, vm=vm, reservation=reservation, boot_id=boot_id):
                 known = self._held(org, vm, reservation)
                 if known is not None:

@@ -4,8 +4,10 @@ import datetime as dt
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from events.gate import Purpose
+from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
 from projections.fleet.life import STAYING, State
 from schemas.capacity import Size
 
@@ -55,6 +57,28 @@ class Host(msgspec.Struct, frozen=True):
     substrate: str
     memory_mib: int
     state: HostState = "ready"
+
+
+OfHost = HostRegistered | HostCordoned | HostAdmitted | HostFenced | HostRemoved
+"""What becomes of a host."""
+
+
+def host_after(known: Host | None, fact: OfHost) -> Host | None:
+    """The host as it is after the event; None where nobody knows of it yet."""
+    match fact:
+        case HostRegistered():
+            state = "ready" if known is None or known.state == "removed" else known.state
+            return Host(fact.host, fact.uri, fact.substrate, fact.memory_mib, state)
+        case _ if known is None:
+            return None
+        case HostCordoned():
+            return replace(known, state="cordoned")
+        case HostAdmitted():
+            return replace(known, state="ready")
+        case HostFenced():
+            return replace(known, state="fenced")
+        case HostRemoved():
+            return replace(known, state="removed")
 
 
 def number(name: str) -> int:

@@ -70,6 +70,7 @@ NEXT: Final[Mapping[tuple[State, str], State]] = {
     ("waking", "vm.unready"): "unready",
     ("booting", "vm.unready"): "unready",
     ("booting", "vm.kept-ready"): "running",
+    ("booting", "vm.reboot-failed"): "running",
     ("waking", "vm.kept-ready"): "running",
     ("booting", "vm.unprobed"): "running",
     ("waking", "vm.unprobed"): "running",

@@ -30,6 +30,7 @@ from events.vm import (
     VmPlugFailed,
     VmPlugged,
     VmQuiesced,
+    VmRebootFailed,
     VmResumed,
     VmStopped,
     VmWakeFailed,
@@ -74,6 +75,7 @@ class Usage:
             VmCreated,
             VmPlugged,
             VmPlugFailed,
+            VmRebootFailed,
             VolumeCreated,
             VolumeGrown,
             VolumeGrowFailed,
@@ -138,6 +140,8 @@ class Usage:
                 | VolumeGrowFailed(org=org, vm=vm, size_bytes=size)
             ):
                 self._store(org, vm, size)
+            case VmRebootFailed(org=org, vm=vm, reservation=reservation, size=size):
+                self._prove(org, vm, reservation, size)
             case VmPlugged(org=org, vm=vm, order=order, size=size):
                 self._plugged(org, vm, order, size)
             case VmPlugFailed(org=org, vm=vm, order=order):
@@ -200,10 +204,11 @@ class Usage:
         self.holdings[org, vm] = holding
         self._add(org, holding)
 
-    def _prove(self, org: str, vm: str, reservation: str) -> None:
+    def _prove(self, org: str, vm: str, reservation: str, size: Size | None = None) -> None:
+        """It runs; with the size that was ordered, unless another is said."""
         holding = self.holdings.get((org, vm))
         if holding is not None and holding.reservation == reservation and not holding.proven:
-            self._hold(org, vm, replace(holding, proven=True, size=holding.after or holding.size))
+            self._hold(org, vm, replace(holding, proven=True, size=size or holding.after or holding.size))
 
     def _release(self, org: str, vm: str, reservation: str | None) -> None:
         holding = self.holdings.get((org, vm))

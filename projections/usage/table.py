@@ -6,7 +6,17 @@ from events.contract import ContractTookEffect
 from events.envelope import Recorded
 from events.gate import GateDecided
 from events.host import HostFenced
-from events.vm import VmBooted, VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
+from events.vm import (
+    VmBooted,
+    VmFoundAwake,
+    VmPlugFailed,
+    VmPlugged,
+    VmQuiesced,
+    VmRebootFailed,
+    VmResumed,
+    VmStopped,
+    VmWakeFailed,
+)
 from projections.table import ALL, Cell, Key, Table
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, Dimension
@@ -16,7 +26,10 @@ _CHANGES = (
     GateDecided,
     VmBooted,
     VmFoundAwake,
+    VmPlugFailed,
+    VmPlugged,
     VmQuiesced,
+    VmRebootFailed,
     VmResumed,
     VmStopped,
     VmWakeFailed,

@@ -10,7 +10,7 @@ from events.keep import (
     VmResizeRequested,
     VmUnprotected,
 )
-from events.vm import VmPlugFailed, VmPlugged, VmRebooted
+from events.vm import VmPlugFailed, VmPlugged, VmRebooted, VmRebootFailed
 from events.volume import VolumeGrowFailed, VolumeGrown
 from schemas.capacity import Size
 
@@ -39,6 +39,8 @@ def of_kept(fact: Fact) -> str | None:
             return f"{fact.host} plugged vCPU into {fact.vm}, which has {fact.size.vcpu}"
         case VmPlugFailed():
             return f"{fact.vm} runs on with the vCPU that it had: {fact.code}: {fact.text}"
+        case VmRebootFailed():
+            return f"{fact.vm} was not rebooted and runs on: {fact.code}: {fact.text}"
         case VmRebooted():
             return f"the guest of {fact.vm} on {fact.host} started anew, which nobody ordered"
         case VolumeGrown():

@@ -10,6 +10,8 @@ from events.fences import Fences
 from events.gate import (
     BootOrdered,
     GateDecided,
+    Order,
+    PlugOrdered,
     RebootOrdered,
     Rise,
     SaveOrdered,
@@ -20,7 +22,10 @@ from events.gate import (
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.vm import (
     VmBooted,
+    VmPlugFailed,
+    VmPlugged,
     VmQuiesced,
+    VmRebootFailed,
     VmResumed,
     VmSaved,
     VmSaveFailed,
@@ -57,6 +62,8 @@ class Orders:
         """Wake and boot orders without an outcome; the fleet does not keep their `begin_by`."""
         self.saves: dict[Key, SaveOrdered] = {}
         """Orders to save without an outcome; the fleet does not keep whose sleep they name."""
+        self.plugs: dict[Key, PlugOrdered] = {}
+        """Orders to plug in vCPU without an outcome."""
         self.from_disk: dict[str, Key] = {}
         """Wake orders without an outcome of VMs that were saved: their hosts must have room for them again."""
         self.registered: dict[str, HostRegistered] = {}
@@ -93,27 +100,15 @@ class Orders:
                 self.removed[host] = recorded.seq
             case GateDecided(org=org, orders=orders) as decided if self._fences.pass_on(recorded, decided):
                 for order in orders:
-                    match order:
-                        case WakeOrdered() | BootOrdered() | RebootOrdered() if order.host in self._dead:
-                            pass  # void: given before its gate had read that the host is dead
-                        case WakeOrdered() | BootOrdered() | RebootOrdered():
-                            self._rise((org, order.vm), order)
-                            self._list((org, order.vm), order.host)
-                        case SuspendOrdered() | StopOrdered():
-                            self.saves.pop(
-                                (org, order.vm), None
-                            )  # it runs: somebody woke it before it was saved
-                            self._falls[org, order.vm] = order.reservation
-                            self._list((org, order.vm), order.host)
-                        case SaveOrdered():
-                            self.saves[org, order.vm] = order
-                            self._list((org, order.vm), order.host)
-                        case _:
-                            pass
+                    self._order((org, order.vm), order)
             case VmResumed(org=org, vm=vm, reservation=reservation):
                 self._risen((org, vm), reservation)
             case VmBooted(org=org, vm=vm, reservation=reservation):
                 self._risen((org, vm), reservation)
+            case VmRebootFailed(org=org, vm=vm, reservation=reservation):
+                self._risen((org, vm), reservation)
+            case VmPlugged(org=org, vm=vm, order=order_id) | VmPlugFailed(org=org, vm=vm, order=order_id):
+                self._plugged((org, vm), order_id)
             case VmWakeFailed(org=org, vm=vm, reservation=reservation, found=found):
                 if found == "saved" and reservation in self.from_disk:
                     self._saved[org, vm] = None
@@ -131,17 +126,39 @@ class Orders:
             case _:
                 pass
 
+    def _order(self, key: Key, order: Order) -> None:
+        match order:
+            case WakeOrdered() | BootOrdered() | RebootOrdered() | PlugOrdered() if order.host in self._dead:
+                pass  # void: given before its gate had read that the host is dead
+            case WakeOrdered() | BootOrdered() | RebootOrdered():
+                self._rise(key, order)
+                self._list(key, order.host)
+            case SuspendOrdered() | StopOrdered():
+                self.saves.pop(key, None)  # it runs: somebody woke it before it was saved
+                self._falls[key] = order.reservation
+                self._list(key, order.host)
+            case PlugOrdered():
+                self.plugs[key] = order
+                self._list(key, order.host)
+            case SaveOrdered():
+                self.saves[key] = order
+                self._list(key, order.host)
+            case _:
+                pass
+
     def _void(self, host: str) -> None:
         for key in self._open.pop(host, {}):
             self.rises.pop(key, None)
             self._falls.pop(key, None)
             self.saves.pop(key, None)
+            self.plugs.pop(key, None)
             self._hosts.pop(key, None)
         self.from_disk = {own: key for own, key in self.from_disk.items() if key in self.rises}
 
     def _rise(self, key: Key, order: Rise) -> None:
         self._falls.pop(key, None)
         self.saves.pop(key, None)
+        self.plugs.pop(key, None)
         if key in self._saved and isinstance(order, WakeOrdered):
             self.from_disk[order.id] = key
         self._saved.pop(key, None)
@@ -163,7 +180,14 @@ class Orders:
             self.from_disk.pop(order.id, None)
             self._unlist(key)
 
+    def _plugged(self, key: Key, order: str) -> None:
+        known = self.plugs.get(key)
+        if known is not None and known.id == order:
+            del self.plugs[key]
+            self._unlist(key)
+
     def _ended(self, key: Key, reservation: str | None) -> None:
+        self.plugs.pop(key, None)
         self._risen(key, reservation or "")
         if self._falls.get(key) == reservation:
             self._falls.pop(key, None)
@@ -177,7 +201,7 @@ class Orders:
         self._open.setdefault(host, {})[key] = None
 
     def _unlist(self, key: Key) -> None:
-        if key not in self.rises and key not in self._falls and key not in self.saves:
+        if not any(key in orders for orders in (self.rises, self._falls, self.saves, self.plugs)):
             host = self._hosts.pop(key, None)
             if host is not None:
                 self._open[host].pop(key, None)

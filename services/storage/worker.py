@@ -65,6 +65,8 @@ class Storage:
     ) -> None:
         self._pauses = pauses or Pauses()
         self._settled = asyncio.Event()
+        self._wanted: dict[Key, asyncio.Event] = {}
+        """For a VM whose nap is waited for: rings when a boot wants its disk meanwhile."""
         self._ledger = ledger
         self._hosts = hosts
         self._fleet = ledger.fold(Fleet)
@@ -89,6 +91,9 @@ class Storage:
                 for key in [*self._owed.boots, *self._owed.sleepers]:
                     if key not in self._running and (self._boot(key) or self._sleeper(key)):
                         self._begin(tasks, key, self._attend(key))
+                for key, wanted in self._wanted.items():
+                    if self._boot(key) is not None:
+                        wanted.set()
                 await self._bell.wait()
 
     async def _settle(self) -> None:
@@ -122,8 +127,7 @@ class Storage:
                 if (order := self._boot(key)) is not None:
                     await self._make(key, order)
                 elif (sleeper := self._sleeper(key)) is not None:
-                    await asyncio.sleep(self._pauses.nap_seconds)
-                    await self._settled.wait()
+                    await self._rest(key)
                     async with self._pins[sleeper[0].host]:
                         if self._sleeper(key) == sleeper:
                             await self._pin(key, *sleeper)
@@ -131,6 +135,25 @@ class Storage:
                     return
         finally:
             del self._running[key]
+
+    async def _rest(self, key: Key) -> None:
+        """The VM's nap is over, and so is all that a former life asked; or a boot wants its disk, which waits for neither.
+
+        A house that starts again finds its guests gone only after storage read that they sleep.
+        """
+        wanted = self._wanted[key] = asyncio.Event()
+        rest = asyncio.create_task(self._nap(), name=f"storage: nap {key[1]}")
+        boot = asyncio.create_task(wanted.wait(), name=f"storage: boot {key[1]}")
+        try:
+            await asyncio.wait({rest, boot}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            rest.cancel()
+            boot.cancel()
+            del self._wanted[key]
+
+    async def _nap(self) -> None:
+        await asyncio.sleep(self._pauses.nap_seconds)
+        await self._settled.wait()
 
     # -------------------------------------------------------------------------------------------------- a new disk
 

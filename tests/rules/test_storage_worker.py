@@ -332,6 +332,21 @@ def test_a_new_life_touches_no_disk_before_what_the_former_asked_is_over() -> No
     play(scene)
 
 
+def test_a_boot_in_a_new_life_waits_for_no_pin_of_the_former_one() -> None:
+    async def scene() -> None:
+        here = Scene()
+        here.sleeps(here.disk())
+        async with here.storage(Pauses()):
+            await pause(1)
+            order = here.site.boot(number=2)
+            await pause(1)
+            (_, made) = here.site.said(VolumeCreated)
+            assert made.order == order
+            assert here.toy.asked == ["make"]
+
+    play(scene)
+
+
 def test_a_join_that_a_former_life_left_under_an_awake_vm_is_ended_and_its_pin_told_lost() -> None:
     async def scene() -> None:
         here = Scene()

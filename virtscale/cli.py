@@ -320,9 +320,6 @@ def _person(id: str) -> str:
 
 def main() -> None:
     """The command ran; its exit code is the process's. What can be said in one sentence is said in one sentence."""
-    from events.bus.alone import leaves
-    from virtscale.spoken import SPOKEN
-
     code = EXIT_DONE
     try:
         done = app(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value")
@@ -335,15 +332,28 @@ def main() -> None:
         code = EXIT_UNREAD
     except* (cyclopts.CycloptsError, UsageError) as errors:
         code = EXIT_USAGE
-        for error in leaves(errors):
+        for error in _leaves(errors):
             say(f"virtscale: {_sentence(error)}")
-    except* SPOKEN as errors:
+    except* _spoken() as errors:
         code = EXIT_FAILED
-        for error in leaves(errors):
+        for error in _leaves(errors):
             say(f"virtscale: {_sentence(error)}")
             code = getattr(error, "exit_code", EXIT_FAILED)
     end()
     sys.exit(code)
+
+
+def _spoken() -> tuple[type[Exception], ...]:
+    """Read only when there is something to say: it knows the errors of every part, and with them every part."""
+    from virtscale.spoken import SPOKEN
+
+    return SPOKEN
+
+
+def _leaves(errors: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    from events.bus.alone import leaves
+
+    return leaves(errors)
 
 
 def _sentence(error: BaseException) -> str:

@@ -4,13 +4,15 @@ import datetime as dt
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from replay.source import ArchiveSource, BusSource, JoinedSource, Source
 from schemas.house import House
 from virtscale.invocation import UsageError, present_house
+
+if TYPE_CHECKING:  # half of the time in which a command starts that reads no ledger
+    from replay.source import Source
 
 From = Annotated[
     Path | None,
@@ -42,7 +44,7 @@ def place(text: str) -> int | dt.datetime:
 @asynccontextmanager
 async def opened_source(
     export: Path | None = None, house: Callable[[], House] = present_house
-) -> AsyncGenerator[Source]:
+) -> AsyncGenerator["Source"]:
     """The archive at `export`, a directory or a tar, or with None the ledger of the house, read as the operator.
 
     Of a house what was sealed is read from its audit log, and the rest from the bus.
@@ -50,6 +52,7 @@ async def opened_source(
     from events.tlog.files import DirectoryFiles
     from events.tlog.reader import Archive
     from replay.audit.tarred import files_at
+    from replay.source import ArchiveSource, BusSource, JoinedSource
 
     if export is None:
         from virtscale.ask import operator

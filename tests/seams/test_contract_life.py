@@ -16,10 +16,10 @@ import pytest
 
 from events.contract import ContractAccepted, ContractSubmitted, ContractTookEffect
 from events.gate import GateDecided
-from schemas.contract.document import Signed, write
+from schemas.contract.document import Signed
 from schemas.contract.signing import sign
 from schemas.contract.terms import canonical
-from schemas.intake import RegisterKey, Scale
+from schemas.intake import RegisterKey, Scale, Submit
 from tests import papers
 from tests.seams.client import Client
 from tests.seams.crew import ROOT, Crew
@@ -236,12 +236,13 @@ async def test_a_contract_ends_on_its_second_and_growth_with_it_until_a_new_one_
     await office.client.ask(
         "register-key", RegisterKey(key="first", public_key=signers.public(mine), wait=True), org=SHORT
     )
-    until = now + dt.timedelta(seconds=12)
+    until = now + dt.timedelta(seconds=5)
     contract = papers.terms(SHORT, valid_from=now - dt.timedelta(days=1), valid_until=until)
     document = Signed(canonical(contract), ())
     document = sign(document, "provider", signers.read(signers.path_of(signing, "platform")), now)
-    Path(office.file("short.json")).write_text(write(sign(document, "org", mine, now)))
-    await office.command("contract", "submit", office.file("short.json"))
+    # Asked for by us and not by a command: it is to be in force well before it ends.
+    submit = Submit(key="short", document=sign(document, "org", mine, now), wait=True)
+    assert (await office.client.ask("contract", submit, org=SHORT)).outcome == "admitted"
     assert await office.scale(SHORT, 1) == "Granted"
     await eventually(lambda: dt.datetime.now(dt.UTC) >= until, 30.0)
     assert await office.scale(SHORT, 1) == "ContractExpired"

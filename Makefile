@@ -25,7 +25,7 @@ demo: bootstrap ## play a morning of demand on real guests in ten minutes (ARGS=
 
 .PHONY: test
 test: bootstrap checks ## check and test everything (ARGS="-k words" goes to pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(or $(ARGS),-n 2)
 
 .PHONY: test-long
 test-long: bootstrap ## the tests that need more than a few minutes

@@ -8,7 +8,9 @@ from typing import cast
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
 
+from tests.lanes import Lanes, in_turn, yield_to_seams
 from tests.support import eventually as eventually_function
 
 HERE = Path(__file__).parent
@@ -18,6 +20,13 @@ IN_CI = bool(os.environ.get("CI"))
 # means a change. A failure prints what repeats it.
 settings.register_profile("house", deadline=None, derandomize=IN_CI, print_blob=True)
 settings.load_profile("house")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Each of several processes has temporary directories as if it were alone: a longer path is none that a socket can have."""
+    if hasattr(config, "workerinput"):
+        config.option.basetemp = None
 
 
 @pytest.fixture
@@ -53,13 +62,26 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     return report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A test that may skip says why, in words."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test that may skip says why, in words; where tests run in two processes, each begins with its seams."""
     for item in items:
         marker = item.get_closest_marker("may_skip")
         if marker and not marker.args:
             message = f"{item.nodeid}: may_skip needs its reason, as in may_skip('no KVM on this machine')"
             raise pytest.UsageError(message)
+    if hasattr(config, "workerinput"):
+        in_turn(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Lanes:
+    """With `-n 2` all seams run in one process, in their order, and the other tests in the other."""
+    return Lanes(config, log)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Where tests run in two processes, those that only compute yield to those with real parts."""
+    yield_to_seams(item)
 
 
 def _folder(nodeid: str) -> str:

@@ -78,7 +78,11 @@ def test_a_tar_of_several_files_is_refused_with_their_names(tmp_path: Path) -> N
         load(path, 1)
 
 
-@pytest.mark.parametrize("data", [b"\x1f\x8bno gzip at all", gzip.compress(b"5 6 7")[:-6], b"BZh9 no bzip2"])
+@pytest.mark.parametrize(
+    "data",
+    [b"\x1f\x8bno gzip at all", gzip.compress(b"5 6 7")[:-6], b"BZh9 no bzip2"],
+    ids=["no gzip", "gzip cut short", "no bzip2"],
+)
 def test_a_broken_archive_is_said_in_a_sentence(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "broken.gz"
     path.write_bytes(data)

@@ -213,7 +213,7 @@ async def test_the_test_substrate_says_that_nobody_serves_and_nothing_survives_a
     await nothing_is_left(house, known)
 
 
-@pytest.mark.parametrize("port", [PORTS.bus, PORTS.traffic, PORTS.metrics])
+@pytest.mark.parametrize("port", [PORTS.bus, PORTS.traffic, PORTS.metrics], ids=["bus", "traffic", "metrics"])
 async def test_a_taken_port_is_said_in_one_sentence_before_anything_is_started(
     house: Path, port: int
 ) -> None:

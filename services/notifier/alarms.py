@@ -156,11 +156,11 @@ class Alarms:
                 if not bulletin.losses:
                     del self._bulletins[where]
 
-    def due(self, now_ns: int) -> Iterable[tuple[str, list[Bulletin]]]:
-        """The mails whose time has come, the oldest first, of each org that has one."""
+    def due(self, now_ns: int, latest_ns: int) -> Iterable[tuple[str, list[Bulletin]]]:
+        """The mails whose time has come, the oldest first, of each org that has one; or comes later than any can, `latest_ns`."""
         found: dict[str, list[Bulletin]] = defaultdict(list)
         for bulletin in self._bulletins.values():
-            if bulletin.due_ns <= now_ns:
+            if bulletin.due_ns <= now_ns or bulletin.due_ns > latest_ns:
                 found[bulletin.org].append(bulletin)
         return found.items()
 

@@ -1,10 +1,12 @@
 """What the notifier must know: which refusals and lost signals nobody has been told of, and who is to be erased."""
 
+import datetime as dt
 import functools
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from events.ahead import AHEAD
 from events.contract import ContractTookEffect
 from events.envelope import Recorded
 from events.fences import Fences
@@ -29,6 +31,7 @@ from services.notifier.errand import Errand, Wish, when
 from services.notifier.refusal import Refusal
 
 _SETTLE_NS = int(SETTLE_SECONDS * 1_000_000_000)
+_AHEAD_NS = AHEAD // dt.timedelta(microseconds=1) * 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,16 @@ class Untold:
                 if not digest.parts:
                     del self.digests[person, mark_ns]
 
-    def due(self, now_ns: int) -> Iterator[Due]:
-        """Every mail whose time has come: first the beginnings of episodes, then digests, the oldest first."""
+    def due(self, now_ns: int, latest_ns: int) -> Iterator[Due]:
+        """Every mail whose time has come: first the beginnings of episodes, then digests, the oldest first.
+
+        So has that of a digest whose mark is later than any can be by now, `latest_ns`: the bus's clock was ahead when it took what
+        the digest names, and nobody waits until it is that late.
+        """
         for refusal in self.firsts.values():
             yield Due(refusal.place, refusal.errand)
         for digest in self.digests.values():
-            if digest.mark_ns + _SETTLE_NS <= now_ns:
+            if digest.mark_ns + _SETTLE_NS <= now_ns or digest.mark_ns > latest_ns:
                 for part in digest.parts:
                     yield Due(digest.place(part), functools.partial(digest.errand, part))
 
@@ -105,13 +112,16 @@ class Post:
         self._untold: dict[str, Untold] = {}
         self._erasures: dict[tuple[str, str], Erasure] = {}
         self._alarms = Alarms(self.digest_seconds)
+        self._newest_ns = 0
+        """When the bus took the last event."""
 
     def due(self, now_ns: int) -> Iterable[tuple[str, Iterable[Due]]]:
         """The mails whose time has come, of each org that has one."""
+        latest_ns = self._newest_ns + self.digest_seconds * 1_000_000_000 + _AHEAD_NS
         for org, untold in self._untold.items():
-            if next(untold.due(now_ns), None) is not None:
-                yield org, untold.due(now_ns)
-        for org, bulletins in self._alarms.due(now_ns):
+            if next(untold.due(now_ns, latest_ns), None) is not None:
+                yield org, untold.due(now_ns, latest_ns)
+        for org, bulletins in self._alarms.due(now_ns, latest_ns):
             yield org, [Due(bulletin.place, bulletin.errand) for bulletin in bulletins]
 
     def next_ns(self, now_ns: int) -> int | None:
@@ -129,6 +139,7 @@ class Post:
 
     def apply(self, recorded: Recorded) -> None:
         """The post now includes the event."""
+        self._newest_ns = recorded.stored_ns
         match recorded.fact:
             case ContractTookEffect(org=org) as took:
                 self._owners[org] = owner_of(took)

@@ -20,8 +20,9 @@ from services.signal.decide import cooled
 from services.signal.metrics import UNTOLD
 from services.waker.port import SAVE_SECONDS
 from tests.given import ORG, Past
-from tests.rules.desk import play, pool
+from tests.rules.desk import Desk, play, pool
 from tests.rules.failing import fail, opened, setting, starts
+from tests.rules.notifier_relay import Gate, People, Relay, named, notifier
 from tests.rules.test_signal_windows import TRIGGER, Life, at, scene
 from tests.rules.test_waker_restores import BUSY, saved
 from tests.rules.waker_host import Site
@@ -237,3 +238,24 @@ def test_a_start_that_is_not_answered_is_waited_for_as_long_as_it_may_take_whate
         assert (said.reservation, said.code) == (order, "wake-refused")
 
     play(scene)
+
+
+# ------------------------------------------------------------------------------------------------------------ the mails
+
+
+def test_a_refusal_that_the_bus_stored_in_an_hour_is_mailed_in_the_period_of_now() -> None:
+    async def story() -> None:
+        desk, relay = Desk(), Relay()
+        desk.contract()
+        gate = Gate(desk)
+        async with notifier(desk, relay, People()):
+            desk.clock.off_seconds = HOUR
+            requests = [*gate.refuse(0), *gate.refuse(1, 2)]
+            await pause(10)
+            desk.clock.off_seconds = 0.0
+            assert named(desk) == requests[:1], "the others wait for their digest, an hour from now"
+            requests += gate.refuse(3)
+            await pause(10)
+            assert sorted(named(desk)) == sorted(requests)
+
+    play(story)

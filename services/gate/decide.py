@@ -102,14 +102,12 @@ def define(  # noqa: PLR0917 - what a decision is made from
 def _better_later(draft: Draft, pending: Pending) -> bool:
     """Whether the request belongs into the next round.
 
-    What changes the rules has a round of its own, or an answer by the old ones would count under the new. VMs that this
-    round sends away can come back in the next one. And a decision stays within its bound.
+    What changes the rules has a round of its own, or an answer or order by the old ones would count under the new, and so has what
+    is asked for one VM. VMs that this round sends away can come back in the next one. And a decision stays within its bound.
     """
     wish = pending.wish
-    if isinstance(wish, Living):
-        return bool(draft.answers or draft.orders)
     if not isinstance(wish, Scaling):
-        return bool(draft.answers)
+        return bool(draft.answers or draft.orders)
     if isinstance(wish, ScaleRequested) and draft.is_draining(wish.pool):
         return True
     begun = bool(draft.answers or draft.orders)

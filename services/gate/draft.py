@@ -59,7 +59,7 @@ _ANSWER_BYTES: Final = 2_000
 class Decision:
     """What one round says: the decision, and facts that are stored with it or not at all.
 
-    Facts change what later decisions are made from. A round that has any orders nothing.
+    Facts change what later decisions are made from. A round that has any orders nothing, but for the VM that one is about.
     """
 
     facts: tuple[Fact, ...]
@@ -269,7 +269,9 @@ class Draft:
     def rule(
         self, pending: Pending, code: Code, facts: Sequence[Fact], *, evidence: tuple[Evidence, ...] = ()
     ) -> None:
-        """The request is granted by facts that hold from here on; the round ends with it."""
+        """The request is granted by facts that hold from here on; the round ends with it, and nothing came before it."""
+        assert not self.answers, "an answer by the former rules"
+        assert not self.orders, "an order by the former rules"
         self._answer(pending, "admitted", code, 0, 0, evidence=evidence)
         self.facts.extend(facts)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from events.breaker import BreakerOpened
+from events.freeze import FreezeRequested, ScalingFrozen
 from events.gate import BootOrdered, StopOrdered, WakeOrdered
 from events.ids import derive
 from tests.given import ORG, SMALL
@@ -253,3 +254,30 @@ def test_what_failed_on_a_host_that_is_dead_since_is_replaced_elsewhere() -> Non
     past.wake_failed("web-1")
     past.fenced("h1")
     assert starts(past.round()) == [(WakeOrdered, "web-2", "h2")]
+
+
+def test_what_changes_the_rules_waits_until_those_who_failed_are_replaced_by_the_former_ones() -> None:
+    past = setting().asleep("web", 3)
+    past.scale(add=1)
+    past.round()
+    past.wake_failed("web-1")
+    past.happened(
+        FreezeRequested(
+            org=ORG,
+            pool="web",
+            publisher="ops",
+            key="k",
+            actor="ops",
+            reason="because",
+            seconds=600,
+            received_at=past.now,
+        )
+    )
+    first = past.decide()
+    assert first is not None
+    assert (first.facts, first.decided.answers) == ((), ())
+    assert starts(past.stored(first)) == [(WakeOrdered, "web-2", "h1")]
+    second = past.decide()
+    assert second is not None
+    assert [type(fact) for fact in second.facts] == [ScalingFrozen]
+    assert (second.decided.orders, [one.code for one in second.decided.answers]) == ((), ["Done"])

@@ -11,10 +11,11 @@ import math
 import os
 import time
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Annotated, Final, Generic, TypeVar, cast
 
 import libvirt
 import libvirt_qemu
+import msgspec
 
 from events.clock import SystemClock
 from services.waker.port import ENTROPY_BYTES, REFRESH_SECONDS, HypervisorError
@@ -26,21 +27,38 @@ _MOST_OFF_MS: Final = 250
 _POOL: Final = "/dev/urandom"
 _AWAY: Final = libvirt.VIR_ERR_AGENT_UNRESPONSIVE
 
+Said = TypeVar("Said")
+_Handle = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Nanoseconds = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Written = Annotated[int, msgspec.Meta(ge=0, le=ENTROPY_BYTES)]
+
+
+class _Answer(msgspec.Struct, Generic[Said], frozen=True):
+    """What the agent answered; it is a program of the tenant, and may say anything."""
+
+    said: Said = msgspec.field(name="return")
+
+
+class _Count(msgspec.Struct, frozen=True):
+    """How many bytes were written: not more than it was given."""
+
+    count: _Written
+
 
 def refresh(domain: libvirt.virDomain) -> int:
     """The guest's clock is this machine's, and its kernel has fresh randomness; so many bytes.
 
     After a restore the agent may be away for some 100 ms, and a busy host lets it wait before it reads its mail: it is asked
     again until `REFRESH_SECONDS` are over. Then `libvirtError` says why not, or `HypervisorError` how far the clock is off:
-    what was set is read back, since a clock that was right when it was sent is late when it is set.
+    what was set is read back, since a clock that was right when it was sent is late when it is set. It says as well what was no
+    proper answer: that is not asked again.
     """
     ends_at = time.monotonic() + REFRESH_SECONDS
     while True:
-        left = max(1, math.ceil(ends_at - time.monotonic()))  # libvirt counts in whole seconds
         try:
-            domain.agentSetResponseTimeout(left)
-            written = _write(domain, os.urandom(ENTROPY_BYTES), left)
-            off_ms = _set_clock(domain, left)
+            domain.agentSetResponseTimeout(_left(ends_at))
+            written = _write(domain, os.urandom(ENTROPY_BYTES), ends_at)
+            off_ms = _set_clock(domain, ends_at)
         except libvirt.libvirtError as error:
             if error.get_error_code() != _AWAY or time.monotonic() > ends_at:
                 raise
@@ -52,30 +70,45 @@ def refresh(domain: libvirt.virDomain) -> int:
             raise HypervisorError(f"The clock of {domain.name()} was set, and is {off_ms} ms off.")
 
 
-def _set_clock(domain: libvirt.virDomain, left: int) -> int:
+def _set_clock(domain: libvirt.virDomain, ends_at: float) -> int:
     """The guest's clock is set; how many ms it is ahead of ours now, or behind."""
     set_time = cast("Callable[[dict[str, int]], int]", domain.setTime)  # its annotation is wrong
     now = SystemClock().now()
     set_time({"seconds": int(now.timestamp()), "nseconds": now.microsecond * 1000})
     asked = SystemClock().now()
-    guest_ns = int(_ask(domain, left, "guest-get-time"))
+    guest_ns = _ask(domain, ends_at, _Answer[_Nanoseconds], "guest-get-time")
     middle = asked + (SystemClock().now() - asked) / 2
     return round(guest_ns / 1e6 - middle.timestamp() * 1e3)
 
 
-def _write(domain: libvirt.virDomain, fresh: bytes, left: int) -> int:
+def _write(domain: libvirt.virDomain, fresh: bytes, ends_at: float) -> int:
     """So many bytes of it are mixed into the guest's pool: whatever is written to its device is."""
-    handle = _ask(domain, left, "guest-file-open", path=_POOL, mode="w")
+    handle = _ask(domain, ends_at, _Answer[_Handle], "guest-file-open", path=_POOL, mode="w")
     try:
         text = base64.b64encode(fresh).decode()
-        answer = _ask(domain, left, "guest-file-write", **{"handle": handle, "buf-b64": text})
+        file = {"handle": handle, "buf-b64": text}
+        return _ask(domain, ends_at, _Answer[_Count], "guest-file-write", **file).count
     finally:
-        _ask(domain, left, "guest-file-close", handle=handle)
-    return int(answer["count"])
+        _ask(domain, ends_at, _Answer[object], "guest-file-close", handle=handle)
 
 
-def _ask(domain: libvirt.virDomain, left: int, command: str, **arguments: object) -> Any:
-    """The agent's answer to one command, within `left` seconds."""
+def _left(ends_at: float) -> int:
+    """How long the agent may take for its next answer; libvirt counts in whole seconds."""
+    return max(1, math.ceil(ends_at - time.monotonic()))
+
+
+def _ask(
+    domain: libvirt.virDomain, ends_at: float, kind: type[_Answer[Said]], command: str, **arguments: object
+) -> Said:
+    """The agent's answer to one command; `HypervisorError` where it is none, or says what cannot be.
+
+    What is left until `ends_at` is counted anew each time, so that one that is slow with every word is given up all the same.
+    """
     asked = json.dumps({"execute": command, "arguments": arguments})
-    answer: str = libvirt_qemu.qemuAgentCommand(domain, asked, left, 0)
-    return json.loads(answer)["return"]
+    try:
+        answer: str = libvirt_qemu.qemuAgentCommand(domain, asked, _left(ends_at), 0)
+        return msgspec.json.decode(answer, type=kind).said
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise HypervisorError(
+            f"The agent in {domain.name()} gave no proper answer to {command}: {error}."
+        ) from error

@@ -6,6 +6,7 @@ after a new connection it is libvirt's job lock on the domain that keeps the ord
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -31,6 +32,8 @@ from services.waker.session import Ears, Session
 from services.waker.threads import Threads
 
 T = TypeVar("T")
+
+log = logging.getLogger("virtscale.waker")
 
 _CONNECTING: Final = ""  # the chain of the calls that make a connection
 _NOT_VALID: Final = frozenset(
@@ -164,6 +167,16 @@ class Libvirt:
                 f"libvirt at {self._place.uri} refused to {what}: {error.get_error_message() or error}.",
                 lost=chain == _CONNECTING or session is None or not session.alive(),
                 final=what.startswith("define") and error.get_error_code() in _NOT_VALID,
+            ) from error
+        except HypervisorError:
+            raise
+        except Exception as error:  # a call is about one domain, and what its metadata, its template or its guest say is not ours:
+            # whatever goes wrong with it is this call's error, and none of the host's other VMs'
+            log.exception(
+                "libvirt at %s was asked to %s, and an error came that nobody foresaw", self._place.uri, what
+            )
+            raise HypervisorError(
+                f"libvirt at {self._place.uri} was asked to {what}, and this went wrong: {type(error).__name__}: {error}."
             ) from error
 
     def _tell(self, session: Session, name: str, state: DomainState, detail: str) -> None:

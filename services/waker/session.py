@@ -2,7 +2,6 @@
 
 import errno
 import functools
-import html
 import logging
 import os
 import socket
@@ -17,9 +16,8 @@ from typing import Final, TypeVar, cast
 import libvirt
 import msgspec
 
-from schemas.capacity import Size
 from schemas.house import HostPlace
-from services.waker import agent
+from services.waker import agent, marks
 from services.waker.layers import newest
 from services.waker.port import (
     Defined,
@@ -41,7 +39,6 @@ log = logging.getLogger("virtscale.waker")
 KEEPALIVE: Final = (5, 3)
 """Seconds between signs of life, and how many may fail: a silent libvirtd is given up after 20 s."""
 
-_NAMESPACE: Final = "urn:virtscale:domain:1"
 _UUIDS: Final = uuid.UUID("5d0f3d2a-8f4e-5b0c-9c0e-6a1f1d7e2c11")
 _TEST: Final = "test:"
 _NO_DOMAIN: Final = libvirt.VIR_ERR_NO_DOMAIN
@@ -79,17 +76,6 @@ _STOPS: Final = {
 }
 
 
-class _Mark(msgspec.Struct, frozen=True):
-    """What a domain's metadata says of it: whose it is, and the port that its guest has."""
-
-    org: str
-    pool: str
-    vm: str
-    size: Size
-    template: str
-    port: int
-
-
 @dataclass(frozen=True, slots=True)
 class Ears:
     """Who is told of changes and of the end; both are called in libvirt's thread."""
@@ -112,7 +98,7 @@ class Session:
         self._ears = ears
         self._defining = threading.Lock()
         self._domains: dict[str, libvirt.virDomain] = {}
-        self._marks: dict[str, _Mark] = {}
+        self._marks: dict[str, marks.Mark] = {}
         self._unread: set[str] = set()
         """Domains of which it was said that their mark cannot be read."""
         self._connection = connection = libvirt.open(place.uri)
@@ -158,7 +144,7 @@ class Session:
             if state == "off" and name in images:
                 state = "saved"
             try:
-                mark = self._marks.get(name) or _read_mark(domain)
+                mark = self._marks.get(name) or marks.read(domain)
             except msgspec.DecodeError as error:
                 self._tell_once(name, error)
                 listed.append(Unknown(name, state))
@@ -198,7 +184,7 @@ class Session:
             if mark is not None and self.state(name) in {"running", "paused", "saved"}:
                 return self._defined(name, mark.port)
             port = mark.port if mark is not None else self._free_port()
-            mark = _Mark(
+            mark = marks.Mark(
                 definition.org, definition.pool, definition.vm, definition.size, definition.template, port
             )
             values = {
@@ -210,7 +196,7 @@ class Session:
                 "port": port,
             }
             disk = newest(self._connection, definition.volume)
-            xml = fill(self._templates, definition.template, values, _mark_xml(mark), disk)
+            xml = fill(self._templates, definition.template, values, marks.xml(mark), disk)
             self._domains[name] = self._connection.defineXML(xml)
             self._marks[name] = mark
             return self._defined(name, port)
@@ -352,23 +338,6 @@ def _state(domain: libvirt.virDomain) -> DomainState:
 
 def _state_number(domain: libvirt.virDomain) -> int:
     return int(domain.state()[0])
-
-
-def _read_mark(domain: libvirt.virDomain) -> _Mark | None:
-    """The mark in a domain's metadata; None when the domain is not ours. `DecodeError` for one that cannot be read."""
-    try:
-        element = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, _NAMESPACE)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() in {libvirt.VIR_ERR_NO_DOMAIN_METADATA, _NO_DOMAIN}:
-            return None
-        raise
-    text = element.partition(">")[2].rpartition("<")[0]
-    return msgspec.json.decode(html.unescape(text), type=_Mark)
-
-
-def _mark_xml(mark: _Mark) -> str:
-    text = html.escape(msgspec.json.encode(mark).decode(), quote=False)
-    return f"<vs:vm xmlns:vs='{_NAMESPACE}'>{text}</vs:vm>"
 
 
 def _can_bind(address: str, port: int) -> bool:

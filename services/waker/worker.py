@@ -17,6 +17,7 @@ from events.bus.ledger import Ledger
 from events.bus.port import Bus, UnansweredError
 from events.clock import Clock
 from events.gate import BootOrdered
+from events.registry import UnknownEventError
 from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
 from projections.volumes.fold import Volumes
@@ -199,7 +200,8 @@ class Waker:
                 try:
                     await self._take(key, step)
                     pause = _FIRST_PAUSE_SECONDS
-                except HypervisorError as error:
+                except (HypervisorError, UnknownEventError) as error:
+                    # The latter: what was seen of this VM cannot be told in the ledger. The host's others go on.
                     self._hurt(f"{step} {key[0]}/{key[1]}", error)
                     await asyncio.sleep(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -273,10 +275,10 @@ class Waker:
         self._ear.connected.clear()
         self._ear.stir.set()
 
-    def _hurt(self, what: str, error: HypervisorError) -> None:
+    def _hurt(self, what: str, error: HypervisorError | UnknownEventError) -> None:
         ERRORS.labels(self._place.name).inc()
         log.warning("host %s: %s: %s", self._place.name, what, error)
-        if error.lost:
+        if isinstance(error, HypervisorError) and error.lost:
             self._lose()
 
     async def _stay_connected(self) -> None:

@@ -114,6 +114,45 @@ async def test_a_domain_whose_mark_cannot_be_read_is_listed_as_unknown_and_said_
     await first.close()
 
 
+@pytest.mark.parametrize(
+    ("says", "instead"), [("mark", "MARK"), ("web-1", "web_1"), ("web-1", "web-2"), ('"vcpu":1', '"vcpu":-1')]
+)
+async def test_a_domain_whose_mark_says_what_cannot_be_is_listed_as_unknown(
+    tmp_path: Path, place: HostPlace, says: str, instead: str
+) -> None:
+    first, later = Libvirt(place, tmp_path), Libvirt(place, tmp_path)
+    await first.connect()
+    name = (await first.define(_definition("mark", "web-1"))).name
+    with libvirt.open(place.uri) as connection:
+        domain = connection.lookupByName(name)
+        kind, namespace = libvirt.VIR_DOMAIN_METADATA_ELEMENT, "urn:virtscale:domain:1"
+        mark = domain.metadata(kind, namespace)
+        wrong = mark.replace(says, instead)
+        assert wrong != mark
+        domain.setMetadata(kind, wrong, "vs", namespace, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+        await later.connect()
+        assert Unknown(name, "off") in await later.domains()
+        domain.setMetadata(kind, mark, "vs", namespace, libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+    await later.close()
+    await first.close()
+
+
+async def test_what_nobody_foresaw_is_an_error_of_the_call_in_which_it_came(
+    tmp_path: Path, place: HostPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refresh(_domain: libvirt.virDomain) -> int:
+        raise KeyError("count")
+
+    monkeypatch.setattr("services.waker.agent.refresh", refresh)
+    host = Libvirt(place, tmp_path)
+    await host.connect()
+    name = (await host.define(_definition("odd", "web-1"))).name
+    with pytest.raises(HypervisorError, match="KeyError: 'count'"):
+        await host.refresh(name)
+    assert await host.state(name) == "off"
+    await host.close()
+
+
 async def test_a_definition_can_be_repeated_and_each_vm_keeps_its_own_port(
     tmp_path: Path, place: HostPlace
 ) -> None:

@@ -79,13 +79,13 @@ class World:
         async with httpx.AsyncClient(timeout=5) as client:
             return await client.get(f"http://{LOOPBACK}:{self.port}{path}")
 
-    async def told(self) -> dict[str, Any] | None:
-        """What the guest says of its seed, once all that the seed wants is done."""
+    async def told(self, ends: int | None = 3) -> dict[str, Any] | None:
+        """What the guest says of its seed, once all that the seed wants is done and ended so."""
         try:
             said = (await self.get("/cgi-bin/info")).json()["seed"]
         except httpx.TransportError:
             return None
-        return said if said is None or said["exit"] is not None else None
+        return said if said["exit"] == ends else None
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -108,7 +108,7 @@ async def world() -> AsyncIterator[World]:
             own = machine.volumes / "own.qcow2"
             shutil.copyfile(written.disk, own)
             hypervisor.own(own).chmod(0o600)
-            await asyncio.to_thread(_boot, connection, directory / "templates", port, str(own), path)
+            await asyncio.to_thread(_boot, connection, tiny, port, str(own), name="web-1", seed=path)
             world = World(machine, connection, pool, directory, port)
             yield world
         await machine.destroy_domains()
@@ -126,16 +126,18 @@ def _pool(connection: libvirt.virConnect, volumes: Path) -> libvirt.virStoragePo
     return pool
 
 
-def _boot(connection: libvirt.virConnect, templates: Path, port: int, disk: str, seed: str) -> None:
+def _boot(
+    connection: libvirt.virConnect, template: Path, port: int, disk: str | None, *, name: str, seed: str
+) -> None:
     values = {
-        "name": "web-1",
+        "name": name,
         "uuid": uuid.uuid4(),
         "vcpu": 1,
         "memory_mib": 96,
         "address": LOOPBACK,
         "port": port,
     }
-    connection.defineXML(fill(templates, "tiny", values, "", disk, seed=seed)).create()
+    connection.createXML(fill(template.parent, template.name, values, "", disk, seed=seed))
 
 
 @in_one_loop
@@ -164,6 +166,38 @@ async def test_a_seed_disk_is_not_taken_for_the_disk_that_a_guest_writes_to(worl
     assert (await world.get("/cgi-bin/disk?file")).text == "kept"
     laid = world.machine.volumes / seed_name("acme", "web-1")
     assert laid.read_bytes() == seeds.disk(SEED)
+
+
+@pytest.mark.long
+@in_one_loop
+@pytest.mark.parametrize(
+    ("user_data", "kind", "ends"),
+    [
+        (b"#!/bin/sh\necho $0 > /www/ran\nexit 7\n", "script", 7),
+        (b"#include\nhttp://localhost/\n", "unknown", None),
+        (b"", "none", None),
+    ],
+)
+async def test_a_guest_without_another_disk_runs_a_script_and_leaves_alone_what_it_does_not_know(
+    world: World, user_data: bytes, kind: str, ends: int | None
+) -> None:
+    image = await guest.build(guest.cache_directory())
+    verdict = await accelerator.probe(image)
+    bare = world.directory / "templates" / "bare"
+    template.write(bare, image, verdict.accelerator, world.directory / "console", seeded=True)
+    path = await asyncio.to_thread(
+        seeds.lay, world.pool, "acme", "web-3", Seed("i-3", "web-3", (), user_data)
+    )
+    other = World(world.machine, world.connection, world.pool, world.directory, free_port())
+    await asyncio.to_thread(_boot, world.connection, bare, other.port, None, name="web-3", seed=path)
+    try:
+        said = await eventually(lambda: other.told(ends), BOOT_SECONDS, every_seconds=0.1)
+        assert said is not None
+        assert (said["hostname"], said["kind"], said["exit"], said["keys"]) == ("web-3", kind, ends, [])
+        assert (await other.get("/ran")).is_success == (kind == "script")
+        assert (await other.get("/cgi-bin/disk?file")).text == "this guest has no disk\n"
+    finally:
+        await asyncio.to_thread(world.connection.lookupByName("web-3").destroy)
 
 
 @in_one_loop
@@ -292,6 +326,25 @@ async def test_a_person_types_at_a_vm_s_console_leaves_it_and_finds_their_termin
     log = (world.directory / "console" / "web-1.log").read_bytes()
     assert b"READY told-by-user" in log
     assert b"42-told-by-user" in log
+
+
+@pytest.mark.long
+@in_one_loop
+async def test_a_file_can_be_typed_at_a_console_and_what_it_says_be_kept(world: World) -> None:
+    await eventually(world.told, BOOT_SECONDS, every_seconds=0.1)
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", CONSOLE, world.machine.uri),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    async with asyncio.timeout(30):
+        process.stdin.write(b"\n\necho $((8 * 8))\n")
+        await process.stdout.readuntil(b"64")
+        process.stdin.close()
+        assert (await process.stdout.read()).endswith(b"left\n")
+        assert await process.wait() == 0
 
 
 @in_one_loop

@@ -25,6 +25,7 @@ from services.waker.port import (
     DomainState,
     HostReport,
     HypervisorError,
+    Life,
     Unknown,
     domain_name,
 )
@@ -131,6 +132,21 @@ class Libvirt:
         """The guest's clock is set and its entropy is fresh; so many bytes of it."""
         session = self._need()
         return await self._call(f"refresh {name}", lambda: session.refresh(name), chain=name)
+
+    async def life(self, name: str) -> Life | None:
+        """What the domain that runs was started as."""
+        session = self._need()
+        return await self._call(f"look at {name}", lambda: session.life(name), chain=name)
+
+    async def shutdown(self, name: str) -> None:
+        """The guest was asked to shut down."""
+        session = self._need()
+        await self._call(f"shut down {name}", lambda: session.shutdown(name), chain=name)
+
+    async def plug(self, name: str, vcpu: int) -> None:
+        """The domain has at least so many vCPU."""
+        session = self._need()
+        await self._call(f"plug vCPU into {name}", lambda: session.plug(name, vcpu), chain=name)
 
     async def stop(self, name: str) -> None:
         """The domain is off or gone, and all that was asked of it before has taken effect."""

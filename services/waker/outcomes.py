@@ -11,7 +11,7 @@ from events.bus.pen import Pen
 from events.bus.port import Bus
 from events.clock import Clock
 from events.fact import Fact
-from events.gate import SaveOrdered
+from events.gate import PlugOrdered, SaveOrdered
 from events.host import HostIdled, HostReconciled, HostRegistered
 from events.ids import derive
 from events.vm import (
@@ -21,7 +21,11 @@ from events.vm import (
     VmBooted,
     VmDefined,
     VmFoundAwake,
+    VmPlugFailed,
+    VmPlugged,
     VmQuiesced,
+    VmRebooted,
+    VmRebootFailed,
     VmResumed,
     VmSaved,
     VmSaveFailed,
@@ -159,6 +163,59 @@ class Outcomes:
             observed_at=now,
         )
         await self._of(vm, fact, "vm.wake-failed", now, vm.reservation)
+
+    async def reboot_failed(self, vm: Vm, size: Size, code: str, text: str) -> None:
+        """The VM runs on as it did, with that size, and the order to reboot it has ended."""
+        assert vm.reservation is not None, vm
+        now = self._clock.now()
+        fact = VmRebootFailed(
+            org=vm.org,
+            vm=vm.name,
+            host=self._host,
+            reservation=vm.reservation,
+            size=size,
+            code=code,
+            text=shorten(text),
+            observed_at=now,
+        )
+        await self._of(vm, fact, "vm.reboot-failed", now, vm.reservation)
+
+    async def rebooted(self, vm: Vm, heard_at: dt.datetime) -> None:
+        """The guest started anew while its domain ran on, which nobody ordered."""
+        assert vm.reservation is not None, vm
+        fact = VmRebooted(
+            org=vm.org, vm=vm.name, host=self._host, reservation=vm.reservation, observed_at=heard_at
+        )
+        await self._of(vm, fact, "vm.rebooted", heard_at, None)
+
+    async def plugged(self, vm: Vm, order: PlugOrdered) -> None:
+        """The VM has its vCPU."""
+        now = self._clock.now()
+        fact = VmPlugged(
+            org=vm.org,
+            vm=vm.name,
+            host=self._host,
+            reservation=order.reservation,
+            order=order.id,
+            size=order.size,
+            plugged_at=now,
+        )
+        await self._record(fact, "vm.plugged", vm.name, now, cause=order.id, correlation=order.request)
+
+    async def plug_failed(self, vm: Vm, order: PlugOrdered, code: str, text: str) -> None:
+        """The VM runs on with what it had."""
+        now = self._clock.now()
+        fact = VmPlugFailed(
+            org=vm.org,
+            vm=vm.name,
+            host=self._host,
+            reservation=order.reservation,
+            order=order.id,
+            code=code,
+            text=shorten(text),
+            observed_at=now,
+        )
+        await self._record(fact, "vm.plug-failed", vm.name, now, cause=order.id, correlation=order.request)
 
     async def quiesced(self, vm: Vm, cause: Literal["ordered", "found"]) -> None:
         """The VM sleeps in RAM, and its reservation has ended."""

@@ -95,6 +95,18 @@ class Definition:
     template: str
     volume: str | None = None
     """The file of its disk, for a template that has one."""
+    order: str = ""
+    """The order that it is defined for, where whoever sees it run must know whether that was carried out."""
+    most_vcpu: int = 1
+    """So many may be plugged in while it runs, where that is more than it has; its template has a place for the number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What a domain that runs was started as: the order that it was defined for, where that was said, and its size."""
+
+    order: str
+    size: Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +117,9 @@ class Defined:
     uuid: str
     address: str
 
+
+REBOOTED: Final = "rebooted"
+"""The word for a guest that started anew by itself, while its domain ran on."""
 
 _PREFIX: Final = "vs-"
 
@@ -181,6 +196,18 @@ class Hypervisor(Protocol):
 
         Ends within `REFRESH_SECONDS` and one call's time, or raises. Safe to repeat.
         """
+        ...
+
+    async def life(self, name: str) -> Life | None:
+        """What the domain that runs was started as; None for one that does not run."""
+        ...
+
+    async def shutdown(self, name: str) -> None:
+        """The guest was asked to shut down, and may do it or not; no harm when it is off already. Safe to repeat."""
+        ...
+
+    async def plug(self, name: str, vcpu: int) -> None:
+        """The domain that runs has at least so many vCPU. Safe to repeat: what is plugged in stays."""
         ...
 
     async def stop(self, name: str) -> None:

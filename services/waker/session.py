@@ -17,9 +17,11 @@ import libvirt
 import msgspec
 
 from schemas.house import HostPlace
+from schemas.template import has_seed
 from services.waker import agent, marks
-from services.waker.layers import newest
+from services.waker.layers import newest, seed_of
 from services.waker.port import (
+    REBOOTED,
     Defined,
     Definition,
     DiskFullError,
@@ -27,6 +29,7 @@ from services.waker.port import (
     DomainState,
     HostReport,
     HypervisorError,
+    Life,
     Unknown,
     domain_name,
 )
@@ -108,7 +111,10 @@ class Session:
             connection.setKeepAlive(*KEEPALIVE)
             connection.registerCloseCallback(self._on_close, None)
         register = cast("Callable[..., int]", connection.domainEventRegisterAny)
-        self._watching = register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None)
+        self._watching = (
+            register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None),
+            register(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot, None),
+        )
 
     def alive(self) -> bool:
         """Whether calls can be answered; asks nobody."""
@@ -124,8 +130,9 @@ class Session:
         lost refuses each of these, and that is as good.
         """
         self.open = False
-        with suppress(libvirt.libvirtError):
-            self._connection.domainEventDeregisterAny(self._watching)
+        for watching in self._watching:
+            with suppress(libvirt.libvirtError):
+                self._connection.domainEventDeregisterAny(watching)
         with suppress(libvirt.libvirtError):
             self._connection.unregisterCloseCallback()
         with suppress(libvirt.libvirtError):
@@ -185,18 +192,27 @@ class Session:
                 return self._defined(name, mark.port)
             port = mark.port if mark is not None else self._free_port()
             mark = marks.Mark(
-                definition.org, definition.pool, definition.vm, definition.size, definition.template, port
+                definition.org,
+                definition.pool,
+                definition.vm,
+                definition.size,
+                definition.template,
+                port,
+                definition.order,
             )
             values = {
                 "name": name,
                 "uuid": uuid.uuid5(_UUIDS, name),
                 "vcpu": definition.size.vcpu,
+                "most_vcpu": max(definition.most_vcpu, definition.size.vcpu),
                 "memory_mib": definition.size.memory_mib,
                 "address": self._place.address,
                 "port": port,
             }
             disk = newest(self._connection, definition.volume)
-            xml = fill(self._templates, definition.template, values, marks.xml(mark), disk)
+            seeded = has_seed(self._templates / definition.template)
+            seed = seed_of(self._connection, definition.org, definition.vm) if seeded else None
+            xml = fill(self._templates, definition.template, values, marks.xml(mark), disk, seed=seed)
             self._domains[name] = self._connection.defineXML(xml)
             self._marks[name] = mark
             return self._defined(name, port)
@@ -274,6 +290,33 @@ class Session:
         written = stats.get("data_processed")
         return written if isinstance(written, int) else int(domain.maxMemory()) * 1024
 
+    def life(self, name: str) -> Life | None:
+        """What the domain that runs was started as, from its own description; None for one that does not run, or is not ours."""
+        if self.state(name) not in {"running", "paused"}:
+            return None
+        mark = self._on(name, marks.read)
+        return None if mark is None else Life(mark.order, mark.size)
+
+    def shutdown(self, name: str) -> None:
+        """The guest was asked to shut down, by its power button; one that is off already is as good."""
+        try:
+            self._on(name, lambda domain: domain.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
+        except libvirt.libvirtError as error:
+            if error.get_error_code() not in {*_WRONG_STATE, _NO_DOMAIN} or self.state(name) == "running":
+                raise
+
+    def plug(self, name: str, vcpu: int) -> None:
+        """The domain that runs has so many vCPU, and keeps them when its guest restarts; none is ever taken out.
+
+        The trap: QEMU 7.2 dies at the next device that is attached after a vCPU was unplugged (measured).
+        """
+
+        def more(domain: libvirt.virDomain) -> None:
+            if domain.vcpusFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE) < vcpu:
+                domain.setVcpusFlags(vcpu, libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG)
+
+        self._on(name, more)
+
     def refresh(self, name: str) -> int:
         """The guest's clock is this machine's and its entropy is fresh; so many bytes of it."""
         return self._on(name, agent.refresh)
@@ -328,6 +371,10 @@ class Session:
             elif (event, detail) == _RESTORED:
                 state = "paused"  # its memory was saved so; that it runs is the next event
             self._ears.changed(self, domain.name(), state, word)
+
+    def _on_reboot(self, _connection: libvirt.virConnect, domain: libvirt.virDomain, _opaque: None) -> None:
+        """Its guest started anew without the domain's end; what we order is a stop and a start, and never comes here."""
+        self._ears.changed(self, domain.name(), "running", REBOOTED)
 
 
 def _state(domain: libvirt.virDomain) -> DomainState:

@@ -9,6 +9,7 @@ from events.envelope import Recorded
 from events.fact import Fact
 from events.gate import Answer, BootOrdered, GateDecided, Order, WakeOrdered
 from events.ids import derive
+from events.pool import PoolDefined
 from events.registry import NEWEST
 from events.signal import SignalFound, SignalLost
 from events.vm import (
@@ -25,6 +26,7 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
+from schemas.pool import DemandQuery
 from services.gate.state import State
 from tests.papers import NOW
 
@@ -288,7 +290,11 @@ class Lives:
         )
 
     def lost(self, pool: str = "web") -> None:
-        """The pool's signal is lost."""
+        """The pool's signal is lost; one that measures nothing comes to measure it first."""
+        definition = self.fleet.pools[self.org, pool]
+        if definition.demand is None:
+            measured = replace(definition, demand=DemandQuery("q", 1.0))
+            self.happened(PoolDefined(org=self.org, pool=pool, definition=measured))
         self.happened(
             SignalLost(
                 org=self.org,

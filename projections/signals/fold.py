@@ -33,12 +33,16 @@ class Loss:
 
 
 class Signals:
-    """The losses that hold. A query that is no longer the pool's is not lost: nobody asks it any more."""
+    """The losses that hold. A query that is no longer the pool's is not lost: nobody asks it any more.
+
+    Nor is it where that is told behind the definition that took the query away: whoever told it had not read so.
+    """
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset({PoolDefined, SignalLost, SignalFound})
 
     def __init__(self) -> None:
         self._lost: dict[tuple[str, str], dict[Place, Loss]] = {}
+        self._places: dict[tuple[str, str], set[Place]] = {}
 
     def lost(self, org: str, pool: str) -> bool:
         """Whether any query of the pool is lost: nothing of it is put to sleep automatically until it is found."""
@@ -55,7 +59,7 @@ class Signals:
     def apply(self, recorded: Recorded) -> None:
         """The view now includes the event. A loss that is told again stays the first one."""
         match recorded.fact:
-            case SignalLost() as fact:
+            case SignalLost() as fact if self._asks(fact):
                 known = self._lost.setdefault((fact.org, fact.pool), {})
                 known.setdefault(
                     (fact.source, fact.query),
@@ -75,9 +79,15 @@ class Signals:
                 self._drop((fact.org, fact.pool), {(fact.source, fact.query)})
             case PoolDefined() as fact:
                 key = (fact.org, fact.pool)
-                self._drop(key, self._lost.get(key, {}).keys() - places(fact.definition))
+                self._places[key] = places(fact.definition)
+                self._drop(key, self._lost.get(key, {}).keys() - self._places[key])
             case _:
                 pass
+
+    def _asks(self, fact: SignalLost) -> bool:
+        """Whether the query is the pool's; of a pool that nobody defined, what is told of it is all that is known."""
+        asked = self._places.get((fact.org, fact.pool))
+        return asked is None or (fact.source, fact.query) in asked
 
     def _drop(self, key: tuple[str, str], gone: set[Place]) -> None:
         known = self._lost.get(key)

@@ -12,6 +12,7 @@ from events.forecast import ForecastMade
 from events.ids import derive
 from events.signal import SignalFound, SignalLost
 from schemas.intake import Quiesce, Scale
+from schemas.pool import DemandQuery
 from schemas.telemetry import TICK_SECONDS, PoolTold, Told
 from services.forecaster.metrics import UNUSABLE
 from services.forecaster.worker import KEPT_TICKS
@@ -231,7 +232,7 @@ def test_what_signal_says_is_lost_is_lost_at_once() -> None:
         await pause(15)
         assert life.made()[-1].reason == "signal-found"
 
-    scene(story)
+    scene(story, foreseen(demand=DemandQuery("load", 1.0)))
 
 
 def test_telemetry_that_is_doubled_late_early_or_rubbish_changes_no_forecast() -> None:

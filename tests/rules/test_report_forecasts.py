@@ -6,9 +6,11 @@ from typing import Literal
 from msgspec.structs import replace
 
 from events.forecast import ForecastMade
+from events.ids import derive
 from events.signal import SignalLost
 from replay.figures.foresight import Foresight
 from replay.figures.span import Span
+from schemas.pool import DemandQuery
 from tests.given import Past
 from tests.papers import NOW
 
@@ -72,9 +74,10 @@ def test_ticks_without_a_signal_are_those_of_the_loss_and_not_those_before_it() 
 
 
 def test_where_signal_says_since_when_a_loss_is_counted_from_there() -> None:
-    past, foresight = Past().contract().pool("web"), Foresight(ALWAYS)
+    past, foresight = Past().contract().pool("web", demand=DemandQuery("load", 1.0)), Foresight(ALWAYS)
     heard_at = NOW - dt.timedelta(seconds=150)
-    past.happened(SignalLost(past.org, "web", "demand", "0" * 32, heard_at, "stale", "old", NOW))
+    query = derive("query", "load")
+    past.happened(SignalLost(past.org, "web", "demand", query, heard_at, "stale", "old", NOW))
     foreseen(past, 204, reason="signal-lost")
     foreseen(past, 9, reason="signal-found")
     for recorded in past.lines:

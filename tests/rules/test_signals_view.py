@@ -87,6 +87,16 @@ def test_a_query_that_a_redefined_pool_no_longer_has_is_not_lost() -> None:
     assert not view.lost("acme", "web")
 
 
+def test_a_loss_of_a_query_that_the_pool_does_not_have_any_more_is_none_however_late_it_is_told() -> None:
+    smaller = Pool(org="acme", name="web", size=POOL.size, template="tiny", demand=POOL.demand)
+    former, taken = (PoolDefined(org="acme", pool="web", definition=one) for one in (POOL, smaller))
+    view = view_of(former, taken, lost("p99"), lost("rate"))
+    assert not view.lost("acme", "web")
+    view = view_of(former, taken, lost("p99"), lost("rate", "demand"), found("rate", "demand"), former)
+    assert not view.lost("acme", "web"), "nor when the pool has it again"
+    assert view_of(taken, lost("rate", "demand")).lost("acme", "web")
+
+
 def test_the_table_has_a_row_for_each_pool_of_which_something_is_lost() -> None:
     (table,) = TABLES
     view = view_of(lost("p99"), lost("rate", "demand", after=9))

@@ -65,7 +65,7 @@ class Hearing:
         if newest is not None and newest > now + AHEAD:
             self._forget(pool, query)  # it was taken by a clock that was ahead, and is right by now
             newest = None
-        fresh = newest is None or heard.observed_at > newest
+        fresh = newest is None or heard.is_new_since(newest)
         verdicts = [Verdict(one, nonsense(one, heard, now) or (None if fresh else "stale")) for one in asked]
         if fresh and any(one.why is None for one in verdicts):
             self._newest[key] = heard.observed_at

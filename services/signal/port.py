@@ -9,10 +9,16 @@ from schemas.telemetry import Told
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One value of a query, and the moment of the sample it comes from."""
+    """One value of a query, and the moment of the newest sample it comes from."""
 
     value: float
     observed_at: dt.datetime
+    oldest_at: dt.datetime | None = None
+    """Of the oldest sample it comes from, where that is another one: many series are scraped one after another."""
+
+    def is_new_since(self, newest: dt.datetime) -> bool:
+        """Whether all that it comes from was taken later; else a sample of before would count again in this one."""
+        return (self.oldest_at or self.observed_at) > newest
 
 
 Missing = Literal["vanished", "many", "no-number"]

@@ -3,11 +3,13 @@
 import asyncio
 import datetime as dt
 import math
+from http import HTTPStatus
 from typing import Annotated, Final
 
 import httpx
 import msgspec
 
+from services.signal.behind import Taken, selectors_in, taken, times_of
 from services.signal.port import Heard, Measurement
 
 MOST_BYTES: Final = 64 * 1024
@@ -79,13 +81,13 @@ class Prometheus:
     async def query(self, expression: str, timeout_seconds: float) -> Heard:
         """The newest value of an expression that yields one number, or why there is none.
 
-        `observed_at` is when the sample was taken, as PromQL's `timestamp` says it for a plain series. For a
-        computed expression that is when it was computed. The time in the answer itself is never
-        more than that: two questions within one scrape would look like two samples.
+        `observed_at` is when the newest of the samples was taken that it comes from, and `oldest_at` the oldest, as PromQL's
+        `timestamp` says it for what the query selects; of what selects nothing, when it was computed. The time in the
+        answer itself is always that: two questions within one scrape would look like two samples.
         """
         try:
             async with asyncio.timeout(timeout_seconds):
-                points = await self._instant({"query": expression})
+                points = _points(await self._ask(query=expression))
                 if points is None:
                     return None
                 if len(points) != 1:
@@ -93,24 +95,33 @@ class Prometheus:
                 computed_at, value = points[0]
                 if not math.isfinite(value):
                     return "no-number"
-                sampled = await self._instant(
-                    {"query": f"timestamp({expression})", "time": f"{computed_at:.3f}"}
-                )
-            alone = sampled is not None and len(sampled) == 1 and math.isfinite(sampled[0][1])
-            sampled_at = sampled[0][1] if sampled is not None and alone else computed_at
-            return Measurement(value, dt.datetime.fromtimestamp(sampled_at, dt.UTC))
+                bounds = await self._taken(expression, computed_at)
+            return None if bounds is None else Measurement(value, _time(bounds.newest), _time(bounds.oldest))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.DecodeError):
             return None  # whoever asks counts silence; it must never look like a zero
         except (ValueError, OverflowError, OSError):
             return "no-number"  # or no time: `timestamp(...)` says whatever a query makes of it
 
-    async def _instant(self, parameters: dict[str, str]) -> list[tuple[float, float]] | None:
-        """Time and value of every series; None where that is no answer."""
-        answer = await self._client.get("/api/v1/query", params=parameters)
-        if not answer.is_success or len(answer.content) > MOST_BYTES:
+    async def _taken(self, expression: str, computed_at: float) -> Taken | None:
+        """When the samples behind the number were taken; None where nobody answers that, so that nothing counts twice.
+
+        Where nothing is selected any more, as in `sum(x) or vector(0)`, and where the question is refused, which a query that
+        was read wrongly makes it, there is nothing but the time of the computation.
+        """
+        computed = Taken(computed_at, computed_at)
+        selectors = selectors_in(expression)
+        if not selectors:
+            return computed
+        answer = await self._ask(query=times_of(selectors, computed_at), time=f"{computed_at:.3f}")
+        if answer.status_code == HTTPStatus.BAD_REQUEST:
+            return computed
+        times = _points(answer)
+        if times is None:
             return None
-        points = msgspec.json.decode(answer.content, type=_Answer).data.points
-        return [(at, float(text)) for at, text in points]
+        return taken([at for _, at in times], computed_at) if times else computed
+
+    async def _ask(self, **parameters: str) -> httpx.Response:
+        return await self._client.get("/api/v1/query", params=parameters)
 
     async def course(
         self, expression: str, since: dt.datetime, until: dt.datetime, step_seconds: int
@@ -150,10 +161,17 @@ class Prometheus:
             courses = msgspec.json.decode(answer.content, type=_Courses).data.result
             points = max((one.values for one in courses), key=len) if courses else []
             values = ((at, float(text)) for at, text in points)
-            return [
-                Measurement(value, dt.datetime.fromtimestamp(at, dt.UTC))
-                for at, value in values
-                if math.isfinite(value)
-            ]
+            return [Measurement(value, _time(at)) for at, value in values if math.isfinite(value)]
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.DecodeError, ValueError):
             return None
+
+
+def _points(answer: httpx.Response) -> list[tuple[float, float]] | None:
+    if not answer.is_success or len(answer.content) > MOST_BYTES:
+        return None
+    points = msgspec.json.decode(answer.content, type=_Answer).data.points
+    return [(at, float(text)) for at, text in points]
+
+
+def _time(seconds: float) -> dt.datetime:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)

@@ -204,7 +204,7 @@ def _hear(heard: Heard, measured: Measurement, serving: int, begins: dt.datetime
     if (
         nonsense(question, measured, now) is not None
         or measured.observed_at >= begins + WINDOW
-        or measured.observed_at <= heard.newest
+        or not measured.is_new_since(heard.newest)
     ):
         return heard
     needed = milli_vms(question, value, serving, MOST_MILLI_VMS)

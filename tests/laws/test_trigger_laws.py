@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.capacity import Size
 from schemas.pool import Pool, Trigger
+from services.signal.behind import taken
 from services.signal.decide import Streak, due, lengthen
 from services.signal.hearing import Hearing
 from services.signal.port import Measurement
@@ -17,6 +18,7 @@ from tests.laws.strength import examples
 
 VALUES = st.floats(-1e300, 1e300) | st.floats(0, 1000) | st.integers(0, 300).map(float)
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+SECOND = dt.timedelta(seconds=1)
 
 
 @st.composite
@@ -116,3 +118,33 @@ def test_a_rise_of_infinite_steepness_is_a_number() -> None:
 def test_what_rose_and_stands_still_or_has_fallen_back_rises_no_more() -> None:
     for values in ([1.0] * 12 + [50.0] * 16 + [1.0] * 4, [1.0] * 20 + [50.0] * 40, [50.0] * 40):
         assert expected([(5.0 * number, value) for number, value in enumerate(values)], 90) is None
+
+
+@given(
+    st.lists(st.floats(0.1, 20), min_size=1, max_size=5),
+    st.sampled_from((5.0, 15.0, 60.0)),
+    st.integers(2, 4),
+    st.integers(20, 40),
+    st.data(),
+)
+@examples(100)
+def test_one_high_scrape_of_one_target_never_sets_a_computed_query_off_however_often_it_is_asked(
+    phases: list[float], apart: float, samples: int, scrapes: int, data: st.DataObject
+) -> None:
+    query = "max(queue_depth)"
+    trigger = Trigger(query, 250.0, samples=samples)
+    pool = Pool("acme", "web", Size("small", 1, 512), "tiny", triggers=(trigger,))
+    target, high = data.draw(st.integers(0, len(phases) - 1)), data.draw(st.integers(1, scrapes))
+    hearing, new = Hearing(), 0
+    for number in range(int(apart * scrapes / 5)):
+        computed_at = 100.0 + 5 * number
+        last = [int((computed_at - phase) // apart) for phase in phases]
+        times = [phase + apart * scrape for phase, scrape in zip(phases, last, strict=True)]
+        value = 1000.0 if last[target] == high else 10.0
+        bounds = taken(times, computed_at)
+        measured = Measurement(value, EPOCH + bounds.newest * SECOND, EPOCH + bounds.oldest * SECOND)
+        for verdict in hearing.judge(pool, query, measured, EPOCH + computed_at * SECOND):
+            if verdict.why is None:
+                new += 1
+                assert hearing.due(pool, verdict.question, measured) == []
+    assert new >= 5 * int(apart * scrapes / 5) // (apart + 10), "a sample at most two looks after each scrape"

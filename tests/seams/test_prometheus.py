@@ -10,6 +10,9 @@ import pytest
 from events.clock import SystemClock
 from lab.metrics import Metrics, Target
 from lab.ports import LOOPBACK
+from schemas.capacity import Size
+from schemas.pool import Pool, Trigger
+from services.signal.hearing import Hearing
 from services.signal.port import Heard, Measurement
 from services.signal.prometheus import Prometheus
 from tests.support import eventually, free_port
@@ -100,6 +103,57 @@ async def test_a_query_yields_one_number_with_the_time_of_its_sample_or_nothing(
         assert await prometheus.course("not promql ((", week_ago, until, 60) is None
     finally:
         await prometheus.close()
+
+
+async def test_one_high_scrape_sets_no_trigger_off_however_its_query_is_computed(tmp_path: Path) -> None:
+    scrapes = 0
+
+    async def once_high(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal scrapes
+        while (await reader.readline()).strip():
+            pass
+        scrapes += 1
+        body = b'queue_depth{pool="web"} %d\n' % (1000 if scrapes == 2 else 10)
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n"
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    exporter = await asyncio.start_server(once_high, LOOPBACK, 0)
+    port = exporter.sockets[0].getsockname()[1]
+    metrics = Metrics(tmp_path, free_port(), [Target("guests", f"{LOOPBACK}:{port}")])
+    await metrics.start()
+    prometheus = Prometheus(metrics.url)
+    triggers = tuple(
+        Trigger(query, 100.0, samples=2)
+        for query in (
+            'queue_depth{pool="web"}',
+            'sum(queue_depth{pool="web"})',
+            "max by (job) (queue_depth) * 2",
+        )
+    )
+    pool = Pool("acme", "web", Size("small", 1, 512), "tiny", triggers=triggers)
+    hearing = Hearing()
+    highs = dict.fromkeys((one.query for one in triggers), 0)
+
+    async def four_scrapes() -> bool:
+        for query in highs:
+            measured = await prometheus.query(query, QUERY_SECONDS)
+            if not isinstance(measured, Measurement):
+                continue
+            for verdict in hearing.judge(pool, query, measured, SystemClock().now()):
+                if verdict.why is None:
+                    assert hearing.due(pool, verdict.question, measured) == []
+                    highs[query] += measured.value > 100
+        return scrapes > 3
+
+    try:
+        await eventually(four_scrapes, 20, every_seconds=0.1)
+    finally:
+        await prometheus.close()
+        await metrics.stop()
+        exporter.close()
+    assert set(highs.values()) == {1}, "asked ten times within the one high scrape, it is one sample"
 
 
 async def test_a_prometheus_that_is_away_or_silent_yields_nothing_in_time() -> None:

@@ -4,6 +4,7 @@ Since when a host is idle is in the ledger, and outlives its waker; what it meas
 middle of an idle time has nothing to say of that part.
 """
 
+import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -157,6 +158,8 @@ class Idler:
         self._clock = clock
         self._counters = counters
         self._meter: Meter | None = None
+        self._sample_at = 0.0
+        """When the counters are read again, on the loop's clock."""
         self._measured: dt.datetime | None = None
         """The beginning of the idle time that the meter measures."""
 
@@ -170,21 +173,27 @@ class Idler:
             elif now is not None and moment - now.since >= EVERY:
                 await self._tell(host, cpus(), now, moment, ended=False)
             elif now is not None:
-                await self._sample(now)
-                await bell.wait(SAMPLE_SECONDS)
+                await bell.wait(await self._sample(now))
             else:
                 self._meter = self._measured = None
                 await bell.wait()
 
-    async def _sample(self, now: Span) -> None:
-        if self._counters is None:
-            return
-        counted = await self._counters()
-        if self._measured == now.since and self._meter is not None:
-            self._meter.sample(counted)
-        elif self._measured != now.since:
-            self._measured = now.since
-            self._meter = Meter(counted) if self._clock.now() - now.since <= _LATE else None
+    async def _sample(self, now: Span) -> float:
+        """After how many seconds to come back; the counters were read if it was time.
+
+        The bell rings for everybody's events, and a machine has hundreds of counters: they are read by time alone.
+        """
+        loop = asyncio.get_running_loop()
+        begins = self._measured != now.since
+        if self._counters is not None and (begins or loop.time() >= self._sample_at):
+            counted = await self._counters()
+            if begins:
+                self._measured = now.since
+                self._meter = Meter(counted) if self._clock.now() - now.since <= _LATE else None
+            elif self._meter is not None:
+                self._meter.sample(counted)
+            self._sample_at = loop.time() + SAMPLE_SECONDS
+        return SAMPLE_SECONDS if self._counters is None else max(0.001, self._sample_at - loop.time())
 
     async def _tell(self, host: str, cpus: int, span: Span, until: dt.datetime, *, ended: bool) -> None:
         meter = None
@@ -213,3 +222,4 @@ class Idler:
         if not ended and self._counters is not None:
             # What follows is measured from where this ended, and not from the next sample on.
             self._measured, self._meter = until, Meter(await self._counters())
+            self._sample_at = asyncio.get_running_loop().time() + SAMPLE_SECONDS

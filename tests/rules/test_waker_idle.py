@@ -10,8 +10,9 @@ import pytest
 
 from events.bus.ledger import Ledger
 from events.bus.permissions import worker
-from events.host import Energy, HostIdled, Residency
+from events.host import Energy, HostIdled, HostRegistered, Residency
 from projections.fleet.fold import Fleet
+from schemas.names import PLATFORM
 from services.waker.idle import Idleness, Idler
 from services.waker.outcomes import Outcomes
 from services.waker.sysfs import Counters, Meter, is_here, read
@@ -178,6 +179,27 @@ def test_what_the_host_measured_is_told_although_its_energy_counter_began_anew()
         assert last.ended
         rest_ms = round((last.idle_until - last.idle_from).total_seconds() * 1000)
         assert last.energies[0].millijoules == pytest.approx(rest_ms * 100, abs=500)
+
+    play(scene)
+
+
+def test_an_idle_host_reads_its_counters_once_a_minute_however_much_others_do() -> None:
+    async def scene() -> None:
+        site, machine = Site(), Machine()
+        site.asleep()
+        async with idling(site, machine):
+            await pause(1)
+            for number in range(1, 601):
+                site.desk.write(
+                    HostRegistered(PLATFORM, "h2", "test:///default", number, "test", 4, 4096, EPOCH)
+                )
+                await pause(1)
+            assert 10 <= machine.asked <= 12
+            site.wake()
+            await pause(5)
+        (said,) = site.said(HostIdled)
+        took_ms = round((said.idle_until - said.idle_from).total_seconds() * 1000)
+        assert said.residencies == (Residency("C1", took_ms * 9 // 10),)
 
     play(scene)
 

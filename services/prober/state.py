@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import GateDecided, Rise, WakeOrdered
+from events.host import HostFenced
 from events.pool import PoolDefined
 from events.vm import VmBooted, VmQuiesced, VmReady, VmResumed, VmStopped, VmUnready, VmWakeFailed
 
@@ -22,6 +23,7 @@ class Trip:
     cold: bool
     """It boots, or so it was ordered: its waker says whether it found it asleep, or had to start it."""
     ready_seconds: int
+    host: str
     refreshes: bool = False
     """Its pool wants a woken guest refreshed before it serves."""
     awake_at: dt.datetime | None = None
@@ -31,7 +33,7 @@ class Trip:
 
 
 class Trips:
-    """Every order to get up that has no outcome yet, by org and VM."""
+    """Every order to get up that has no outcome yet, by org and VM; a fenced host's have none, and are over."""
 
     def __init__(self) -> None:
         self._refresh: set[tuple[str, str]] = set()
@@ -52,6 +54,8 @@ class Trips:
                     for order in orders:
                         if isinstance(order, Rise):
                             self._begin(org, order)
+            case HostFenced(host=host):
+                self.open = {key: trip for key, trip in self.open.items() if trip.host != host}
             case VmResumed(org=org, vm=vm, reservation=reservation, resumed_at=moment, refreshed=refreshed):
                 self._awake(org, vm, reservation, moment, cold=False, refreshed=refreshed is not None)
             case VmBooted(org=org, vm=vm, reservation=reservation, booted_at=moment):
@@ -82,6 +86,7 @@ class Trips:
             request=order.request,
             cold=not isinstance(order, WakeOrdered),
             ready_seconds=order.ready_seconds,
+            host=order.host,
             refreshes=(org, order.pool) in self._refresh,
         )
 

@@ -94,15 +94,19 @@ class Prober:
             while True:
                 self._drop_ended()
                 for key, trip in self._trips.open.items():
-                    vm = self._fleet.vms.get(key)
-                    if vm is None or vm.reservation != trip.order:
+                    if not self._holds(key, trip):
                         continue  # an order that was void when it was given
+                    address = self._fleet.vms[key].address
                     known = self._running.get(trip.order)
                     if known is None:
-                        self._begin(watches, trip, vm.address)
+                        self._begin(watches, trip, address)
                     else:
-                        self._update(known[0], trip, vm.address)
+                        self._update(known[0], trip, address)
                 await self._bell.wait()
+
+    def _holds(self, key: tuple[str, str], trip: Trip) -> bool:
+        vm = self._fleet.vms.get(key)
+        return vm is not None and vm.reservation == trip.order
 
     def _begin(self, watches: asyncio.TaskGroup, trip: Trip, address: str | None) -> None:
         watch = _Watch(trip, address)
@@ -126,8 +130,8 @@ class Prober:
         watch.news.set()
 
     def _drop_ended(self) -> None:
-        """Nobody asks a guest any more whose reservation ended otherwise."""
-        orders = {trip.order for trip in self._trips.open.values()}
+        """Nobody asks a guest any more whose reservation ended otherwise, or with its host."""
+        orders = {trip.order for key, trip in self._trips.open.items() if self._holds(key, trip)}
         for order, (watch, task) in list(self._running.items()):
             if order not in orders and not watch.telling:
                 task.cancel()

@@ -3,6 +3,7 @@
 import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -212,11 +213,10 @@ async def _silent(address: str, timeout_seconds: float) -> Pulse | None:
     return None
 
 
-_ASLEEP = Trip("acme", "web-1", "web", "order", "request", cold=False, ready_seconds=20, refreshes=True)
-_WOKEN = Trip(
-    "acme", "web-1", "web", "order", "request", cold=False, ready_seconds=20, refreshes=True,
-    awake_at=EPOCH, refreshed=True,
-)  # fmt: skip
+_ASLEEP = Trip(
+    "acme", "web-1", "web", "order", "request", cold=False, ready_seconds=20, host="h1", refreshes=True
+)
+_WOKEN = replace(_ASLEEP, awake_at=EPOCH, refreshed=True)
 
 
 @pytest.mark.parametrize(

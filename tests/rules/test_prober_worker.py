@@ -4,7 +4,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from events.host import HostAdmitted, HostFenced, HostRegistered
 from events.vm import VmReady, VmUnready
+from schemas.names import PLATFORM
 from services.prober.decide import (
     MOST_IN_FLIGHT,
     patience_seconds,
@@ -12,6 +14,7 @@ from services.prober.decide import (
     window_seconds,
 )
 from services.prober.port import Pulse
+from services.prober.state import Trips
 from services.prober.worker import Prober
 from tests.simulation.clock import EPOCH, VirtualClock, VirtualLoop, pause
 from tests.support import eventually
@@ -165,6 +168,42 @@ def test_a_prober_that_comes_back_after_the_window_still_asks_before_it_gives_up
     assert window_seconds(20, now - dt.timedelta(seconds=5), now) == 15
     assert window_seconds(20, now - dt.timedelta(hours=5), now) == 2
     assert window_seconds(20, now + dt.timedelta(hours=5), now) == 20
+
+
+def test_nobody_asks_a_guest_of_a_host_that_is_dead() -> None:
+    async def tell(told: Told, toy: Toy) -> None:
+        await told.tell(HostRegistered(PLATFORM, "h1", "test:///default", 9_000_000, "test", 4, 4096, EPOCH))
+        await told.wake("web-1")
+        await pause(1)
+        await told.tell(HostFenced(PLATFORM, "h1", "ops", "its rack burnt", EPOCH))
+        await told.becomes("web-1", "stopped")
+        asked = len(toy.sent_at)
+        await pause(3600)
+        assert (len(toy.sent_at), toy.in_flight) == (asked, 0)
+        assert told.all(VmUnready) == []
+        await told.tell(HostAdmitted(PLATFORM, "h1", "ops", "it was not", EPOCH))
+        toy.awake.set()
+        await told.boot("web-1")
+        await told.proven("web-1", cold=True)
+        await told.becomes("web-1", "warm")
+
+    story(tell)
+
+
+def test_trips_to_a_host_end_with_it_and_others_go_on() -> None:
+    async def tell(told: Told, toy: Toy) -> None:
+        del toy
+        await told.wake("web-1")
+        open_after = []
+        for host in ("h2", "h1"):
+            await told.tell(HostFenced(PLATFORM, host, "ops", "its rack burnt", EPOCH))
+            trips = Trips()
+            for event in told.events():
+                trips.apply(event)
+            open_after.append([trip.vm for trip in trips.open.values()])
+        assert open_after == [["web-1"], []]
+
+    story(tell)
 
 
 def test_pauses_double_from_20_to_250_ms_and_patience_grows_from_250_ms_to_1_s() -> None:

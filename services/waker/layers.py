@@ -1,11 +1,11 @@
-"""Which file a domain that is defined anew writes to."""
+"""Which files a domain that is defined anew has: the one it writes to, and the one that tells it who it is."""
 
 import time
 from typing import Final
 
 import libvirt
 
-from schemas.volume import POOL, sleep_of
+from schemas.volume import POOL, seed_name, sleep_of
 
 
 def newest(connection: libvirt.virConnect, volume: str | None) -> str | None:
@@ -15,17 +15,38 @@ def newest(connection: libvirt.virConnect, volume: str | None) -> str | None:
     """
     if volume is None:
         return None
+    pool = _pool(connection)
+    if pool is None:
+        return volume
+    files = [volume, *(one.path() for one in pool.listAllVolumes())]
+    return max(files, key=lambda file: sleep_of(file, volume) or 0)
+
+
+def seed_of(connection: libvirt.virConnect, org: str, vm: str) -> str | None:
+    """The VM's seed disk, as storage laid it on the host; None where it did not."""
+    pool = _pool(connection)
+    if pool is None:
+        return None
+    try:
+        return pool.storageVolLookupByName(seed_name(org, vm)).path()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
+            raise
+        return None
+
+
+def _pool(connection: libvirt.virConnect) -> libvirt.virStoragePool | None:
+    """The host's directory of disks, which knows the files there are; None where there is none yet."""
     try:
         pool = connection.storagePoolLookupByName(POOL)
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
             raise
-        return volume
+        return None
     if not pool.isActive():
         pool.create()
     _refresh(pool)
-    files = [volume, *(one.path() for one in pool.listAllVolumes())]
-    return max(files, key=lambda file: sleep_of(file, volume) or 0)
+    return pool
 
 
 MOST_TRIES: Final = 40

@@ -1,9 +1,7 @@
 """One libvirt connection and what is known through it; every call here blocks and belongs into a thread."""
 
 import errno
-import functools
 import logging
-import os
 import socket
 import threading
 import uuid
@@ -18,7 +16,7 @@ import msgspec
 
 from schemas.house import HostPlace
 from schemas.template import has_seed
-from services.waker import agent, marks
+from services.waker import agent, hearing, marks
 from services.waker.layers import newest, seed_of
 from services.waker.port import (
     REBOOTED,
@@ -60,23 +58,6 @@ _STATES: Final[dict[int, DomainState]] = {
     libvirt.VIR_DOMAIN_PMSUSPENDED: "paused",
 }
 _NO_ROOM: Final = "No space left on device"
-_EVENTS: Final[dict[int, tuple[DomainState, str]]] = {
-    libvirt.VIR_DOMAIN_EVENT_UNDEFINED: ("missing", "undefined"),
-    libvirt.VIR_DOMAIN_EVENT_STARTED: ("running", "started"),
-    libvirt.VIR_DOMAIN_EVENT_SUSPENDED: ("paused", "paused"),
-    libvirt.VIR_DOMAIN_EVENT_RESUMED: ("running", "resumed"),
-    libvirt.VIR_DOMAIN_EVENT_STOPPED: ("off", "stopped"),
-    libvirt.VIR_DOMAIN_EVENT_PMSUSPENDED: ("paused", "suspended-to-ram"),
-    libvirt.VIR_DOMAIN_EVENT_CRASHED: ("off", "crashed"),
-}
-_RESTORED: Final = (libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_STARTED_RESTORED)
-_STOPS: Final = {
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN: "shutdown",
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_DESTROYED: "destroyed",
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_CRASHED: "crashed",
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_FAILED: "failed",
-    libvirt.VIR_DOMAIN_EVENT_STOPPED_SAVED: "saved",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +76,7 @@ class Session:
     """
 
     def __init__(self, place: HostPlace, templates: Path, ears: Ears) -> None:
-        _event_loop()
+        hearing.event_loop()
         self._place = place
         self._templates = templates
         self._ears = ears
@@ -361,16 +342,9 @@ class Session:
         detail: int,
         _opaque: None,
     ) -> None:
-        meant = _EVENTS.get(event)
+        meant = hearing.meant(event, detail)
         if meant is not None:
-            state, word = meant
-            if event == libvirt.VIR_DOMAIN_EVENT_STOPPED:
-                word = _STOPS.get(detail, word)
-            if word == "saved":
-                state = "saved"
-            elif (event, detail) == _RESTORED:
-                state = "paused"  # its memory was saved so; that it runs is the next event
-            self._ears.changed(self, domain.name(), state, word)
+            self._ears.changed(self, domain.name(), *meant)
 
     def _on_reboot(self, _connection: libvirt.virConnect, domain: libvirt.virDomain, _opaque: None) -> None:
         """Its guest started anew without the domain's end; what we order is a stop and a start, and never comes here."""
@@ -396,20 +370,3 @@ def _can_bind(address: str, port: int) -> bool:
         except OSError as error:
             return error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror)
         return True
-
-
-@functools.cache
-def _event_loop() -> threading.Thread:
-    """libvirt's event loop runs in a thread of its own: once per process, and before the first connection."""
-    # A plain user's client would start a libvirtd of that user when ours is away, and wait for it in vain.
-    os.environ.setdefault("LIBVIRT_AUTOSTART", "0")
-    libvirt.registerErrorHandler(lambda _context, _error: None, None)
-    libvirt.virEventRegisterDefaultImpl()
-    thread = threading.Thread(target=_run_events, name="libvirt-events", daemon=True)
-    thread.start()
-    return thread
-
-
-def _run_events() -> None:
-    while True:
-        libvirt.virEventRunDefaultImpl()

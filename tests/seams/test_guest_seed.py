@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import termios
-import uuid
 from collections.abc import AsyncIterator, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,12 +24,16 @@ import pytest_asyncio
 
 from lab import accelerator, guest, hypervisor, template
 from lab.ports import LOOPBACK
+from schemas.capacity import Size
+from schemas.house import HostPlace
 from schemas.image import image_of
 from schemas.seed import Seed
 from schemas.template import has_seed
 from schemas.volume import seed_name
 from services.storage import seed as seeds
-from services.waker.templates import fill
+from services.waker.libvirt import Libvirt
+from services.waker.port import Definition, domain_name
+from services.waker.templates import TemplateMissingError
 from tests.support import eventually, free_port
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
@@ -63,14 +66,14 @@ SEED = Seed("i-0001", "told-by-us", (MINE,), USER_DATA)
 CONSOLE = """
 import sys
 from virtscale.vms.console import Terminal, attach
-print(attach(sys.argv[1], "web-1", Terminal(), force=len(sys.argv) > 2, ready=lambda: print("open", flush=True)))
+print(attach(sys.argv[1], "vs-acme.web-1", Terminal(), force=len(sys.argv) > 2, ready=lambda: print("open", flush=True)))
 """
 
 
 @dataclass(frozen=True)
 class World:
     machine: hypervisor.Hypervisor
-    connection: libvirt.virConnect
+    waker: Libvirt
     pool: libvirt.virStoragePool
     directory: Path
     port: int
@@ -103,14 +106,18 @@ async def world() -> AsyncIterator[World]:
         )
         with libvirt.open(machine.uri) as connection:
             pool = _pool(connection, machine.volumes)
-            path = await asyncio.to_thread(seeds.lay, pool, "acme", "web-1", SEED)
-            port = free_port()
             own = machine.volumes / "own.qcow2"
             shutil.copyfile(written.disk, own)
             hypervisor.own(own).chmod(0o600)
-            await asyncio.to_thread(_boot, connection, tiny, port, str(own), name="web-1", seed=path)
-            world = World(machine, connection, pool, directory, port)
-            yield world
+            place = HostPlace("h1", machine.uri, verdict.accelerator, 1024, free_port())
+            waker = Libvirt(place, tiny.parent)
+            await waker.connect()
+            with pytest.raises(TemplateMissingError, match="nobody said who it is"):
+                await _boot(waker, "web-1", "tiny", str(own))
+            await asyncio.to_thread(seeds.lay, pool, "acme", "web-1", SEED)
+            port = await _boot(waker, "web-1", "tiny", str(own))
+            yield World(machine, waker, pool, directory, port)
+            await waker.close()
         await machine.destroy_domains()
     finally:
         await machine.stop()
@@ -126,18 +133,12 @@ def _pool(connection: libvirt.virConnect, volumes: Path) -> libvirt.virStoragePo
     return pool
 
 
-def _boot(
-    connection: libvirt.virConnect, template: Path, port: int, disk: str | None, *, name: str, seed: str
-) -> None:
-    values = {
-        "name": name,
-        "uuid": uuid.uuid4(),
-        "vcpu": 1,
-        "memory_mib": 96,
-        "address": LOOPBACK,
-        "port": port,
-    }
-    connection.createXML(fill(template.parent, template.name, values, "", disk, seed=seed))
+async def _boot(waker: Libvirt, vm: str, template: str, disk: str | None) -> int:
+    """The guest boots, defined as for any VM; the port of its page."""
+    size = Size("vs.tiny", 1, 96)
+    defined = await waker.define(Definition("acme", "web", vm, size, template, disk))
+    await waker.start(defined.name)
+    return int(defined.address.rpartition(":")[2])
 
 
 @in_one_loop
@@ -185,11 +186,9 @@ async def test_a_guest_without_another_disk_runs_a_script_and_leaves_alone_what_
     verdict = await accelerator.probe(image)
     bare = world.directory / "templates" / "bare"
     template.write(bare, image, verdict.accelerator, world.directory / "console", seeded=True)
-    path = await asyncio.to_thread(
-        seeds.lay, world.pool, "acme", "web-3", Seed("i-3", "web-3", (), user_data)
-    )
-    other = World(world.machine, world.connection, world.pool, world.directory, free_port())
-    await asyncio.to_thread(_boot, world.connection, bare, other.port, None, name="web-3", seed=path)
+    await asyncio.to_thread(seeds.lay, world.pool, "acme", "web-3", Seed("i-3", "web-3", (), user_data))
+    port = await _boot(world.waker, "web-3", "bare", None)
+    other = World(world.machine, world.waker, world.pool, world.directory, port)
     try:
         said = await eventually(lambda: other.told(ends), BOOT_SECONDS, every_seconds=0.1)
         assert said is not None
@@ -197,7 +196,7 @@ async def test_a_guest_without_another_disk_runs_a_script_and_leaves_alone_what_
         assert (await other.get("/ran")).is_success == (kind == "script")
         assert (await other.get("/cgi-bin/disk?file")).text == "this guest has no disk\n"
     finally:
-        await asyncio.to_thread(world.connection.lookupByName("web-3").destroy)
+        await world.waker.stop(domain_name("acme", "web-3"))
 
 
 @in_one_loop
@@ -323,7 +322,7 @@ async def test_a_person_types_at_a_vm_s_console_leaves_it_and_finds_their_termin
         await eventually(person.gone, 20)
         assert person.sees(b"left")
         assert person.is_as_before
-    log = (world.directory / "console" / "web-1.log").read_bytes()
+    log = (world.directory / "console" / "vs-acme.web-1.log").read_bytes()
     assert b"READY told-by-user" in log
     assert b"42-told-by-user" in log
 
@@ -353,7 +352,7 @@ async def test_a_console_is_one_person_s_until_another_takes_it_over(world: Worl
         await eventually(lambda: first.sees(b"open"), 20)
         with _person(world.machine.uri) as second:
             await eventually(second.gone, 20)
-            assert b"Somebody else is at the line of web-1" in second.seen
+            assert b"Somebody else is at the line of vs-acme.web-1" in second.seen
         with _person(world.machine.uri, "force") as third:
             await eventually(lambda: third.sees(b"open"), 20)
             await eventually(first.gone, 20)
@@ -365,13 +364,12 @@ async def test_a_console_is_one_person_s_until_another_takes_it_over(world: Worl
 async def test_the_console_of_a_vm_that_is_switched_off_ends_and_one_that_is_off_has_none(
     world: World,
 ) -> None:
-    domain = world.connection.lookupByName("web-1")
     with _person(world.machine.uri) as person:
         await eventually(lambda: person.sees(b"open"), 20)
-        await asyncio.to_thread(domain.destroy)
+        await world.waker.stop(domain_name("acme", "web-1"))
         await eventually(person.gone, 20)
         assert person.sees(b"closed")
         assert person.is_as_before
     with _person(world.machine.uri) as person:
         await eventually(person.gone, 20)
-        assert b"web-1 does not run" in person.seen
+        assert b"vs-acme.web-1 does not run" in person.seen

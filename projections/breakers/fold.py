@@ -276,6 +276,8 @@ class Breakers:
             former,
             failures=fact.failures,
             code=fact.code,
+            told_failures=fact.failures,
+            told_code=fact.code,
             openings=former.openings + 1,
             opened_seq=recorded.seq,
             opened_at=fact.opened_at,

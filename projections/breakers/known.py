@@ -30,6 +30,9 @@ class Breaker:
     failures: int = 0
     code: str = ""
     """Of the last failure."""
+    told_failures: int = 0
+    """As its opening said; those that are counted since then come into no view before they are told."""
+    told_code: str = ""
     openings: int = 0
     """How often it was opened since something last woke there."""
     opened_seq: int = 0

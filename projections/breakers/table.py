@@ -1,4 +1,8 @@
-"""The table `breakers`: those that were opened and not closed; whether one's time is over, the reader's clock says."""
+"""The table `breakers`: those that were opened and not closed, as that was told; whether one's time is over, the reader's clock says.
+
+Failures that come behind its time are in the row once the gate opens it anew: a row says nothing that no event of it said, or
+it would depend on when it was written.
+"""
 
 from collections.abc import Iterable
 from typing import get_args
@@ -31,7 +35,7 @@ def _row(breakers: Breakers, key: Key) -> tuple[Cell, ...] | None:
     one = next((breakers.opened.get((org, pool, place, name)) for place in places if place == scope), None)
     if one is None or one.opened_at is None or one.until is None:
         return None
-    return (*key, one.failures, one.code, one.opened_at.isoformat(), one.until.isoformat())
+    return (*key, one.told_failures, one.told_code, one.opened_at.isoformat(), one.until.isoformat())
 
 
 TABLES = (

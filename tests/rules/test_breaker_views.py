@@ -17,8 +17,12 @@ from events.bus.permissions import reader
 from events.bus.port import Outgoing
 from events.envelope import address
 from events.registry import NEWEST
+from projections.breakers.fold import Breakers
+from projections.breakers.table import TABLES
 from projections.keeper import Keeper
+from projections.table import ALL, Cell
 from tests.given import ORG, Past
+from tests.rules import failing
 from tests.support import eventually
 from virtscale import cli
 from virtscale.crew import VIEWS
@@ -85,6 +89,32 @@ def test_breakers_that_are_open_or_on_trial_are_listed_and_those_of_a_dead_host_
         ("h1", "on trial", 3, "domain-lost"),
         ("h2", "open", 3, "domain-lost"),
     ]
+
+
+def test_a_row_of_the_breakers_changes_with_the_events_that_touch_it_and_with_no_other() -> None:
+    past = failing.setting(vcpu=400).asleep("web", 8)
+    failing.fail(past, 3)
+    failing.opened(past)
+    past.later(61)
+    past.scale(add=2)
+    for order, code in zip(past.answer()[1], ("domain-lost", "wake-refused"), strict=True):
+        past.wake_failed(order.vm, code)
+    failing.opened(past)
+    (table,) = TABLES
+    breakers = Breakers()
+
+    def rows() -> dict[tuple[str, ...], tuple[Cell, ...] | None]:
+        assert table.keys is not None
+        return {key: table.row(breakers, key) for key in table.keys(breakers, ALL)}
+
+    told: list[tuple[Cell, ...] | None] = []
+    for line in past.lines:
+        before = rows()
+        breakers.apply(line)
+        changed = [key for key, row in rows().items() if row != before.get(key)]
+        assert set(changed) <= set(table.touched(line)), line.fact
+        told += [rows()[key] for key in changed]
+    assert [row[4:6] for row in told if row is not None] == [(3, "wake-refused"), (5, "wake-refused")]
 
 
 def test_without_a_breaker_that_is_said_in_words(

@@ -1,4 +1,7 @@
-"""How long a guest's memory takes to go to its host's disk, or to come back from there."""
+"""How long a guest's memory takes to go to its host's disk, or to come back from there.
+
+What VMs are made from is another kind of image, in `schemas/image.py`.
+"""
 
 from typing import Final
 

@@ -74,6 +74,9 @@ class Seed(Value, frozen=True):
     network_config: bytes = b""
     """How its network is set up, in cloud-init's own YAML; the image's own way where it is empty."""
 
+    def __repr__(self) -> str:
+        return f"Seed({self.instance_id!r}, {self.hostname!r}, {len(self.keys)} keys, {len(self.user_data)} bytes)"
+
 
 def check(seed: Seed) -> None:
     """The seed is one that a guest can be told; else `SeedError` with the first thing that is wrong."""

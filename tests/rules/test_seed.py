@@ -124,6 +124,10 @@ def test_both_of_nocloud_s_files_are_there_and_a_host_called_no_is_no_false() ->
     assert files(Seed("i", "h", network_config=b"version: 2\n"))["network-config"] == b"version: 2\n"
 
 
+def test_a_seed_that_gets_into_a_log_says_nothing_of_its_user_data() -> None:
+    assert repr(Seed("i-1", "web-1", (ED25519,), b"#!/bin/sh\n")) == "Seed('i-1', 'web-1', 1 keys, 10 bytes)"
+
+
 def test_a_seed_goes_through_json_and_back() -> None:
     seed = Seed("i-1", "web-1", (ED25519,), b"#!/bin/sh\n\xff", b"version: 2\n")
     assert msgspec.json.decode(msgspec.json.encode(seed), type=Seed) == seed

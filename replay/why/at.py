@@ -2,21 +2,28 @@
 
 import datetime as dt
 from contextlib import aclosing
-from dataclasses import fields
-from typing import Final
+from dataclasses import dataclass, fields
+from typing import ClassVar, Final
 
 import msgspec
 
+from events.envelope import Recorded
+from events.fact import Fact
 from events.fold import Fold
-from replay.history import Told, Until, fold
+from events.forecast import ForecastMade
+from replay.history import Told, Until, fold, folding
 from replay.source import Source
 from replay.why.event import Step, steps_of
 from replay.why.pool import LOOK_AHEAD, LOOK_BACK, PoolThen, told
 from replay.why.story import Story
+from services.forecaster.decide import HELD
 from services.gate.state import State
 
 _WINDOW: Final = dt.timedelta(seconds=330)
 """The five minutes that the instant lies in are told when they are over, and a moment later."""
+
+_FORETOLD: Final = HELD + _WINDOW
+"""A tick that changed nothing is told with those behind it, an hour later at the latest."""
 
 _LAST_YEAR: Final = 9999
 
@@ -55,7 +62,8 @@ async def pool_at(
     at = until if isinstance(until, dt.datetime) else stored_at
     # What follows is told, and changes nothing of what was known at the instant.
     ahead = story.sequel()
-    await fold(source, [ahead], at + _WINDOW, after=seq)
+    reached = await fold(source, [ahead], at + _WINDOW, after=seq)
+    await _read_on(source, ahead, at, reached)
     then = told(state, story, ahead, at, seq)
     if then is None:
         raise PlaceError(
@@ -68,6 +76,37 @@ async def pool_at(
     return PoolAnswer(
         then, ended_at, tuple(step for link in before + behind for step in steps_of(link, "then"))
     )
+
+
+@dataclass(slots=True)
+class _Coming:
+    """The first forecast of a pool that was made after an instant."""
+
+    TAKES: ClassVar[frozenset[type[Fact]]] = frozenset({ForecastMade})
+
+    org: str
+    pool: str
+    at: dt.datetime
+    made: ForecastMade | None = None
+
+    def apply(self, recorded: Recorded) -> None:
+        """It is known if this is it."""
+        told = recorded.fact
+        if self.made is None and isinstance(told, ForecastMade):
+            ours = (told.org, told.pool) == (self.org, self.pool)
+            self.made = told if ours and told.made_at > self.at else None
+
+
+async def _read_on(source: Source, ahead: Story, at: dt.datetime, after: int) -> None:
+    """What follows has the forecast that tells the instant's tick, wherever in the next hour it is."""
+    if any(told.made_at > at for told in ahead.foreseen):
+        return
+    coming = _Coming(ahead.org, ahead.pool, at)
+    async with aclosing(folding(source, [coming], at + _FORETOLD, after=after)) as groups:
+        async for _ in groups:
+            if coming.made is not None:
+                ahead.foreseen.append(coming.made)
+                return
 
 
 async def _stored_at(source: Source, seq: int) -> dt.datetime:

@@ -18,8 +18,8 @@ TICK: Final = dt.timedelta(seconds=15)
 class Foresight(msgspec.Struct, frozen=True):
     """The forecast that held at an instant, with its evidence; those of ticks told together have one outlook, the last one's.
 
-    `complete` is False where the tick itself was not told by the end of the reading: then it is the last one before it, and
-    nothing has changed since, or the forecaster stood still.
+    `complete` is False where the tick itself was not told by the end of the reading, which goes on for as long as it may take: then it
+    is the last one before it. A higher target would have been told at once, a lower one need not be yet; or the forecaster stood still.
     """
 
     complete: bool
@@ -41,8 +41,8 @@ def sentences(story: Story, ahead: Story, at: dt.datetime) -> Iterator[str]:
         yield f"told at {moment(told.made_at)}, {forecast(told)}"
     else:
         yield (
-            f"the last forecast before was told at {moment(told.made_at)}, and nothing has changed it by the end of the reading: "
-            f"{forecast(told)}"
+            f"the last forecast before was told at {moment(told.made_at)}, and this tick is not told by the end of the reading, as one "
+            f"with a higher target is at once: {forecast(told)}"
         )
 
 

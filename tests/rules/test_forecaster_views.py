@@ -55,7 +55,7 @@ def test_an_instant_that_nothing_was_told_of_yet_has_the_last_one_and_says_so() 
     assert then is not None
     assert (then.made.target, then.complete) == (3, False)
     [said] = sentences(story, NOTHING_MORE, NOW + 600 * SECOND)
-    assert "nothing has changed it" in said
+    assert "the last forecast before was told at 2026-11-22 09:00:00 UTC, and this tick is not told" in said
 
 
 def test_a_pool_that_was_never_foreseen_has_no_forecast() -> None:

@@ -15,6 +15,7 @@ from replay.why.story import MOST_LATELY
 from services.gate.decide import RULES
 from tests.given import ORG, Past
 from tests.papers import NOW
+from tests.rules.test_forecaster_rules import told as forecast
 from tests.rules.why_past import TRIGGER, Kept, cordoned, expired, frozen, setting, stored
 
 
@@ -319,3 +320,27 @@ async def test_rules_of_another_time_are_named() -> None:
     past = setting().serving("web", 1)  # by the rules "given"
     answer = await at(past)
     assert said(answer, f"follows the rules {RULES}; those of that decision were given")
+
+
+async def test_the_forecast_of_an_instant_is_the_one_that_tells_its_tick_though_it_is_told_an_hour_later() -> (
+    None
+):
+    past = setting()
+    past.happened(forecast(3, made_at=past.now, since=past.now))
+    for hour, (target, least) in enumerate(((2, 1), (4, 2)), 1):
+        past.later(1800)
+        past.happened(forecast(9, pool="api", made_at=past.now, since=past.now))
+        past.later(1800)
+        made_at = NOW + dt.timedelta(hours=hour)
+        since = made_at - dt.timedelta(minutes=59, seconds=45)
+        past.happened(forecast(target, target_min=least, ticks=240, since=since, made_at=made_at))
+    for seconds, made in ((0, 1), (1200, 1), (3599, 1), (3600, 2)):
+        then = (await at(past, NOW + dt.timedelta(seconds=seconds, milliseconds=1))).then.forecast
+        assert then is not None
+        assert then.complete, seconds
+        assert then.made.made_at == NOW + dt.timedelta(hours=made), seconds
+    assert [
+        line
+        for line in (await at(past, NOW + dt.timedelta(hours=3))).then.circumstances.sentences
+        if "not told" in line
+    ]

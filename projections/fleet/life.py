@@ -40,6 +40,9 @@ SLEEPING: Final[frozenset[State]] = IN_MEMORY | frozenset[State]({"saved"})
 ASLEEP: Final[frozenset[State]] = SLEEPING | frozenset[State]({"stopped"})
 """States in which a VM counts no compute."""
 
+UP: Final[frozenset[State]] = frozenset({"running", "unready"})
+"""States of a VM that is kept for its own sake and runs; it can be told to stop or to start anew."""
+
 STAYING: Final[frozenset[State]] = frozenset({"booting", "waking", "warm", "serving"})
 """States of a VM that is there for its pool's demand, or soon will be."""
 

@@ -20,7 +20,7 @@ from events.keep import (
 )
 from projections.directory.fold import Kept
 from projections.fleet.fold import Vm
-from projections.fleet.life import SLEEPING, State
+from projections.fleet.life import SLEEPING, UP, State
 from schemas.capacity import NOTHING, Capacity, Size
 from schemas.codes import Code
 from schemas.contract.terms import Contract
@@ -31,9 +31,6 @@ from services.gate import orders as order
 from services.gate.draft import Draft, fits
 from services.gate.growing import authority
 from services.gate.state import Pending
-
-UP: Final[frozenset[State]] = frozenset({"running", "unready"})
-"""States of a kept VM that runs, and that can be told to stop or to start anew."""
 
 _AT_ITS_END: Final[frozenset[State]] = SLEEPING | frozenset[State]({"stopped"})
 

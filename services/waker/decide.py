@@ -4,7 +4,7 @@ import datetime as dt
 from collections.abc import Container, Sequence
 from typing import Final, Literal
 
-from events.gate import BootOrdered, Rise, WakeOrdered
+from events.gate import BootOrdered, RebootOrdered, Rise, WakeOrdered
 from projections.fleet.fold import SAVING, Fleet, Vm
 from projections.volumes.fold import Volumes
 from services.waker.port import Domain, DomainState, HypervisorError, Unknown, VolumeFailedError
@@ -99,6 +99,22 @@ def reconciled(fleet: Fleet, host: str, listed: Sequence[Domain | Unknown]) -> b
 def too_late(begin_by: dt.datetime, now: dt.datetime) -> bool:
     """Whether a wake may no longer begin; the gate counted on it until then."""
     return now > begin_by
+
+
+REBOOT_ATTEMPTS: Final = 3
+"""A VM that was stopped to be rebooted is started so often at least, however late it is: it must not stay off for our being slow."""
+
+
+def is_kept(order: Rise) -> bool:
+    """Whether the order is about a VM that is kept for its own sake: its domain is as the order says, each time anew."""
+    return isinstance(order, RebootOrdered) or order.purpose == "keep"
+
+
+def is_late(order: Rise, attempts: int, now: dt.datetime) -> bool:
+    """Whether a start may no longer begin. Once a VM was stopped to be rebooted it is tried all the same."""
+    if isinstance(order, RebootOrdered) and attempts < REBOOT_ATTEMPTS:
+        return False
+    return too_late(order.begin_by, now)
 
 
 def awaits_disk(volumes: Volumes, vm: Vm, order: Rise | None, now: dt.datetime) -> bool:

@@ -13,17 +13,27 @@ from dataclasses import replace
 from typing import Final
 
 from events.clock import Clock
-from events.gate import BootOrdered, Rise, SaveOrdered, WakeOrdered
+from events.gate import BootOrdered, PlugOrdered, RebootOrdered, Rise, SaveOrdered, WakeOrdered
 from events.vm import Refreshed, Rest, Sleep
 from projections.fleet.fold import Vm
 from schemas.images import image_seconds
 from services.waker.bars import bar, timed
-from services.waker.decide import diskless, failure, finding, lacking_mib, ordered, stop_cause, too_late
+from services.waker.decide import (
+    diskless,
+    failure,
+    finding,
+    is_late,
+    lacking_mib,
+    ordered,
+    stop_cause,
+    too_late,
+)
+from services.waker.domains import Domains
+from services.waker.keeping import Keeping
 from services.waker.outcomes import How, Outcomes, Rising
 from services.waker.port import (
     CALL_SECONDS,
     SAVE_SECONDS,
-    Definition,
     Domain,
     DomainState,
     Hypervisor,
@@ -32,6 +42,7 @@ from services.waker.port import (
     domain_name,
 )
 from services.waker.saves import Saves
+from services.waker.shares import Shares
 from services.waker.state import Key, Known
 from services.waker.tries import Tries, why
 
@@ -45,9 +56,6 @@ MOST_BOOTS: Final = 8
 
 MOST_RESTORES: Final = 4
 """Wakes from disk at once on one host. They share what the disk reads, so that each may take as long as all of them together."""
-
-MOST_REFRESHES: Final = 16
-"""Guests' agents spoken to at once on one host; one that is silent keeps its place for `REFRESH_SECONDS`."""
 
 MOST_LOOKS: Final = 4
 AGAIN_SECONDS: Final = 1.0
@@ -63,12 +71,14 @@ class Effects:
         self._fleet = known.fleet
         self._orders = known.orders
         self._volumes = known.volumes
+        self._domains = Domains(hypervisor, outcomes, known)
+        self._keeping = Keeping(hypervisor, outcomes, known.fleet, clock)
         self._saves = Saves(hypervisor, outcomes, known.fleet, known.volumes)
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST_EFFECTS)
         self._boots = asyncio.Semaphore(MOST_BOOTS)
         self._restores = asyncio.Semaphore(MOST_RESTORES)
-        self._refreshes = asyncio.Semaphore(MOST_REFRESHES)
+        self._refreshes = Shares()
         self._looks = asyncio.Semaphore(MOST_LOOKS)
 
     async def rise(self, vm: Vm, order: Rise, tries: Tries) -> None:
@@ -78,7 +88,9 @@ class Effects:
         have tried.
         """
         tries.begin(order.id)
-        takes = isinstance(order, BootOrdered) or order.id in self._orders.from_disk
+        if isinstance(order, RebootOrdered) and not await self._keeping.brought_down(vm, order):
+            return
+        takes = not isinstance(order, WakeOrdered) or order.id in self._orders.from_disk
         tries.cold = tries.cold or takes
         async with self._slots_for(order, tries):
             # Waiting for a slot takes time: the deadline is looked at after it, right before the effect, and
@@ -88,10 +100,10 @@ class Effects:
             if (text := diskless(self._volumes, vm, order)) is not None:
                 tries.error = VolumeFailedError(text)
             hopeless = tries.error is not None and tries.error.final
-            if tries.attempts == 0 and not tries.given_up and takes:
+            if tries.attempts == 0 and not tries.given_up and takes and not isinstance(order, RebootOrdered):
                 tries.lacking_mib = lacking_mib(self._fleet, vm, self._orders.from_disk)
                 hopeless = hopeless or tries.lacking_mib > 0
-            late = too_late(order.begin_by, self._clock.now())
+            late = is_late(order, tries.attempts, self._clock.now())
             if late and not (tries.given_up or hopeless):
                 await self._await_start(vm, order, tries)
             if tries.given_up or hopeless or late:
@@ -118,13 +130,12 @@ class Effects:
 
         Meanwhile the prober asks the guest already, so that of a wake's time this is what exceeds its answer. Safe to repeat.
         """
-        pool = self._fleet.pools.get((vm.org, vm.pool))
-        if rising.how == "booted" or pool is None or pool.refresh != "agent":
+        if rising.how == "booted" or not self._orders.refreshes((vm.org, vm.name), vm.reservation):
             return rising
         loop, name = asyncio.get_running_loop(), domain_name(vm.org, vm.name)
         began = loop.time()
         try:
-            async with self._refreshes:
+            async with self._refreshes.place(vm.org, vm.pool):
                 written = await timed("refresh", self._hypervisor.refresh(name))
         except HypervisorError as error:
             if error.lost:
@@ -173,9 +184,17 @@ class Effects:
             tries.attempts += not error.lost
             raise
 
+    async def plug(self, vm: Vm, order: PlugOrdered, tries: Tries) -> None:
+        """The VM has its vCPU, or the ledger knows why not; or the hypervisor refused, and it is tried again."""
+        tries.begin(order.id)
+        tries.attempts += 1
+        await self._keeping.plug(vm, order, tries.attempts)
+
     async def stop(self, vm: Vm) -> None:
-        """The VM is off; its reservation has ended."""
+        """The VM is off; its reservation has ended. The guest of one that is kept had time to shut down."""
         name = domain_name(vm.org, vm.name)
+        if vm.purpose == "keep":
+            await self._keeping.shut_down(name, self._keeping.grace_seconds(vm))
         found: Sleep = "off"
         async with self._slots:
             try:
@@ -263,10 +282,10 @@ class Effects:
         if seen in {"saved", "off", "missing"}:
             return await self._start(vm, order, seen, tries)
         if vm.address is None:
-            await self._define(vm, order)
+            await self._domains.define(vm, order)
         if seen == "running":
             return tries.how or self._how(order)
-        if self._void(vm, order) or too_late(order.begin_by, self._clock.now()):
+        if self._void(vm, order) or is_late(order, tries.attempts, self._clock.now()):
             return None
         # One that was restored may have come so far, and no farther, in a former attempt.
         tries.how = "restored" if tries.how == "restored" else "resumed"
@@ -282,10 +301,10 @@ class Effects:
         if not tries.cold:
             tries.cold, tries.attempts = True, tries.attempts - 1
             return None
-        if seen == "missing" or vm.address is None or self._is_new_disk(vm, order):
-            await self._define(vm, order)
+        if seen == "missing" or vm.address is None or self._domains.is_outdated(vm, order):
+            await self._domains.define(vm, order)
         # A look and a definition may take long: all is looked at again, right before the effect.
-        if self._void(vm, order) or too_late(order.begin_by, self._clock.now()):
+        if self._void(vm, order) or is_late(order, tries.attempts, self._clock.now()):
             return None
         tries.how = "restored" if seen == "saved" else "booted"
         reading = MOST_RESTORES * image_seconds(vm.size.memory_mib) if seen == "saved" else 0.0
@@ -323,22 +342,6 @@ class Effects:
         """Whether nothing is held under the order any more: then it wakes nobody."""
         known = self._fleet.vms.get((vm.org, vm.name))
         return known is None or known.reservation != order.id
-
-    async def _define(self, vm: Vm, order: Rise) -> None:
-        """Safe to repeat: name, uuid and address follow from the VM."""
-        if isinstance(order, BootOrdered):
-            template = order.template
-        else:
-            template = self._fleet.pools[vm.org, vm.pool].template
-        disk = self._volumes.disks.get((vm.org, vm.name))
-        volume = disk.volume if disk is not None else None
-        definition = Definition(vm.org, vm.pool, vm.name, vm.size, template, volume)
-        await self._outcomes.defined(vm, await timed("define", self._hypervisor.define(definition)))
-
-    def _is_new_disk(self, vm: Vm, order: Rise) -> bool:
-        """Whether the disk was made for this very order: a domain of before then does not have it."""
-        disk = self._volumes.disks.get((vm.org, vm.name))
-        return disk is not None and disk.order == order.id
 
     async def _hold_down(self, vm: Vm, tries: Tries) -> DomainState:
         """How the domain is, and when it does not run: that it will not, whatever was asked of it before."""

@@ -12,9 +12,9 @@ from typing import Final
 
 from events.clock import Clock
 from events.gate import PlugOrdered, RebootOrdered
-from projections.fleet.fold import PATIENCE, Vm
+from projections.fleet.fold import PATIENCE, Fleet, Vm
 from services.waker.bars import timed
-from services.waker.decide import too_late
+from services.waker.decide import lacking_mib, too_late
 from services.waker.outcomes import Outcomes
 from services.waker.port import Hypervisor, HypervisorError, domain_name
 
@@ -30,15 +30,17 @@ log = logging.getLogger("virtscale.waker")
 class Keeping:
     """The waker's hands on kept VMs of one host."""
 
-    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, clock: Clock) -> None:
+    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, fleet: Fleet, clock: Clock) -> None:
         self._hypervisor = hypervisor
         self._outcomes = outcomes
+        self._fleet = fleet
         self._clock = clock
 
     async def brought_down(self, vm: Vm, order: RebootOrdered) -> bool:
         """Whether the domain may be started anew, or was already: what ran under the former reservation runs no more.
 
-        False where the order came too late to touch a VM that runs: it runs on, and the ledger knows.
+        False where a VM that runs is not touched, since the order came too late or its host lacks the memory: it runs on, and the
+        ledger knows.
         """
         name = domain_name(vm.org, vm.name)
         life = await self._hypervisor.life(name)
@@ -47,6 +49,11 @@ class Keeping:
         if too_late(order.begin_by, self._clock.now()):
             text = f"The reboot of {vm.org}/{vm.name} could not begin by {order.begin_by:%H:%M:%S} UTC; it runs on as it did."
             await self._outcomes.reboot_failed(vm, life.size, "order-expired", text)
+            return False
+        lacking = lacking_mib(self._fleet, vm, frozenset[str]())
+        if lacking > 0:
+            text = f"Host {vm.host} lacks {lacking} of the {vm.size.memory_mib} MiB that {vm.org}/{vm.name} shall have; it runs on as it did."
+            await self._outcomes.reboot_failed(vm, life.size, "host-full", text)
             return False
         await self.shut_down(name, order.grace_seconds)
         # Safe to repeat: a domain that is off stays off.
@@ -67,8 +74,9 @@ class Keeping:
                 raise
             log.warning("%s could not be asked to shut down, and its power is cut: %s", name, error)
             return
-        while loop.time() < ends_at and await self._hypervisor.state(name) == "running":
-            await asyncio.sleep(min(LOOK_SECONDS, max(0.0, ends_at - loop.time())))
+        # libvirt tells of its end by an event, which goes to the worker; a look costs a millisecond.
+        while await self._hypervisor.state(name) == "running" and (left := ends_at - loop.time()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(min(LOOK_SECONDS, left))
 
     def grace_seconds(self, vm: Vm) -> float:
         """What is left of the time that the guest has to shut down: a waker that starts again does not start it again."""

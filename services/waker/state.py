@@ -20,6 +20,7 @@ from events.gate import (
     WakeOrdered,
 )
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
+from events.pool import PoolDefined
 from events.vm import (
     VmBooted,
     VmPlugFailed,
@@ -73,6 +74,8 @@ class Orders:
         """Where each host was last removed."""
         self._fences = Fences()
         self._dead = DeadHosts()
+        self._refreshing: set[Key] = set()
+        self._refreshes: dict[Key, str] = {}
         self._falls: dict[Key, str] = {}
         self._saved: dict[Key, None] = {}
         self._hosts: dict[Key, str] = {}
@@ -81,6 +84,13 @@ class Orders:
     def open(self, host: str) -> Iterable[Key]:
         """VMs of the host with an open order, in the order in which they got it."""
         return self._open.get(host, _NONE).keys()
+
+    def refreshes(self, key: Key, order: str | None) -> bool:
+        """Whether the guest is to be refreshed that this order wakes: as its pool wanted when the order was given.
+
+        The prober goes by the same. A pool that is defined anew while its wakes wait changes nothing for those.
+        """
+        return order is not None and self._refreshes.get(key) == order
 
     def apply(self, recorded: Recorded) -> None:
         """The orders now include the event."""
@@ -98,6 +108,11 @@ class Orders:
                 self._dead.apply(removed)
                 self.registered.pop(host, None)
                 self.removed[host] = recorded.seq
+            case PoolDefined(org=org, pool=pool, definition=definition):
+                if definition.refresh == "agent":
+                    self._refreshing.add((org, pool))
+                else:
+                    self._refreshing.discard((org, pool))
             case GateDecided(org=org, orders=orders) as decided if self._fences.pass_on(recorded, decided):
                 for order in orders:
                     self._order((org, order.vm), order)
@@ -152,6 +167,7 @@ class Orders:
             self._falls.pop(key, None)
             self.saves.pop(key, None)
             self.plugs.pop(key, None)
+            self._refreshes.pop(key, None)
             self._hosts.pop(key, None)
         self.from_disk = {own: key for own, key in self.from_disk.items() if key in self.rises}
 
@@ -162,6 +178,9 @@ class Orders:
         if key in self._saved and isinstance(order, WakeOrdered):
             self.from_disk[order.id] = key
         self._saved.pop(key, None)
+        self._refreshes.pop(key, None)
+        if isinstance(order, WakeOrdered) and (key[0], order.pool) in self._refreshing:
+            self._refreshes[key] = order.id
         self.rises[key] = order
 
     def _rested(self, key: Key, order: str) -> bool:
@@ -178,6 +197,7 @@ class Orders:
         if order is not None and order.id == reservation:
             del self.rises[key]
             self.from_disk.pop(order.id, None)
+            self._refreshes.pop(key, None)
             self._unlist(key)
 
     def _plugged(self, key: Key, order: str) -> None:

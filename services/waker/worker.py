@@ -6,6 +6,7 @@ a kill between any two lines loses nothing: the next life finds the order open a
 
 import asyncio
 import contextlib
+import datetime as dt
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from events.gate import BootOrdered
 from events.registry import UnknownEventError
 from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
+from projections.fleet.life import UP
 from projections.volumes.fold import Volumes
 from schemas import alive
 from schemas.alive import Alive
@@ -31,7 +33,7 @@ from services.waker.effects import Effects
 from services.waker.idle import Idleness, Idler
 from services.waker.metrics import CONNECTED, ERRORS
 from services.waker.outcomes import Outcomes
-from services.waker.port import Domain, DomainState, Hypervisor, HypervisorError, Unknown, owner
+from services.waker.port import REBOOTED, Domain, DomainState, Hypervisor, HypervisorError, Unknown, owner
 from services.waker.state import Key, Known, Orders
 from services.waker.tries import Tries
 
@@ -97,6 +99,8 @@ class Waker:
         self._hands: dict[Key, asyncio.Task[None]] = {}
         self._rumours: dict[Key, _Rumour] = {}
         self._strangers: dict[Key, Domain] = {}
+        self._reboots: dict[Key, tuple[str, dt.datetime]] = {}
+        """Guests that were heard to start anew, under which reservation, and when."""
 
     async def work(self) -> None:
         """Orders for this host are carried out, and its domains are what the ledger says, until the host is removed."""
@@ -115,7 +119,7 @@ class Waker:
                 if shaken != self._shaken():
                     shaken = self._shaken()
                     self._ear.stir.set()
-                for key in [*self._orders.open(self._place.name), *self._rumours]:
+                for key in [*self._orders.open(self._place.name), *self._rumours, *self._reboots]:
                     if key not in self._running and self._next_step(key) is not None:
                         self._running[key] = Tries()
                         self._hands[key] = tasks.create_task(
@@ -161,6 +165,10 @@ class Waker:
         step = ordered(self._fleet.vms.get(key))
         if step is not None:
             return None if self._awaits_storage(key, step) or not self._its_turn(key, step) else step
+        if key in self._orders.plugs:
+            return "plug"
+        if key in self._reboots:
+            return "tell"
         rumour = self._rumours.get(key)
         if rumour is None:
             return None
@@ -229,6 +237,13 @@ class Waker:
             case "stop":
                 assert vm is not None, key
                 await self._effects.stop(vm)
+            case "plug":
+                assert vm is not None, key
+                await self._effects.plug(vm, self._orders.plugs[key], self._running[key])
+            case "tell":
+                reservation, heard_at = self._reboots.pop(key)
+                if vm is not None and vm.state in UP and vm.reservation == reservation:
+                    await self._outcomes.rebooted(vm, heard_at)
             case _:
                 await self._look(key)
 
@@ -257,6 +272,11 @@ class Waker:
         if tries is not None:
             tries.hear(state, detail)
         vm = self._fleet.vms.get(key)
+        if detail == REBOOTED:
+            if vm is not None and vm.reservation is not None and vm.purpose == "keep":
+                self._reboots[key] = vm.reservation, self._clock.now()
+                self._bell.ring()
+            return
         if key in self._strangers or (vm is not None and vm.host == self._place.name):
             self._rumours[key] = _Rumour(state, detail)
             self._bell.ring()

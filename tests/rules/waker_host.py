@@ -25,6 +25,7 @@ from services.waker.port import (
     HostReport,
     Hypervisor,
     HypervisorError,
+    Life,
     Unknown,
     domain_name,
 )
@@ -67,6 +68,11 @@ class Host:
     disks: set[str] = field(default_factory=set)
     """Templates whose VMs have a disk."""
     defined: list[Definition] = field(default_factory=list)
+    lives: dict[str, Life] = field(default_factory=dict[str, Life])
+    """What each domain was started as, or will be."""
+    obeys: bool = True
+    """Its guests shut down when they are asked to."""
+    most_vcpu: int = 8
     unreadable: set[str] = field(default_factory=set)
     """Domains whose mark nobody can read."""
     full: bool = False
@@ -115,8 +121,12 @@ class Host:
         if definition.template not in self.templates:
             raise TemplateMissingError(f"There is no template {definition.template}.")
         name = domain_name(definition.org, definition.vm)
-        await self._job("define", name, lambda: self.states.setdefault(name, "off"))
+        await self._job("define", name, lambda: self._define(name, definition))
         return Defined(name, f"uuid of {name}", "127.0.0.1:21000")
+
+    def _define(self, name: str, definition: Definition) -> None:
+        if self.states.setdefault(name, "off") in {"off", "missing"}:
+            self.lives[name] = Life(definition.order, definition.size)
 
     async def start(self, name: str, within_seconds: float = 20.0) -> None:
         self.within = within_seconds
@@ -135,6 +145,24 @@ class Host:
     async def refresh(self, name: str) -> int:
         await self._job("refresh", name, lambda: self._move(name, {"running"}, "running"))
         return 64
+
+    async def life(self, name: str) -> Life | None:
+        await self._answer()
+        return self.lives.get(name) if self.states.get(name) in {"running", "paused"} else None
+
+    async def shutdown(self, name: str) -> None:
+        await self._job("shutdown", name, lambda: self._shut_down(name))
+
+    def _shut_down(self, name: str) -> None:
+        if self.obeys and self.states.get(name) == "running":
+            self._become(name, "off", "shutdown", heard=True)
+
+    async def plug(self, name: str, vcpu: int) -> None:
+        await self._job("plug", name, lambda: self._plug(name, vcpu))
+
+    def _plug(self, name: str, vcpu: int) -> None:
+        if self.states.get(name) != "running" or vcpu > self.most_vcpu:
+            raise HypervisorError(f"{name} takes at most {self.most_vcpu} vCPU.")
 
     async def stop(self, name: str) -> None:
         await self._job("stop", name, lambda: self._move(name, {"paused", "saved", "running", "off"}, "off"))

@@ -254,6 +254,7 @@ class Host:
                 address=f"{self.name}:{port}",
             )
         if machine.state == "off":
+            machine.size, machine.order = definition.size, definition.order
             self.disks.defined(name)
         return Defined(machine.name, machine.uuid, machine.address)
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from schemas.capacity import Size
 from services.waker.port import (
     CALL_SECONDS,
     ENTROPY_BYTES,
@@ -14,6 +15,7 @@ from services.waker.port import (
     DomainState,
     HostReport,
     HypervisorError,
+    Life,
     domain_name,
 )
 from tests.simulation.clock import pause
@@ -96,6 +98,24 @@ class Link:
         await self._host.call(name, "refresh", lambda: self._refresh(name), within=within)
         return ENTROPY_BYTES
 
+    async def life(self, name: str) -> Life | None:
+        """What the domain that runs was started as."""
+        await self._way()
+        machine = self._host.machines.get(name)
+        if machine is None or machine.state not in {"running", "paused"}:
+            return None
+        return Life(machine.order, machine.size)
+
+    async def shutdown(self, name: str) -> None:
+        """The guest was asked to shut down; one that answers does."""
+        asked = self._ask(name, "stop")
+        await self._host.call(name, "shutdown", lambda: self._shut_down(name, asked))
+
+    async def plug(self, name: str, vcpu: int) -> None:
+        """The domain has so many vCPU."""
+        self._need()
+        await self._host.call(name, "plug", lambda: self._plug(name, vcpu))
+
     async def stop(self, name: str) -> None:
         """The domain is off."""
         asked = self._ask(name, "stop")
@@ -171,6 +191,17 @@ class Link:
         if state == "saved" and self._host.disks.joins(name):
             raise HypervisorError(f"Domain {name} has an active block job.")
         self._host.change(machine, state, "waker", "resumed" if resume else "paused", asked)
+
+    def _shut_down(self, name: str, asked: Asked) -> None:
+        machine = self._machine(name)
+        if machine.state == "running" and machine.answers_at <= asyncio.get_running_loop().time():
+            self._host.change(machine, "off", "waker", "shutdown", asked)
+
+    def _plug(self, name: str, vcpu: int) -> None:
+        machine = self._machine(name)
+        if machine.state != "running":
+            raise HypervisorError(f"Domain {name} is not running.")
+        machine.size = Size(machine.size.name, max(vcpu, machine.size.vcpu), machine.size.memory_mib)
 
     def _stop(self, name: str, asked: Asked) -> None:
         self._host.change(self._machine(name), "off", "waker", "destroyed", asked)

@@ -22,6 +22,8 @@ class Machine:
     host: str
     uuid: str
     address: str
+    order: str = ""
+    """What it was defined for last, while it was off."""
     state: DomainState = "off"
     boot: int = 0
     """How often its guest has booted."""

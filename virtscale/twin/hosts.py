@@ -18,6 +18,7 @@ from services.waker.port import (
     DomainState,
     HostReport,
     HypervisorError,
+    Life,
     domain_name,
 )
 from virtscale.twin.clock import pause
@@ -30,6 +31,7 @@ RESTORE_SECONDS: Final = 0.7
 SUSPEND_SECONDS: Final = 0.005
 SAVE_SECONDS: Final = 0.6
 REFRESH_SECONDS: Final = 0.035
+SHUTDOWN_SECONDS: Final = 1.0
 PROBE_SECONDS: Final = 0.004
 
 _IMAGE_SHARE: Final = 0.6
@@ -50,6 +52,7 @@ class Guest:
     size: Size
     address: str
     state: DomainState = "off"
+    order: str = ""
     boots: int = 0
     answers_at: float = 0.0
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -96,6 +99,8 @@ class SimulatedHost:
             address = f"{self._name}:{20_000 + len(self._guests)}"
             guest = Guest(name, definition.org, definition.pool, definition.vm, definition.size, address)
             self._guests[name] = self._by_address[address] = guest
+        if guest.state == "off":
+            guest.size, guest.order = definition.size, definition.order
         return Defined(name, f"uuid-of-{name}", guest.address)
 
     async def start(self, name: str, within_seconds: float = CALL_SECONDS) -> None:
@@ -132,6 +137,24 @@ class SimulatedHost:
         async with guest.lock:
             await pause(REFRESH_SECONDS)
         return ENTROPY_BYTES
+
+    async def life(self, name: str) -> Life | None:
+        """What it was defined as last, for no domain here is defined while it runs."""
+        guest = self._guests.get(name)
+        return (
+            Life(guest.order, guest.size)
+            if guest is not None and guest.state in {"running", "paused"}
+            else None
+        )
+
+    async def shutdown(self, name: str) -> None:
+        """Its guest obeys."""
+        await self._move(name, SHUTDOWN_SECONDS, {"off", "running"}, "off", "shutdown")
+
+    async def plug(self, name: str, vcpu: int) -> None:
+        """It has them."""
+        guest = self._guest(name)
+        guest.size = Size(guest.size.name, max(vcpu, guest.size.vcpu), guest.size.memory_mib)
 
     async def stop(self, name: str) -> None:
         """It is off."""

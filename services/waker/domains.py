@@ -1,0 +1,40 @@
+"""Domains as they are defined: from a VM's template, with its disk, and for one that is kept with the order that it is for."""
+
+from typing import Final
+
+from events.gate import Rise, WakeOrdered
+from projections.fleet.fold import Vm
+from services.waker.bars import timed
+from services.waker.decide import is_kept
+from services.waker.outcomes import Outcomes
+from services.waker.port import Definition, Hypervisor
+from services.waker.state import Known
+
+MOST_PLUGGED: Final = 2
+"""A kept VM's domain is defined to take so many times its vCPU: more need a reboot. Each place costs QEMU some memory."""
+
+
+class Domains:
+    """The waker's word for what a domain shall be."""
+
+    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, known: Known) -> None:
+        self._hypervisor = hypervisor
+        self._outcomes = outcomes
+        self._known = known
+
+    async def define(self, vm: Vm, order: Rise) -> None:
+        """The domain exists as the order wants it. Safe to repeat: name, uuid and address follow from the VM."""
+        if isinstance(order, WakeOrdered):
+            template = self._known.fleet.pools[vm.org, vm.pool].template
+        else:
+            template = order.template
+        disk = self._known.volumes.disks.get((vm.org, vm.name))
+        volume = disk.volume if disk is not None else None
+        own = (order.id, vm.size.vcpu * MOST_PLUGGED) if is_kept(order) else ("", vm.size.vcpu)
+        definition = Definition(vm.org, vm.pool, vm.name, vm.size, template, volume, *own)
+        await self._outcomes.defined(vm, await timed("define", self._hypervisor.define(definition)))
+
+    def is_outdated(self, vm: Vm, order: Rise) -> bool:
+        """Whether a domain that is there may be another than the order wants: of a disk of before, or with a size of before."""
+        disk = self._known.volumes.disks.get((vm.org, vm.name))
+        return is_kept(order) or (disk is not None and disk.order == order.id)

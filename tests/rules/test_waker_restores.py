@@ -1,9 +1,12 @@
 """What takes a host seconds neither holds up what takes it milliseconds, nor is thrown away when it is nearly done."""
 
+import asyncio
 import datetime as dt
 
 import pytest
+from msgspec.structs import replace
 
+from events.fact import Fact
 from events.gate import WakeOrdered
 from events.ids import derive
 from events.pool import PoolDefined
@@ -11,8 +14,11 @@ from events.vm import VmResumed, VmSaved, VmWakeFailed
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from schemas.images import image_seconds
+from schemas.pool import Refresh
+from services.prober.state import Trips
 from services.waker.effects import MOST_RESTORES
-from services.waker.port import CALL_SECONDS, SAVE_SECONDS
+from services.waker.port import CALL_SECONDS, REFRESH_SECONDS, SAVE_SECONDS
+from services.waker.shares import MOST_OF_POOL, Shares
 from tests.rules.desk import play, pool
 from tests.rules.waker_host import WAKE_SECONDS, Fate, Site
 from tests.simulation.clock import pause
@@ -122,6 +128,77 @@ def test_wakes_out_of_ram_do_not_wait_for_guests_of_others_whose_agents_are_sile
                 site.wake(vm)
             await pause(0.05)
             assert await other_wakes(site) < 0.1
+
+    play(scene)
+
+
+def test_one_org_whose_agents_are_silent_in_every_pool_leaves_places_for_all_others() -> None:
+    async def scene() -> None:
+        shares = Shares()
+        loop = asyncio.get_running_loop()
+        waited: dict[str, list[float]] = {"mute": [], "well": []}
+
+        async def speak(org: str, pool: str, takes: float) -> None:
+            began = loop.time()
+            async with shares.place(org, pool):
+                waited[org].append(loop.time() - began)
+                await pause(takes)
+
+        async with asyncio.TaskGroup() as guests:
+            for number in range(64):
+                guests.create_task(speak("mute", f"pool-{number % 8}", REFRESH_SECONDS))
+            for _ in range(8):
+                guests.create_task(speak("well", "web", 0.04))
+        assert sorted(waited["well"]) == pytest.approx([0.0] * 4 + [0.04] * 4)
+        assert max(waited["mute"]) >= REFRESH_SECONDS
+
+    play(scene)
+
+
+def test_a_pool_whose_agents_are_silent_leaves_places_for_others_of_its_org() -> None:
+    async def scene() -> None:
+        shares = Shares()
+        loop = asyncio.get_running_loop()
+
+        async def speak(pool: str, takes: float) -> float:
+            began = loop.time()
+            async with shares.place("acme", pool):
+                waited = loop.time() - began
+                await pause(takes)
+            return waited
+
+        async with asyncio.TaskGroup() as guests:
+            silent = [guests.create_task(speak("web", REFRESH_SECONDS)) for _ in range(64)]
+            other = guests.create_task(speak("jobs", 0.04))
+        assert other.result() == 0.0
+        assert sum(task.result() == 0.0 for task in silent) == MOST_OF_POOL
+
+    play(scene)
+
+
+@pytest.mark.parametrize("now", ["none", "agent"])
+def test_a_pool_that_is_defined_anew_while_wakes_wait_changes_nothing_for_them(now: Refresh) -> None:
+    async def scene() -> None:
+        site = Site()
+        before: Refresh = "agent" if now == "none" else "none"
+        site.desk.write(PoolDefined("acme", "web", replace(pool(), refresh=before, wake_batch=1)))
+        site.asleep("web-1", "web-2")
+        async with site.waker():
+            await pause(1)
+            for vm in ("web-1", "web-2"):
+                site.wake(vm)
+            await pause(1)
+            site.desk.write(PoolDefined("acme", "web", replace(pool(), refresh=now, wake_batch=1)))
+            await pause(WAKE_SECONDS / 2)
+            site.wake("web-1", 2)
+            await pause(WAKE_SECONDS / 2)
+        trips, wanted = Trips(), list[bool]()
+        for one in site.desk.facts(Fact):
+            trips.apply(one)
+            if isinstance(one.fact, VmResumed):
+                wanted.append(trips.open["acme", one.fact.vm].refreshes)
+        assert wanted == [before == "agent", before == "agent", now == "agent"]
+        assert [said.refreshed is not None for said in site.said(VmResumed)] == wanted
 
     play(scene)
 

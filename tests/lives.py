@@ -132,7 +132,7 @@ class Lives:
                 org=self.org,
                 vm=vm,
                 pool=self.fleet.vms[self.org, vm].pool,
-                host="h1",
+                host=self.fleet.vms[self.org, vm].host,
                 size=self.fleet.vms[self.org, vm].size,
                 domain=f"vs-{self.org}-{vm}",
                 uuid="u",
@@ -146,7 +146,7 @@ class Lives:
                 refreshed=None,
                 org=self.org,
                 vm=vm,
-                host="h1",
+                host=self.fleet.vms[self.org, vm].host,
                 reservation=self.reservation(vm),
                 started_at=self.now,
                 resumed_at=self.now,
@@ -190,7 +190,7 @@ class Lives:
             VmQuiesced(
                 org=self.org,
                 vm=vm,
-                host="h1",
+                host=self.fleet.vms[self.org, vm].host,
                 reservation=reservation or self.reservation(vm),
                 cause="ordered",
                 quiesced_at=self.now,
@@ -289,6 +289,34 @@ class Lives:
             )
         )
 
+    def died(self, vm: str, cause: str = "crashed") -> None:
+        """The VM's guest ended by itself."""
+        self.happened(
+            VmStopped(
+                org=self.org,
+                vm=vm,
+                host=self.fleet.vms[self.org, vm].host,
+                reservation=self.reservation(vm),
+                asleep_since=None,
+                cause=cause,
+                found="off",
+                stopped_at=self.now,
+            )
+        )
+
+    def found_paused(self, vm: str) -> None:
+        """The VM was paused, and nobody had ordered it."""
+        self.happened(
+            VmQuiesced(
+                org=self.org,
+                vm=vm,
+                host=self.fleet.vms[self.org, vm].host,
+                reservation=self.reservation(vm),
+                cause="found",
+                quiesced_at=self.now,
+            )
+        )
+
     def lost(self, pool: str = "web") -> None:
         """The pool's signal is lost; one that measures nothing comes to measure it first."""
         definition = self.fleet.pools[self.org, pool]
@@ -323,7 +351,7 @@ class Lives:
             VmStopped(
                 org=self.org,
                 vm=vm,
-                host="h1",
+                host=self.fleet.vms[self.org, vm].host,
                 reservation=None,
                 asleep_since=self.fleet.vms[self.org, vm].since_seq,
                 cause="found",

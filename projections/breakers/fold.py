@@ -1,6 +1,7 @@
 """Breakers, folded from the ledger: what fails to wake again and again is left alone for a while, and what failed once is replaced.
 
-A **trip** is an order that starts a VM, until its guest answered or it ended. Three trips of a pool in a row that fail on one
+A **trip** is an order that starts a VM, until its guest answered or it ended; one whose guest dies before its first answer, or is
+paused by nobody's order, has failed like one that never started. Three trips of a pool in a row that fail on one
 host call for a breaker of that host, three that boot from one template for one of that template; a boot counts for both, since
 it cannot be told whose fault it was. Three sleepers in a row whose guests woke and were not fit to serve open one of the pool's
 sleepers of that template: new VMs are booted instead. The gate opens and closes breakers by facts under its fence; which are due is
@@ -26,6 +27,8 @@ from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.pool import PoolDefined
 from events.vm import VmQuiesced, VmReady, VmStopped, VmUnready, VmWakeFailed
 from projections.breakers.known import (
+    DIED,
+    PAUSED,
     REPLACED_WITHIN,
     STALE_GUEST,
     Breaker,
@@ -168,23 +171,17 @@ class Breakers:
                 for key in places(org, trip):
                     self._worked(key, trip)
             case VmWakeFailed(org=org, vm=vm, reservation=reservation, code=code, observed_at=at):
-                trip = self._end(org, vm, reservation)
-                if trip is not None and code not in _BLAMELESS:
-                    self._failed(org, trip, code)
-                    self._lose(org, vm, trip, at)
-                self._stopped(org, vm, reservation, at)
+                self._over(org, vm, reservation, "" if code in _BLAMELESS else code, at)
             case VmUnready(org=org, vm=vm, reservation=reservation, code=code, observed_at=at):
                 trip = self._end(org, vm, reservation)
                 if trip is not None:
                     self._failed(org, trip, code)
                     if trip.replaceable:
                         self._desk(org).stopping[vm] = replace(trip, cold=code in STALE_GUEST, failed_at=at)
-            case VmStopped(org=org, vm=vm, reservation=str() as reservation, stopped_at=at):
-                self._end(org, vm, reservation)
-                self._stopped(org, vm, reservation, at)
-            case VmQuiesced(org=org, vm=vm, reservation=reservation, quiesced_at=at):
-                self._end(org, vm, reservation)
-                self._stopped(org, vm, reservation, at)
+            case VmStopped(org=org, vm=vm, reservation=str() as reservation, cause=cause, stopped_at=at):
+                self._over(org, vm, reservation, "" if cause == "ordered" else DIED, at)
+            case VmQuiesced(org=org, vm=vm, reservation=reservation, cause=cause, quiesced_at=at):
+                self._over(org, vm, reservation, "" if cause == "ordered" else PAUSED, at)
             case HostFenced() | HostRemoved() | HostAdmitted() | HostRegistered() as fact:
                 self._dead.apply(fact)
                 if isinstance(fact, HostFenced | HostRemoved):
@@ -292,6 +289,14 @@ class Breakers:
         if trip is None or trip.reservation != reservation:
             return None
         return self._trips.pop((org, vm))
+
+    def _over(self, org: str, vm: str, reservation: str, code: str, at: dt.datetime) -> None:
+        """The VM counts no more. With a code, its trip failed; without, or where its guest had answered, nothing did."""
+        trip = self._end(org, vm, reservation)
+        if trip is not None and code:
+            self._failed(org, trip, code)
+            self._lose(org, vm, trip, at)
+        self._stopped(org, vm, reservation, at)
 
     def _failed(self, org: str, trip: Trip, code: str) -> None:
         for key in places(org, trip, code):

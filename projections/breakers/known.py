@@ -15,6 +15,11 @@ off is waited for no more either, so that a host that does not answer keeps no p
 STALE_GUEST: Final = frozenset({"not-refreshed", "clock-off", "rebooted"})
 """Codes of guests that woke and are not fit to serve: the host did its part, and a cold boot mends it."""
 
+DIED: Final = "guest-died"
+PAUSED: Final = "guest-paused"
+"""What is told of guests that started and ended before they answered: switched off or crashed, or paused by nobody's order, as QEMU
+does where a disk is full."""
+
 Place = Literal["host", "template", "sleepers"]
 """Where the pool's VMs are not started: a host, new ones from a template, or sleepers of a template, which woke unfit to serve.
 The ledger has the last two under the scope `template`; which one opened, its code says, and which one closed, what was due."""

@@ -7,7 +7,7 @@ from tests.laws.strength import examples
 from tests.rules.failing import setting
 
 STEPS = st.sampled_from((-1800, -3, -1, 0, 1, 3, 61, 700))
-ENDS = st.sampled_from(("ready", "refused", "timeout", "unfit"))
+ENDS = st.sampled_from(("ready", "refused", "timeout", "unfit", "died", "paused"))
 
 
 @given(st.lists(st.tuples(STEPS, ENDS, st.integers(1, 3)), min_size=4, max_size=14))
@@ -38,6 +38,10 @@ def test_a_round_with_facts_changes_what_is_due_whatever_the_clock_says(
                     past.wake_failed(name)
                 case "timeout":
                     past.unready(name)
+                case "died":
+                    past.died(name)
+                case "paused":
+                    past.found_paused(name)
                 case _:
                     past.unready(name, "not-refreshed")
         for name in [one.name for one in past.fleet.vms.values() if one.state == "stopping"]:

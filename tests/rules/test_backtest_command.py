@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -231,6 +232,42 @@ def test_an_interrupted_run_leaves_what_was_there_before(
     assert run(*asked(trace, "--decisions", str(out)))[0] == 130
     assert out.read_text() == "of an earlier run"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["decisions.csv", "demand.csv"]
+
+
+def test_decisions_are_never_written_over_their_own_trace_nor_over_a_device_or_a_pipe(
+    run: Run, trace: Path, tmp_path: Path
+) -> None:
+    kept = trace.read_bytes()
+    (tmp_path / "same.csv").symlink_to(trace)
+    (tmp_path / "hard.csv").hardlink_to(trace)
+    os.mkfifo(tmp_path / "pipe")
+    for name, why in (
+        ("demand.csv", "is what is read"),
+        ("same.csv", "is what is read"),
+        ("hard.csv", "is what is read"),
+        ("pipe", "no file may replace"),
+        ("/dev/null", "no file may replace"),
+    ):
+        code, out, err = run(*asked(trace, "--policy", "reactive", "--decisions", name))
+        assert (code, out, why in err) == (2, "", True), err
+    assert trace.read_bytes() == kept
+    assert Path("/dev/null").is_char_device()
+    assert (tmp_path / "pipe").is_fifo()
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_decisions_are_written_into_what_a_link_names_and_over_nothing_beside_it(
+    run: Run, trace: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "out.csv.draft").write_text("somebody's own")
+    link = tmp_path / "out.csv"
+    link.symlink_to(tmp_path / "elsewhere" / "out.csv")
+    assert run(*asked(trace, "--policy", "reactive", "--decisions", str(link)))[0] == 0
+    assert link.is_symlink()
+    assert link.read_text().startswith("t,target\n")
+    assert (tmp_path / "elsewhere" / "out.csv.draft").read_text() == "somebody's own"
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 2
 
 
 def test_a_proposal_is_a_contract_on_standard_output_that_can_be_signed(run: Run, trace: Path) -> None:

@@ -54,7 +54,9 @@ def run(asked: Asked, wanted: Wanted | None) -> int:
     if asked.policy != NAME and asked.policy not in POLICIES:
         raise UsageError(f"{asked.policy!a:.40} is no policy: there are {', '.join((NAME, *POLICIES))}.")
     with ExitStack() as files:
-        draft = None if asked.decisions is None else files.enter_context(drafted(asked.decisions))
+        draft = (
+            None if asked.decisions is None else files.enter_context(drafted(asked.decisions, asked.trace))
+        )
         outlets = (
             None if wanted is None or wanted.into is None else files.enter_context(_outlets(wanted.into))
         )

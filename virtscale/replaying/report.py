@@ -60,7 +60,11 @@ def report(
     from virtscale.history import ExportError
 
     seen = None if clients is None else read(_bytes(clients, "clients' file"))
-    with drafted(output) as draft, archive_of(source) as (files, _), Progress("report") as told:
+    with (
+        drafted(output, clients, checkpoint, vkey) as draft,
+        archive_of(source) as (files, _),
+        Progress("report") as told,
+    ):
         archive = Archive(files)
         note = archive.checkpoint_note() if checkpoint is None else _kept(checkpoint)
         if note is None:

@@ -273,7 +273,7 @@ class Waker:
             tries.hear(state, detail)
         vm = self._fleet.vms.get(key)
         if detail == REBOOTED:
-            if vm is not None and vm.reservation is not None and vm.purpose == "keep":
+            if vm is not None and vm.reservation is not None and vm.purpose == "keep" and vm.state in UP:
                 self._reboots[key] = vm.reservation, self._clock.now()
                 self._bell.ring()
             return

@@ -81,8 +81,8 @@ class Metrics:
                     f"--config.file={self.configuration}",
                     f"--storage.tsdb.path={directory / 'data'}",
                     f"--storage.tsdb.retention.time={retention_hours}h",
-                    # What was not pushed when it is to end is not worth a minute of waiting for who takes it no more.
-                    "--storage.remote.flush-deadline=1s",
+                    # What was not pushed when it is to end is not worth waiting for who takes it no more.
+                    "--storage.remote.flush-deadline=100ms",
                     f"--web.listen-address={LOOPBACK}:{port}",
                     "--log.level=warn",
                 ),

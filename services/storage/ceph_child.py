@@ -16,6 +16,8 @@ CONNECT_SECONDS = 20
 CLONE_FORMAT = "2"
 """A snapshot can be given up while others lie over it; the former format would hold it for ever."""
 ENOENT = 2
+ID_OBJECT = "rbd_id."
+"""Leads from an image's name to its id (Ceph, librbd: one object for each name)."""
 DRAFT = ".part"
 """The end of the name of what is not whole yet."""
 rados, rbd = import_module("rados"), import_module("rbd")
@@ -45,20 +47,25 @@ class Calls:
             return None
 
     def create(self, pool: str, image: str, size_bytes: int, parent: list[str] | None) -> dict[str, Any]:
-        """There is an image of that name; grown only if it lies over what was asked for."""
-        with self._pool(pool) as here:
-            try:
+        """There is an image of that name; grown only if it lies over what was asked for.
+
+        It is made under another name: one that was cut short in the making has no parent yet, and nothing tells it from an empty one.
+        """
+        found = self.finish(pool, image)
+        if found is None:
+            self.clear(pool, image + DRAFT)
+            with self._pool(pool) as here:
                 if parent is None:
-                    self._rbd.create(here, image, size_bytes, old_format=False)
+                    self._rbd.create(here, image + DRAFT, size_bytes, old_format=False)
                 else:
                     with self._pool(parent[0]) as there:
-                        self._rbd.clone(there, parent[1], parent[2], here, image)
-            except rbd.ImageExists:
-                pass  # looked at below, and by whoever asked
-            with rbd.Image(here, image) as opened:
-                if opened.size() < size_bytes and _parent(opened) == parent:
-                    opened.resize(size_bytes)
-                return _seen(opened, own=1)
+                        self._rbd.clone(there, parent[1], parent[2], here, image + DRAFT)
+                self._rbd.rename(here, image + DRAFT, image)
+            found = self.look(pool, image)
+        if found is not None and found["size_bytes"] < size_bytes and found["parent"] == parent:
+            found = self.grow(pool, image, size_bytes)
+        assert found is not None, image
+        return found
 
     def grow(self, pool: str, image: str, size_bytes: int) -> dict[str, Any]:
         """The image has at least this size; Refused, with its size, where it is larger."""
@@ -81,12 +88,29 @@ class Calls:
         with self._pool(pool) as here:
             self._rbd.rename(here, image, to)
 
+    def finish(self, pool: str, image: str) -> dict[str, Any] | None:
+        """The image as it is, or nothing; a renaming of its draft that was cut short is gone on with."""
+        with self._pool(pool) as here:
+            known, draft = self._id_of(here, image), self._id_of(here, image + DRAFT)
+            if known is None:
+                return None
+            if known == draft:
+                # Both names lead to one image, and the directory says how far it got.
+                if any(one["name"] == image for one in self._rbd.list2(here)):
+                    here.remove_object(ID_OBJECT + image + DRAFT)
+                else:
+                    here.remove_object(ID_OBJECT + image)
+                    self._rbd.rename(here, image + DRAFT, image)
+        return self.look(pool, image)
+
     def clear(self, pool: str, image: str) -> None:
-        """There is no such image, a draft without snapshots.
+        """There is no such draft; `finish` was asked before.
 
         One whose writer died a moment ago is held for him for some seconds: it goes into the trash, and from there at a later call.
         """
         with self._pool(pool) as here:
+            if self._id_of(here, image) is None:
+                return
             try:
                 self._rbd.remove(here, image)
             except rbd.ImageNotFound:
@@ -97,6 +121,13 @@ class Calls:
                 if one["name"].endswith(DRAFT):
                     with suppress(rbd.Error):  # it is held still
                         self._rbd.trash_remove(here, one["id"])
+
+    def _id_of(self, here: Any, image: str) -> bytes | None:
+        """What the image's name leads to."""
+        try:
+            return here.read(ID_OBJECT + image)
+        except rados.ObjectNotFound:
+            return None
 
     # ----------------------------------------------------------------------------------------------------- snapshots
 
@@ -136,8 +167,8 @@ class Calls:
     # --------------------------------------------------------------------------------------------------------- trash
 
     def trash(self, pool: str, image: str, guard_seconds: int) -> None:
-        """The image is in the trash, and not to be removed for so long."""
-        with self._pool(pool) as here:
+        """The image is in the trash, and not to be removed for so long; a move that was cut short is gone on with."""
+        with self._pool(pool) as here, suppress(rbd.ImageNotFound):
             self._rbd.trash_move(here, image, guard_seconds)
 
     def trashed(self, pool: str) -> list[dict[str, Any]]:
@@ -151,8 +182,11 @@ class Calls:
         ]
 
     def recover(self, pool: str, key: str, name: str) -> None:
-        """The image is back, under this name."""
-        with self._pool(pool) as here:
+        """The image is back, under this name; Refused where another image has it."""
+        found = self.look(pool, name)
+        if found is not None and found["id"] != key:
+            raise Refused(name)
+        with self._pool(pool) as here, suppress(rbd.ImageNotFound):  # it is back already
             self._rbd.trash_restore(here, key, name)
 
     def purge(self, pool: str, key: str) -> None:
@@ -237,7 +271,12 @@ class Calls:
 def _seen(image: Any, own: int = 0) -> dict[str, Any]:
     """`own`: whoever has it open for writing watches it, we included."""
     watchers = [one["addr"] for one in image.watchers_list()]
-    return {"size_bytes": image.size(), "parent": _parent(image), "watchers": len(watchers) - own}
+    return {
+        "size_bytes": image.size(),
+        "parent": _parent(image),
+        "watchers": len(watchers) - own,
+        "id": image.id(),
+    }
 
 
 def _parent(image: Any) -> list[str] | None:

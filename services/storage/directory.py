@@ -26,7 +26,6 @@ from services.storage.volumes import (
     COPY_SECONDS,
     QUICK_SECONDS,
     Copy,
-    InUseError,
     MissingError,
     OtherVolumeError,
     PinnedError,
@@ -35,6 +34,8 @@ from services.storage.volumes import (
     TooEarlyError,
     Trashed,
     Volume,
+    in_use,
+    missing,
     must_be_name,
     must_not_shrink,
     must_share_org,
@@ -153,7 +154,7 @@ class Directory:
         must_not_shrink(volume, there, size_bytes)
         if qemu_img.written(top):
             if domain is None or not self._link.grow(domain, lambda disk: _writes(disk, top), size_bytes):
-                raise _in_use(volume, "grown", domain)
+                raise in_use(volume, "grown", domain)
         elif there < size_bytes:
             qemu_img.run("resize", "-f", "qcow2", str(top), str(size_bytes))
         return self._seen(volume)
@@ -167,7 +168,7 @@ class Directory:
             if domain is None or not self._link.monitor(
                 domain, str(file), "blockdev-snapshot-internal-sync", name=name
             ):
-                raise _in_use(volume, "snapshotted", domain)
+                raise in_use(volume, "snapshotted", domain)
         else:
             qemu_img.renew(file)
             qemu_img.run("snapshot", "-c", name, str(file))
@@ -179,7 +180,7 @@ class Directory:
         file = self._alone(volume)
         _must_have(file, volume, name)
         if qemu_img.written(file):
-            raise _in_use(volume, "restored", None)
+            raise in_use(volume, "restored", None)
         qemu_img.run("snapshot", "-a", name, str(file))
         if self._seen(volume).size_bytes < size_bytes:
             qemu_img.run("resize", "-f", "qcow2", str(file), str(size_bytes))
@@ -192,7 +193,7 @@ class Directory:
         if qemu_img.written(file):
             command = "blockdev-snapshot-delete-internal-sync"
             if domain is None or not self._link.monitor(domain, str(file), command, name=name):
-                raise _in_use(volume, "rid of a snapshot", domain)
+                raise in_use(volume, "rid of a snapshot", domain)
         else:
             qemu_img.run("snapshot", "-d", name, str(file))
 
@@ -208,7 +209,7 @@ class Directory:
         file = self._alone(volume)
         if self._seen(volume).parent is not None:
             if qemu_img.written(file):
-                raise _in_use(volume, "detached", None)
+                raise in_use(volume, "detached", None)
             # Safe: it copies what is missing, and then forgets the file below; killed, it has copied some.
             qemu_img.run("rebase", "-f", "qcow2", "-b", "", str(file), seconds=COPY_SECONDS)
         return self._seen(volume)
@@ -223,7 +224,7 @@ class Directory:
                 file, "-U", "-f", "qcow2", str(origin)
             )  # pinned: what is above it is written instead
         if qemu_img.written(origin):
-            raise _in_use(volume, "exported without a snapshot", None)
+            raise in_use(volume, "exported without a snapshot", None)
         return copies.export(file, "-f", "qcow2", str(origin))
 
     def _load(self, copy: Copy, volume: Volume) -> Seen:
@@ -239,10 +240,10 @@ class Directory:
         if not file.exists():
             found = [one for one in self._trash.listed(volume.org) if one.volume == volume]
             if not found:
-                raise _missing(volume)
+                raise missing(volume)
             return found[-1]
         if qemu_img.written(self._top(file)):
-            raise _in_use(volume, "put into the trash", None)
+            raise in_use(volume, "put into the trash", None)
         # The volume last: as long as it is there, it is not in the trash.
         until = self._clock.now() + dt.timedelta(seconds=guard_seconds)
         return self._trash.put(volume, (*self._layers(file), file), until)
@@ -293,7 +294,7 @@ class Directory:
     def _file(self, volume: Volume) -> Path:
         file = self._path(volume)
         if not file.exists():
-            raise _missing(volume)
+            raise missing(volume)
         return file
 
     def _alone(self, volume: Volume) -> Path:
@@ -340,15 +341,6 @@ def _named(file: Path, name: str) -> Snapshot | None:
 def _must_have(file: Path, volume: Volume, name: str) -> None:
     if _named(file, name) is None:
         raise MissingError(f"Volume {volume} has no snapshot {name}.", final=True)
-
-
-def _missing(volume: Volume) -> MissingError:
-    return MissingError(f"There is no volume {volume}.", final=True)
-
-
-def _in_use(volume: Volume, what: str, domain: str | None) -> InUseError:
-    who = "a domain has it open" if domain is None else f"it is open, but not by {domain}"
-    return InUseError(f"Volume {volume} cannot be {what}: {who}. Nothing was changed.")
 
 
 def _writes(disk: ET.Element, file: Path) -> bool:

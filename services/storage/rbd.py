@@ -29,7 +29,6 @@ from services.storage.volumes import (
     QUICK_SECONDS,
     Copy,
     HasClonesError,
-    InUseError,
     MissingError,
     OtherVolumeError,
     Seen,
@@ -38,6 +37,8 @@ from services.storage.volumes import (
     TooEarlyError,
     Trashed,
     Volume,
+    in_use,
+    missing,
     must_be_name,
     must_not_shrink,
     must_share_org,
@@ -178,7 +179,7 @@ class Rbd:
         size_of(base)
         ask = self._copying.ask
         ask("init", QUICK_SECONDS, pool=TEMPLATES)
-        if ask("look", QUICK_SECONDS, pool=TEMPLATES, image=template) is None:
+        if ask("finish", QUICK_SECONDS, pool=TEMPLATES, image=template) is None:
             self._fill(TEMPLATES, template, base)
         ask("snapshot", QUICK_SECONDS, pool=TEMPLATES, image=template, name=_ORIGIN)
         ask("protect", QUICK_SECONDS, pool=TEMPLATES, image=template, name=_ORIGIN)
@@ -191,7 +192,7 @@ class Rbd:
     def _must(self, volume: Volume) -> Seen:
         seen = self._look(volume)
         if seen is None:
-            raise MissingError(f"There is no volume {volume}.", final=True)
+            raise missing(volume)
         return seen
 
     def _grow(self, volume: Volume, size_bytes: int, domain: str | None) -> Seen:
@@ -201,7 +202,7 @@ class Rbd:
             return self._seen(volume, self._ask("grow", volume, size_bytes=size_bytes))
         place = _place(volume)
         if domain is None or not self._link.grow(domain, lambda disk: _has(disk, place), size_bytes):
-            raise _in_use(volume, "grown", domain)
+            raise in_use(volume, "grown", domain)
         return self._must(volume)
 
     def _snapshot(self, volume: Volume, name: str) -> Snapshot:
@@ -218,20 +219,25 @@ class Rbd:
 
     def _clone(self, volume: Volume, name: str, to: Volume) -> Seen:
         must_share_org(volume, to)
-        if all(one.name != name for one in self._snapshots(volume)):
-            raise MissingError(f"Volume {volume} has no snapshot {name}.", final=True)
         parent = [pool_of(volume.org), volume.name, name]
-        return self._seen(to, self._ask("create", to, size_bytes=0, parent=parent))
+        try:
+            seen = self._seen(to, self._ask("create", to, size_bytes=0, parent=parent))
+        except MissingError as error:
+            raise MissingError(f"There is no volume {volume} with a snapshot {name}.", final=True) from error
+        if seen.parent not in {None, _joined(parent)}:  # None: it was detached since
+            raise OtherVolumeError(
+                f"There is a volume {to} already, over {seen.parent}. Take another name.", final=True
+            )
+        return seen
 
     def _trash(self, volume: Volume, guard_seconds: int) -> Trashed:
         seen = self._look(volume)
-        if seen is not None:
-            if seen.in_use:
-                raise _in_use(volume, "put into the trash", None)
-            self._ask("trash", volume, guard_seconds=guard_seconds)
+        if seen is not None and seen.in_use:
+            raise in_use(volume, "put into the trash", None)
+        self._ask("trash", volume, guard_seconds=guard_seconds)
         found = [one for one in self._trashed(volume.org) if one.volume == volume]
         if not found:
-            raise MissingError(f"There is no volume {volume}.", final=True)
+            raise missing(volume)
         return found[-1]
 
     def _trashed(self, org: str) -> tuple[Trashed, ...]:
@@ -242,15 +248,16 @@ class Rbd:
         return tuple(sorted(found, key=lambda one: (one.until, one.key)))
 
     def _recover(self, trashed: Trashed) -> Seen:
-        volume = trashed.volume
-        if trashed.key in {one.key for one in self._trashed(volume.org)}:
-            if self._look(volume) is not None:
-                raise OtherVolumeError(
-                    f"Volume {volume} stays in the trash: its name is another volume's by now. Move that away, and ask again.",
-                    final=True,
-                )
-            self._ask_pool("recover", pool_of(volume.org), key=trashed.key, name=volume.name)
-        return self._must(volume)
+        try:
+            self._ask_pool("recover", pool_of(trashed.volume.org), key=trashed.key, name=trashed.volume.name)
+        except CephError as error:
+            if error.kind != "Refused":
+                raise
+            raise OtherVolumeError(
+                f"Volume {trashed.volume} stays in the trash: its name is another volume's by now. Move that away, and ask again.",
+                final=True,
+            ) from error
+        return self._must(trashed.volume)
 
     def _purge(self, trashed: Trashed) -> None:
         try:
@@ -261,6 +268,8 @@ class Rbd:
                     raise TooEarlyError(
                         f"Volume {trashed.volume} stays in the trash until {trashed.until.isoformat()}; nothing was removed."
                     ) from error
+                case "ImageBusy":
+                    raise in_use(trashed.volume, "purged", None) from error
                 case "Refused":
                     raise HasClonesError(
                         f"Volume {trashed.volume} stays in the trash: {error} lie over its snapshots. Detach them first."
@@ -278,7 +287,7 @@ class Rbd:
 
     def _load(self, copy: Copy, volume: Volume) -> Seen:
         copies.verify(copy)
-        if self._look(volume) is None:
+        if self._ask("finish", volume) is None:
             self._fill(pool_of(volume.org), volume.name, copy.file)
         return self._must(volume)
 
@@ -323,7 +332,7 @@ class Rbd:
 
     def _must_be_closed(self, volume: Volume, what: str) -> None:
         if self._must(volume).in_use:
-            raise _in_use(volume, what, None)
+            raise in_use(volume, what, None)
 
     def _seen(self, volume: Volume, found: dict[str, Any]) -> Seen:
         return Seen(_place(volume), found["size_bytes"], _joined(found["parent"]), found["watchers"] > 0)
@@ -352,6 +361,9 @@ class Rbd:
                     raise MissingError(
                         f"Org {volume.org} has no pool in the cluster: enrol it first.", final=True
                     ) from error
+                case "ImageBusy" | "ReadOnlyImage":
+                    # Also after the one who had it open died, until Ceph has waited for him long enough.
+                    raise in_use(volume, f"touched ({call})", None) from error
                 case "Refused":
                     raise ShrinkError(
                         f"Volume {volume} has {error} bytes and was asked to have less; a volume never shrinks. Nothing was changed.",
@@ -381,11 +393,6 @@ def _moment(seconds: float) -> dt.datetime:
 
 def _snapshot(found: dict[str, Any]) -> Snapshot:
     return Snapshot(found["name"], _moment(found["taken_at"]))
-
-
-def _in_use(volume: Volume, what: str, domain: str | None) -> InUseError:
-    who = "somebody has it open" if domain is None else f"it is open, but not by {domain}"
-    return InUseError(f"Volume {volume} cannot be {what}: {who}. Nothing was changed.")
 
 
 def _has(disk: ET.Element, place: str) -> bool:

@@ -124,6 +124,17 @@ def must_share_org(volume: Volume, to: Volume) -> None:
         )
 
 
+def missing(volume: Volume) -> MissingError:
+    """There is no such volume."""
+    return MissingError(f"There is no volume {volume}.", final=True)
+
+
+def in_use(volume: Volume, what: str, domain: str | None) -> InUseError:
+    """It is open, and `domain` is the one that was named as having it."""
+    who = "somebody has it open" if domain is None else f"it is open, but not by {domain}"
+    return InUseError(f"Volume {volume} cannot be {what}: {who}. Nothing was changed.")
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """A volume as it is right now."""

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -39,7 +40,7 @@ class Life(msgspec.Struct):
     seconds: float
 
 
-KINDS = {"volume": Volume, "trashed": Trashed, "copy": Copy, "path": Path, "plain": object}
+KINDS = {"volume": Volume, "trashed": Trashed, "copy": Copy, "path": Path, "plain": Any}
 
 
 def argument(kind: str, value: object) -> object:

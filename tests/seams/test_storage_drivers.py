@@ -94,9 +94,6 @@ async def test_a_volume_smaller_than_its_template_is_refused(bench: Bench) -> No
     assert await bench.store.look(made) is None
 
 
-# ------------------------------------------------------------------------------------------------------------- grown
-
-
 async def test_a_volume_grows_and_keeps_what_is_in_it(bench: Bench, volume: Volume) -> None:
     for _ in range(2):
         assert (await bench.store.grow(volume, 64 * MIB)).size_bytes == 64 * MIB
@@ -333,9 +330,6 @@ async def test_half_a_copy_never_has_its_name(bench: Bench, volume: Volume) -> N
     copy = await bench.store.export(volume, None, file)
     assert copy.size_bytes == 32 * MIB
     assert not list(file.parent.glob("*.part"))
-
-
-# ----------------------------------------------------------------------------------------------------------- refused
 
 
 async def test_what_is_not_there_is_said_with_its_name(bench: Bench) -> None:

@@ -129,8 +129,8 @@ MEANING: Final[dict[str, str]] = {
     "StrayAwake": "A VM of the org is awake that nobody ordered; growth waits until it sleeps, which it was told to.",
     "Reconciling": "The ledger was recovered, and not every host has been compared with it since: ask again when its waker has "
     "done so, or fence a host that is dead.",
-    "BreakerOpen": "VMs of the pool failed to start again and again, so that none is tried for a while on these hosts or from this "
-    "template.",
+    "BreakerOpen": "VMs of the pool failed to start again and again, or its load balancer took none of them, so that none is tried "
+    "for a while: on these hosts, from this template, or at all.",
     "QuiesceRate": "Forecasts send no more VMs of the pool to sleep within a minute than its `quiesce_per_minute`.",
     "SaveHeldBack": "Sleepers could not be saved to disk lately, so that none is tried on these hosts for a while; they sleep on in "
     "RAM.",

@@ -4,7 +4,8 @@ A **trip** is an order that starts a VM, until its guest answered or it ended; o
 paused by nobody's order, has failed like one that never started. Three trips of a pool in a row that fail on one
 host call for a breaker of that host, three that boot from one template for one of that template; a boot counts for both, since
 it cannot be told whose fault it was. Three sleepers in a row whose guests woke and were not fit to serve open one of the pool's
-sleepers of that template: new VMs are booted instead. The gate opens and closes breakers by facts under its fence; which are due is
+sleepers of that template: new VMs are booted instead. And three in a row that the load balancer did not take, though their guests
+answered, open one of the pool: whoever else was started would only wait for the balancer as well. The gate opens and closes breakers by facts under its fence; which are due is
 said here, and nothing stays due once it was told, whatever clock it was told by.
 
 A VM that failed to wake and was to serve is **lost** to whoever asked, from the moment that it counts no more: another one takes
@@ -25,12 +26,21 @@ from events.fences import Fences
 from events.gate import BootOrdered, DrainOrdered, GateDecided, WakeOrdered
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.pool import PoolDefined
-from events.vm import VmQuiesced, VmReady, VmStopped, VmUnready, VmWakeFailed
+from events.vm import (
+    VmAnnounced,
+    VmAnnounceFailed,
+    VmQuiesced,
+    VmReady,
+    VmStopped,
+    VmUnready,
+    VmWakeFailed,
+)
 from projections.breakers.known import (
     DIED,
     PAUSED,
     REPLACED_WITHIN,
     STALE_GUEST,
+    UNTAKEN,
     Breaker,
     Key,
     Lost,
@@ -46,6 +56,8 @@ FAILURES: Final = 3
 
 _FIRST: Final = dt.timedelta(seconds=60)
 _LONGEST: Final = dt.timedelta(minutes=30)
+_LONGEST_AWAY: Final = dt.timedelta(minutes=5)
+"""The same where the load balancer took nobody: nothing serves in their place, so that it is to be found back soon."""
 _MOST_DOUBLINGS: Final = 5
 """60 s doubled five times are 32 minutes, which the longest is below."""
 
@@ -73,6 +85,8 @@ class Breakers:
             BreakerClosed,
             VmReady,
             VmUnready,
+            VmAnnounced,
+            VmAnnounceFailed,
             VmWakeFailed,
             VmStopped,
             VmQuiesced,
@@ -89,6 +103,8 @@ class Breakers:
         self._dead = DeadHosts()
         self._breakers: dict[Key, Breaker] = {}
         self._trips: dict[tuple[str, str], Trip] = {}
+        self._risen: dict[tuple[str, str], Trip] = {}
+        """VMs whose guests answered and that are to be announced."""
         self._desks: dict[str, _Desk] = {}
         self._needing: dict[str, None] = {}
         self._told: dict[Key, tuple[dt.datetime, str]] = {}
@@ -143,7 +159,8 @@ class Breakers:
             if breaker.worked:
                 yield BreakerClosed(org=org, pool=pool, scope=scope, name=name, closed_at=now)
             else:
-                lasts = min(_LONGEST, _FIRST * 2 ** min(breaker.openings, _MOST_DOUBLINGS))
+                longest = _LONGEST_AWAY if place == "balancer" else _LONGEST
+                lasts = min(longest, _FIRST * 2 ** min(breaker.openings, _MOST_DOUBLINGS))
                 yield BreakerOpened(
                     org=org,
                     pool=pool,
@@ -169,7 +186,18 @@ class Breakers:
             case VmReady(org=org, vm=vm, reservation=reservation):
                 trip = self._end(org, vm, reservation)
                 for key in places(org, trip):
-                    self._worked(key, trip)
+                    self._worked(key, trip.seq if trip is not None else 0)
+                if trip is not None:
+                    self._risen[org, vm] = trip
+            case VmAnnounced(org=org, vm=vm, pool=pool):
+                # Whenever it was started: the balancer takes VMs now.
+                self._risen.pop((org, vm), None)
+                self._worked((org, pool, "balancer", pool), recorded.seq)
+            case VmAnnounceFailed(org=org, vm=vm, reservation=reservation, code=code):
+                trip = self._risen.get((org, vm))
+                if trip is not None and trip.reservation == reservation and code in UNTAKEN:
+                    del self._risen[org, vm]
+                    self._failed(org, trip, code)
             case VmWakeFailed(org=org, vm=vm, reservation=reservation, code=code, observed_at=at):
                 self._over(org, vm, reservation, "" if code in _BLAMELESS else code, at)
             case VmUnready(org=org, vm=vm, reservation=reservation, code=code, observed_at=at):
@@ -292,7 +320,9 @@ class Breakers:
 
     def _over(self, org: str, vm: str, reservation: str, code: str, at: dt.datetime) -> None:
         """The VM counts no more. With a code, its trip failed; without, or where its guest had answered, nothing did."""
-        trip = self._end(org, vm, reservation)
+        trip, risen = self._end(org, vm, reservation), self._risen.get((org, vm))
+        if risen is not None and risen.reservation == reservation:
+            del self._risen[org, vm]
         if trip is not None and code:
             self._failed(org, trip, code)
             self._lose(org, vm, trip, at)
@@ -309,10 +339,10 @@ class Breakers:
             if failed:
                 self._desk(org).due[key] = None
 
-    def _worked(self, key: Key, trip: Trip | None) -> None:
-        """Something woke there: the failures before it are over, unless a breaker was opened since it was ordered."""
+    def _worked(self, key: Key, seq: int) -> None:
+        """Something that was ordered at `seq` woke there: the failures before it are over, unless a breaker was opened since."""
         former = self._breakers.get(key)
-        if former is None or trip is None or trip.seq <= former.opened_seq or former.failed:
+        if former is None or seq <= former.opened_seq or former.failed:
             return
         if former.until is None:
             del self._breakers[key]
@@ -337,6 +367,7 @@ class Breakers:
     def _forget(self, host: str) -> None:
         """The host is dead or gone, and what is known of it with it; what failed there is still lost."""
         self._trips = {key: trip for key, trip in self._trips.items() if trip.host != host}
+        self._risen = {key: trip for key, trip in self._risen.items() if trip.host != host}
         for org, desk in self._desks.items():
             desk.stopping = {vm: trip for vm, trip in desk.stopping.items() if trip.host != host}
             desk.due = {key: None for key in desk.due if key[2:] != ("host", host)}

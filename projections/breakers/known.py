@@ -20,12 +20,16 @@ PAUSED: Final = "guest-paused"
 """What is told of guests that started and ended before they answered: switched off or crashed, or paused by nobody's order, as QEMU
 does where a disk is full."""
 
-Place = Literal["host", "template", "sleepers"]
-"""Where the pool's VMs are not started: a host, new ones from a template, or sleepers of a template, which woke unfit to serve.
-The ledger has the last two under the scope `template`; which one opened, its code says, and which one closed, what was due."""
+UNTAKEN: Final = frozenset({"balancer-unreachable", "balancer-refused"})
+"""Codes of VMs that could serve, and that the load balancer did not take: another VM would fare no better."""
+
+Place = Literal["host", "template", "sleepers", "balancer"]
+"""Where the pool's VMs are not started: a host, new ones from a template, sleepers of a template, which woke unfit to serve, or
+anywhere, since the load balancer took none of those before. The ledger has the last three under the scope `template`; which one
+opened, its code says, and which one closed, what was due."""
 
 Key = tuple[str, str, Place, str]
-"""Org, pool, and the host or template; sleepers are those of a template."""
+"""Org, pool, and the host or template; sleepers are those of a template, and what the balancer did not take is named as the pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +92,10 @@ def keys_of(fact: BreakerOpened | BreakerClosed) -> tuple[Key, ...]:
         return ((fact.org, fact.pool, "host", fact.name),)
     template: Key = (fact.org, fact.pool, "template", fact.name)
     sleepers: Key = (fact.org, fact.pool, "sleepers", fact.name)
+    balancer: Key = (fact.org, fact.pool, "balancer", fact.name)
     if isinstance(fact, BreakerOpened):
-        return (sleepers,) if fact.code in STALE_GUEST else (template,)
-    return (template, sleepers)
+        return (sleepers if fact.code in STALE_GUEST else balancer if fact.code in UNTAKEN else template,)
+    return (template, sleepers, balancer)
 
 
 def lately(trip: Trip, now: dt.datetime) -> bool:
@@ -100,8 +105,13 @@ def lately(trip: Trip, now: dt.datetime) -> bool:
 
 
 def places(org: str, trip: Trip | None, code: str = "") -> Iterable[Key]:
-    """Where the trip was tried; what the template itself lacks is not the host's fault, and a guest that woke unfit is its sleep's."""
+    """Where the trip was tried; what the template itself lacks is not the host's fault, a guest that woke unfit is its sleep's, and
+    what the load balancer did not take is its own.
+    """
     if trip is None:
+        return
+    if code in UNTAKEN:
+        yield (org, trip.pool, "balancer", trip.pool)
         return
     unfit = code in STALE_GUEST
     if not unfit and code != "template-missing":

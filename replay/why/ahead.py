@@ -10,7 +10,7 @@ from events.save import SaveRequested
 from events.signal import SignalFound, SignalLost
 from events.vm import VmSaved, VmSaveFailed
 from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
-from projections.breakers.known import STALE_GUEST
+from projections.breakers.known import STALE_GUEST, UNTAKEN
 
 
 def of_readiness(fact: Fact) -> str | None:
@@ -30,7 +30,8 @@ def of_readiness(fact: Fact) -> str | None:
         case BreakerOpened():
             return f"{_held(fact)} until {fact.until:%H:%M:%S} UTC: {fact.failures} failures in a row, the last {fact.code}"
         case BreakerClosed():
-            return f"VMs of {fact.org}/{fact.pool} are started by the {fact.scope} {fact.name} again"
+            by = "" if fact.name == fact.pool else f" by the {fact.scope} {fact.name}"
+            return f"VMs of {fact.org}/{fact.pool} are started{by} again"
         case HostIdled():
             return _idled(fact)
         case VmSaved():
@@ -54,6 +55,8 @@ def _held(fact: BreakerOpened) -> str:
         return f"nothing of {fact.org}/{fact.pool} is started on {fact.name}"
     if fact.code in STALE_GUEST:
         return f"sleepers of {fact.org}/{fact.pool} are left alone, and others boot from {fact.name} in their place,"
+    if fact.code in UNTAKEN:
+        return f"nothing of {fact.org}/{fact.pool} is started, since the load balancer takes none of it,"
     return f"no new VM of {fact.org}/{fact.pool} is booted from {fact.name}"
 
 

@@ -65,9 +65,12 @@ def grow(draft: Draft, pending: Pending, pool: Pool, wish: ScaleRequested) -> bo
         draft.leave(pending, bound.code, asked, evidence=bound.evidence)
         return True
     orders: list[Order] = [order.come_back(vm, pending) for vm in leaving[: bound.most]]
-    if bound.code == "Granted" or wish.up_to:
+    untaken = draft.places.untaken_until(pool)
+    if untaken is None and (bound.code == "Granted" or wish.up_to):
         orders += _starts(draft, pool, Cause.of(pending), bound.most - len(orders), "serve")
         bound = _met_by(bound, orders, draft, pool)
+    elif bound.code == "Granted" and bound.most > len(orders):
+        bound = _Bound("BreakerOpen", len(orders), bound.evidence, untaken)
     if bound.code != "Granted" and _is_met_soon(draft, contract, pool, wish, len(leaving), len(orders)):
         return False
     if (
@@ -156,6 +159,8 @@ def replace_failed(draft: Draft) -> None:
     for lost in islice(draft.state.breakers.lost(draft.org, draft.now), MOST_MOVES):
         pool, contract = draft.pool(lost.pool), authority(draft)
         if pool is None or not isinstance(contract, Contract) or draft.frozen(pool.name) is not None:
+            continue
+        if draft.places.untaken_until(pool) is not None:
             continue
         if _bound(draft, contract, pool, 1).code == "Granted":
             for start in _starts(draft, pool, Cause.again(lost), 1, "serve", lost):

@@ -116,6 +116,11 @@ class Places:
         # That of its sleepers holds nothing back: new VMs come instead.
         return min((end for end in ends if end is not None and self.now < end), default=None)
 
+    def untaken_until(self, pool: Pool) -> dt.datetime | None:
+        """Until when nobody starts to serve the pool, since the load balancer took none of those before; None where it may."""
+        until = self.breakers.until(self.org, pool.name, "balancer", pool.name, self.now)
+        return until if until is not None and self.now < until else None
+
     def may_boot(self, pool: Pool) -> bool:
         """Whether no breaker of the pool's template is open."""
         until = self.breakers.until(self.org, pool.name, "template", pool.template, self.now)

@@ -20,13 +20,18 @@ _WEIGHT: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A rule with its knob: `usual` is what its author or its documents set, `tried` what a curve is drawn of."""
+    """A rule with its knob: `usual` is what its author or its documents set, `tried` what a curve is drawn of.
+
+    Beyond `least` and `most` nothing is named that could be scored: of less than no headroom, and of VMs that are a millionth full.
+    """
 
     name: str
     says: str
     targets: Callable[[Course, float], Targets]
     usual: float
     tried: tuple[float, ...] = ()
+    least: float = 0.0
+    most: float = 1e6
 
 
 def reactive(course: Course, headroom: float = 0.0) -> Targets:
@@ -109,6 +114,8 @@ _HEADROOMS: Final = (0.03, 0.06, 0.09, 0.12, 0.16, 0.2, 0.25, 0.3, 0.4, 0.6)
 _VMS: Final = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0)
 _TIMES: Final = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
 _FULL: Final = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+_FILLED: Final = (0.01, 100.0)
+"""How full a VM may be at least and at most."""
 
 POLICIES: Final[dict[str, Policy]] = {
     policy.name: policy
@@ -120,10 +127,15 @@ POLICIES: Final[dict[str, Policy]] = {
         Policy("noise", "the level and k times its RMS change in 90 s", noise, 1.0, _TIMES),
         Policy("slope", "the level, its slope and k times its RMS change in 90 s", slope, 1.0, _TIMES),
         Policy("seed", "7-day baseline x ratio or slope, and fixed headroom", seeded, 0.2, _HEADROOMS),
-        Policy("knative", "Knative's KPA rule at a utilisation", peers.knative, 0.7, _FULL),
-        Policy("hpa", "Kubernetes' HPA rule at a utilisation", peers.kubernetes, 0.8, _FULL),
+        Policy("knative", "Knative's KPA rule at a utilisation", peers.knative, 0.7, _FULL, *_FILLED),
+        Policy("hpa", "Kubernetes' HPA rule at a utilisation", peers.kubernetes, 0.8, _FULL, *_FILLED),
         Policy(
-            "hourly", "hourly forecast every 6 h, beside reactive, at a utilisation", peers.hourly, 0.8, _FULL
+            "hourly",
+            "hourly forecast every 6 h, beside reactive, at a utilisation",
+            peers.hourly,
+            0.8,
+            _FULL,
+            *_FILLED,
         ),
         Policy("seasonal-naive", "a week ago, and fixed headroom", last_week, 0.0, (0.0, *_HEADROOMS)),
     )

@@ -1,6 +1,7 @@
 """Files of samples as rows of (seconds, value), whatever their form, and what was odd about them."""
 
 import bz2
+import csv
 import datetime as dt
 import gzip
 import io
@@ -32,6 +33,8 @@ _MILLIS_FROM: Final = 1e11
 """Seconds reach this in the year 5138, milliseconds did in 1973."""
 
 _WORD: Final = re.compile(r"\S+")
+_QUOTED: Final = re.compile(r'"[^"]*"')
+_COMMAS: Final = re.compile(r"[+-]?\d+(,\d+)+(\.\d+)?")
 _UTC: Final = dt.UTC
 _ABSENT: Final = frozenset(
     {"", "nan", "null", "none", "na", "n/a", "-", "inf", "+inf", "-inf", "infinity", "-infinity"}
@@ -184,7 +187,7 @@ def _untarred(path: Path, data: bytes) -> bytes:
 def _separator(lines: list[str]) -> str | None:
     tried = lines[:_SNIFFED]
     for one in (",", ";", "\t"):
-        if sum(one in line for line in tried) * 2 > len(tried):
+        if sum(one in _QUOTED.sub("", line) for line in tried) * 2 > len(tried):
             return one
     return None
 
@@ -205,6 +208,7 @@ def _alone(lines: Iterable[str]) -> Rows:
             word = found[0]
             if rows.take(word):
                 continue
+            _require_plain(word.strip('"'))
             if not rows.values and rows.headers < _MOST_HEADERS:
                 rows.headers += 1
                 break
@@ -223,7 +227,10 @@ def _columns(lines: Iterable[str], separator: str | None, at: int, time_at: int 
         if whole and time is not None and rows.take(cells[at]):
             if time_at is not None:
                 rows.times.append(time)
-        elif not rows.values and rows.headers < _MOST_HEADERS:
+            continue
+        if whole:
+            _require_plain(cells[at])
+        if not rows.values and rows.headers < _MOST_HEADERS:
             rows.headers += 1
         else:
             rows.unreadable += 1
@@ -232,11 +239,31 @@ def _columns(lines: Iterable[str], separator: str | None, at: int, time_at: int 
     return rows
 
 
+def _require_plain(word: str) -> None:
+    """It is no number with commas: the rows that have none in theirs would be a trace without its large, or its small, values."""
+    if _COMMAS.fullmatch(word):
+        raise TraceError(
+            f"A value is written {word!a:.40}: its commas may mean thousands or decimals. Write the values without thousands, and "
+            "decimals behind a point.",
+            "TraceCommas",
+        )
+
+
 def _cells(line: str, separator: str | None) -> list[str]:
     if separator is not None:
-        return [cell.strip().strip('"') for cell in line.split(separator, _MOST_COLUMNS)]
+        cells = _unquoted(line, separator) if '"' in line else line.split(separator, _MOST_COLUMNS)
+        return [cell.strip().strip('"') for cell in cells]
     words = line.rsplit(None, 1)
     return [" ".join(words[0].split(None, _MOST_COLUMNS)), words[1]] if len(words) > 1 else words
+
+
+def _unquoted(line: str, separator: str) -> list[str]:
+    """The cells of a line in which a separator between quotation marks is none; as it stands where those do not fit."""
+    try:
+        [cells] = csv.reader([line], delimiter=separator, skipinitialspace=True)
+        return cells[: _MOST_COLUMNS + 1]
+    except (csv.Error, ValueError):
+        return line.split(separator, _MOST_COLUMNS)
 
 
 def _places(

@@ -16,6 +16,8 @@ _SPARSE: Final = 10
 
 _OWN_STEP: Final = 0.75
 _FEW: Final = 10_000
+_COUNTED: Final = 100
+"""A counter is told by so many steps at least, of which one in as many may be its reset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,8 @@ class Found:
     gaps: int = 0
     gap_samples: int = 0
     longest_gap_seconds: int = 0
+    counts_up: bool = False
+    """It rises, and falls only to begin anew, as a counter does that its process resets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +169,7 @@ def gridded(name: str, rows: Rows, step_seconds: int, outage_hours: float | None
         gaps=len(begins),
         gap_samples=int(lengths.sum()),
         longest_gap_seconds=int(lengths.max(initial=0)) * step_seconds,
+        counts_up=_counts_up(values[seen]),
     )
     if not seen.any():
         raise TraceError(f"{name} has no demand outside of its outages.")
@@ -211,6 +216,18 @@ def _without_outages(values: NDArray[np.float64], least: int) -> NDArray[np.floa
         if length >= least:
             cleared[begin : begin + length] = np.nan
     return cleared
+
+
+def _counts_up(values: NDArray[np.float64]) -> bool:
+    """Whether it looks like a counter: it nearly always rises, and where it falls, seldom, it falls to less than half."""
+    changes = np.diff(values)
+    if len(changes) < _COUNTED:
+        return False
+    falls = np.flatnonzero(changes < 0)
+    seldom = len(falls) * _COUNTED <= len(changes)
+    return seldom and bool(
+        2 * (changes > 0).sum() > len(changes) and (2 * values[falls + 1] < values[falls]).all()
+    )
 
 
 def _runs(flags: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -202,6 +202,7 @@ def test_the_rules_are_named(run: Run, trace: Path) -> None:
         (["--horizon", "0"], 2, "UsageWrong"),
         (["--into", "here"], 2, "UsageWrong"),
         (["--decisions", "no/such/place.csv"], 2, "UsageWrong"),
+        *((["--outage-hours", hours], 2, "UsageWrong") for hours in ("nan", "inf", "-1", "0")),
         (["--teach-days", "10"], 1, "TraceUnscorable"),
         (["--step", "60"], 1, "TraceStepWrong"),
         (["--column", "bytes"], 1, "TraceNoColumn"),
@@ -217,6 +218,42 @@ def test_what_cannot_be_run_is_said_in_one_sentence_with_its_code(
     assert (ended, out) == (code, "")
     assert err.startswith("virtscale: ")
     assert err.endswith(f"[{name}]\n")
+
+
+@pytest.mark.parametrize(
+    ("policy", "knobs"),
+    [
+        ("hpa", ("nan", "inf", "0", "1e-300", "-0.8")),
+        ("knative", ("0", "1e-300")),
+        ("hourly", ("0",)),
+        ("headroom", ("nan", "-5")),
+        ("spare", ("1e300",)),
+    ],
+)
+def test_a_knob_by_which_no_rule_could_decide_is_refused_with_its_bounds(
+    run: Run, trace: Path, policy: str, knobs: tuple[str, ...]
+) -> None:
+    for knob in knobs:
+        code, out, err = run(*asked(trace, "--policy", policy, "--knob", knob))
+        assert (code, out) == (2, ""), knob
+        assert f"is no knob of {policy}: write {POLICIES[policy].least:g} to" in err
+
+
+def test_every_rule_decides_at_the_bounds_of_its_knob_and_at_those_that_are_tried(trace: Path) -> None:
+    given = course(load(trace, STEP).demand, Terms(STEP, 64, 500, 7))
+    for rule in POLICIES.values():
+        for knob in (rule.least, rule.usual, *rule.tried, rule.most):
+            assert rule.least <= knob <= rule.most
+            assert (np.clip(rule.targets(given, knob), 1, 64) >= 1).all(), (rule.name, knob)
+
+
+def test_a_counter_is_asked_about_and_demand_is_not(run: Run, tmp_path: Path, trace: Path) -> None:
+    counter = tmp_path / "counter.csv"
+    counter.write_text("".join(f"{(at * 37) % 9_000}\n" for at in range(480)))
+    words = ("--policy", "reactive")
+    assert "is it a counter?" in run(*asked(counter, *words))[2]
+    assert json.loads(run(*asked(counter, *words, "--json"))[1])["found"]["counts_up"] is True
+    assert "is it a counter?" not in run(*asked(trace, *words))[2]
 
 
 def test_an_interrupted_run_leaves_what_was_there_before(

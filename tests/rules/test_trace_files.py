@@ -313,3 +313,22 @@ def test_a_trace_can_be_cut_and_averaged(file: Path) -> None:
         cut.averaged(90)
     with pytest.raises(TraceError, match="fewer than two samples are left"):
         trace.between(dt.datetime(2027, 1, 1, tzinfo=UTC), None)
+
+
+def test_a_comma_between_quotation_marks_parts_no_cells(file: Path) -> None:
+    trace = loaded(file, 'time,what,value\n1780272000,"a, b",5\n1780272060,"c, ""d""",6\n', column="value")
+    assert trace.demand.tolist() == [5.0, 6.0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'time,value\n2026-06-01 00:00,"2,258"\n2026-06-01 00:01,"2,296"\n2026-06-01 00:02,"998"\n',
+        '"time";"value"\n"1780272000";"998"\n"1780272060";"1,002.5"\n"1780272120";"999"\n',
+        'value\n"1,258"\n"2,296"\n',
+    ],
+)
+def test_values_with_commas_are_refused_and_never_read_up_to_the_comma(file: Path, text: str) -> None:
+    with pytest.raises(TraceError, match="may mean thousands or decimals") as refused:
+        loaded(file, text)
+    assert refused.value.code == "TraceCommas"

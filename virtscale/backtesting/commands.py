@@ -3,13 +3,17 @@
 import datetime as dt
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
 from virtscale.amounts import basis_points, instant
 from virtscale.backtesting.asked import Asked, Wanted, require_whole
 from virtscale.invocation import UsageError, require_org
+
+_LEAST_OUTAGE_HOURS: Final = 0.001
+_MOST_OUTAGE_HOURS: Final = 24.0 * 3650
+"""Ten years: longer than any trace that is read."""
 
 
 def register(app: App) -> None:
@@ -83,6 +87,10 @@ def backtest(
         return rules()
     if into is not None and not propose:
         raise UsageError("--into says where a proposal goes: say --propose too.")
+    if outage_hours is not None and not _LEAST_OUTAGE_HOURS <= outage_hours <= _MOST_OUTAGE_HOURS:
+        raise UsageError(
+            f"An outage of {outage_hours:g} h is none: write {_LEAST_OUTAGE_HOURS:g} to {_MOST_OUTAGE_HOURS:,.0f} hours."
+        )
     asked = Asked(
         trace=trace,
         step_seconds=require_whole(step, "step", "s", 1, 86_400),

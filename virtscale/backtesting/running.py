@@ -53,6 +53,11 @@ def run(asked: Asked, wanted: Wanted | None) -> int:
     """The trace was run through and scored; decisions and proposal are written whole or not at all."""
     if asked.policy != NAME and asked.policy not in POLICIES:
         raise UsageError(f"{asked.policy!a:.40} is no policy: there are {', '.join((NAME, *POLICIES))}.")
+    rule = POLICIES.get(asked.policy)
+    if asked.knob is not None and rule is not None and not rule.least <= asked.knob <= rule.most:
+        raise UsageError(
+            f"{asked.knob:g} is no knob of {rule.name}: write {rule.least:g} to {rule.most:,.0f}."
+        )
     with ExitStack() as files:
         draft = (
             None if asked.decisions is None else files.enter_context(drafted(asked.decisions, asked.trace))
@@ -233,5 +238,9 @@ def _odd(trace: Trace) -> list[str]:
         lines.append(
             f"{trace.name}: {found.gaps:,} gaps ({found.gap_samples:,} samples, the longest "
             f"{found.longest_gap_seconds:,} s) were filled along a straight line."
+        )
+    if found.counts_up:
+        lines.append(
+            f"{trace.name} rises and falls only to begin anew: is it a counter? Then give its rate; as demand it says nothing."
         )
     return lines

@@ -40,6 +40,15 @@ from events.keep import (
 from events.key import KeyRegistered, KeyRegisterRequested, KeyRevoked, KeyRevokeRequested
 from events.ledger import LedgerRecovered, LedgerRolled, LedgerSealed
 from events.mail import MailAccepted, MailFailed
+from events.maintenance import (
+    MaintenanceBegun,
+    MaintenanceCancelled,
+    MaintenanceChangeRequested,
+    MaintenanceDeclined,
+    MaintenanceEnded,
+    MaintenanceRescheduled,
+    MaintenanceScheduled,
+)
 from events.order import OrderOverdue
 from events.person import PersonErased, PersonEraseRequested
 from events.pool import PoolDefined, PoolObserved
@@ -81,7 +90,7 @@ Kind = Literal["org", "pool", "vm", "host", "person"]
 """The lasting thing an event is about. Never a request or a mail: subjects cost the server memory for ever."""
 
 Writer = Literal[
-    "signal", "gate", "waker", "prober", "announcer", "storage", "forecaster", "notifier", "sealer"
+    "signal", "gate", "waker", "prober", "announcer", "storage", "forecaster", "steward", "notifier", "sealer"
 ]
 
 
@@ -129,6 +138,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("vm.create-requested", 1, VmCreateRequested, "signal", "vm"),
     Row("vm.change-requested", 1, VmChangeRequested, "signal", "vm"),
     Row("vm.resize-requested", 1, VmResizeRequested, "signal", "vm"),
+    Row("maintenance.change-requested", 1, MaintenanceChangeRequested, "signal", "vm"),
     Row("person.erase-requested", 1, PersonEraseRequested, "signal", "person"),
     Row("contract.submitted", 1, ContractSubmitted, "signal", "org"),
     Row("key.register-requested", 1, KeyRegisterRequested, "signal", "org"),
@@ -192,6 +202,12 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("snapshot.taken", 1, SnapshotTaken, "storage", "vm"),
     Row("snapshot.failed", 1, SnapshotFailed, "storage", "vm"),
     Row("forecast.made", 1, ForecastMade, "forecaster", "pool"),
+    Row("maintenance.scheduled", 1, MaintenanceScheduled, "steward", "vm"),
+    Row("maintenance.rescheduled", 1, MaintenanceRescheduled, "steward", "vm"),
+    Row("maintenance.cancelled", 1, MaintenanceCancelled, "steward", "vm"),
+    Row("maintenance.begun", 1, MaintenanceBegun, "steward", "vm"),
+    Row("maintenance.ended", 1, MaintenanceEnded, "steward", "vm"),
+    Row("maintenance.declined", 1, MaintenanceDeclined, "steward", "vm"),
     Row("mail.accepted", 1, MailAccepted, "notifier", "person"),
     Row("mail.failed", 1, MailFailed, "notifier", "person"),
     Row("person.erased", 1, PersonErased, "notifier", "person"),

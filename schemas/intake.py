@@ -10,6 +10,7 @@ import msgspec
 
 from schemas.capacity import Size
 from schemas.contract.document import PublicKey, SignatureValue, Signed
+from schemas.moment import Moment
 from schemas.names import Count, Id, Name
 from schemas.pool import PoolName
 from schemas.problem import Problem
@@ -207,6 +208,23 @@ class ResizeVm(Value, frozen=True):
     wait: bool = False
 
 
+MaintenanceChange = Literal["postpone", "cancel"]
+"""What may be done to work that is planned: do it later, or not at all."""
+
+
+class ChangeMaintenance(Value, frozen=True):
+    """`in.<org>.operator.maintenance`: work that is planned for the VM is done later, or not at all. The steward answers it."""
+
+    vm: Name
+    maintenance: Id
+    key: Key
+    actor: Name
+    change: MaintenanceChange
+    reason: Reason
+    until: Moment | None = None
+    """Not before this instant; the next window where nothing is said."""
+
+
 Request = (
     Scale
     | Quiesce
@@ -222,6 +240,7 @@ Request = (
     | CreateVm
     | ChangeVm
     | ResizeVm
+    | ChangeMaintenance
 )
 
 VERBS: Final[dict[str, type[Request]]] = {
@@ -239,6 +258,7 @@ VERBS: Final[dict[str, type[Request]]] = {
     "create": CreateVm,
     "change": ChangeVm,
     "resize": ResizeVm,
+    "maintenance": ChangeMaintenance,
 }
 
 

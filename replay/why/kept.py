@@ -10,9 +10,19 @@ from events.keep import (
     VmResizeRequested,
     VmUnprotected,
 )
+from events.maintenance import (
+    MaintenanceBegun,
+    MaintenanceCancelled,
+    MaintenanceChangeRequested,
+    MaintenanceDeclined,
+    MaintenanceEnded,
+    MaintenanceRescheduled,
+    MaintenanceScheduled,
+)
 from events.vm import VmPlugFailed, VmPlugged, VmRebooted, VmRebootFailed
 from events.volume import VolumeGrowFailed, VolumeGrown
 from schemas.capacity import Size
+from schemas.maintenance import Slot
 
 
 def of_kept(fact: Fact) -> str | None:
@@ -48,7 +58,31 @@ def of_kept(fact: Fact) -> str | None:
         case VolumeGrowFailed():
             return f"the disk of {fact.vm} has {fact.size_bytes} bytes as before: {fact.code}: {fact.text}"
         case _:
+            return _of_maintenance(fact)
+
+
+def _of_maintenance(fact: Fact) -> str | None:
+    match fact:
+        case MaintenanceChangeRequested():
+            return f"{fact.actor} asked to {fact.change} the maintenance of {fact.vm}: {fact.reason}"
+        case MaintenanceScheduled():
+            return f"{fact.vm} is to be worked on {_slot(fact.entry.slot)}"
+        case MaintenanceRescheduled():
+            return f"the maintenance of {fact.vm} is {_slot(fact.entry.slot)} now: {fact.code}"
+        case MaintenanceCancelled():
+            return f"the maintenance of {fact.vm} {_slot(fact.entry.slot)} was cancelled: {fact.code}"
+        case MaintenanceBegun():
+            return f"the maintenance of {fact.vm} began"
+        case MaintenanceEnded():
+            return f"the maintenance of {fact.vm} ended: {fact.code}"
+        case MaintenanceDeclined():
+            return f"the steward declined what was asked for {fact.vm}: {fact.code}: {fact.text}"
+        case _:
             return None
+
+
+def _slot(slot: Slot) -> str:
+    return f"from {slot.start:%Y-%m-%d %H:%M} to {slot.end:%H:%M} UTC"
 
 
 def _size(size: Size) -> str:

@@ -14,6 +14,7 @@ import msgspec
 from events.ahead import is_to_come
 from events.ids import derive
 from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
+from events.maintenance import MaintenanceChangeRequested
 from events.person import PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.ruling import Ruling
@@ -23,6 +24,7 @@ from events.stock import StockRequested
 from schemas.intake import (
     VERBS,
     ChangeHost,
+    ChangeMaintenance,
     Erase,
     Freeze,
     Quiesce,
@@ -50,6 +52,7 @@ RequestFact = (
     | VmCreateRequested
     | VmChangeRequested
     | VmResizeRequested
+    | MaintenanceChangeRequested
     | Ruling
 )
 """The events that this worker writes."""
@@ -85,7 +88,7 @@ class Asked:
     @property
     def waits(self) -> bool:
         """Whether the publisher wants the gate's decision and not only the receipt."""
-        return not isinstance(self.request, Erase) and self.request.wait
+        return not isinstance(self.request, Erase | ChangeMaintenance) and self.request.wait
 
 
 def request_id(org: str, publisher: str, verb: str, key: str) -> str:
@@ -145,6 +148,13 @@ def judge(asked: Asked, known: Known, received_at: dt.datetime) -> RequestFact |
                 f"Only an operator may ask for {asked.verb}; {asked.publisher} is none. Nothing was stored.",
             )
         return rulings.judge(asked.org, asked.publisher, request, known, received_at)
+    if isinstance(request, ChangeMaintenance):
+        if asked.publisher != OPERATOR:
+            return Rejection(
+                "OperatorOnly",
+                f"Only an operator may move or cancel maintenance; {asked.publisher} is none. Nothing was stored.",
+            )
+        return living.judge_maintenance(asked.org, asked.publisher, request, known, received_at)
     if isinstance(request, living.Living):
         return living.judge(asked.org, asked.publisher, request, known, received_at)
     return _judge_scaling(asked, request, known, received_at)

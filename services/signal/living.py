@@ -6,9 +6,10 @@ The gate asks the limits once more under the org's fence, and whether there is r
 import datetime as dt
 
 from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
+from events.maintenance import MaintenanceChangeRequested
 from projections.directory.fold import Kept
 from schemas.image import ImageError
-from schemas.intake import ChangeVm, CreateVm, Rejection, ResizeVm
+from schemas.intake import ChangeMaintenance, ChangeVm, CreateVm, Rejection, ResizeVm
 from schemas.limits import Door, check, check_disk, profile
 from schemas.names import OPERATOR
 from services.signal.known import Known
@@ -22,25 +23,12 @@ def judge(
     """The event that the request becomes, or why it is refused at the door."""
     if isinstance(request, CreateVm):
         return _create(org, publisher, request, known, received_at)
-    kept = known.directory.get(org, request.vm)
-    if kept is None:
-        vm = known.fleet.vms.get((org, request.vm))
-        if vm is not None:
-            return Rejection(
-                "PoolScales",
-                f"{org}/{request.vm} belongs to pool {vm.pool}, whose VMs are alike and come and go with demand: scale the pool, or "
-                "change its definition. Nothing was stored.",
-            )
-        return Rejection(
-            "VmUnknown",
-            f"The org {org} has no VM {request.vm} that is kept for its own sake. Nothing was stored.",
-        )
+    kept = _kept(org, request.vm, known)
+    if isinstance(kept, Rejection):
+        return kept
     if isinstance(request, ChangeVm):
         if not request.reason.isprintable():
-            return Rejection(
-                "ReasonUnprintable",
-                "A reason is one line of letters that can be printed: it is shown on terminals for ever. Nothing was stored.",
-            )
+            return _unprintable()
         return VmChangeRequested(
             org=org,
             vm=request.vm,
@@ -54,6 +42,59 @@ def judge(
             received_at=received_at,
         )
     return _resize(org, publisher, request, kept, known, received_at)
+
+
+def judge_maintenance(
+    org: str, publisher: str, request: ChangeMaintenance, known: Known, received_at: dt.datetime
+) -> MaintenanceChangeRequested | Rejection:
+    """The event that the request becomes; whether there is such a maintenance, and where it may go, the steward says."""
+    kept = _kept(org, request.vm, known)
+    if isinstance(kept, Rejection):
+        return kept
+    if not request.reason.isprintable():
+        return _unprintable()
+    if request.change == "cancel" and request.until is not None:
+        return Rejection(
+            "UntilUnused",
+            "What is cancelled is not done at any later time: leave the date out. Nothing was stored.",
+        )
+    return MaintenanceChangeRequested(
+        org=org,
+        vm=kept.name,
+        pool=kept.pool,
+        publisher=publisher,
+        key=request.key,
+        actor=request.actor,
+        maintenance=request.maintenance,
+        change=request.change,
+        until=request.until,
+        reason=request.reason,
+        received_at=received_at,
+    )
+
+
+def _kept(org: str, vm: str, known: Known) -> Kept | Rejection:
+    kept = known.directory.get(org, vm)
+    if kept is None:
+        scaled = known.fleet.vms.get((org, vm))
+        if scaled is not None:
+            return Rejection(
+                "PoolScales",
+                f"{org}/{vm} belongs to pool {scaled.pool}, whose VMs are alike and come and go with demand: scale the pool, or "
+                "change its definition. Nothing was stored.",
+            )
+        return Rejection(
+            "VmUnknown",
+            f"The org {org} has no VM {vm} that is kept for its own sake. Nothing was stored.",
+        )
+    return kept
+
+
+def _unprintable() -> Rejection:
+    return Rejection(
+        "ReasonUnprintable",
+        "A reason is one line of letters that can be printed: it is shown on terminals for ever. Nothing was stored.",
+    )
 
 
 def _create(

@@ -26,6 +26,9 @@ from schemas.names import is_name
 MAIL: Final = "mail"
 """The name of the value that commitments are made to."""
 
+SEED: Final = "seed"
+"""The name of what a VM is told at its first boot, which is kept and erased as a person's values are."""
+
 ERASED: Final = "erased"
 """What every view shows in the place of an erased person's values."""
 
@@ -73,24 +76,27 @@ class Vault:
         Safe to repeat: a value that is the same keeps its salt, and so its commitment. Raises `ErasedError` for
         somebody who was erased, and `VaultError` when there is no mail address among the values.
         """
-        _require_name(person)
         if MAIL not in values:
             raise VaultError(f"The vault needs a mail address for {person}. Nothing was stored.")
-        with self._lock():
-            if self._tombstone(person).exists():
-                raise ErasedError(
-                    f"The person {person} was erased for good: choose another id. Nothing was stored."
-                )
-            former = self._open(person)
-            present = {
-                name: former[name]
-                if name in former and former[name].text == text
-                else _Value(secrets.token_bytes(SALT_BYTES), text)
-                for name, text in values.items()
-            }
-            if present != former:
-                self._seal(person, present)
-        return present[MAIL].commitment
+        return self._put(person, values)[MAIL].commitment
+
+    def put_seed(self, name: str, text: str) -> str:
+        """What a VM is told is kept in the place of anything former under this name; the answer commits to it.
+
+        Safe to repeat, and erased for good like a person: `ErasedError` for a name that was.
+        """
+        return self._put(name, {SEED: text})[SEED].commitment
+
+    def seed(self, name: str, commitment: str) -> str | None:
+        """What a VM is told; None where nobody put it here, or it was erased. `VaultError` where it is not what was committed to."""
+        found = self._read(name).get(SEED)
+        if found is None:
+            return None
+        if not hmac.compare_digest(found.commitment, commitment):
+            raise VaultError(
+                f"What the vault holds as {name} is not what was committed to: make the VM anew."
+            )
+        return found.text
 
     def contact(self, person: str) -> str | None:
         """The person's mail address; None when the person is unknown or erased."""
@@ -141,6 +147,24 @@ class Vault:
         return True
 
     # ------------------------------------------------------------------------------------------------ the files
+
+    def _put(self, person: str, values: Mapping[str, str]) -> Mapping[str, _Value]:
+        _require_name(person)
+        with self._lock():
+            if self._tombstone(person).exists():
+                raise ErasedError(
+                    f"The person {person} was erased for good: choose another id. Nothing was stored."
+                )
+            former = self._open(person)
+            present = {
+                name: former[name]
+                if name in former and former[name].text == text
+                else _Value(secrets.token_bytes(SALT_BYTES), text)
+                for name, text in values.items()
+            }
+            if present != former:
+                self._seal(person, present)
+        return present
 
     def _key(self, person: str) -> Path:
         return self._directory / "keys" / f"{person}.key"

@@ -8,7 +8,14 @@ from msgspec.structs import replace
 
 from events.envelope import Recorded
 from events.fact import Fact
-from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
+from events.volume import (
+    SnapshotFailed,
+    SnapshotTaken,
+    VolumeCreated,
+    VolumeFailed,
+    VolumeGrowFailed,
+    VolumeGrown,
+)
 
 
 class Disk(msgspec.Struct, frozen=True):
@@ -40,7 +47,7 @@ class Volumes:
     """The disk of every VM that has one, and the latest order whose disk could not be made."""
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset(
-        {VolumeCreated, VolumeFailed, SnapshotTaken, SnapshotFailed}
+        {VolumeCreated, VolumeFailed, VolumeGrown, VolumeGrowFailed, SnapshotTaken, SnapshotFailed}
     )
 
     def __init__(self) -> None:
@@ -58,6 +65,13 @@ class Volumes:
                 self.failed.pop((org, vm), None)
             case VolumeFailed(org=org, vm=vm) as failed:
                 self.failed[org, vm] = failed
+            case (
+                VolumeGrown(org=org, vm=vm, size_bytes=size_bytes)
+                | VolumeGrowFailed(org=org, vm=vm, size_bytes=size_bytes)
+            ):
+                known = self.disks.get((org, vm))
+                if known is not None:
+                    self.disks[org, vm] = replace(known, size_bytes=size_bytes)
             case SnapshotTaken() as taken:
                 self._pinned(taken)
             case SnapshotFailed() as failed:

@@ -3,13 +3,15 @@
 from collections.abc import Iterable
 
 from events.envelope import Recorded
-from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated
+from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeGrowFailed, VolumeGrown
 from projections.table import Cell, Key, Table
 from projections.volumes.fold import Volumes
 
 
 def _touched(recorded: Recorded) -> Iterable[Key]:
-    if isinstance(recorded.fact, VolumeCreated | SnapshotTaken | SnapshotFailed):
+    if isinstance(
+        recorded.fact, VolumeCreated | VolumeGrown | VolumeGrowFailed | SnapshotTaken | SnapshotFailed
+    ):
         yield (recorded.fact.org, recorded.fact.vm)
 
 

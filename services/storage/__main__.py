@@ -4,6 +4,7 @@ from events.bus.alone import run_alone
 from events.bus.ledger import Ledger
 from events.bus.port import Bus
 from events.clock import Clock
+from events.vault import Vault
 from schemas.house import House
 from services.storage.places import Places
 from services.storage.worker import Storage
@@ -11,7 +12,7 @@ from services.storage.worker import Storage
 
 async def work(house: House, ledger: Ledger, bus: Bus, clock: Clock) -> None:
     """Disks of all hosts are made and pinned, for ever."""
-    await Storage(ledger, bus, clock, Places(house)).work()
+    await Storage(ledger, bus, clock, Places(house, clock), words=Vault(house.vault).seed).work()
 
 
 if __name__ == "__main__":

@@ -7,12 +7,19 @@ from events.bus.pen import Pen
 from events.bus.port import Bus
 from events.clock import Clock
 from events.fact import Fact
-from events.gate import BootOrdered
+from events.gate import BootOrdered, GrowOrdered
 from events.ids import derive
-from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
+from events.volume import (
+    SnapshotFailed,
+    SnapshotTaken,
+    VolumeCreated,
+    VolumeFailed,
+    VolumeGrowFailed,
+    VolumeGrown,
+)
 from projections.fleet.fold import Vm
 from schemas.names import shorten
-from services.storage.port import Look, Made
+from services.storage.port import Look, Made, StorageError
 
 
 class Outcomes:
@@ -51,6 +58,43 @@ class Outcomes:
             observed_at=now,
         )
         await self._record(fact, "volume.failed", vm, now, order)
+
+    async def grown(self, order: GrowOrdered, org: str, size_bytes: int) -> None:
+        """The disk has so many bytes."""
+        now = self._clock.now()
+        fact = VolumeGrown(
+            org=org,
+            vm=order.vm,
+            host=order.host,
+            volume=order.volume,
+            order=order.id,
+            size_bytes=size_bytes,
+            grown_at=now,
+        )
+        await self._of_growth(fact, "volume.grown", order, now)
+
+    async def grow_failed(self, order: GrowOrdered, org: str, size_bytes: int, error: StorageError) -> None:
+        """The disk has as many bytes as before."""
+        now = self._clock.now()
+        fact = VolumeGrowFailed(
+            org=org,
+            vm=order.vm,
+            host=order.host,
+            volume=order.volume,
+            order=order.id,
+            size_bytes=size_bytes,
+            code=error.code,
+            text=shorten(str(error)),
+            observed_at=now,
+        )
+        await self._of_growth(fact, "volume.grow-failed", order, now)
+
+    async def _of_growth(
+        self, fact: VolumeGrown | VolumeGrowFailed, name: str, order: GrowOrdered, now: dt.datetime
+    ) -> None:
+        own = derive(order.id, name, fact.org, order.vm, now.isoformat())
+        ack = await self._pen.record(fact, id=own, cause=order.id, correlation=order.request)
+        await self._ledger.reach(ack.seq)
 
     async def taken(self, vm: Vm, asleep_since: int, snapshot: str, look: Look) -> None:
         """The disk is pinned as it was when the VM fell asleep."""

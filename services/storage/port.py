@@ -6,7 +6,13 @@ elsewhere, so that the pinned state stays readable as it was. Before it is pinne
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from schemas.pool import Storage
+from schemas.seed import Seed
+
+if TYPE_CHECKING:
+    from services.storage.volumes import Store
 
 Standing = Literal["paused", "running", "off", "missing"]
 """How the domain is whose disk is looked at."""
@@ -73,6 +79,10 @@ class Volumes(Protocol):
         """The VM has a volume over its template's; safe to repeat: one that is there stays as it is."""
         ...
 
+    async def lay_seed(self, org: str, vm: str, seed: Seed) -> None:
+        """The VM's seed disk tells it this; safe to repeat: one that says so stays, one that says otherwise is made anew."""
+        ...
+
     async def look(self, sleeper: Sleeper) -> Look:
         """How the disk is; nothing that was asked before takes effect after it."""
         ...
@@ -101,6 +111,14 @@ class Hosts(Protocol):
 
     def has_disk(self, template: str) -> bool:
         """Whether VMs of the template have a disk."""
+        ...
+
+    def has_seed(self, template: str) -> bool:
+        """Whether VMs of the template have a seed disk."""
+        ...
+
+    def store(self, host: str, storage: Storage) -> "Store | None":
+        """Where disks of kept VMs are made for a host; None where it has no such storage."""
         ...
 
     def at(self, host: str) -> Volumes | None:

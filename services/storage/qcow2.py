@@ -18,12 +18,14 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from schemas.house import HostPlace
+from schemas.seed import Seed
 from schemas.template import BASE
 from schemas.volume import layer_over, sleep_of, volume_name
 from services.storage import qemu_img
 from services.storage.lane import Lane
 from services.storage.link import Link, refresh
 from services.storage.port import Look, Made, Sleeper, Standing, StorageError, WokeError
+from services.storage.seed import lay
 
 T = TypeVar("T")
 
@@ -62,6 +64,10 @@ class Qcow2:
     async def make(self, org: str, vm: str, template: str) -> Made:
         """The volume exists, owned as libvirt's driver runs its guests."""
         return await self._call(self._making, "make", lambda: self._make(org, vm, template))
+
+    async def lay_seed(self, org: str, vm: str, seed: Seed) -> None:
+        """The seed disk lies among the disks."""
+        await self._call(self._making, "lay a seed", lambda: lay(self._link.pool(), org, vm, seed))
 
     async def look(self, sleeper: Sleeper) -> Look:
         """The chain as libvirt has it, after all that was asked of the domain before."""

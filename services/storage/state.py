@@ -2,9 +2,16 @@
 
 from events.envelope import Recorded
 from events.fences import Fences
-from events.gate import BootOrdered, GateDecided, Rise
+from events.gate import BootOrdered, GateDecided, GrowOrdered, Rise
 from events.vm import VmBooted, VmQuiesced, VmStopped, VmWakeFailed
-from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
+from events.volume import (
+    SnapshotFailed,
+    SnapshotTaken,
+    VolumeCreated,
+    VolumeFailed,
+    VolumeGrowFailed,
+    VolumeGrown,
+)
 
 Key = tuple[str, str]
 """Org and VM."""
@@ -20,6 +27,8 @@ class Owed:
         self.boots: dict[Key, BootOrdered] = {}
         self.sleepers: dict[Key, int] = {}
         """By the sequence that told of their sleep."""
+        self.grows: dict[Key, GrowOrdered] = {}
+        """Orders to make a disk larger that nobody has said the end of."""
         self._disks: set[Key] = set()
         self._fences = Fences()
 
@@ -34,9 +43,15 @@ class Owed:
                             self.boots.pop((org, order.vm), None)
                         if isinstance(order, BootOrdered):
                             self.boots[org, order.vm] = order
+                        if isinstance(order, GrowOrdered):
+                            self.grows[org, order.vm] = order
             case VolumeCreated(org=org, vm=vm):
                 self._disks.add((org, vm))
                 self.boots.pop((org, vm), None)
+            case VolumeGrown(org=org, vm=vm, order=order) | VolumeGrowFailed(org=org, vm=vm, order=order):
+                growing = self.grows.get((org, vm))
+                if growing is not None and growing.id == order:
+                    del self.grows[org, vm]
             case VolumeFailed(org=org, vm=vm, order=order):
                 self._ended((org, vm), order)
             case VmBooted(org=org, vm=vm, reservation=reservation):

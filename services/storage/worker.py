@@ -15,12 +15,14 @@ from events.bus.ledger import Ledger
 from events.bus.port import Bus
 from events.clock import Clock
 from events.gate import BootOrdered
+from projections.directory.fold import Directory
 from projections.fleet.fold import Fleet, Vm
 from projections.volumes.fold import Disk, Volumes
 from services.storage.decide import MOST_ATTEMPTS, move, sleeps_still, wants_pin, wants_volume
+from services.storage.keeping import Keeping, Words, nothing
 from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes
-from services.storage.port import Hosts, Sleeper, StorageError, WokeError
+from services.storage.port import Hosts, Made, Sleeper, StorageError, WokeError
 from services.storage.port import Volumes as Place
 from services.storage.state import Key, Owed
 
@@ -60,9 +62,16 @@ class Pauses:
 class Storage:
     """The disks of all hosts; there must be one only (its user on the bus is one)."""
 
-    def __init__(
-        self, ledger: Ledger, bus: Bus, clock: Clock, hosts: Hosts, pauses: Pauses | None = None
+    def __init__(  # noqa: PLR0917 - what a worker is made from
+        self,
+        ledger: Ledger,
+        bus: Bus,
+        clock: Clock,
+        hosts: Hosts,
+        pauses: Pauses | None = None,
+        words: Words = nothing,
     ) -> None:
+        """`words` has what VMs are told at their first boot."""
         self._pauses = pauses or Pauses()
         self._settled = asyncio.Event()
         self._wanted: dict[Key, asyncio.Event] = {}
@@ -74,6 +83,9 @@ class Storage:
         self._owed = ledger.fold(Owed)
         self._bell = ledger.bell()
         self._outcomes = Outcomes(ledger, bus, clock)
+        self._keeping = Keeping(
+            hosts, self._outcomes, words, (ledger.fold(Directory), self._fleet, self._volumes)
+        )
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._found: dict[Key, str] = {}
         """The latest order for which the VM's volume was found where it was."""
@@ -88,8 +100,10 @@ class Storage:
                 if disk.snapshot is not None and not wants_pin(self._fleet.vms.get(key), disk):
                     tasks.create_task(self._tidy_later(tasks, key, disk), name=f"storage: tidy {key[1]}")
             while True:
-                for key in [*self._owed.boots, *self._owed.sleepers]:
-                    if key not in self._running and (self._boot(key) or self._sleeper(key)):
+                for key in [*self._owed.boots, *self._owed.grows, *self._owed.sleepers]:
+                    if key not in self._running and (
+                        self._boot(key) or key in self._owed.grows or self._sleeper(key)
+                    ):
                         self._begin(tasks, key, self._attend(key))
                 for key, wanted in self._wanted.items():
                     if self._boot(key) is not None:
@@ -126,6 +140,8 @@ class Storage:
             while True:
                 if (order := self._boot(key)) is not None:
                     await self._make(key, order)
+                elif (growth := self._owed.grows.get(key)) is not None:
+                    await self._keeping.grow(key, growth)
                 elif (sleeper := self._sleeper(key)) is not None:
                     await self._rest(key)
                     async with self._pins[sleeper[0].host]:
@@ -176,7 +192,7 @@ class Storage:
         while self._boot(key) is order:
             try:
                 # Safe to repeat: a volume that is there stays as it is.
-                made = await place.make(*key, order.template)
+                made = await self._made(key, order, place)
             except StorageError as error:
                 attempts += not error.lost
                 self._hurt(order.host, f"make the disk of {key[0]}/{key[1]}", error)
@@ -195,6 +211,11 @@ class Storage:
                     await self._outcomes.created(vm, order, made)
                 self._found[key] = order.id
                 return
+
+    async def _made(self, key: Key, order: BootOrdered, place: Place) -> Made:
+        if order.purpose == "keep":
+            return await self._keeping.make(key, order, place)
+        return await place.make(*key, order.template)
 
     # --------------------------------------------------------------------------------------------------- a sleeper
 

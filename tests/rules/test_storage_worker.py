@@ -11,7 +11,10 @@ from events.bus.permissions import worker
 from events.vm import VmQuiesced
 from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
 from projections.volumes.fold import Volumes as Folded
+from schemas.pool import Storage as Kind
+from schemas.seed import Seed
 from services.storage.port import Look, Made, Sleeper, Standing, StorageError, Volumes, WokeError
+from services.storage.volumes import Store
 from services.storage.worker import Pauses, Storage
 from services.waker.port import domain_name
 from tests.rules.desk import play
@@ -40,6 +43,15 @@ class Toy:
 
     def has_disk(self, template: str) -> bool:
         return template == "tiny"
+
+    def has_seed(self, template: str) -> bool:
+        return template == "seeded"
+
+    def store(self, host: str, storage: Kind) -> Store | None:
+        return None
+
+    async def lay_seed(self, org: str, vm: str, seed: Seed) -> None:
+        await self._ask(f"lay {seed.hostname}")
 
     def at(self, host: str) -> Volumes | None:
         return self if host == "h1" else None

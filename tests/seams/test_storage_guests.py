@@ -23,8 +23,10 @@ from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated
 from lab import accelerator, guest, hypervisor, template
 from schemas.capacity import Size
 from schemas.house import HostPlace
+from schemas.pool import Storage as Kind
 from services.storage.port import Sleeper, Volumes
 from services.storage.qcow2 import Qcow2
+from services.storage.volumes import Store
 from services.storage.worker import Pauses, Storage
 from services.waker.libvirt import Libvirt
 from services.waker.port import domain_name
@@ -49,6 +51,12 @@ class World:
 
     def has_disk(self, template: str) -> bool:
         return template == "tiny"
+
+    def has_seed(self, template: str) -> bool:
+        return False
+
+    def store(self, host: str, storage: Kind) -> Store | None:
+        return None
 
     def at(self, host: str) -> Volumes | None:
         return self.disks if host == "h1" else None

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from schemas.pool import Storage as Kind
+from schemas.seed import Seed
 from schemas.volume import layer_over
 from services.storage.port import Look, Made, Sleeper, Standing, StorageError, WokeError
+from services.storage.volumes import Store
 from services.waker.port import DomainState, HypervisorError, domain_name
 from tests.simulation.clock import pause
 
@@ -167,6 +170,10 @@ class DiskLink:
         await self._call(f"volume of {name}", "make", lambda: self._disks.make(name, volume))
         return Made(volume, SIZE_BYTES, fresh)
 
+    async def lay_seed(self, org: str, vm: str, seed: Seed) -> None:
+        """No template here has a place for one."""
+        raise AssertionError(org, vm, seed)
+
     async def look(self, sleeper: Sleeper) -> Look:
         """How the disk is, behind all that was asked before."""
         seen: list[Look] = []
@@ -221,6 +228,15 @@ class DiskHosts:
     def has_disk(self, template: str) -> bool:
         """Whether VMs of the template have a disk."""
         return template in self._templates
+
+    def has_seed(self, template: str) -> bool:
+        """None has."""
+        del template
+        return False
+
+    def store(self, host: str, storage: Kind) -> Store | None:
+        """No VM of these worlds is kept."""
+        del host, storage
 
     def at(self, host: str) -> DiskLink | None:
         """The disks of a host."""

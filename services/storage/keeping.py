@@ -1,0 +1,151 @@
+"""Disks of VMs that are kept for their own sake: made with the size that was asked for, told what they shall be, and grown.
+
+One that is there is never made anew, and none ever shrinks. What a former life began is looked at before anything is done again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from events.gate import BootOrdered, GrowOrdered
+from events.ids import derive
+from events.vault import VaultError
+from projections.directory.fold import Directory, Kept
+from projections.fleet.fold import Fleet
+from projections.volumes.fold import Volumes
+from schemas.seed import Seed, SeedError
+from services.storage.decide import MOST_ATTEMPTS
+from services.storage.metrics import ERRORS
+from services.storage.outcomes import Outcomes
+from services.storage.port import Hosts, Made, StorageError
+from services.storage.port import Volumes as Place
+from services.storage.state import Key
+from services.storage.volumes import Store, Volume
+
+_FIRST_PAUSE_SECONDS: Final = 0.25
+
+Words = Callable[[str, str], str | None]
+"""What a VM is told, by its name in the vault and what was committed to; None where there is nothing. Raises `VaultError`."""
+
+log = logging.getLogger("virtscale.storage")
+
+
+def nothing(name: str, commitment: str) -> str | None:
+    """There is no vault here."""
+    del name, commitment
+    return None
+
+
+class NoStoreError(StorageError):
+    """The pool's storage is not to be had there."""
+
+    code = "NoStore"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, final=True)
+
+
+class SeedMissingError(StorageError):
+    """What the VM is to be told at its first boot is not in the vault, or not what was committed to."""
+
+    code = "SeedMissing"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, final=True)
+
+
+class Keeping:
+    """Storage's hands on disks of kept VMs."""
+
+    def __init__(
+        self,
+        hosts: Hosts,
+        outcomes: Outcomes,
+        words: Words,
+        folds: tuple[Directory, Fleet, Volumes],
+    ) -> None:
+        self._hosts = hosts
+        self._outcomes = outcomes
+        self._words = words
+        self._directory, self._fleet, self._volumes = folds
+
+    async def make(self, key: Key, order: BootOrdered, place: Place) -> Made:
+        """The VM has its seed disk, where it is told anything, and its disk with as many bytes as it was made for.
+
+        Safe to repeat: what is there stays as it is.
+        """
+        kept = self._directory.get(*key)
+        if self._hosts.has_seed(order.template):
+            await place.lay_seed(*key, await self._told(key, kept))
+        if kept is None or kept.disk_bytes == 0:
+            return await place.make(*key, order.template)
+        store = self._store(key, order.host)
+        volume, known = Volume(*key), self._volumes.disks.get(key)
+        there = await store.look(volume)
+        size = max(
+            kept.disk_bytes, known.size_bytes if known is not None else 0, there.size_bytes if there else 0
+        )
+        seen = await store.create(volume, size, order.template)
+        return Made(seen.place, seen.size_bytes, there is None)
+
+    async def grow(self, key: Key, order: GrowOrdered) -> None:
+        """The disk is as large as was ordered, or the ledger knows how large it is instead, and why."""
+        attempts, pause, volume = 0, _FIRST_PAUSE_SECONDS, Volume(*key)
+        while True:
+            vm = self._fleet.vms.get(key)
+            domain = vm.domain if vm is not None and vm.reservation is not None else None
+            try:
+                # Safe to repeat: one that is as large already stays so.
+                seen = await self._store(key, order.host).grow(volume, order.size_bytes, domain)
+            except StorageError as error:
+                attempts += not error.lost
+                ERRORS.labels(order.host).inc()
+                log.warning("host %s: grow the disk of %s/%s: %s", order.host, *key, error)
+                if error.final or attempts >= MOST_ATTEMPTS:
+                    await self._outcomes.grow_failed(order, key[0], await self._size(key, order), error)
+                    return
+                await asyncio.sleep(pause)
+                pause *= 2
+            else:
+                await self._outcomes.grown(order, key[0], seen.size_bytes)
+                return
+
+    async def _size(self, key: Key, order: GrowOrdered) -> int:
+        """What the disk has: as it is found, or as it is known where nobody can look."""
+        known = self._volumes.disks.get(key)
+        try:
+            seen = await self._store(key, order.host).look(Volume(*key))
+        except StorageError:
+            seen = None  # said already: it is what kept it from growing
+        if seen is not None:
+            return seen.size_bytes
+        return known.size_bytes if known is not None else 0
+
+    def _store(self, key: Key, host: str) -> Store:
+        kept = self._directory.get(*key)
+        pool = self._fleet.pools.get((key[0], kept.pool)) if kept is not None else None
+        where = pool.storage if pool is not None else "local"
+        store = self._hosts.store(host, where)
+        if store is None:
+            raise NoStoreError(f"Host {host} has no {where} storage for the disk of {key[0]}/{key[1]}.")
+        return store
+
+    async def _told(self, key: Key, kept: Kept | None) -> Seed:
+        """What the VM is told: at least who it is. As long as it is that VM, it is the same instance."""
+        if kept is None or kept.seed is None:
+            return Seed(instance_id=derive("instance", *key), hostname=key[1])
+        try:
+            text = await asyncio.to_thread(self._words, kept.seed.name, kept.seed.commitment)
+            if text is None:
+                raise SeedMissingError(
+                    f"What {kept.org}/{kept.name} is to be told at its first boot is not in the vault as {kept.seed.name}: make the VM "
+                    "anew."
+                )
+            return msgspec.json.decode(text, type=Seed)
+        except (VaultError, SeedError, msgspec.DecodeError) as error:
+            raise SeedMissingError(
+                f"What {kept.org}/{kept.name} is to be told cannot be read: {error}"
+            ) from error

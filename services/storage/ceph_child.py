@@ -15,11 +15,11 @@ from typing import Any
 CONNECT_SECONDS = 20
 CLONE_FORMAT = "2"
 """A snapshot can be given up while others lie over it; the former format would hold it for ever."""
-ENOENT = 2
-ID_OBJECT = "rbd_id."
-"""Leads from an image's name to its id (Ceph, librbd: one object for each name)."""
+ENOENT, EEXIST = 2, 17
+MARK = "virtscale.making."
+"""The object that is beside an image as long as it is being made."""
 DRAFT = ".part"
-"""The end of the name of what is not whole yet."""
+"""The end of the name, in the trash, of what was never whole."""
 rados, rbd = import_module("rados"), import_module("rbd")
 
 
@@ -39,29 +39,51 @@ class Calls:
     # -------------------------------------------------------------------------------------------------------- images
 
     def look(self, pool: str, image: str) -> dict[str, Any] | None:
-        """The image as it is, or nothing."""
+        """The image as it is; nothing where there is none, or one whose making was cut short."""
         try:
-            with self._image(pool, image, read_only=True) as opened:
-                return _seen(opened)
+            with self._pool(pool) as here:
+                if self._marked(here, image):
+                    return None
+                with rbd.Image(here, image, read_only=True) as opened:
+                    return _seen(opened)
         except (rbd.ImageNotFound, rados.ObjectNotFound):
             return None
 
-    def create(self, pool: str, image: str, size_bytes: int, parent: list[str] | None) -> dict[str, Any]:
-        """There is an image of that name; grown only if it lies over what was asked for.
+    def begin(self, pool: str, image: str) -> dict[str, Any] | None:
+        """The image as it is; or nothing, and then it is marked as being made, until `whole`.
 
-        It is made under another name: one that was cut short in the making has no parent yet, and nothing tells it from an empty one.
+        An image in the making has no parent or no data yet, and nothing but the mark tells it from an empty one. What a former life
+        left so is removed: nobody was told of it.
         """
-        found = self.finish(pool, image)
+        found = self.look(pool, image)
         if found is None:
-            self.clear(pool, image + DRAFT)
             with self._pool(pool) as here:
-                if parent is None:
-                    self._rbd.create(here, image + DRAFT, size_bytes, old_format=False)
-                else:
-                    with self._pool(parent[0]) as there:
-                        self._rbd.clone(there, parent[1], parent[2], here, image + DRAFT)
-                self._rbd.rename(here, image + DRAFT, image)
-            found = self.look(pool, image)
+                if self._marked(here, image):
+                    self._clear(here, image)
+                here.write_full(MARK + image, b"")
+        return found
+
+    def whole(self, pool: str, image: str) -> dict[str, Any] | None:
+        """The image is whole, and what it is."""
+        with self._pool(pool) as here:
+            here.remove_object(MARK + image)
+        return self.look(pool, image)
+
+    def create(self, pool: str, image: str, size_bytes: int, parent: list[str] | None) -> dict[str, Any]:
+        """There is an image of that name; grown only if it lies over what was asked for."""
+        found = self.begin(pool, image)
+        if found is None:
+            with self._pool(pool) as here:
+                try:
+                    if parent is None:
+                        self._rbd.create(here, image, size_bytes, old_format=False)
+                    else:
+                        with self._pool(parent[0]) as there:
+                            self._rbd.clone(there, parent[1], parent[2], here, image)
+                except (rbd.ImageNotFound, rados.ObjectNotFound):
+                    here.remove_object(MARK + image)
+                    raise
+            found = self.whole(pool, image)
         if found is not None and found["size_bytes"] < size_bytes and found["parent"] == parent:
             found = self.grow(pool, image, size_bytes)
         assert found is not None, image
@@ -76,58 +98,20 @@ class Calls:
                 opened.resize(size_bytes)
             return _seen(opened, own=1)
 
+    def release(self, pool: str, image: str) -> dict[str, Any]:
+        """Nobody who died holds the image; whoever did is blocked, should he live after all. Nothing is done while somebody watches it."""
+        with self._image(pool, image) as opened:
+            found = _seen(opened, own=1)
+            for one in opened.lock_get_owners() if not found["watchers"] else ():
+                opened.lock_break(one["mode"], one["owner"])
+            return found
+
     def flatten(self, pool: str, image: str) -> dict[str, Any]:
         """The image lies over nothing."""
         with self._image(pool, image) as opened:
             if _parent(opened) is not None:
                 opened.flatten()
             return _seen(opened, own=1)
-
-    def rename(self, pool: str, image: str, to: str) -> None:
-        """The image has another name."""
-        with self._pool(pool) as here:
-            self._rbd.rename(here, image, to)
-
-    def finish(self, pool: str, image: str) -> dict[str, Any] | None:
-        """The image as it is, or nothing; a renaming of its draft that was cut short is gone on with."""
-        with self._pool(pool) as here:
-            known, draft = self._id_of(here, image), self._id_of(here, image + DRAFT)
-            if known is None:
-                return None
-            if known == draft:
-                # Both names lead to one image, and the directory says how far it got.
-                if any(one["name"] == image for one in self._rbd.list2(here)):
-                    here.remove_object(ID_OBJECT + image + DRAFT)
-                else:
-                    here.remove_object(ID_OBJECT + image)
-                    self._rbd.rename(here, image + DRAFT, image)
-        return self.look(pool, image)
-
-    def clear(self, pool: str, image: str) -> None:
-        """There is no such draft; `finish` was asked before.
-
-        One whose writer died a moment ago is held for him for some seconds: it goes into the trash, and from there at a later call.
-        """
-        with self._pool(pool) as here:
-            if self._id_of(here, image) is None:
-                return
-            try:
-                self._rbd.remove(here, image)
-            except rbd.ImageNotFound:
-                pass  # that is what is wanted
-            except rbd.ImageBusy:
-                self._rbd.trash_move(here, image, 0)
-            for one in list(self._rbd.trash_list(here)):
-                if one["name"].endswith(DRAFT):
-                    with suppress(rbd.Error):  # it is held still
-                        self._rbd.trash_remove(here, one["id"])
-
-    def _id_of(self, here: Any, image: str) -> bytes | None:
-        """What the image's name leads to."""
-        try:
-            return here.read(ID_OBJECT + image)
-        except rados.ObjectNotFound:
-            return None
 
     # ----------------------------------------------------------------------------------------------------- snapshots
 
@@ -181,13 +165,13 @@ class Calls:
             for one in found
         ]
 
-    def recover(self, pool: str, key: str, name: str) -> None:
-        """The image is back, under this name; Refused where another image has it."""
-        found = self.look(pool, name)
+    def recover(self, pool: str, image: str, key: str) -> None:
+        """The image is back, under this name; ImageExists where another has it."""
+        found = self.look(pool, image)
         if found is not None and found["id"] != key:
-            raise Refused(name)
+            raise rbd.ImageExists(f"{pool}/{image}", errno=EEXIST)
         with self._pool(pool) as here, suppress(rbd.ImageNotFound):  # it is back already
-            self._rbd.trash_restore(here, key, name)
+            self._rbd.trash_restore(here, key, image)
 
     def purge(self, pool: str, key: str) -> None:
         """The image is gone; Refused, with their names, where others lie over it."""
@@ -253,6 +237,29 @@ class Calls:
             return out.decode()
 
     # --------------------------------------------------------------------------------------------------------- inside
+
+    def _marked(self, here: Any, image: str) -> bool:
+        try:
+            here.stat(MARK + image)
+        except rados.ObjectNotFound:
+            return False
+        return True
+
+    def _clear(self, here: Any, image: str) -> None:
+        """There is no such image. One whose maker died a moment ago is held for him for some seconds: it goes into the trash under
+        another name, and from there at a later call.
+        """
+        try:
+            self._rbd.remove(here, image)
+        except rbd.ImageNotFound:
+            pass  # that is what is wanted
+        except rbd.ImageBusy:
+            self._rbd.rename(here, image, image + DRAFT)
+            self._rbd.trash_move(here, image + DRAFT, 0)
+        for one in list(self._rbd.trash_list(here)):
+            if one["name"].endswith(DRAFT):
+                with suppress(rbd.Error):  # it is held still
+                    self._rbd.trash_remove(here, one["id"])
 
     @contextmanager
     def _pool(self, pool: str) -> Generator[Any]:

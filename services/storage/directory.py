@@ -95,6 +95,10 @@ class Directory:
         """What is in the template's file is copied up."""
         return await self._copy("detach", lambda: self._detach(volume))
 
+    async def release(self, volume: Volume) -> Seen:
+        """The kernel did so when he died."""
+        return await self._call("release", lambda: self._release(volume))
+
     async def trash(self, volume: Volume, guard_seconds: int) -> Trashed:
         """The file and its layers are in a directory of their own below `.trash`; the time is in its name."""
         return await self._call("trash", lambda: self._put_away(volume, guard_seconds))
@@ -213,6 +217,13 @@ class Directory:
             # Safe: it copies what is missing, and then forgets the file below; killed, it has copied some.
             qemu_img.run("rebase", "-f", "qcow2", "-b", "", str(file), seconds=COPY_SECONDS)
         return self._seen(volume)
+
+    def _release(self, volume: Volume) -> Seen:
+        self._file(volume)
+        seen = self._seen(volume)
+        if seen.in_use:
+            raise in_use(volume, "released", None)
+        return seen
 
     def _export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         origin = self._file(volume)

@@ -52,8 +52,6 @@ TEMPLATES: Final = "templates"
 _ORIGIN: Final = "origin"
 """The snapshot of a template's image that volumes lie over."""
 
-_DRAFT: Final = ".part"
-
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
@@ -100,7 +98,8 @@ class Rbd:
     async def snapshot(self, volume: Volume, name: str, domain: str | None = None) -> Snapshot:
         """By Ceph, whoever has the image open."""
         del domain
-        return await self._call("snapshot", lambda: self._snapshot(volume, name))
+        must_be_name(name)
+        return await self._call("snapshot", lambda: _snapshot(self._ask("snapshot", volume, name=name)))
 
     async def snapshots(self, volume: Volume) -> tuple[Snapshot, ...]:
         """Those that have a name."""
@@ -122,6 +121,10 @@ class Rbd:
     async def detach(self, volume: Volume) -> Seen:
         """What it shares is copied, also while a domain has it open."""
         return await self._copy("detach", lambda: self._seen(volume, self._ask_long("flatten", volume)))
+
+    async def release(self, volume: Volume) -> Seen:
+        """The lock of one who died is broken, and he is blocked: the org's own user may not, and would be denied every write."""
+        return await self._call("release", lambda: self._release(volume))
 
     async def trash(self, volume: Volume, guard_seconds: int) -> Trashed:
         """Ceph's own trash, which keeps the time."""
@@ -179,8 +182,7 @@ class Rbd:
         size_of(base)
         ask = self._copying.ask
         ask("init", QUICK_SECONDS, pool=TEMPLATES)
-        if ask("finish", QUICK_SECONDS, pool=TEMPLATES, image=template) is None:
-            self._fill(TEMPLATES, template, base)
+        self._fill(TEMPLATES, template, base)
         ask("snapshot", QUICK_SECONDS, pool=TEMPLATES, image=template, name=_ORIGIN)
         ask("protect", QUICK_SECONDS, pool=TEMPLATES, image=template, name=_ORIGIN)
         self._known.add(template)
@@ -204,10 +206,6 @@ class Rbd:
         if domain is None or not self._link.grow(domain, lambda disk: _has(disk, place), size_bytes):
             raise in_use(volume, "grown", domain)
         return self._must(volume)
-
-    def _snapshot(self, volume: Volume, name: str) -> Snapshot:
-        must_be_name(name)
-        return _snapshot(self._ask("snapshot", volume, name=name))
 
     def _snapshots(self, volume: Volume) -> tuple[Snapshot, ...]:
         found = [_snapshot(one) for one in self._ask("snapshots", volume)]
@@ -243,15 +241,15 @@ class Rbd:
     def _trashed(self, org: str) -> tuple[Trashed, ...]:
         found = [
             Trashed(one["key"], Volume(org, one["name"]), _moment(one["until"]))
-            for one in self._ask_pool("trashed", pool_of(org))
+            for one in self._asking.ask("trashed", QUICK_SECONDS, pool=pool_of(org))
         ]
         return tuple(sorted(found, key=lambda one: (one.until, one.key)))
 
     def _recover(self, trashed: Trashed) -> Seen:
         try:
-            self._ask_pool("recover", pool_of(trashed.volume.org), key=trashed.key, name=trashed.volume.name)
+            self._ask("recover", trashed.volume, key=trashed.key)
         except CephError as error:
-            if error.kind != "Refused":
+            if error.kind != "ImageExists":
                 raise
             raise OtherVolumeError(
                 f"Volume {trashed.volume} stays in the trash: its name is another volume's by now. Move that away, and ask again.",
@@ -287,12 +285,16 @@ class Rbd:
 
     def _load(self, copy: Copy, volume: Volume) -> Seen:
         copies.verify(copy)
-        if self._ask("finish", volume) is None:
-            self._fill(pool_of(volume.org), volume.name, copy.file)
-        return self._must(volume)
+        return self._seen(volume, self._fill(pool_of(volume.org), volume.name, copy.file))
+
+    def _release(self, volume: Volume) -> Seen:
+        seen = self._seen(volume, self._ask("release", volume))
+        if seen.in_use:
+            raise in_use(volume, "released", None)
+        return seen
 
     def _source(self, volume: Volume) -> ClusterSource:
-        self._must(volume)
+        self._ask("release", volume)  # one that is in use stays as it is
         user = pool_of(volume.org)
         if not self._monitors:
             self._monitors = tuple(self._asking.ask("monitors", QUICK_SECONDS))
@@ -317,13 +319,14 @@ class Rbd:
 
     # -------------------------------------------------------------------------------------------------------- inside
 
-    def _fill(self, pool: str, image: str, file: Path) -> None:
-        """There is an image with the file's contents, which has its name only when it is whole."""
-        draft = image + _DRAFT
-        self._copying.ask("clear", COPY_SECONDS, pool=pool, image=draft)
-        address = self._address(pool, draft)
-        qemu_img.run("convert", "-f", "qcow2", "-O", "raw", str(file), address, seconds=COPY_SECONDS)
-        self._copying.ask("rename", QUICK_SECONDS, pool=pool, image=draft, to=image)
+    def _fill(self, pool: str, image: str, file: Path) -> dict[str, Any]:
+        """There is an image with the file's contents, or the one that was there."""
+        found = self._copying.ask("begin", COPY_SECONDS, pool=pool, image=image)
+        if found is None:
+            address = self._address(pool, image)
+            qemu_img.run("convert", "-f", "qcow2", "-O", "raw", str(file), address, seconds=COPY_SECONDS)
+            found = self._copying.ask("whole", QUICK_SECONDS, pool=pool, image=image)
+        return found
 
     def _address(self, pool: str, image: str) -> str:
         """The image as qemu-img is told of it."""
@@ -342,9 +345,6 @@ class Rbd:
 
     def _ask_long(self, call: str, volume: Volume, **arguments: object) -> Any:
         return self._told(self._copying, call, volume, COPY_SECONDS, arguments)
-
-    def _ask_pool(self, call: str, pool: str, **arguments: object) -> Any:
-        return self._asking.ask(call, QUICK_SECONDS, pool=pool, **arguments)
 
     def _told(
         self, speaker: Speaker, call: str, volume: Volume, seconds: float, arguments: dict[str, object]

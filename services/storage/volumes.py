@@ -238,6 +238,13 @@ class Store(Protocol):
         """
         ...
 
+    async def release(self, volume: Volume) -> Seen:
+        """Nobody who died with the volume open holds it any more: after a crash of a domain or its host, before it is started again.
+
+        `InUseError` while somebody has it open, or died so shortly ago (with Ceph, 30 s) that he is believed to live. Safe to repeat.
+        """
+        ...
+
     async def trash(self, volume: Volume, guard_seconds: int) -> Trashed:
         """The volume is in the trash, whole with its snapshots, and nobody purges it for so long, by the machine's own clock.
 
@@ -277,7 +284,9 @@ class Store(Protocol):
         ...
 
     async def source(self, volume: Volume) -> Source:
-        """What a domain of this host is given so that it has the volume; the host knows the secret for it. Safe to repeat."""
+        """What a domain of this host is given so that it has the volume; the host knows the secret for it, and it is released from
+        whoever died with it. Safe to repeat.
+        """
         ...
 
     async def close(self) -> None:

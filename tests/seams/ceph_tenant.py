@@ -44,6 +44,7 @@ class Tries:
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
         self._open: Any = None
+        self._image: Any = None
 
     def open(self, pool: str) -> None:
         """An object of the pool is written and read from here on, on the session that is open."""
@@ -76,6 +77,11 @@ class Tries:
     def scribble(self, pool: str, name: str) -> None:
         with self._cluster.open_ioctx(pool) as here, rbd.Image(here, name) as image:
             image.write(b"mine", 0)
+
+    def hold(self, pool: str, name: str) -> None:
+        """The image stays open, written to."""
+        self._image = rbd.Image(self._cluster.open_ioctx(pool), name)
+        self._image.write(b"mine", 0)
 
     def init(self, pool: str) -> None:
         with self._cluster.open_ioctx(pool) as here:

@@ -178,6 +178,7 @@ async def test_what_a_domain_has_open_is_grown_and_snapshotted_but_neither_resto
         await store.forget(volume, "two", "sleeper")
         assert [one.name for one in await store.snapshots(volume)] == ["one"]
         for refused in (
+            store.release(volume),
             store.restore(volume, "one", 48 * MIB),
             store.trash(volume, 0),
             store.export(volume, None, bench.file()),
@@ -343,6 +344,7 @@ async def test_what_is_not_there_is_said_with_its_name(bench: Bench) -> None:
         store.forget(none, "one"),
         store.clone(none, "one", to),
         store.detach(none),
+        store.release(none),
         store.trash(none, 0),
         store.recover(gone),
         store.export(none, None, bench.file()),

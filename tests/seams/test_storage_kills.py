@@ -145,9 +145,12 @@ CALLS = (
 
 
 @pytest.mark.parametrize(
-    "call", [pytest.param("clone"), *(pytest.param(one, marks=pytest.mark.long) for one in CALLS)]
+    ("kind", "call"),
+    [
+        ("qcow2", "clone"),
+        *(pytest.param(kind, one, marks=pytest.mark.long) for kind in ("qcow2", "rbd") for one in CALLS),
+    ],
 )
-@pytest.mark.parametrize("kind", ["qcow2", "rbd"])
 async def test_a_call_that_was_cut_short_is_made_good_by_asking_again(
     both: dict[str, Bench], lives: Lives, kind: str, call: str, request: pytest.FixtureRequest
 ) -> None:

@@ -18,7 +18,7 @@ from services.storage.port import StorageError
 from services.storage.rbd import Cluster
 from services.storage.speaker import PYTHON, Speaker
 from services.storage.tenants import Tenants
-from services.storage.volumes import MissingError
+from services.storage.volumes import InUseError, MissingError
 from tests.seams.stores import MIB, ORG, OTHER, QUOTA_BYTES, TEMPLATE, Bench
 from tests.support import eventually
 
@@ -159,6 +159,33 @@ async def test_enrolling_again_changes_the_quota_and_keeps_the_key(ceph: Ceph) -
         assert (pool["quota_max_bytes"], pool["size"], pool["min_size"]) == (2 * QUOTA_BYTES, 3, 2)
     finally:
         await tenants.close()
+
+
+@pytest.mark.long
+async def test_after_a_crash_the_volume_is_released_and_its_org_writes_it_again(
+    ceph: Ceph, both: dict[str, Bench]
+) -> None:
+    bench = both["rbd"]
+    volume = bench.volume()
+    await bench.store.create(volume, 32 * MIB, TEMPLATE)
+    key, image = await key_of(ceph, ORG), {"pool": f"org-{ORG}", "name": volume.name}
+    async with client_of(ceph, f"org-{ORG}", key) as client:
+        assert await client.heard() == "connected"
+        assert await client.tries("hold", **image) == "done"
+        with pytest.raises(InUseError):
+            await bench.store.release(volume)
+
+    async def released() -> bool:
+        try:
+            await bench.store.release(volume)
+        except InUseError:
+            return False
+        return True
+
+    async with client_of(ceph, f"org-{ORG}", key) as client:
+        assert await client.heard() == "connected"
+        await eventually(released, SECONDS, every_seconds=0.2, why="Ceph waits for the one who died")
+        assert await client.tries("scribble", **image) == "done"
 
 
 async def test_an_org_that_was_never_enrolled_is_told_so(both: dict[str, Bench]) -> None:

@@ -79,7 +79,7 @@ class Keeping:
         """
         kept = self._directory.get(*key)
         if self._hosts.has_seed(order.template):
-            await place.lay_seed(*key, await self._told(key, kept))
+            await place.lay_seed(*key, self._told(key, kept))
         if kept is None or kept.disk_bytes == 0:
             return await place.make(*key, order.template)
         store = self._store(key, order.host)
@@ -133,12 +133,12 @@ class Keeping:
             raise NoStoreError(f"Host {host} has no {where} storage for the disk of {key[0]}/{key[1]}.")
         return store
 
-    async def _told(self, key: Key, kept: Kept | None) -> Seed:
+    def _told(self, key: Key, kept: Kept | None) -> Seed:
         """What the VM is told: at least who it is. As long as it is that VM, it is the same instance."""
         if kept is None or kept.seed is None:
             return Seed(instance_id=derive("instance", *key), hostname=key[1])
         try:
-            text = await asyncio.to_thread(self._words, kept.seed.name, kept.seed.commitment)
+            text = self._words(kept.seed.name, kept.seed.commitment)  # a file of some KiB, once in a VM's life
             if text is None:
                 raise SeedMissingError(
                     f"What {kept.org}/{kept.name} is to be told at its first boot is not in the vault as {kept.seed.name}: make the VM "

@@ -13,6 +13,7 @@ from typing import Final
 from events.forecast import ForecastMade, Outlook
 from schemas.intake import MOST_VMS, Quiesce, Save, Scale
 from schemas.pool import Pool
+from services.forecaster.parameters import DEFAULT
 
 MOST_MOVES: Final = 64
 """VMs that one request may move: the gate grants no more in one answer."""
@@ -171,7 +172,7 @@ def _leaving(sight: Sight, standing: Standing, want: int, made_at: dt.datetime) 
     ):
         return 0
     change = sight.outlook.slope * pool.cooldown_seconds  # in thousandths of a VM x the horizon's seconds
-    one = _MILLI * pool.horizon_seconds
+    one = _MILLI * foreseen_seconds(pool)
     if change >= one:
         return 0
     pace = max(-change // one, -(-excess // _SHARE))
@@ -233,12 +234,21 @@ LOST: Final = "signal-lost"
 """The reason of every tick that is told while the signal is lost."""
 
 
+def foreseen_seconds(pool: Pool) -> int:
+    """How far ahead the pool is foreseen: its horizon, and ten minutes where that is longer.
+
+    What five minutes of a slope say of an hour is nothing. A pool may have a longer horizon all the same, since its triggers and the
+    gate go by it too; what is told names the one that was used.
+    """
+    return min(pool.horizon_seconds, DEFAULT.longest_horizon_seconds)
+
+
 def _redefined(standing: Standing, told: ForecastMade) -> bool:
     """Whether the forecast is made by other numbers than when it was last told."""
     pool = standing.pool
     return (told.mode, told.reserve, told.horizon_seconds, told.coverage_bp) != (
         pool.forecast,
         standing.reserve,
-        pool.horizon_seconds,
+        foreseen_seconds(pool),
         pool.coverage_bp,
     )

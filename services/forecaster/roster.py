@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from events.forecast import Outlook
 from schemas.pool import Pool
 from schemas.telemetry import MOST_MILLI_VMS, TICK_SECONDS
+from services.forecaster.decide import foreseen_seconds
 from services.forecaster.model import Forecast, Model
 
 RING: Final = 240
@@ -86,7 +87,7 @@ class Roster:
         if new:
             self._enter(new)
         defined = [pools[name] for name in self.names]
-        self.model.horizon_seconds = np.array([pool.horizon_seconds for pool in defined], np.int64)
+        self.model.horizon_seconds = np.array([foreseen_seconds(pool) for pool in defined], np.int64)
         self.model.coverage_bp = np.array([pool.coverage_bp for pool in defined], np.int64)
         ticks = np.array([-(-pool.cooldown_seconds // TICK_SECONDS) for pool in defined], np.int64)
         self.hold = np.minimum(np.maximum(ticks, 1), RING)

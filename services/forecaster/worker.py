@@ -18,7 +18,7 @@ from schemas.telemetry import TICK_SECONDS
 from services.forecaster import metrics
 from services.forecaster.absence import away
 from services.forecaster.asking import Intake
-from services.forecaster.decide import Request, Sight, Standing, Verdict, decide
+from services.forecaster.decide import Request, Sight, Standing, Verdict, decide, foreseen_seconds
 from services.forecaster.gather import Gathered, due_at, newest_closed
 from services.forecaster.keeping import Shelf, UnusableError, decode, encode, made_by
 from services.forecaster.learning import Learning
@@ -260,7 +260,7 @@ class Forecaster:
             staying=standing.staying,
             capped=verdict.capped,
             outlook=seen.outlook[column],
-            horizon_seconds=pool.horizon_seconds,
+            horizon_seconds=foreseen_seconds(pool),
             coverage_bp=pool.coverage_bp,
             history_seconds=seen.history_ticks[column] * TICK_SECONDS,
             parameters=self._made_by,

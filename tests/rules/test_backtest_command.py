@@ -200,6 +200,7 @@ def test_the_rules_are_named(run: Run, trace: Path) -> None:
         (["--reserve", "101"], 2, "UsageWrong"),
         (["--coverage", "100"], 2, "UsageWrong"),
         (["--horizon", "0"], 2, "UsageWrong"),
+        (["--horizon", "601"], 2, "UsageWrong"),
         (["--into", "here"], 2, "UsageWrong"),
         (["--decisions", "no/such/place.csv"], 2, "UsageWrong"),
         *((["--outage-hours", hours], 2, "UsageWrong") for hours in ("nan", "inf", "-1", "0")),

@@ -346,6 +346,24 @@ def test_a_pool_that_is_redefined_is_foreseen_by_its_new_numbers_and_told_so() -
     scene(story)
 
 
+def test_a_horizon_beyond_ten_minutes_is_foreseen_as_ten_and_told_as_ten() -> None:
+    async def story(life: Life) -> None:
+        life.define(foreseen("api", horizon_seconds=86_400))
+        life.define(foreseen(horizon_seconds=600))
+        life.demand = dict.fromkeys(("web", "api"), climb)
+        life.start()
+        await pause(900)
+        ten, longer = (
+            [(one.made_at, one.target, one.outlook, one.horizon_seconds) for one in life.made(name)]
+            for name in ("web", "api")
+        )
+        assert ten == longer
+        assert max(target for _, target, _, _ in ten) > 6
+        assert {horizon for *_, horizon in ten} == {600}
+
+    scene(story)
+
+
 def test_a_past_that_is_brought_in_later_is_learnt() -> None:
     async def story(life: Life) -> None:
         life.start()

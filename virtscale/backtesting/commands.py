@@ -7,6 +7,7 @@ from typing import Annotated, Final
 
 from cyclopts import App, Parameter
 
+from services.forecaster.parameters import DEFAULT
 from virtscale.amounts import basis_points, instant
 from virtscale.backtesting.asked import Asked, Wanted, require_whole
 from virtscale.invocation import UsageError, require_org
@@ -98,7 +99,7 @@ def backtest(
         policy=policy,
         knob=knob,
         coverage_bp=require_whole(basis_points(coverage, "coverage"), "coverage", "basis points", 5000, 9999),
-        horizon_seconds=require_whole(horizon, "horizon", "s", 1, 3600),
+        horizon_seconds=require_whole(horizon, "horizon", "s", 1, DEFAULT.longest_horizon_seconds),
         reserve_bp=basis_points(reserve, "warm reserve"),
         teach_days=require_whole(teach_days, "time that teaches", "days", 0, 3650),
         begin=None if begin is None else instant(begin, "begin"),

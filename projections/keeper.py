@@ -17,6 +17,7 @@ from projections.directory.table import TABLES as DIRECTORY
 from projections.fleet.table import TABLES as FLEET
 from projections.forecasts.table import TABLES as FORECASTS
 from projections.freezes.table import TABLES as FREEZES
+from projections.maintenance.table import TABLES as MAINTENANCE
 from projections.opening import opened
 from projections.rows import Touched, Writer
 from projections.signals.table import TABLES as SIGNALS
@@ -37,6 +38,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     *BREAKERS,
     *VOLUMES,
     *DIRECTORY,
+    *MAINTENANCE,
 )
 """Every table of every view."""
 

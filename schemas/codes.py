@@ -69,6 +69,8 @@ Code = Literal[
     "MaintenanceOver",
     "MaintenanceFull",
     "NoticeOfDeletion",
+    "MaintenanceLate",
+    "MaintenanceUnknown",
     # nothing to do
     "AlreadyAtDesired",
     "AlreadyAtMin",
@@ -159,6 +161,8 @@ MEANING: Final[dict[str, str]] = {
     "MaintenanceBegun": "The maintenance has begun: it can be neither moved nor taken back.",
     "MaintenanceOver": "The maintenance is over.",
     "MaintenanceFull": "The maintenance holds as many requests as one may: cancel it, or wait until it is over.",
+    "MaintenanceLate": "The maintenance would not end in its window any more, or is no longer expected.",
+    "MaintenanceUnknown": "The VM has no such maintenance.",
     "NoticeOfDeletion": "The entry tells of a deletion: move or cancel that one.",
     "AlreadyAtDesired": "The pool already has what was asked for.",
     "AlreadyAtMin": "The pool may not go below its own minimum.",

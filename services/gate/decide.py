@@ -15,6 +15,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
+from events.maintenance import MaintenanceBegun
 from events.pool import PoolDefined
 from events.quiesce import QuiesceRequested
 from events.save import SaveRequested
@@ -24,7 +25,7 @@ from schemas.pool import Pool
 from services.gate import orders as order
 from services.gate.draft import MOST_MOVES, Decision, Draft
 from services.gate.growing import grow, grown, replace_failed, stock
-from services.gate.living import change, create, resize
+from services.gate.living import begin, change, create, resize
 from services.gate.resting import further, save, save_further, saves_in, shrink
 from services.gate.rulings import ripen, rule
 from services.gate.state import Living, Pending, Scaling, State
@@ -152,6 +153,8 @@ def _live(draft: Draft, pending: Pending, wish: Living) -> None:
             change(draft, pending, wish)
         case VmResizeRequested():
             resize(draft, pending, wish)
+        case MaintenanceBegun():
+            begin(draft, pending, wish)
 
 
 def _asked(wish: Scaling) -> int:

@@ -29,6 +29,7 @@ from events.gate import (
     WakeOrdered,
 )
 from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
+from events.maintenance import MaintenanceBegun
 from events.quiesce import QuiesceRequested
 from events.save import SaveRequested
 from events.scale import ScaleRequested
@@ -377,6 +378,8 @@ def _pool_of(pending: Pending) -> str | None:
         case FreezeRequested(pool=pool) | ThawRequested(pool=pool):
             return pool
         case VmCreateRequested(pool=pool) | VmChangeRequested(pool=pool) | VmResizeRequested(pool=pool):
+            return pool
+        case MaintenanceBegun(pool=pool):
             return pool
         case _:
             return None

@@ -5,7 +5,10 @@ asked of the envelope when it is made (its disk), when it starts, and when it be
 once more when its time has come.
 """
 
+import datetime as dt
 from typing import Final
+
+from msgspec.structs import replace
 
 from events.fact import Fact
 from events.gate import BootOrdered, Evidence, Order, WakeOrdered
@@ -18,6 +21,7 @@ from events.keep import (
     VmResizeRequested,
     VmUnprotected,
 )
+from events.maintenance import MaintenanceBegun
 from projections.directory.fold import Kept
 from projections.fleet.fold import Vm
 from projections.fleet.life import SLEEPING, UP, State
@@ -94,6 +98,25 @@ def change(draft: Draft, pending: Pending, wish: VmChangeRequested) -> None:
             _reboot(draft, pending, kept, pool, announced=wish.when == "window")
         case "protect" | "unprotect":
             _guard(draft, pending, kept, wish)
+
+
+def begin(draft: Draft, pending: Pending, wish: MaintenanceBegun) -> None:
+    """The VM is rebooted as was announced, with the size that it shall have; or nothing is done to it.
+
+    An entry begins once: of what two stewards say, and of a copy that comes late, only the event that the calendar includes counts.
+    """
+    planned = draft.state.calendar.get(wish.entry.id)
+    if planned is None or planned.seq != pending.seq or planned.entry.stage != "running":
+        draft.decline(pending, "MaintenanceOver", 1)
+        return
+    kept, pool = draft.state.directory.get(draft.org, wish.vm), draft.pool(wish.pool)
+    if kept is None or pool is None or kept.pool != wish.pool:
+        draft.decline(pending, "VmUnknown", 1)
+        return
+    if draft.now > wish.begin_by:
+        draft.decline(pending, "MaintenanceLate", 1)
+        return
+    _reboot(draft, pending, kept, pool, announced=False, begin_by=wish.begin_by)
 
 
 def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
@@ -221,7 +244,15 @@ def _stop(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
         draft.do(pending, "Granted", (), [order.stop(vm, pool.grace_seconds, pending.id)])
 
 
-def _reboot(draft: Draft, pending: Pending, kept: Kept, pool: Pool, *, announced: bool) -> None:
+def _reboot(
+    draft: Draft,
+    pending: Pending,
+    kept: Kept,
+    pool: Pool,
+    *,
+    announced: bool,
+    begin_by: dt.datetime | None = None,
+) -> None:
     vm = draft.fleet.vms.get((draft.org, kept.name))
     if vm is None or vm.state in _AT_ITS_END:
         draft.decline(pending, "VmOff", 1)
@@ -237,13 +268,10 @@ def _reboot(draft: Draft, pending: Pending, kept: Kept, pool: Pool, *, announced
     if code != "Granted":
         draft.decline(pending, code, 1, evidence=evidence)
         return
-    draft.do(
-        pending,
-        "Granted",
-        (),
-        [order.reboot(vm, kept, kept.size, pool, pending, draft.now)],
-        evidence=evidence,
-    )
+    reboot = order.reboot(vm, kept, kept.size, pool, pending, draft.now)
+    if begin_by is not None:
+        reboot = replace(reboot, begin_by=min(reboot.begin_by, begin_by))
+    draft.do(pending, "Granted", (), [reboot], evidence=evidence)
 
 
 def _guard(draft: Draft, pending: Pending, kept: Kept, wish: VmChangeRequested) -> None:

@@ -13,6 +13,7 @@ from events.fences import Fences
 from events.fold import FoldsOfReader
 from events.gate import GateDecided
 from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
+from events.maintenance import MaintenanceBegun
 from events.quiesce import QuiesceRequested
 from events.ruling import Ruling
 from events.save import SaveRequested
@@ -25,6 +26,7 @@ from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
 from projections.forecasts.fold import Forecasts
 from projections.freezes.fold import Freezes
+from projections.maintenance.fold import Calendar
 from projections.signals.fold import Signals
 from projections.usage.fold import Usage
 from projections.volumes.fold import Volumes
@@ -33,8 +35,8 @@ from services.gate.saves import Saves
 Scaling = ScaleRequested | QuiesceRequested | StockRequested | SaveRequested
 """Requests to have more or fewer VMs awake, or deeper asleep."""
 
-Living = VmCreateRequested | VmChangeRequested | VmResizeRequested
-"""Requests about one VM that is kept for its own sake."""
+Living = VmCreateRequested | VmChangeRequested | VmResizeRequested | MaintenanceBegun
+"""Requests about one VM that is kept for its own sake; the steward asks by saying that its maintenance has begun."""
 
 Wish = Scaling | Living | Ruling
 """The requests that the gate answers."""
@@ -172,7 +174,7 @@ def _lately(at: dt.datetime, now: dt.datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a decision is made from: twelve folds over the same events, to the same sequence."""
+    """All that a decision is made from: thirteen folds over the same events, to the same sequence."""
 
     docket: Docket = field(default_factory=Docket)
     usage: Usage = field(default_factory=Usage)
@@ -186,6 +188,7 @@ class State:
     saves: Saves = field(default_factory=Saves)
     directory: Directory = field(default_factory=Directory)
     volumes: Volumes = field(default_factory=Volumes)
+    calendar: Calendar = field(default_factory=Calendar)
 
     @classmethod
     def of(cls, reader: FoldsOfReader) -> "State":
@@ -203,6 +206,7 @@ class State:
             reader.fold(Saves),
             reader.fold(Directory),
             reader.fold(Volumes),
+            reader.fold(Calendar),
         )
 
     def apply(self, recorded: Recorded) -> None:

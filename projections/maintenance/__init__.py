@@ -1,0 +1,1 @@
+"""Maintenance: when VMs that are kept for their own sake are worked on, and what became of it."""

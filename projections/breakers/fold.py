@@ -199,6 +199,7 @@ class Breakers:
                     del self._risen[org, vm]
                     self._failed(org, trip, code)
             case VmWakeFailed(org=org, vm=vm, reservation=reservation, code=code, observed_at=at):
+                self._skipped(org, vm, reservation, code, at)
                 self._over(org, vm, reservation, "" if code in _BLAMELESS else code, at)
             case VmUnready(org=org, vm=vm, reservation=reservation, code=code, observed_at=at):
                 trip = self._end(org, vm, reservation)
@@ -260,6 +261,7 @@ class Breakers:
                         request=order.request,
                         replaceable=order.purpose == "serve" and not again,
                         seq=seq,
+                        awaited_until=order.begin_by + dt.timedelta(seconds=order.ready_seconds),
                     )
                 case DrainOrdered(pool=pool):
                     # Fewer are wanted by now: whoever wants more again will ask.
@@ -327,6 +329,17 @@ class Breakers:
             self._failed(org, trip, code)
             self._lose(org, vm, trip, at)
         self._stopped(org, vm, reservation, at)
+
+    def _skipped(self, org: str, vm: str, reservation: str, code: str, at: dt.datetime) -> None:
+        """It stood in its host's queue until it was too late: nobody's failure, and lost to whoever was told that it comes.
+
+        Not where its waker says so long after: then others will have been asked for in its place.
+        """
+        trip = self._trips.get((org, vm))
+        if code != "order-expired" or trip is None or trip.reservation != reservation:
+            return
+        if at <= trip.awaited_until:
+            self._lose(org, vm, trip, at)
 
     def _failed(self, org: str, trip: Trip, code: str) -> None:
         for key in places(org, trip, code):

@@ -65,6 +65,8 @@ class Trip:
     replaceable: bool
     """It was to serve, and is no replacement itself."""
     seq: int
+    awaited_until: dt.datetime
+    """The latest moment at which it could serve if all is well; whoever is told that it did not begin by then still waits for it."""
     sleepers: str | None = None
     """The pool's template where it was asleep, which says whose sleepers wake unfit."""
     cold: bool = False

@@ -6,8 +6,11 @@ from events.breaker import BreakerOpened
 from events.freeze import FreezeRequested, ScalingFrozen
 from events.gate import BootOrdered, StopOrdered, WakeOrdered
 from events.ids import derive
+from schemas.pool import Pool
 from tests.given import ORG, SMALL
 from tests.rules.failing import opened, setting, starts
+
+POOL = Pool(org=ORG, name="web", size=SMALL, template="tiny")
 
 
 def test_another_vm_takes_the_place_of_one_that_failed_to_wake() -> None:
@@ -49,14 +52,36 @@ def test_two_that_failed_are_two_that_are_replaced() -> None:
     assert past.decide() is None, "one of the two has failed twice"
 
 
-@pytest.mark.parametrize("code", ["order-expired", "host-full"])
-def test_a_wake_that_nobody_tried_is_no_failure(code: str) -> None:
+def test_a_wake_that_nobody_tried_is_no_failure() -> None:
     past = setting().asleep("web", 2)
     for _ in range(4):
         past.scale(add=1)
         (order,) = past.answer()[1]
-        past.wake_failed(order.vm, code)
+        past.wake_failed(order.vm, "host-full")
         assert past.decide() is None
+
+
+def test_a_wake_whose_turn_did_not_come_in_time_is_replaced_once_and_is_nobodys_failure() -> None:
+    past = setting().asleep("web", 8)
+    for number in range(4):
+        past.scale(add=1)
+        (order,) = past.answer()[1]
+        past.later(POOL.order_seconds)
+        past.wake_failed(order.vm, "order-expired")
+        (again,) = past.round().orders
+        assert (type(again), again.vm != order.vm) == (WakeOrdered, True), number
+        past.later(POOL.order_seconds)
+        past.wake_failed(again.vm, "order-expired")
+        assert past.decide() is None
+
+
+def test_a_wake_that_hung_before_its_host_said_that_it_came_too_late_is_not_replaced() -> None:
+    past = setting().asleep("web", 2)
+    past.scale(add=1)
+    (order,) = past.answer()[1]
+    past.later(POOL.order_seconds + POOL.readiness_seconds + 1)
+    past.wake_failed(order.vm, "order-expired")
+    assert past.decide() is None
 
 
 def test_a_guest_that_does_not_answer_is_replaced_once_it_is_off_and_counts_no_more() -> None:

@@ -5,6 +5,7 @@ its CPU for itself (measured, docs/performance.md). A boot is no wake: it takes 
 """
 
 import datetime as dt
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 
@@ -26,6 +27,7 @@ from events.vm import (
     VmWakeFailed,
 )
 from projections.fleet.fold import Fleet
+from schemas.images import MOST_RESTORES
 from services.waker.decide import too_late
 from services.waker.state import Key, Orders
 
@@ -128,7 +130,9 @@ class Turns:
     def comes(self, key: Key, order: Rise) -> bool:
         """Whether the order may be carried out now; then it holds a place until its outcome.
 
-        One that is too late needs none: all that is left to do is to prove that it did not begin.
+        One that is too late needs none: all that is left to do is to prove that it did not begin. While its memory is read a
+        guest wants no CPU: a wake from disk waits for the disk, in the order of the ledger, and for those of its pool that are
+        being read; it keeps no place from wakes out of RAM, and has one as soon as it runs.
         """
         now = self._clock.now()
         pool = self._fleet.pools.get((key[0], order.pool))
@@ -136,8 +140,12 @@ class Turns:
             return True
         if self._begun.get(key) == order.id:
             return True
-        held = self._climbs.ends(self._host, (key[0], order.pool), now)
-        if len(held) + self._rising(key[0], order.pool) < pool.wake_batch:
+        from_disk = order.id in self._orders.from_disk
+        held = [] if from_disk else self._climbs.ends(self._host, (key[0], order.pool), now)
+        rising = [one for one in self._rising() if (one[1].id in self._orders.from_disk) == from_disk]
+        mates = sum((org, one.pool) == (key[0], order.pool) for org, one in rising)
+        is_disk_free = not from_disk or len(rising) < MOST_RESTORES
+        if len(held) + mates < pool.wake_batch and is_disk_free:
             self._begun[key] = order.id
             return True
         soonest = min([order.begin_by, *held])
@@ -153,10 +161,9 @@ class Turns:
         again_at, self._again_at = self._again_at, None
         return inf if again_at is None else max(0.001, (again_at - self._clock.now()).total_seconds() + 0.001)
 
-    def _rising(self, org: str, pool: str) -> int:
-        """Wakes that were begun here, and of which the ledger does not know yet whether they run."""
-        begun = ((key, self._orders.rises.get(key)) for key in self._begun)
-        return sum(
-            order is not None and order.pool == pool and key[0] == org and self._begun[key] == order.id
-            for key, order in begun
-        )
+    def _rising(self) -> Iterator[tuple[str, Rise]]:
+        """Wakes that were begun here, of which the ledger does not know yet whether they run, and their orgs."""
+        for key, own in self._begun.items():
+            order = self._orders.rises.get(key)
+            if order is not None and order.id == own:
+                yield key[0], order

@@ -16,7 +16,7 @@ from events.clock import Clock
 from events.gate import BootOrdered, PlugOrdered, RebootOrdered, Rise, SaveOrdered, WakeOrdered
 from events.vm import Refreshed, Rest, Sleep
 from projections.fleet.fold import Vm
-from schemas.images import image_seconds
+from schemas.images import MOST_RESTORES, restore_seconds
 from services.waker.bars import bar, timed
 from services.waker.decide import (
     diskless,
@@ -53,9 +53,6 @@ MOST_EFFECTS: Final = 8
 
 MOST_BOOTS: Final = 8
 """Boots at once on one host. Each takes seconds; a wake out of RAM takes milliseconds, and waits for none."""
-
-MOST_RESTORES: Final = 4
-"""Wakes from disk at once on one host. They share what the disk reads, so that each may take as long as all of them together."""
 
 MOST_LOOKS: Final = 4
 AGAIN_SECONDS: Final = 1.0
@@ -307,7 +304,7 @@ class Effects:
         if self._void(vm, order) or is_late(order, tries.attempts, self._clock.now()):
             return None
         tries.how = "restored" if seen == "saved" else "booted"
-        reading = MOST_RESTORES * image_seconds(vm.size.memory_mib) if seen == "saved" else 0.0
+        reading = restore_seconds(vm.size.memory_mib) if seen == "saved" else 0.0
         within = CALL_SECONDS + reading
         before = tries.lands_by
         tries.lands_by = before or asyncio.get_running_loop().time() + max(within, SAVE_SECONDS)

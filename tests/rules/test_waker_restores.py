@@ -13,10 +13,9 @@ from events.pool import PoolDefined
 from events.vm import VmResumed, VmSaved, VmWakeFailed
 from schemas.capacity import Size
 from schemas.house import HostPlace
-from schemas.images import image_seconds
+from schemas.images import MOST_RESTORES, image_seconds
 from schemas.pool import Refresh
 from services.prober.state import Trips
-from services.waker.effects import MOST_RESTORES
 from services.waker.port import CALL_SECONDS, REFRESH_SECONDS, SAVE_SECONDS
 from services.waker.shares import MOST_OF_POOL, Shares
 from tests.rules.desk import play, pool

@@ -14,16 +14,21 @@ SignedMilliVms = Annotated[int, msgspec.Meta(ge=-100_000_000, le=100_000_000)]
 
 
 class Outlook(Value, frozen=True):
-    """What the last tick's target was made of, in thousandths of a VM."""
+    """What the last tick's target was made of, in thousandths of a VM. These are no summands of one sum.
+
+    The target is the level that is expected next and the margin on it, rounded up, and of the ticks within the last cooldown the
+    highest. The expected level is not among these: it is the demand now, corrected by slope, pattern and others as far as each
+    has proved itself on the pool's own past. It is no more than the target less the margin.
+    """
 
     level: MilliVms
     """Demand now."""
     slope: SignedMilliVms
-    """What the trailing five minutes add by the horizon."""
+    """What the trailing five minutes add by the horizon, if they go on."""
     seasonal: SignedMilliVms | None
-    """What the week's pattern adds by the horizon; None without history of this time of the week."""
+    """Where the week's pattern, carried to today's level, stands at the horizon: a level; None without history of this time."""
     margin: MilliVms
-    """What is kept above that, for the share of changes that shall be covered."""
+    """What is kept above the level that is expected next, for the share of changes that shall be covered."""
     peak: MilliVms | None
     """The most that the week's pattern expects within the time that a sleep on disk must last to pay."""
 

@@ -69,11 +69,11 @@ def forecast(fact: ForecastMade) -> str:
     if fact.outlook is not None:
         out = fact.outlook
         seasonal = (
-            "no pattern yet" if out.seasonal is None else f"the week's pattern {out.seasonal / 1000:+.2f}"
+            "no pattern yet" if out.seasonal is None else f"the week's pattern says {out.seasonal / 1000:.2f}"
         )
         much += (
-            f" (demand {out.level / 1000:.2f} VMs, its slope {out.slope / 1000:+.2f}, {seasonal}, margin "
-            f"{out.margin / 1000:.2f}; {fact.history_seconds / 86_400:.1f} of 7 days known)"
+            f" (demand {out.level / 1000:.2f} VMs; by then its slope adds {out.slope / 1000:+.2f}, {seasonal}; margin "
+            f"{out.margin / 1000:.2f} on what is expected next; {fact.history_seconds / 86_400:.1f} of 7 days known)"
         )
     if fact.ticks > 1:
         much += f"; {fact.ticks} ticks since {fact.since:%H:%M:%S} between {fact.target_min} and {fact.target_max}"

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from events.forecast import ForecastMade
+from events.forecast import ForecastMade, Outlook
 from projections.forecasts.fold import Forecasts
 from projections.forecasts.table import TABLES
 from replay.why.foresight import foresight, sentences
@@ -56,6 +56,15 @@ def test_an_instant_that_nothing_was_told_of_yet_has_the_last_one_and_says_so() 
     assert (then.made.target, then.complete) == (3, False)
     [said] = sentences(story, NOTHING_MORE, NOW + 600 * SECOND)
     assert "the last forecast before was told at 2026-11-22 09:00:00 UTC, and this tick is not told" in said
+
+
+def test_the_evidence_is_worded_as_what_it_is_and_a_level_is_no_summand() -> None:
+    outlook = Outlook(level=6600, slope=-30, seasonal=6581, margin=70, peak=None)
+    [said] = sentences(story_of(tick(0, target=7, outlook=outlook)), NOTHING_MORE, NOW - SECOND)
+    assert (
+        "(demand 6.60 VMs; by then its slope adds -0.03, the week's pattern says 6.58; margin 0.07 on what is expected next; "
+        "0.0 of 7 days known)"
+    ) in said
 
 
 def test_a_pool_that_was_never_foreseen_has_no_forecast() -> None:

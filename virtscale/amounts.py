@@ -47,6 +47,16 @@ def quota(words: Iterable[str], present: Capacity) -> Capacity:
     return Capacity(*amounts.values())
 
 
+def size_bytes(text: str) -> int:
+    """The bytes that `40GiB` says; `UsageError` for anything else."""
+    found = re.fullmatch(r"([0-9]+)([A-Za-z]+)", text, re.ASCII)
+    if found is None or found.group(2) not in _UNITS or not _is_number(found.group(1)):
+        raise UsageError(
+            f"{text!a:.60} is no size of a disk: write a whole number and one of {', '.join(_UNITS)}, as 40GiB."
+        )
+    return int(found.group(1)) * _UNITS[found.group(2)]
+
+
 def _whole(word: str, amount: str) -> int:
     if not _is_number(amount):
         raise UsageError(f"{word!a:.60} has no whole number of vCPU: write vcpu=100.")

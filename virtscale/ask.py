@@ -18,7 +18,9 @@ from virtscale.show import say
 _EXITS: Final = {
     "HostUnknown": EXIT_NOT_FOUND,
     "OrgUnknown": EXIT_NOT_FOUND,
+    "ImageUnknown": EXIT_NOT_FOUND,
     "PoolUnknown": EXIT_NOT_FOUND,
+    "VmUnknown": EXIT_NOT_FOUND,
     "LedgerFull": EXIT_FAILED,
     "Overloaded": EXIT_FAILED,
     "TooManyRequests": EXIT_FAILED,

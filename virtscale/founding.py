@@ -73,6 +73,27 @@ samples = 3
 add = 1
 """
 
+_KEPT: Final = """\
+# VMs of this pool are kept for their own sake: `virtscale vm create acme/apps NAME`.
+org = "acme"
+name = "apps"
+kind = "kept"
+profile = "lab"
+template = "tiny"
+forecast = "off"
+grace_seconds = 20
+
+[size]
+name = "vs.tiny"
+vcpu = 1
+memory_mib = 96
+
+[window]
+zone = "Europe/Berlin"
+start = "22:00"
+end = "05:00"
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
@@ -80,6 +101,8 @@ class Beginning:
 
     contract: str = _CONTRACT
     pool: str = _POOL
+    kept: str = _KEPT
+    """Of a pool that keeps VMs; empty where there is to be none."""
 
 
 USUAL: Final = Beginning()
@@ -91,7 +114,7 @@ def found(house: House, now: dt.datetime, begins: Beginning = USUAL) -> None:
     contracts, pools = Path(house.contracts), Path(house.pools)
     for directory in (contracts, pools):
         directory.mkdir(parents=True, exist_ok=True)
-    contract, pool = contracts / f"{ORG}.toml", pools / f"{ORG}.web.toml"
+    contract, pool, kept = contracts / f"{ORG}.toml", pools / f"{ORG}.web.toml", pools / f"{ORG}.apps.toml"
     if not contract.exists():
         vault = Vault(Path(house.vault))
         commitments = {person: vault.put(person, {"mail": mail}) for person, mail in _PEOPLE.items()}
@@ -109,6 +132,8 @@ def found(house: House, now: dt.datetime, begins: Beginning = USUAL) -> None:
         for role, org in sides:
             signed = sign(signed, role, _signer(house, org), now)
         _write(contract, write(signed, text))
+    if begins.kept and not kept.exists():
+        _write(kept, begins.kept)
     if not pool.exists():
         # Domains of libvirt's test driver have no agent, so that none of them would ever be refreshed.
         bare = all(host.substrate == "test" for host in house.hosts)

@@ -6,12 +6,12 @@ from events.envelope import Recorded
 from events.gate import GateDecided
 from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
 from events.pool import PoolDefined
-from events.vm import VmFoundAwake, VmQuiesced, VmSaved, VmSaveFailed, VmStopped, VmWakeFailed
+from events.vm import VmFoundAwake, VmQuiesced, VmRebootFailed, VmSaved, VmSaveFailed, VmStopped, VmWakeFailed
 from projections.fleet.fold import Fleet
 from projections.table import ALL, Cell, Key, Table
 
 _HOST_CHANGES = (HostRegistered, HostCordoned, HostAdmitted, HostFenced, HostRemoved)
-_FREEING = (VmFoundAwake, VmQuiesced, VmSaved, VmSaveFailed, VmStopped, VmWakeFailed)
+_FREEING = (VmFoundAwake, VmQuiesced, VmRebootFailed, VmSaved, VmSaveFailed, VmStopped, VmWakeFailed)
 """What changes how much a host carries, and how; of orders the gate's word is enough."""
 _BURIALS = (HostFenced, HostRemoved)
 """What changes VMs that the event does not name."""

@@ -127,7 +127,7 @@ def cap_vms(vms: int) -> int:
 
 def found(house: House, vms: int, now: dt.datetime) -> None:
     """The house has its contract, its people, and a pool that nobody forecasts yet."""
-    founding.found(house, now, founding.Beginning(contract_text(vms), _plain(vms)))
+    founding.found(house, now, founding.Beginning(contract_text(vms), _plain(vms), kept=""))
 
 
 def horizon_seconds(speed: float) -> int:

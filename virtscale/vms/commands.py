@@ -1,14 +1,182 @@
 """The commands `virtscale vm …`."""
 
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import App, Parameter
 
 from schemas.image import Kind
+from schemas.intake import ChangeVm, CreateVm, ResizeVm, VmChange, When
 from schemas.memory import Filebeats
-from virtscale.invocation import Output
+from schemas.sizes import read as read_size
+from virtscale.amounts import size_bytes
+from virtscale.ask import new_key
+from virtscale.freezes.commands import Actor, Reason
+from virtscale.freezes.standing import actor_of, checked
+from virtscale.invocation import Deadline, Output, here, present_house
+from virtscale.show import Format
+from virtscale.vms.named import pool_of, vm_name, vm_of
 
-app = App(name="vm", help="One VM: what it is and what it needs.")
+app = App(name="vm", help="VMs that are kept for their own sake: made, started, changed, looked at.")
+
+Vm = Annotated[str, Parameter(help="a VM as ORG/NAME", name="VM")]
+Disk = Annotated[str, Parameter(help="bytes of its disk, as 40GiB; a disk only grows")]
+SizeOf = Annotated[str, Parameter(help="vs.s to vs.4xl, vc.s to vc.4xl, or vCPU and MiB as 2x8192")]
+
+
+@app.command
+def create(
+    pool: Annotated[str, Parameter(help="a pool that keeps VMs, as ORG/POOL", name="POOL")],
+    name: Annotated[str, Parameter(help="what the VM is called in its org", name="NAME")],
+    /,
+    *,
+    size: SizeOf = "",
+    image: Annotated[str, Parameter(help="the template it is made from; its pool's if absent")] = "",
+    disk: Disk = "",
+    user_data: Annotated[
+        Path | None, Parameter(help="file that cloud-init runs or reads at its first boot")
+    ] = None,
+    ssh_key: Annotated[
+        list[Path] | None, Parameter(help="file with a public key that may log in; can be given again")
+    ] = None,
+    no_start: Annotated[bool, Parameter(help="make it, and leave it off", negative="")] = False,
+    protect: Annotated[bool, Parameter(help="nobody deletes it until that is lifted", negative="")] = False,
+    actor: Actor = None,
+    deadline: Deadline = 300.0,
+    output: Output = "table",
+) -> int:
+    """Make a VM of this name, and start it."""
+    from virtscale.vms import asking
+
+    house, (org, into) = present_house(), pool_of(pool)
+    request = CreateVm(
+        pool=into,
+        vm=vm_name(name),
+        key=new_key(),
+        actor=actor_of(actor),
+        size=read_size(size) if size else None,
+        image=image or None,
+        disk_bytes=size_bytes(disk) if disk else None,
+        seed=asking.seeded(house, org, name, user_data, ssh_key or []),
+        start=not no_start,
+        protected=protect,
+    )
+    return asking.ask(house, org, request, deadline, output)
+
+
+@app.command
+def start(vm: Vm, /, *, actor: Actor = None, deadline: Deadline = 300.0, output: Output = "table") -> int:
+    """Start a VM that is off, where its disk is."""
+    return _change(vm, "start", "started by hand", actor, deadline, output)
+
+
+@app.command
+def stop(vm: Vm, /, *, actor: Actor = None, deadline: Deadline = 300.0, output: Output = "table") -> int:
+    """Shut a VM down; when its guest takes longer than its pool allows, its power is cut."""
+    return _change(vm, "stop", "stopped by hand", actor, deadline, output)
+
+
+@app.command
+def reboot(
+    vm: Vm,
+    /,
+    *,
+    reason: Reason,
+    now: Annotated[
+        bool, Parameter(help="at once, which needs sudo-srv, instead of in the next window", negative="")
+    ] = False,
+    actor: Actor = None,
+    deadline: Deadline = 300.0,
+    output: Output = "table",
+) -> int:
+    """Reboot a VM: announced, in its pool's next maintenance window, or at once."""
+    return _change(vm, "reboot", checked(reason), actor, deadline, output, when="now" if now else "window")
+
+
+@app.command
+def protect(
+    vm: Vm, /, *, reason: Reason, actor: Actor = None, deadline: Deadline = 60.0, output: Output = "table"
+) -> int:
+    """Have nobody delete a VM until its protection is lifted."""
+    return _change(vm, "protect", checked(reason), actor, deadline, output)
+
+
+@app.command
+def unprotect(
+    vm: Vm, /, *, reason: Reason, actor: Actor = None, deadline: Deadline = 60.0, output: Output = "table"
+) -> int:
+    """Lift a VM's protection."""
+    return _change(vm, "unprotect", checked(reason), actor, deadline, output)
+
+
+@app.command
+def resize(
+    vm: Vm,
+    /,
+    *,
+    size: SizeOf = "",
+    disk: Disk = "",
+    now: Annotated[
+        bool, Parameter(help="reboot it at once for its new size, instead of in the next window", negative="")
+    ] = False,
+    plug: Annotated[bool, Parameter(help="plug more vCPU in while it runs", negative="")] = False,
+    actor: Actor = None,
+    deadline: Deadline = 300.0,
+    output: Output = "table",
+) -> int:
+    """Give a VM another size, for which it reboots, or a larger disk, which it has at once."""
+    from virtscale.vms import asking
+
+    org, name = vm_of(vm)
+    request = ResizeVm(
+        vm=name,
+        key=new_key(),
+        actor=actor_of(actor),
+        size=read_size(size) if size else None,
+        disk_bytes=size_bytes(disk) if disk else None,
+        plug=plug,
+        when="now" if now else "window",
+    )
+    return asking.ask(present_house(), org, request, deadline, output)
+
+
+@app.command(name="list")
+def list_vms(
+    pool: Annotated[str, Parameter(help="of one pool, as ORG/POOL", name="POOL")] = "",
+    /,
+    *,
+    output: Output = "table",
+) -> int:
+    """VMs that are kept: state, host, address, size and disk."""
+    from virtscale.vms.showing import show_list
+
+    org, name = pool_of(pool) if pool else (None, None)
+    return show_list(here(), org, name, output)
+
+
+@app.command
+def show(vm: Vm, /, *, output: Output = "table") -> int:
+    """One VM that is kept: what it is, and what it shall be."""
+    from virtscale.vms.showing import show_one
+
+    return show_one(vm, output)
+
+
+def _change(  # noqa: PLR0917 - what every change is made from
+    vm: str,
+    change: VmChange,
+    reason: str,
+    actor: str | None,
+    deadline: float,
+    output: Format,
+    *,
+    when: When = "now",
+) -> int:
+    from virtscale.vms import asking
+
+    org, name = vm_of(vm)
+    request = ChangeVm(vm=name, key=new_key(), actor=actor_of(actor), change=change, reason=reason, when=when)
+    return asking.ask(present_house(), org, request, deadline, output)
 
 
 @app.command(name="explain-memory")

@@ -6,6 +6,29 @@ from virtscale.invocation import UsageError, here
 from virtscale.show import say
 
 
+def vm_name(name: str) -> str:
+    """The name, which a VM may have; `UsageError` for any other."""
+    if not is_name(name):
+        raise UsageError(f"{name!a:.60} is no name for a VM: write 1 to 40 of a-z, 0-9 and inner dashes.")
+    return name
+
+
+def vm_of(target: str) -> tuple[str, str]:
+    """Org and name from `ORG/NAME`."""
+    org, slash, name = target.partition("/")
+    if not slash or not is_name(org) or not is_name(name):
+        raise UsageError(f"{target!a:.90} names no VM: write ORG/NAME, for example acme/db.")
+    return org, name
+
+
+def pool_of(target: str) -> tuple[str, str]:
+    """Org and pool from `ORG/POOL`."""
+    org, slash, pool = target.partition("/")
+    if not slash or not is_name(org) or not is_name(pool):
+        raise UsageError(f"{target!a:.90} names no pool: write ORG/POOL, for example acme/apps.")
+    return org, pool
+
+
 def row_of(target: str, query: str) -> views.Row | None:
     """The one row that `query` has of the VM, given its name and twice its org, which may be empty; None where there is no such
     VM, which has been said. `UsageError` where the name is none, or is several VMs'.

@@ -202,8 +202,7 @@ class Rbd:
         must_not_shrink(volume, seen.size_bytes, size_bytes)
         if not seen.in_use:
             return self._seen(volume, self._ask("grow", volume, size_bytes=size_bytes))
-        place = _place(volume)
-        if domain is None or not self._link.grow(domain, lambda disk: _has(disk, place), size_bytes):
+        if domain is None or not self._link.grow(domain, lambda disk: _has(disk, seen.place), size_bytes):
             raise in_use(volume, "grown", domain)
         return self._must(volume)
 

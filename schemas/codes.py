@@ -102,7 +102,8 @@ MEANING: Final[dict[str, str]] = {
     "AcceptedBelowUse": "The document is accepted, and its limit is below what is in use now: nothing will be stopped, and "
     "nothing grows until use is below the limit.",
     "CapExceeded": "The org would be past its signed cap.",
-    "HostsFull": "No host has the memory for another VM: add a host, or stop VMs that are not needed.",
+    "HostsFull": "No host has the memory for another VM, or those that have do not answer: add a host, or stop VMs that are not "
+    "needed.",
     "PoolFull": "The pool would have more VMs awake than its own maximum: raise `max_vms`, or quiesce some first.",
     "BatchTooLarge": "One request moves at most 64 VMs: ask again for the rest.",
     "ContractMissing": "The org has no contract in force.",

@@ -140,19 +140,7 @@ class Lives:
                 reservation=self.reservation(vm),
             )
         )
-        self.happened(
-            VmResumed(
-                depth="paused",
-                refreshed=None,
-                org=self.org,
-                vm=vm,
-                host=self.fleet.vms[self.org, vm].host,
-                reservation=self.reservation(vm),
-                started_at=self.now,
-                resumed_at=self.now,
-                attempts=1,
-            )
-        )
+        self.resumed(vm)
         self.happened(
             VmReady(
                 org=self.org,
@@ -164,6 +152,22 @@ class Lives:
                 probe_started_at=self.now,
                 answered_at=self.now,
                 probes=1,
+            )
+        )
+
+    def resumed(self, vm: str) -> None:
+        """The VM runs."""
+        self.happened(
+            VmResumed(
+                depth="paused",
+                refreshed=None,
+                org=self.org,
+                vm=vm,
+                host=self.fleet.vms[self.org, vm].host,
+                reservation=self.reservation(vm),
+                started_at=self.now,
+                resumed_at=self.now,
+                attempts=1,
             )
         )
 
@@ -319,8 +323,8 @@ class Lives:
 
     def lost(self, pool: str = "web") -> None:
         """The pool's signal is lost; one that measures nothing comes to measure it first."""
-        definition = self.fleet.pools[self.org, pool]
-        if definition.demand is None:
+        definition = self.fleet.pools.get((self.org, pool))
+        if definition is not None and definition.demand is None:
             measured = replace(definition, demand=DemandQuery("q", 1.0))
             self.happened(PoolDefined(org=self.org, pool=pool, definition=measured))
         self.happened(

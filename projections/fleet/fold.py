@@ -53,7 +53,6 @@ from projections.fleet.known import (
     Vm,
     awaits_gate,
     host_after,
-    is_stock,
     number,
     place,
 )
@@ -88,7 +87,6 @@ class Fleet:
         self._loads = Loads()
         self._fences = Fences()
         self._dead = DeadHosts()
-        self._stock: dict[tuple[str, str], int] = {}
         self._under_order: dict[tuple[str, str], None] = {}
         self._told: set[str] = set()
         self._forecasting: dict[str, int] = {}
@@ -135,8 +133,18 @@ class Fleet:
         return sum(len(names) for names in self._members.get((org, pool), {}).values())
 
     def staying(self, org: str, pool: str) -> int:
-        """VMs that serve the pool or soon will; stock under preparation and leavers are not among them."""
-        return self.count(org, pool, STAYING) - self._stock.get((org, pool), 0)
+        """VMs that serve the pool or soon will; stock under preparation, leavers, and what hangs are not among them."""
+        return (
+            self.count(org, pool, STAYING) - self._loads.stock.get((org, pool), 0) - self.hanging(org, pool)
+        )
+
+    def hanging(self, org: str, pool: str) -> int:
+        """VMs of which nothing is heard though they should serve long since: they count, and nobody waits for them."""
+        return self._loads.hanging.get((org, pool), 0)
+
+    def is_silent(self, host: str) -> bool:
+        """Whether the host lets starts go by unanswered, so that nothing should be started there that can be elsewhere."""
+        return self._loads.is_silent(host)
 
     def attention(self, org: str) -> Iterator[Vm]:
         """VMs whose next step is the gate's to order, in the order they came to need it."""
@@ -258,6 +266,8 @@ class Fleet:
         """It runs; and that is all that is to be known of one whose answer nobody waits for."""
         known = self._held(org, vm, reservation)
         if known is not None:
+            if not known.proven:
+                self._loads.hear(known.host, seq)
             self._step(replace(known, proven=True), "vm.unprobed" if known.unprobed else "", seq)
 
     def _held(self, org: str, vm: str, reservation: str) -> Vm | None:
@@ -327,6 +337,7 @@ class Fleet:
         known = self.vms.get((org, vm))
         if known is None or known.reservation != reservation:
             return
+        self._loads.hear(known.host, seq)
         asleep = replace(known, reservation=None, proven=False, order=None, purpose="serve", since_seq=seq)
         match found:
             case "paused":
@@ -365,10 +376,8 @@ class Fleet:
         if former is None:
             self._highest[vm.org, vm.pool] = max(number(vm.name), self.highest(vm.org, vm.pool))
         if former is not None:
-            self._loads.charge(former.host, former.state, former.size.memory_mib, -1)
-        self._loads.charge(vm.host, vm.state, vm.size.memory_mib, +1)
-        stock = is_stock(vm) - (former is not None and is_stock(former))
-        self._stock[vm.org, vm.pool] = self._stock.get((vm.org, vm.pool), 0) + stock
+            self._loads.charge(former, -1)
+        self._loads.charge(vm, +1)
         if vm.state in UNDER_ORDER:
             self._under_order[key] = None
         else:

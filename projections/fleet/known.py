@@ -89,12 +89,20 @@ def number(name: str) -> int:
 
 def place(vm: Vm) -> tuple[object, ...]:
     """What any index or total is computed from."""
-    return vm.state, vm.host, vm.purpose, vm.pool, vm.size
+    return vm.state, vm.host, vm.purpose, vm.pool, vm.size, hangs(vm)
 
 
 def is_stock(vm: Vm) -> bool:
     """Whether it is being prepared to sleep, and is not there for demand."""
     return vm.purpose == "stock" and vm.state in STAYING
+
+
+def hangs(vm: Vm) -> bool:
+    """Whether it was to start, should have long since, and nobody said that it runs.
+
+    It counts, for unknown counts as awake; it is not waited for. One that runs and does not answer is the prober's to judge.
+    """
+    return vm.alarmed and not vm.proven and vm.state in {"booting", "waking"}
 
 
 def awaits_gate(vm: Vm) -> bool:

@@ -210,8 +210,8 @@ class Draft:
         self._scaled.add(pool)
 
     def pool_evidence(self, pool: Pool, requested: int) -> Evidence:
-        """The pool's own maximum in VMs, if `requested` more were to stay."""
-        staying = self.staying(pool.name)
+        """The pool's own maximum in VMs, if `requested` more were to stay; what hangs may come all the same, and counts."""
+        staying = self.staying(pool.name) + self.fleet.hanging(self.org, pool.name)
         return Evidence(
             dimension="pool_vms",
             used=staying,

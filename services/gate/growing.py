@@ -245,6 +245,9 @@ def _starts(  # noqa: PLR0917 - what a plan consists of
     def fitting(vms: Iterator[Vm]) -> Iterator[Vm]:
         return (vm for vm in vms if vm.size == pool.size and vm.name != failed)
 
+    def answering(vms: Iterator[Vm]) -> Iterator[Vm]:
+        return (vm for vm in vms if not draft.fleet.is_silent(vm.host))
+
     wakes: list[WakeOrdered | BootOrdered] = []
     boots: list[WakeOrdered | BootOrdered] = []
 
@@ -263,7 +266,7 @@ def _starts(  # noqa: PLR0917 - what a plan consists of
     if wakeful:
         rouse(places.wakes(pool, count))
     if places.may_boot(pool):
-        stopped = fitting(places.vms(pool.name, "stopped"))
+        stopped = answering(fitting(places.vms(pool.name, "stopped")))
         placed = (vm for vm in stopped if room.take_on(vm.host, memory_mib))
         missing = count - len(wakes)
         boots += [order.boot(vm.name, vm.host, pool, cause, purpose, now) for vm in islice(placed, missing)]

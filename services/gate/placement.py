@@ -24,11 +24,13 @@ class Load:
     free_mib: int
     last: bool = False
     """Only when no other host will do: VMs failed there."""
+    silent: bool = False
+    """Starts there go by unanswered: nothing is sent there that could be elsewhere, which would hang as well and count."""
 
 
 def to_wake(policy: Placement, loads: Iterable[Load]) -> list[Load]:
     """Hosts whose sleepers may be woken, the best first."""
-    ready = [load for load in loads if load.ready]
+    ready = [load for load in loads if load.ready and not load.silent]
     if policy == "fill":
         return sorted(ready, key=lambda load: (load.last, -load.awake, load.host))
     return sorted(ready, key=lambda load: (load.last, load.awake, load.host))
@@ -76,7 +78,7 @@ class Room:
 
         To fill: one that is awake already, and of those the one with the least room left.
         """
-        fitting = [load for load in self._loads.values() if load.free_mib >= memory_mib]
+        fitting = [load for load in self._loads.values() if load.free_mib >= memory_mib and not load.silent]
         if not fitting:
             return None
         if policy == "fill":

@@ -134,8 +134,9 @@ class Places:
         return count if until is None else 0 if self.now < until else min(1, count)
 
     def host_evidence(self, memory_mib: int) -> Evidence:
-        """The memory that the ready hosts lend, if `memory_mib` more were taken; it may be free and lie scattered."""
+        """The memory that the ready hosts lend which answer, if `memory_mib` more were taken; it may be free and lie scattered."""
         ready = [host for host in self.fleet.hosts.values() if host.state == "ready"]
+        ready = [host for host in ready if not self.fleet.is_silent(host.name)]
         lends = sum(host.memory_mib for host in ready)
         used = max(0, lends - sum(self._free_mib(host.name) for host in ready))
         return Evidence(
@@ -164,6 +165,7 @@ class Places:
             awake=self.fleet.awake(host) + self._begun.get(host, 0),
             free_mib=self._free_mib(host) if known is not None else 0,
             last=until is not None or host == shun,
+            silent=bool(pool) and self.fleet.is_silent(host),
         )
 
     def _free_mib(self, host: str) -> int:

@@ -8,7 +8,7 @@ breakers, and the memory of the hosts. All or nothing, unless it says `up_to`. O
 """
 
 import datetime as dt
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from itertools import islice
 from typing import Final
 
@@ -26,7 +26,7 @@ from services.gate import orders as order
 from services.gate.draft import MOST_MOVES, Decision, Draft
 from services.gate.growing import grow, grown, replace_failed, stock
 from services.gate.living import begin, change, create, resize
-from services.gate.resting import further, save, save_further, saves_in, shrink
+from services.gate.resting import save, save_further, saves_in, shrink
 from services.gate.rulings import ripen, rule
 from services.gate.state import Living, Pending, Scaling, State
 
@@ -62,11 +62,6 @@ def decide(org: str, state: State, *, now: dt.datetime, gate: str, state_seq: in
     if not (draft.facts or draft.answers or draft.orders):
         return None
     return draft.decided(gate=gate, through=through, state_seq=state_seq, rules=RULES)
-
-
-def saving(state: State, now: dt.datetime) -> Iterator[str]:
-    """Orgs of which more VMs are to be saved, now that their hosts have a hand free."""
-    return (org for org in state.saves.orgs() if next(further(Draft(org, state, now)), None) is not None)
 
 
 def define(  # noqa: PLR0917 - what a decision is made from

@@ -79,9 +79,12 @@ class _Limit:
 
 
 def _floor(draft: Draft, pool: Pool, count: int) -> _Limit:
-    """The pool's minimum, or its warm reserve with the numbers: those kept and those to go, of those there are."""
-    floor, staying = draft.floor(pool), draft.staying(pool.name)
-    spare = max(0, staying - floor)
+    """The pool's minimum, or its warm reserve with the numbers: those kept and those to go, of those that serve.
+
+    Whoever is on the way may not come: only those that serve by now are what is kept.
+    """
+    floor, serving = draft.floor(pool), sum(1 for _ in draft.places.vms(pool.name, "serving"))
+    spare = max(0, serving - floor)
     if floor == pool.min_vms:
         return _Limit("AlreadyAtMin", spare)
     line = Evidence(
@@ -91,7 +94,7 @@ def _floor(draft: Draft, pool: Pool, count: int) -> _Limit:
         requested=count,
         projected=floor + count,
         quota=None,
-        limit=staying,
+        limit=serving,
     )
     return _Limit("WarmReserve", spare, (line,))
 
@@ -132,6 +135,42 @@ def save_further(draft: Draft) -> None:
 
 def further(draft: Draft) -> Iterator[tuple[Standing, list[Vm]]]:
     """The VMs to save now by each request that stands, apart from pools about which this round answered something newer."""
+    for standing, pool, excess, able in _unheld(draft):
+        if all(draft.places.saving(host) >= MOST_SAVES for host in able):
+            continue
+        deeper = (
+            vm for vm in draft.places.deepening(pool) if vm.host in able and _slept_before(vm, standing)
+        )
+        turns = list(_in_turn(draft, islice(deeper, excess)))
+        if turns:
+            yield standing, turns
+
+
+def waited_for(draft: Draft) -> set[str]:
+    """Hosts that have no hand free for a VM of the org which is to be saved: with nothing else in its way."""
+    return {
+        host
+        for standing, pool, _, able in _unheld(draft)
+        for host in able
+        if draft.places.saving(host) >= MOST_SAVES
+        and any(
+            _slept_before(draft.fleet.vms[draft.org, vm], standing)
+            for vm in draft.fleet.by_host(draft.org, pool.name, "quiesced")[host]
+        )
+    }
+
+
+def lasting(draft: Draft) -> bool:
+    """Whether anybody is left who may be saved by a request that stands: somebody who slept when it was granted, and does still."""
+    return any(
+        _slept_before(vm, standing)
+        for standing in draft.state.saves.standing(draft.org)
+        for vm in draft.places.vms(standing.pool, "quiesced", "saving")
+    )
+
+
+def _unheld(draft: Draft) -> Iterator[tuple[Standing, Pool, int, set[str]]]:
+    """The requests that stand and that nothing holds still; how many VMs more are to be saved by each, and on which hosts they may."""
     answered = {answer.pool for answer in draft.answers}
     for standing in draft.state.saves.standing(draft.org):
         pool = draft.pool(standing.pool)
@@ -140,17 +179,12 @@ def further(draft: Draft) -> Iterator[tuple[Standing, list[Vm]]]:
         if standing.origin in AUTOMATIC and draft.is_lost(pool.name):
             continue
         excess = min(standing.left, _excess(draft, pool.name, standing.paused))
-        able, _ = _able(draft, pool.name)
-        if excess <= 0 or all(draft.places.saving(host) >= MOST_SAVES for host in able):
-            continue
-        deeper = (
-            vm
-            for vm in draft.places.deepening(pool)
-            if vm.host in able and vm.asleep_since is not None and vm.asleep_since < standing.before
-        )
-        turns = list(_in_turn(draft, islice(deeper, excess)))
-        if turns:
-            yield standing, turns
+        if excess > 0:
+            yield standing, pool, excess, _able(draft, pool.name)[0]
+
+
+def _slept_before(vm: Vm, standing: Standing) -> bool:
+    return vm.asleep_since is not None and vm.asleep_since < standing.before
 
 
 def saves_in(draft: Draft, wish: SaveRequested) -> int:

@@ -8,6 +8,7 @@ import datetime as dt
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Final
 
 from events.ahead import is_to_come
@@ -17,7 +18,7 @@ from events.gate import BootOrdered, GateDecided, SaveOrdered, WakeOrdered
 from events.host import HostFenced, HostRemoved
 from events.save import SaveRequested
 from events.scale import Origin
-from events.vm import VmSaved, VmSaveFailed
+from events.vm import VmFoundAwake, VmSaved, VmSaveFailed, VmStopped
 
 _FIRST: Final = dt.timedelta(minutes=1)
 _LONGEST: Final = dt.timedelta(hours=1)
@@ -89,6 +90,10 @@ class Saves:
         self._ways: dict[tuple[str, str], _Way] = {}
         self._held: dict[_Where, _Held] = {}
         self._open: dict[str, None] = {}
+        self._stirred: dict[str, int] = {}
+        self._freed: dict[str, int] = {}
+        self.changed = 0
+        """Where in the ledger a request that stands, or a save under way, was last changed."""
 
     def orgs(self) -> Iterable[str]:
         """Orgs with a request that stands."""
@@ -105,6 +110,12 @@ class Saves:
         holding = (one for one in held if one is not None and now < one.until and not is_to_come(one.at, now))
         return max((one.until for one in holding), default=None)
 
+    def since(self, seq: int) -> tuple[list[str], list[str]]:
+        """Orgs of which a request stands that a decision behind that sequence may have changed, and hosts where a save ended since."""
+        orgs = takewhile(lambda org: self._stirred[org] > seq, reversed(self._stirred))
+        hosts = takewhile(lambda host: self._freed[host] > seq, reversed(self._freed))
+        return [org for org in reversed(list(orgs)) if org in self._open], list(hosts)[::-1]
+
     def apply(self, recorded: Recorded) -> None:
         """The requests and hosts now include the event."""
         match recorded.fact:
@@ -114,11 +125,18 @@ class Saves:
                     desk.asked[recorded.seq] = _Asked(recorded.id, wish)
             case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._decide(decided, recorded.seq)
+                if decided.org in self._open:
+                    self._note(self._stirred, decided.org, recorded.seq)
             case VmSaved(org=org, vm=vm, order=order):
+                self._free(org, vm, recorded.seq)
                 self._saved(org, self._end(org, vm, order))
             case VmSaveFailed(org=org, vm=vm, order=order, code=code, observed_at=at):
+                self._free(org, vm, recorded.seq)
                 self._failed(org, self._end(org, vm, order), code, at, recorded.seq)
+            case VmStopped(org=org, vm=vm) | VmFoundAwake(org=org, vm=vm):
+                self._free(org, vm, recorded.seq)
             case HostFenced(host=host) | HostRemoved(host=host):
+                self._note(self._freed, host, recorded.seq)
                 self._ways = {key: way for key, way in self._ways.items() if way.host != host}
                 self._held = {where: held for where, held in self._held.items() if where[0] != host}
             case _:
@@ -129,6 +147,16 @@ class Saves:
         if desk is None:
             desk = self._desks[org] = _Desk()
         return desk
+
+    def _free(self, org: str, vm: str, seq: int) -> None:
+        """The host where the VM was to be saved may have a hand free."""
+        way = self._ways.get((org, vm))
+        if way is not None:
+            self._note(self._freed, way.host, seq)
+
+    def _note(self, changed: dict[str, int], name: str, seq: int) -> None:
+        changed.pop(name, None)
+        changed[name] = self.changed = seq
 
     def _decide(self, decided: GateDecided, seq: int) -> None:
         """What was granted stands until all of it is ordered; a wake that was asked for later ends it."""
@@ -168,6 +196,7 @@ class Saves:
             self._open[org] = None
         else:
             self._open.pop(org, None)
+            self._stirred.pop(org, None)
 
     def _end(self, org: str, vm: str, order: str) -> _Way | None:
         """The save under this order, which is over; None where there is none."""

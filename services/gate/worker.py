@@ -15,10 +15,11 @@ from events.ids import derive
 from events.order import OrderOverdue
 from projections.fleet.fold import Vm
 from schemas.pool import Pool
-from services.gate.decide import decide, define, saving
+from services.gate.decide import decide, define
 from services.gate.draft import Decision
 from services.gate.rounds import Rounds
 from services.gate.state import State
+from services.gate.turns import Turns
 
 _LOOK_SECONDS: Final = 1.0  # how often overdue orders are looked for, and addenda whose day has come
 _PAUSE_SECONDS: Final = 0.1
@@ -36,6 +37,7 @@ class Gate:
         self._pen = Pen(bus, "gate", clock)
         self._rounds = Rounds(self._pen)
         self._state = State.of(ledger)
+        self._turns = Turns(self._state)
         self._bell = ledger.bell()
         self._attempts = 0
         self._settling: set[str] = set()
@@ -66,9 +68,8 @@ class Gate:
         state = self._state
         now = self._clock.now()
         ripe, failed = state.contracts.ripe(now), state.breakers.needing(now)
-        return dict.fromkeys(
-            [*state.docket.waiting(), *state.fleet.needing(), *failed, *ripe, *saving(state, now)]
-        )
+        saving = self._turns.due(now, asyncio.get_running_loop().time())
+        return dict.fromkeys([*state.docket.waiting(), *state.fleet.needing(), *failed, *ripe, *saving])
 
     async def _settle(self, org: str) -> None:
         """Rounds for one org until there is nothing left to say; each sees the one before it."""

@@ -1,11 +1,18 @@
 """Sleepers go to disk a few at a time, so that demand finds the others; and where that fails, it is tried ever more seldom."""
 
+import datetime as dt
+
 import pytest
 
 from events.gate import SaveOrdered, WakeOrdered
-from services.gate.decide import saving
 from services.gate.state import State
+from services.gate.turns import Turns
 from tests.given import ORG, Past
+
+
+def saving(state: State, now: dt.datetime) -> list[str]:
+    """Whom a gate that has just begun would look after."""
+    return Turns(state).due(now, 0.0)
 
 
 def setting() -> Past:

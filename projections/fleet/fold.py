@@ -54,6 +54,7 @@ from projections.fleet.known import (
     awaits_gate,
     host_after,
     number,
+    ordered_up,
     place,
 )
 from projections.fleet.life import ASLEEP, EVERY, INDEXED, NEXT, STAYING, UNDER_ORDER, State
@@ -119,6 +120,10 @@ class Fleet:
     def saved(self, host: str) -> int:
         """VMs that are asleep on the host's disk, and hold none of its memory."""
         return self._loads.saved.get(host, 0)
+
+    def imaging_mib(self, host: str) -> int:
+        """Memory that is being written to the host's disk, or read back from there, or waits for that."""
+        return self._loads.imaging_mib.get(host, 0)
 
     def saving(self, host: str) -> int:
         """VMs of the host whose RAM is being written to its disk; they are among the paused."""
@@ -241,6 +246,10 @@ class Fleet:
                 self._end(org, vm, reservation, found, seq)
             case VmSaved(org=org, vm=vm, order=order):
                 self._rest(org, vm, order, "vm.saved", seq)
+            case VmSaveFailed(org=org, vm=vm, asleep_since=asleep_since, code="found-paused"):
+                known = self.vms.get((org, vm))
+                if known is not None and known.state == "saved" and known.asleep_since == asleep_since:
+                    self._step(known, "vm.save-failed", seq)
             case VmSaveFailed(org=org, vm=vm, order=order):
                 self._rest(org, vm, order, "vm.save-failed", seq)
             case VmStopped(org=org, vm=vm, reservation=str() as reservation, found=found):
@@ -280,26 +289,7 @@ class Fleet:
             case WakeOrdered() | BootOrdered() | RebootOrdered() if order.host in self._dead:
                 pass  # void: given before its gate had read that the host is dead
             case WakeOrdered() | BootOrdered() | RebootOrdered():
-                if known is None:
-                    known = Vm(org, order.vm, order.pool, order.host, order.size, "stopped")
-                self._put(
-                    replace(
-                        known,
-                        host=order.host,
-                        size=order.size,
-                        state="waking" if isinstance(order, WakeOrdered) else "booting",
-                        reservation=order.id,
-                        proven=False,
-                        request=order.request,
-                        purpose="keep" if isinstance(order, RebootOrdered) else order.purpose,
-                        order=order.id,
-                        due_at=order.begin_by + dt.timedelta(seconds=order.ready_seconds),
-                        alarmed=False,
-                        unprobed=order.ready_seconds == 0,
-                        since_seq=seq,
-                        asleep_since=None,
-                    )
-                )
+                self._put(ordered_up(known, org, order, seq))
             case DrainOrdered():
                 due_at = now + dt.timedelta(seconds=order.drain_seconds) + PATIENCE
                 self._follow(known, order, "drain.ordered", due_at, seq)

@@ -6,12 +6,18 @@ from typing import Final, Literal
 import msgspec
 from msgspec.structs import replace
 
-from events.gate import Purpose
+from events.gate import Purpose, RebootOrdered, Rise, WakeOrdered
 from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
 from projections.fleet.life import STAYING, State
 from schemas.capacity import Size
+from schemas.images import restore_seconds
 
 _MOST_DIGITS: Final = 6
+
+
+FOUND_PAUSED: Final = "found-paused"
+"""Why a VM that was saved sleeps in RAM: its memory was read back by nobody's order, and cannot be saved again. Of this code an
+outcome needs no order."""
 
 
 class Vm(msgspec.Struct, frozen=True):
@@ -37,6 +43,8 @@ class Vm(msgspec.Struct, frozen=True):
     """Nobody waits for its guest's answer: it runs as soon as its waker says so."""
     alarmed: bool = False
     """The order is known to be overdue."""
+    from_disk: bool = False
+    """It was saved when it was last ordered awake, so that its memory had to be read first."""
     address: str | None = None
     domain: str | None = None
     boot_id: str | None = None
@@ -81,6 +89,35 @@ def host_after(known: Host | None, fact: OfHost) -> Host | None:
             return replace(known, state="removed")
 
 
+def ordered_up(known: Vm | None, org: str, order: Rise, seq: int) -> Vm:
+    """The VM as it begins a new life under the order, whatever it was before.
+
+    The order is overdue when the guest could long serve though it began as late as it might. Its readiness window runs from
+    when it is awake: one whose memory is read from disk is so that much later.
+    """
+    vm = known or Vm(org, order.vm, order.pool, order.host, order.size, "stopped")
+    wakes = isinstance(order, WakeOrdered)
+    from_disk = wakes and vm.state == "saved"
+    takes = order.ready_seconds + (restore_seconds(order.size.memory_mib) if from_disk else 0)
+    return replace(
+        vm,
+        host=order.host,
+        size=order.size,
+        state="waking" if wakes else "booting",
+        reservation=order.id,
+        proven=False,
+        request=order.request,
+        purpose="keep" if isinstance(order, RebootOrdered) else order.purpose,
+        order=order.id,
+        due_at=order.begin_by + dt.timedelta(seconds=takes),
+        alarmed=False,
+        from_disk=from_disk,
+        unprobed=order.ready_seconds == 0,
+        since_seq=seq,
+        asleep_since=None,
+    )
+
+
 def number(name: str) -> int:
     """The number behind a VM's pool; 0 where there is none, or one so long that nobody here gave it."""
     digits = name.rpartition("-")[2]
@@ -89,7 +126,12 @@ def number(name: str) -> int:
 
 def place(vm: Vm) -> tuple[object, ...]:
     """What any index or total is computed from."""
-    return vm.state, vm.host, vm.purpose, vm.pool, vm.size, hangs(vm)
+    return vm.state, vm.host, vm.purpose, vm.pool, vm.size, hangs(vm), is_imaging(vm)
+
+
+def is_imaging(vm: Vm) -> bool:
+    """Whether its memory is to go to its host's disk or to come back from there, and nobody has said that it has."""
+    return vm.state == "saving" or (vm.state == "waking" and vm.from_disk and not vm.proven)
 
 
 def is_stock(vm: Vm) -> bool:

@@ -82,4 +82,5 @@ NEXT: Final[Mapping[tuple[State, str], State]] = {
     ("draining", "vm.drained"): "drained",
     ("saving", "vm.saved"): "saved",
     ("saving", "vm.save-failed"): "quiesced",
+    ("saved", "vm.save-failed"): "quiesced",  # somebody read its memory back
 }

@@ -5,7 +5,7 @@ Beside it, which VMs of a pool are in a state of those that stay and are not the
 
 from dataclasses import dataclass, field
 
-from projections.fleet.known import Vm, hangs, is_stock
+from projections.fleet.known import Vm, hangs, is_imaging, is_stock
 from projections.fleet.life import IN_MEMORY
 
 
@@ -18,6 +18,8 @@ class Loads:
     saved: dict[str, int] = field(default_factory=dict[str, int])
     saving: dict[str, int] = field(default_factory=dict[str, int])
     lent_mib: dict[str, int] = field(default_factory=dict[str, int])
+    imaging_mib: dict[str, int] = field(default_factory=dict[str, int])
+    """Memory that goes to disk, or comes from there."""
     stock: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     hanging: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
     """By pool: VMs that hang and are no stock."""
@@ -52,6 +54,8 @@ class Loads:
         counts = self.paused if vm.state in IN_MEMORY else self.awake
         counts[host] = counts.get(host, 0) + sign
         self.lent_mib[host] = self.lent_mib.get(host, 0) + sign * vm.size.memory_mib
+        if is_imaging(vm):
+            self.imaging_mib[host] = self.imaging_mib.get(host, 0) + sign * vm.size.memory_mib
         if is_stock(vm):
             self.stock[pool] = self.stock.get(pool, 0) + sign
         elif hangs(vm):

@@ -5,7 +5,7 @@ a key that is asked again, long after, reserves anew.
 """
 
 import datetime as dt
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import ceil
@@ -33,7 +33,7 @@ from projections.fleet.fold import Fleet, Vm
 from projections.volumes.fold import Disk
 from schemas.capacity import Size
 from schemas.image import Readiness
-from schemas.images import image_seconds
+from schemas.images import MOST_RESTORES, image_seconds
 from schemas.pool import Pool
 from services.gate.state import Pending
 
@@ -76,30 +76,39 @@ def in_turn(
 ) -> list[WakeOrdered | BootOrdered]:
     """The same orders; whose turn comes later may also begin later, so that nobody who was granted is left out.
 
-    On one host a pool's VMs rise `wake_batch` at a time, and a place is held for as long as a guest may take to answer. So
-    each whole batch before it allows a wake that much more, and each wake from disk before it what reading its memory takes.
-    Before it are those on their way already, and those that this round ordered (`given`).
+    On one host a pool's VMs rise `wake_batch` at a time, and a place is held for as long as a guest may take to answer: each
+    whole batch before it allows a wake that much more. Before it are those on their way already, and those that this round
+    ordered (`given`). A wake from disk stands in the queue of that disk as well, which all pools of all orgs share with those
+    that are being saved: it may begin when each image before it has been read or written, and where its pool reads fewer at a
+    time than the disk does, others read meanwhile. A wake out of RAM does not wait for the disk.
     """
     ahead: Counter[str] = Counter()
-    reading: defaultdict[str, float] = defaultdict(float)
+    moving_mib: Counter[str] = Counter()
+    beside_mib = max(0, MOST_RESTORES - pool.wake_batch) * pool.size.memory_mib
 
-    def stand(one: WakeOrdered) -> None:
-        ahead[one.host] += 1
-        if fleet.vms[org, one.vm].state == "saved":
-            reading[one.host] += image_seconds(one.size.memory_mib)
+    def stand(one: Order) -> None:
+        if isinstance(one, WakeOrdered):
+            ahead[one.host] += one.pool == pool.name
+            if fleet.vms[org, one.vm].state == "saved":
+                moving_mib[one.host] += one.size.memory_mib
+        elif isinstance(one, SaveOrdered):
+            moving_mib[one.host] += fleet.vms[org, one.vm].size.memory_mib
 
     for name in [*fleet.members(org, pool.name, "waking"), *fleet.members(org, pool.name, "warm")]:
         vm = fleet.vms[org, name]
         ahead[vm.host] += vm.purpose == "serve"
     for one in given:
-        if isinstance(one, WakeOrdered) and one.pool == pool.name:
-            stand(one)
+        stand(one)
     turned: list[WakeOrdered | BootOrdered] = []
     for one in orders:
         if not isinstance(one, WakeOrdered):
             turned.append(one)
             continue
-        seconds = ahead[one.host] // pool.wake_batch * pool.readiness_seconds + ceil(reading[one.host])
+        rounds = ahead[one.host] // pool.wake_batch
+        seconds = rounds * pool.readiness_seconds
+        if fleet.vms[org, one.vm].state == "saved":
+            before_mib = fleet.imaging_mib(one.host) + moving_mib[one.host] + rounds * beside_mib
+            seconds += ceil(image_seconds(before_mib))
         turned.append(msgspec.structs.replace(one, begin_by=one.begin_by + dt.timedelta(seconds=seconds)))
         stand(one)
     return turned

@@ -3,14 +3,21 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+from msgspec.structs import replace
+
 from events.envelope import read
 from events.ids import derive
-from events.vm import VmAnnounced, VmReady, VmResumed, VmUnready, VmWakeFailed
+from events.pool import PoolDefined
+from events.vm import VmAnnounced, VmReady, VmResumed, VmSaved, VmUnready, VmWakeFailed
 from projections.fleet.fold import Fleet
+from schemas.capacity import Size
+from schemas.house import HostPlace
+from schemas.images import MOST_RESTORES, restore_seconds
 from schemas.pool import Pool
 from services.gate.orders import Cause, in_turn, wake
 from tests.rules.desk import play, pool
-from tests.rules.waker_host import NO, SIZE, WAKE_SECONDS, Site
+from tests.rules.waker_host import NO, SIZE, WAKE_SECONDS, Fate, Host, Site
 from tests.simulation.clock import pause
 
 BATCH = Pool(org="acme", name="web", size=SIZE, template="tiny").wake_batch
@@ -21,8 +28,9 @@ WINDOW = 20.0
 class Rest:
     """Prober and announcer in one: each guest that runs serves so many seconds later, or is given up when its window is over."""
 
-    def __init__(self, site: Site, takes: Callable[[str], float]) -> None:
+    def __init__(self, site: Site, takes: Callable[[str], float], every_seconds: float = 0.002) -> None:
         self._site = site
+        self._every_seconds = every_seconds
         self._takes = takes
         self._rising: dict[str, tuple[float, str]] = {}
         self.serving: dict[str, float] = {}
@@ -47,7 +55,7 @@ class Rest:
                         continue
                     self.serving[vm] = now
                     serves(self._site, vm, reservation)
-            await pause(0.002)
+            await pause(self._every_seconds)
 
 
 def serves(site: Site, vm: str, reservation: str) -> None:
@@ -192,3 +200,92 @@ def test_a_waker_that_starts_anew_counts_those_that_its_former_life_woke() -> No
 
 def test_the_batch_is_the_pools_own() -> None:
     assert pool().wake_batch == BATCH == 8
+
+
+class Disk(Host):
+    """Starts share what it reads: each takes as long as four of them."""
+
+    async def start(self, name: str, within_seconds: float = 20.0) -> None:
+        lands = restore_seconds(self.sizes[name].memory_mib)
+        silent = lands > within_seconds
+        self.fates["start"].append(
+            Fate(
+                lands_after=lands,
+                answers_after=min(lands, within_seconds),
+                error="no answer" if silent else None,
+                silent=silent,
+            )
+        )
+        await super().start(name, within_seconds)
+
+
+async def reading(grants: list[list[str]], seconds: float, on_disk: int, batch: int = BATCH) -> Site:
+    """So many of the first sleep on disk, the others of the grants in RAM, and the grants are ordered five seconds apart.
+
+    A VM's pool is what stands before its number; `batch` is that of pool `web`.
+    """
+    site = Site(disk := Disk(), place=HostPlace("h1", "test:///default", "test", 1 << 20, 21_000))
+    site.host, site.size = disk, Size("big", 1, 4096)
+    vms = [vm for grant in grants for vm in grant]
+    site.asleep(*vms)
+    disk.sizes = dict.fromkeys(disk.states, site.size)
+    webs = {name: replace(pool(name), size=site.size) for name in {vm.partition("-")[0] for vm in vms}}
+    webs["web"] = replace(webs["web"], wake_batch=batch)
+    for name, web in webs.items():
+        site.desk.write(PoolDefined("acme", name, web))
+    async with site.waker() as waker:
+        fleet = waker._fleet
+        going_on = asyncio.create_task(Rest(site, lambda _: 1.0, 0.5).go_on())
+        for vm in vms[:on_disk]:
+            site.save(vm)
+        await pause(60)
+        assert len(site.said(VmSaved)) == on_disk
+        for number, grant in enumerate(grants):
+            now, cause = site.desk.clock.now(), Cause(derive("request", number), number)
+            web = webs[grant[0].partition("-")[0]]
+            wakes = [wake(fleet.vms["acme", vm], web, cause, now) for vm in grant]
+            site.order(*in_turn(wakes, web, fleet, "acme", ()))
+            await pause(5)
+        await pause(seconds)
+        going_on.cancel()
+    return site
+
+
+def started(site: Site) -> list[str]:
+    return [asked.rpartition(".")[2] for asked in site.host.asked if asked.startswith("start")]
+
+
+def test_all_that_were_granted_wake_from_disk_though_a_grant_before_them_is_being_read() -> None:
+    async def scene() -> None:
+        vms = [f"web-{number}" for number in range(1, 25)]
+        site = await reading([vms[:8], vms[8:16], vms[16:]], 1500, on_disk=24)
+        assert site.said(VmWakeFailed) == []
+        assert started(site) == vms
+
+    play(scene)
+
+
+def test_a_wake_out_of_ram_waits_for_no_place_behind_wakes_of_its_pool_from_disk() -> None:
+    async def scene() -> None:
+        vms = [f"web-{number}" for number in range(1, 9)]
+        site = await reading([vms, ["web-9", "web-10"]], 1, on_disk=8)
+        assert [said.vm for said in site.said(VmResumed)] == ["web-9", "web-10"]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 8])
+def test_a_pool_that_wakes_few_at_a_time_has_the_disk_before_those_granted_later(batch: int) -> None:
+    async def scene() -> None:
+        webs, jobs = (
+            [f"web-{number}" for number in range(1, 9)],
+            [f"jobs-{number}" for number in range(1, 17)],
+        )
+        site = await reading([webs, jobs], 3000, on_disk=24, batch=batch)
+        assert site.said(VmWakeFailed) == []
+        assert len(site.said(VmResumed)) == len(webs) + len(jobs)
+        # Beside those of the pool that may be read, and before them, nobody stands who was granted later.
+        most = max(MOST_RESTORES - batch, 0) * len(webs) // batch
+        assert started(site).index("web-8") <= len(webs) - 1 + most
+
+    play(scene)

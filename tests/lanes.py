@@ -12,7 +12,7 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
 _FIRST: Final = "tests/seams/"
-_SECOND: Final = frozenset(
+SECOND: Final = frozenset(
     f"{_FIRST}{name}.py"
     for name in (
         "test_contract_life",
@@ -40,12 +40,12 @@ class Lanes(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.split("::", maxsplit=1)[0]
-        return ("seams", "seams beside them", file)[_turn(file)]
+        return ("seams", "seams beside them", file)[turn(file)]
 
 
 def in_turn(items: list[pytest.Item]) -> None:
     """The seams of each lane come first, in their order; for one of several processes."""
-    items.sort(key=lambda item: _turn(item.nodeid.split("::", maxsplit=1)[0]))
+    items.sort(key=lambda item: turn(item.nodeid.split("::", maxsplit=1)[0]))
 
 
 def yield_to_seams(item: pytest.Item) -> None:
@@ -56,5 +56,6 @@ def yield_to_seams(item: pytest.Item) -> None:
         os.nice(_NICE)
 
 
-def _turn(file: str) -> int:
-    return 1 if file in _SECOND else 0 if file.startswith(_FIRST) else 2
+def turn(file: str) -> int:
+    """0 for the seams of the first lane, 1 for those of the second, 2 for what only computes."""
+    return 1 if file in SECOND else 0 if file.startswith(_FIRST) else 2

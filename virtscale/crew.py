@@ -32,6 +32,7 @@ WORKERS: Final = (
     WAKER,
     "prober",
     "announcer",
+    "steward",
     "notifier",
 )
 """Every worker there is: the sealer, without which nobody writes, and the others in the order of a request's way."""

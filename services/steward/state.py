@@ -1,0 +1,215 @@
+"""What the steward must know: what is wanted of kept VMs, what was asked about entries, and how what has begun went."""
+
+from dataclasses import dataclass, field, fields
+from typing import Final, Literal
+
+from events.envelope import Recorded
+from events.fact import Fact
+from events.fences import Fences
+from events.fold import FoldsOfReader
+from events.gate import BootOrdered, GateDecided, RebootOrdered, WakeOrdered
+from events.ids import derive
+from events.keep import VmChangeRequested, VmResized
+from events.maintenance import (
+    MaintenanceBegun,
+    MaintenanceCancelled,
+    MaintenanceChangeRequested,
+    MaintenanceDeclined,
+    MaintenanceEnded,
+    MaintenanceRescheduled,
+    MaintenanceScheduled,
+)
+from events.vm import VmBooted, VmReady, VmRebootFailed, VmStopped, VmUnready, VmWakeFailed
+from projections.directory.fold import Directory, Kept
+from projections.fleet.fold import Fleet
+from projections.maintenance.fold import Calendar, OfEntry
+from schemas.activity import Maintenance
+
+Outcome = Literal["done", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A reboot that was asked for and is to be announced."""
+
+    org: str
+    vm: str
+    pool: str
+    id: str
+    """The request's."""
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What the gate said to an entry that has begun, and how its order ended, if it has."""
+
+    code: str
+    order: str | None
+    """None where it ordered nothing."""
+    outcome: Outcome | None = None
+    said: str = ""
+    """The code of the outcome."""
+
+
+def event_id(entry: str, number: int) -> str:
+    """The id of an entry's event, whatever it says: of two that follow the same one, the bus takes one."""
+    return derive("maintenance", entry, number)
+
+
+class Desk:
+    """Everything that waits for a word of the steward's, folded from the ledger."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {
+            VmChangeRequested,
+            VmResized,
+            GateDecided,
+            MaintenanceChangeRequested,
+            MaintenanceScheduled,
+            MaintenanceRescheduled,
+            MaintenanceCancelled,
+            MaintenanceBegun,
+            MaintenanceEnded,
+            MaintenanceDeclined,
+            VmBooted,
+            VmReady,
+            VmUnready,
+            VmStopped,
+            VmWakeFailed,
+            VmRebootFailed,
+        }
+    )
+
+    def __init__(self) -> None:
+        self.reboots: dict[str, Wanted] = {}
+        """Announced reboots by the id of their request, until one was declined or nothing more becomes of it."""
+        self.resized: dict[tuple[str, str], str] = {}
+        """The id of the newest `vm.resized` of each VM."""
+        self.changes: dict[str, MaintenanceChangeRequested] = {}
+        """What was asked about entries and is not answered."""
+        self.declined: set[str] = set()
+        """Resizes that cannot be planned: said once."""
+        self.answers: dict[str, Answered] = {}
+        """What the gate said, by the id of the event that said that an entry begins."""
+        self._asked: dict[str, VmChangeRequested] = {}
+        self._orders: dict[str, tuple[str, bool]] = {}
+        """Orders without an outcome: the beginning that each follows from, and whether its guest is waited for."""
+        self._begun: dict[str, int] = {}
+        """Where in the ledger each beginning stands that has not ended, by the event's id."""
+        self._numbers: dict[str, int] = {}
+        self._fences = Fences()
+
+    def apply(self, recorded: Recorded) -> None:
+        """The desk now includes the event."""
+        match recorded.fact:
+            case VmChangeRequested(change="reboot", when="window") as wish:
+                self._asked[recorded.id] = wish
+            case VmResized(org=org, vm=vm):
+                self.resized[org, vm] = recorded.id
+            case GateDecided() as decided if self._fences.pass_on(recorded, decided):
+                self._hear(decided)
+            case MaintenanceChangeRequested() as wish:
+                self.changes.setdefault(recorded.id, wish)
+            case MaintenanceDeclined(request=request):
+                self._decline(request)
+            case fact if isinstance(fact, OfEntry):
+                if fact.number == self._numbers.get(fact.entry.id, 0) + 1:
+                    self._numbers[fact.entry.id] = fact.number
+                    self._follow(fact, recorded)
+            case fact:
+                self._prove(fact)
+
+    def _follow(self, fact: OfEntry, recorded: Recorded) -> None:
+        match fact:
+            case MaintenanceRescheduled(request=request):
+                self.changes.pop(request or "", None)
+            case MaintenanceBegun():
+                self._begun[recorded.id] = recorded.seq
+            case MaintenanceCancelled(request=request):
+                self.changes.pop(request or "", None)
+                self._settle(fact.entry)
+            case MaintenanceEnded(entry=entry):
+                begun = event_id(entry.id, fact.number - 1)
+                self._begun.pop(begun, None)
+                self.answers.pop(begun, None)
+                if entry.result == "done":
+                    self._settle(entry)
+            case _:
+                pass
+
+    def _settle(self, entry: Maintenance) -> None:
+        for asked in entry.asked:
+            self.reboots.pop(asked.id, None)
+
+    def _hear(self, decided: GateDecided) -> None:
+        ordered = {
+            order.request: order
+            for order in decided.orders
+            if isinstance(order, RebootOrdered | BootOrdered | WakeOrdered)
+        }
+        for answer in decided.answers:
+            wish = self._asked.pop(answer.request, None)
+            if wish is not None and answer.code == "Announced":
+                self.reboots[answer.request] = Wanted(
+                    wish.org, wish.vm, wish.pool, answer.request, wish.reason
+                )
+            if self._begun.get(answer.request) == answer.request_seq:
+                order = ordered.get(answer.request)
+                self.answers[answer.request] = Answered(answer.code, None if order is None else order.id)
+                if order is not None:
+                    self._orders[order.id] = (answer.request, order.ready_seconds > 0)
+
+    def _decline(self, request: str) -> None:
+        if self.changes.pop(request, None) is None and self.reboots.pop(request, None) is None:
+            self.declined.add(request)
+
+    def _prove(self, fact: Fact) -> None:
+        match fact:
+            case VmBooted(reservation=order) if order in self._orders and not self._orders[order][1]:
+                self._end(order, "done", "Done")
+            case VmReady(reservation=order):
+                self._end(order, "done", "Done")
+            case VmUnready(reservation=order):
+                self._end(order, "failed", "VmUnready")
+            case VmStopped(reservation=order):
+                self._end(order, "failed", "VmStopped")
+            case VmWakeFailed(reservation=order, code=code) | VmRebootFailed(reservation=order, code=code):
+                self._end(order, "failed", code)
+            case _:
+                pass
+
+    def _end(self, order: str | None, outcome: Outcome, said: str) -> None:
+        begun, _ = self._orders.pop(order or "", ("", False))
+        answered = self.answers.get(begun)
+        if answered is not None:
+            self.answers[begun] = Answered(answered.code, answered.order, outcome, said)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that the steward decides from: four folds over the same events, to the same sequence."""
+
+    desk: Desk = field(default_factory=Desk)
+    calendar: Calendar = field(default_factory=Calendar)
+    directory: Directory = field(default_factory=Directory)
+    fleet: Fleet = field(default_factory=Fleet)
+
+    @classmethod
+    def of(cls, reader: FoldsOfReader) -> "State":
+        """The folds that a reader keeps up to date."""
+        return cls(reader.fold(Desk), reader.fold(Calendar), reader.fold(Directory), reader.fold(Fleet))
+
+    def apply(self, recorded: Recorded) -> None:
+        """All of them include the event; for who has no reader."""
+        for part in fields(self):
+            getattr(self, part.name).apply(recorded)
+
+    def kept(self) -> dict[str, list[Kept]]:
+        """The VMs of each org that has any, or of which anything else may be to say."""
+        found: dict[str, list[Kept]] = {}
+        for (org, _), kept in self.directory.vms.items():
+            found.setdefault(org, []).append(kept)
+        for org in (*self.calendar.orgs(), *(wish.org for wish in self.desk.changes.values())):
+            found.setdefault(org, [])
+        return found

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Final
 
 from services.storage import qemu_img
-from services.storage.port import StorageError
+from services.storage.errors import StorageError
 from services.storage.volumes import COPY_SECONDS, Copy, DamagedCopyError, MissingError
 
 _DRAFT: Final = ".part"

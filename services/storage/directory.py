@@ -17,9 +17,9 @@ from schemas.house import HostPlace
 from schemas.template import BASE
 from schemas.volume import FileSource, Source, sleep_of, volume_name
 from services.storage import copies, qemu_img
+from services.storage.errors import StorageError
 from services.storage.lane import Lane
 from services.storage.link import Link
-from services.storage.port import StorageError
 from services.storage.qcow2 import size_of
 from services.storage.trash import TRASH, Trash
 from services.storage.volumes import (

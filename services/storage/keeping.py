@@ -18,9 +18,10 @@ from projections.fleet.fold import Fleet
 from projections.volumes.fold import Volumes
 from schemas.seed import Seed, SeedError
 from services.storage.decide import MOST_ATTEMPTS
+from services.storage.errors import StorageError
 from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes
-from services.storage.port import Hosts, Made, StorageError
+from services.storage.port import Hosts, Made
 from services.storage.port import Volumes as Place
 from services.storage.state import Key
 from services.storage.volumes import Store, Volume

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
 
-from services.storage.port import StorageError
+from services.storage.errors import StorageError
 
 T = TypeVar("T")
 

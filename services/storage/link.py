@@ -15,9 +15,9 @@ import libvirt_qemu
 
 from schemas.house import HostPlace
 from schemas.volume import POOL
+from services.storage.errors import StorageError
 from services.storage.lane import Lane
 from services.storage.metrics import CALL_SECONDS
-from services.storage.port import StorageError
 
 T = TypeVar("T")
 

@@ -19,7 +19,8 @@ from events.volume import (
 )
 from projections.fleet.fold import Vm
 from schemas.names import shorten
-from services.storage.port import Look, Made, StorageError
+from services.storage.errors import StorageError
+from services.storage.port import Look, Made
 
 
 class Outcomes:

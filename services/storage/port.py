@@ -6,35 +6,14 @@ elsewhere, so that the pinned state stays readable as it was. Before it is pinne
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Literal, Protocol
 
 from schemas.pool import Storage
 from schemas.seed import Seed
-
-if TYPE_CHECKING:
-    from services.storage.volumes import Store
+from services.storage.volumes import Store
 
 Standing = Literal["paused", "running", "off", "missing"]
 """How the domain is whose disk is looked at."""
-
-
-class StorageError(Exception):
-    """The host said no, or did not answer; what was asked may still take effect later."""
-
-    code = "Storage"
-
-    def __init__(self, text: str, *, lost: bool = False, final: bool = False) -> None:
-        super().__init__(text)
-        self.lost = lost
-        """There is no connection to the host: it says nothing about the disk."""
-        self.final = final
-        """Trying again cannot help."""
-
-
-class WokeError(StorageError):
-    """The VM is not asleep any more; nothing was done, or what was begun was taken back."""
-
-    code = "Woke"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +96,7 @@ class Hosts(Protocol):
         """Whether VMs of the template have a seed disk."""
         ...
 
-    def store(self, host: str, storage: Storage) -> "Store | None":
+    def store(self, host: str, storage: Storage) -> Store | None:
         """Where disks of kept VMs are made for a host; None where it has no such storage."""
         ...
 

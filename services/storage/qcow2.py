@@ -22,9 +22,10 @@ from schemas.seed import Seed
 from schemas.template import BASE
 from schemas.volume import layer_over, sleep_of, volume_name
 from services.storage import qemu_img
+from services.storage.errors import StorageError, WokeError
 from services.storage.lane import Lane
 from services.storage.link import Link, refresh
-from services.storage.port import Look, Made, Sleeper, Standing, StorageError, WokeError
+from services.storage.port import Look, Made, Sleeper, Standing
 from services.storage.seed import lay
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from services.storage.port import StorageError
+from services.storage.errors import StorageError
 from services.storage.speaker import TIED
 from services.storage.volumes import QUICK_SECONDS, InUseError, Snapshot
 

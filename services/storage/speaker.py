@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
-from services.storage.port import StorageError
+from services.storage.errors import StorageError
 
 PYTHON: Final = "/usr/bin/python3"
 TIED: Final = ("setpriv", "--pdeathsig", "KILL")

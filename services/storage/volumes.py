@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from schemas.names import is_name
 from schemas.volume import Source
-from services.storage.port import StorageError
+from services.storage.errors import StorageError
 
 QUICK_SECONDS: Final = 45.0
 """For calls whose time does not grow with the volume."""

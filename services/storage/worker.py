@@ -19,10 +19,11 @@ from projections.directory.fold import Directory
 from projections.fleet.fold import Fleet, Vm
 from projections.volumes.fold import Disk, Volumes
 from services.storage.decide import MOST_ATTEMPTS, move, sleeps_still, wants_pin, wants_volume
+from services.storage.errors import StorageError, WokeError
 from services.storage.keeping import Keeping, Words, nothing
 from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes
-from services.storage.port import Hosts, Made, Sleeper, StorageError, WokeError
+from services.storage.port import Hosts, Made, Sleeper
 from services.storage.port import Volumes as Place
 from services.storage.state import Key, Owed
 

@@ -22,7 +22,8 @@ from schemas.intake import SeedRef
 from schemas.pool import Pool
 from schemas.pool import Storage as Kind
 from schemas.seed import Seed
-from services.storage.port import Made, StorageError
+from services.storage.errors import StorageError
+from services.storage.port import Made
 from services.storage.volumes import InUseError, Seen, ShrinkError, Store, Volume
 from services.storage.worker import Pauses, Storage
 from tests.rules.desk import play

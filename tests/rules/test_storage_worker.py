@@ -13,7 +13,8 @@ from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFa
 from projections.volumes.fold import Volumes as Folded
 from schemas.pool import Storage as Kind
 from schemas.seed import Seed
-from services.storage.port import Look, Made, Sleeper, Standing, StorageError, Volumes, WokeError
+from services.storage.errors import StorageError, WokeError
+from services.storage.port import Look, Made, Sleeper, Standing, Volumes
 from services.storage.volumes import Store
 from services.storage.worker import Pauses, Storage
 from services.waker.port import domain_name

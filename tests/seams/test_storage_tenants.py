@@ -14,7 +14,7 @@ import pytest
 
 from lab.ceph import Ceph
 from schemas.volume import ClusterSource
-from services.storage.port import StorageError
+from services.storage.errors import StorageError
 from services.storage.rbd import Cluster
 from services.storage.speaker import PYTHON, Speaker
 from services.storage.tenants import Tenants

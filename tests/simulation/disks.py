@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 from schemas.pool import Storage as Kind
 from schemas.seed import Seed
 from schemas.volume import layer_over
-from services.storage.port import Look, Made, Sleeper, Standing, StorageError, WokeError
+from services.storage.errors import StorageError, WokeError
+from services.storage.port import Look, Made, Sleeper, Standing
 from services.storage.volumes import Store
 from services.waker.port import DomainState, HypervisorError, domain_name
 from tests.simulation.clock import pause

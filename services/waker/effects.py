@@ -204,7 +204,9 @@ class Effects:
                 found = seen
         await self._outcomes.stopped(vm, "ordered", found)
 
-    async def look(self, key: Key, detail: str, order: Rise | None, stranger: Domain | None) -> None:
+    async def look(
+        self, key: Key, detail: str, order: Rise | None, stranger: Domain | None, *, tries: Tries
+    ) -> None:
         """What the domain is and what the ledger says of it agree again, or an order has come that sees to it.
 
         A look is compared with the ledger of the moment when its answer came, and is not remembered.
@@ -229,7 +231,9 @@ class Effects:
                     vm, stop_cause(detail), "missing" if seen == "missing" else "off"
                 )
             case "unsaved" if vm is not None:
-                await self._saves.again(vm)
+                tries.begin(f"saved since {vm.since_seq}")
+                tries.attempts += 1
+                await self._saves.again(vm, tries.attempts)
             case "stray" if vm is not None:
                 await self._outcomes.found_awake(vm.org, vm.name, vm.pool, vm.size, vm.since_seq)
             case "stray" if stranger is not None:

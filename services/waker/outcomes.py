@@ -33,6 +33,7 @@ from events.vm import (
     VmWakeFailed,
 )
 from projections.fleet.fold import Vm
+from projections.fleet.known import FOUND_PAUSED
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from schemas.names import PLATFORM, shorten
@@ -259,6 +260,22 @@ class Outcomes:
             observed_at=now,
         )
         await self._record(fact, "vm.save-failed", vm.name, now, cause=order.id, correlation=order.request)
+
+    async def unsaved(self, vm: Vm, text: str) -> None:
+        """The VM that slept on disk sleeps in RAM, and its memory counts again. It is the sleep that it was: nobody was awake."""
+        assert vm.asleep_since is not None, vm
+        now = self._clock.now()
+        fact = VmSaveFailed(
+            org=vm.org,
+            vm=vm.name,
+            host=self._host,
+            order=derive("vm.found-paused", self._host, vm.org, vm.name, vm.since_seq),
+            asleep_since=vm.asleep_since,
+            code=FOUND_PAUSED,
+            text=shorten(text),
+            observed_at=now,
+        )
+        await self._record(fact, "vm.save-failed", vm.name, now, cause=None, correlation=None)
 
     async def stopped(
         self, vm: Vm, cause: Literal["ordered", "crashed", "shut-down", "found"], found: Sleep

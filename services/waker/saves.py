@@ -58,14 +58,35 @@ class Saves:
                 case "paused" | "saved" as found:
                     await self._save(known, order, found, refused)
 
-    async def again(self, vm: Vm) -> None:
-        """What the ledger has on disk, and was found in RAM, is on disk: its host counts on that memory. Safe to repeat."""
+    async def again(self, vm: Vm, attempts: int) -> None:
+        """What the ledger has on disk, and was found in RAM, is on disk: its host counts on that memory. Safe to repeat.
+
+        Or the ledger has it in RAM, once the hypervisor has refused too often: then the memory counts, and nobody writes it to a
+        disk that is full again and again. Whether it goes to disk is the gate's to say from then on.
+        """
         name = domain_name(vm.org, vm.name)
         async with self._slots:
             known = self._fleet.vms.get((vm.org, vm.name))
-            if known is not None and known.state == "saved" and known.since_seq == vm.since_seq:
-                log.warning("%s/%s slept in RAM and shall on disk; it is saved again", vm.org, vm.name)
+            if known is None or known.state != "saved" or known.since_seq != vm.since_seq:
+                return
+            log.warning("%s/%s slept in RAM and shall on disk; it is saved again", vm.org, vm.name)
+            try:
                 await timed("save", self._hypervisor.save(name))
+            except HypervisorError as error:
+                await self._hold(name, error, attempts)
+                text = (
+                    f"{vm.org}/{vm.name} was saved, and sleeps in the RAM of host {vm.host} by nobody's order. It could not be saved "
+                    f"again, and sleeps on there: {error}"
+                )
+                await self._outcomes.unsaved(known, text)
+
+    async def _hold(self, name: str, error: HypervisorError, attempts: int) -> None:
+        """The domain is paused, and no save of before can land on it; where that is not so, or trying again may help, the error."""
+        if error.lost or not (error.final or attempts >= MOST_TRIES):
+            raise error
+        await bar(self._hypervisor, name, "paused")
+        if await self._hypervisor.state(name) != "paused":
+            raise error
 
     async def _save(self, vm: Vm, order: SaveOrdered, found: DomainState, refused: int) -> None:
         name = domain_name(vm.org, vm.name)
@@ -73,11 +94,9 @@ class Saves:
             # Safe to repeat: a saved domain stays saved.
             image_bytes = await timed("save", self._hypervisor.save(name))
         except HypervisorError as error:
-            if error.lost or not (error.final or refused + 1 >= MOST_TRIES) or found != "paused":
+            if found != "paused":
                 raise
-            await bar(self._hypervisor, name, "paused")
-            if await self._hypervisor.state(name) != "paused":
-                raise
+            await self._hold(name, error, refused + 1)
             text = (
                 f"{vm.org}/{vm.name} could not be saved on host {vm.host}, and sleeps on in its RAM: {error}"
             )

@@ -34,6 +34,7 @@ from events.vm import (
     VmWakeFailed,
 )
 from projections.fleet.fold import Fleet
+from projections.fleet.known import FOUND_PAUSED
 from projections.volumes.fold import Volumes
 
 Key = tuple[str, str]
@@ -131,7 +132,9 @@ class Orders:
             case VmSaved(org=org, vm=vm, order=order_id):
                 if self._rested((org, vm), order_id):
                     self._saved[org, vm] = None
-            case VmSaveFailed(org=org, vm=vm, order=order_id):
+            case VmSaveFailed(org=org, vm=vm, order=order_id, code=code):
+                if code == FOUND_PAUSED:
+                    self._saved.pop((org, vm), None)
                 self._rested((org, vm), order_id)
             case VmQuiesced(org=org, vm=vm, reservation=reservation):
                 self._saved.pop((org, vm), None)

@@ -251,7 +251,11 @@ class Waker:
         rumour = self._rumours.pop(key, None)
         try:
             await self._effects.look(
-                key, rumour.detail if rumour else "", self._orders.rises.get(key), self._strangers.get(key)
+                key,
+                rumour.detail if rumour else "",
+                self._orders.rises.get(key),
+                self._strangers.get(key),
+                tries=self._running[key],
             )
         except HypervisorError:
             if rumour is not None:

@@ -220,6 +220,77 @@ def test_a_saved_sleeper_that_somebody_restores_is_found_awake_and_one_left_paus
     play(scene)
 
 
+@pytest.mark.parametrize("disk", ["full", "refuses"])
+def test_what_was_saved_and_cannot_be_saved_again_counts_in_ram_and_is_not_tried_for_ever(disk: str) -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            site.save()
+            await pause(5)
+            site.host.asked.clear()
+            site.host.full = disk == "full"
+            site.host.fates["save"].extend([NO] * (MOST_TRIES if disk == "refuses" else 0))
+            site.host.put("web-1", "paused", "restored")
+            await pause(3600)
+            (said,) = site.said(VmSaveFailed)
+            assert (said.code, said.asleep_since) == ("found-paused", site.asleep_since("web-1"))
+            assert site.host.asked.count("save vs-acme.web-1") == (1 if disk == "full" else MOST_TRIES)
+            assert (site.host.of("web-1"), state(site)) == ("paused", "quiesced")
+            assert fleet(site).free_mib("h1") == site.place.memory_mib - site.size.memory_mib
+            site.host.full = False
+            site.save(number=2)
+            await pause(5)
+            assert (site.host.of("web-1"), state(site)) == ("saved", "saved")
+        assert [said.asleep_since for said in site.said(VmSaved)] == [said.asleep_since] * 2
+
+    play(scene)
+
+
+def test_what_was_found_in_ram_though_it_was_saved_wakes_from_there() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            site.save()
+            await pause(5)
+            site.host.full = True
+            site.host.put("web-1", "paused", "restored")
+            await pause(60)
+            site.wake()
+            await pause(5)
+        assert [said.depth for said in site.said(VmResumed)] == ["paused"]
+        assert site.host.asked.count("start vs-acme.web-1") == 0
+
+    play(scene)
+
+
+def test_that_a_vm_is_in_ram_again_is_said_of_one_sleep_and_holds_for_no_other() -> None:
+    async def scene() -> None:
+        site = Site()
+        site.asleep()
+        async with site.waker():
+            site.save()
+            await pause(5)
+            site.host.full = True
+            site.host.put("web-1", "paused", "restored")
+            await pause(5)
+            site.host.full = False
+            (said,) = site.said(VmSaveFailed)
+            site.wake()
+            await pause(5)
+            site.host.put("web-1", "paused", "paused")
+            await pause(5)
+            assert state(site) == "quiesced"
+            site.save(number=2)
+            await pause(5)
+            site.desk.write(said)
+            await pause(5)
+        assert state(site) == "saved"
+
+    play(scene)
+
+
 def test_a_guest_that_somebody_saves_while_it_serves_is_said_to_sleep_and_wakes_from_there() -> None:
     async def scene() -> None:
         site = Site()

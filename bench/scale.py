@@ -182,6 +182,7 @@ def played(days: float) -> dict[str, float]:
                 reserve=0,
                 floor=0,
                 staying=seen.target[place],
+                serving=seen.target[place],
                 most=10_000,
                 frozen=False,
                 lost=False,

@@ -64,6 +64,8 @@ class Standing:
     floor: int
     """Below this nobody may bring it."""
     staying: int
+    serving: int
+    """Of them, those that serve by now."""
     most: int
     """What it could have by the contract and by what others hold of it now; never less than what stays already."""
     frozen: bool
@@ -163,8 +165,10 @@ def instant(made_at: dt.datetime) -> str:
 def _leaving(sight: Sight, standing: Standing, want: int, made_at: dt.datetime) -> int:
     """How many VMs may go now: as many as demand falls by until the pool may be lowered again, a tenth of what is too much
     at least, and no more than its limit leaves of this minute. None before its cooldown is over, nor while demand rises.
+
+    Those that serve go only where as many serve as are wanted: who boots or wakes takes over nothing yet.
     """
-    pool, excess = standing.pool, standing.staying - want
+    pool, excess = standing.pool, standing.serving - want
     if excess <= 0 or standing.lowering or sight.outlook is None:
         return 0
     if standing.moved_at is not None and made_at - standing.moved_at < dt.timedelta(

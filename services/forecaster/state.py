@@ -220,6 +220,7 @@ class Orgs:
             reserve=0 if contract is None else reserve_vms(contract, pool, pools),
             floor=floor_vms(contract, pool, pools),
             staying=staying,
+            serving=len(fleet.members(org, name, "serving")),
             most=staying + self._left(org, pool, now),
             frozen=state.freezes.over(org, name, now) is not None,
             lost=state.signals.lost(org, name),

@@ -179,13 +179,13 @@ def check_growth(past: Past, truth: Truth, org: str, decision: Decision) -> None
 
 
 def check_floor(past: Past, org: str, decision: Decision) -> None:
-    """Nobody brings a pool below its minimum, nor below its warm reserve."""
+    """Nobody brings a pool below its minimum, nor below its warm reserve, in VMs that serve."""
     leaving = Counter(one.pool for one in decision.decided.orders if isinstance(one, DrainOrdered))
     for name, vms in leaving.items():
         pool, contract = past.fleet.pools[org, name], past.usage.contracts.get(org)
         agreed = pool if contract is None else contract.pool(pool)
         forecasting = sum(one.forecast == "on" for (of, _), one in past.fleet.pools.items() if of == org)
-        assert past.fleet.staying(org, name) - vms >= floor_vms(contract, agreed, forecasting)
+        assert len(past.fleet.members(org, name, "serving")) - vms >= floor_vms(contract, agreed, forecasting)
 
 
 def within(amount: Capacity, limit: Capacity) -> bool:

@@ -50,6 +50,7 @@ def stands(staying: int = 6, **terms: Any) -> Standing:
         "reserve": 2,
         "floor": 2,
         "staying": staying,
+        "serving": staying,
         "most": 100,
         "frozen": False,
         "lost": False,
@@ -223,6 +224,11 @@ def test_nothing_goes_while_demand_rises_or_before_the_cooldown_is_over() -> Non
     assert leaving(seen(6), stands(20, moved_at=NOW - dt.timedelta(seconds=90))) == 2
 
 
+def test_nobody_goes_before_as_many_serve_as_are_wanted() -> None:
+    assert leaving(seen(6), stands(20, serving=8)) == 0
+    assert leaving(seen(6, slope=-40_000), stands(20, serving=11)) == 3
+
+
 def test_nothing_goes_while_an_answer_is_awaited_or_the_past_is_not_learnt_yet() -> None:
     assert leaving(seen(6), stands(20, lowering=True)) == 0
     assert leaving(seen(6), stands(20, raising=30)) == 0
@@ -296,6 +302,7 @@ def standings(draw: st.DrawFn) -> Standing:
     low = draw(st.integers(0, 20))
     return stands(
         staying,
+        serving=draw(st.integers(0, staying)),
         reserve=draw(st.integers(0, 20)),
         floor=draw(st.integers(low, 40)),
         most=staying + draw(st.integers(0, 60)),
@@ -340,7 +347,7 @@ def test_whatever_it_is_fed_it_wants_no_more_than_the_contract_leaves_and_no_les
                 assert not standing.lost
                 assert not sight.away
                 assert sight.measured_at not in {None, LONG_AGO}
-                assert standing.staying - count >= verdict.want
+                assert standing.serving - count >= verdict.want
                 assert count + standing.lowered <= standing.pool.quiesce_per_minute
             case Save(paused=paused):
                 assert not standing.lost

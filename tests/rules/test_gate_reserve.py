@@ -86,11 +86,31 @@ def test_pools_that_forecasts_move_share_the_reserve() -> None:
 
 
 def test_where_fewer_serve_than_could_go_that_is_the_reason() -> None:
-    past = setting().serving("web", 1)
+    past = setting(forecast="off").serving("web", 1)
     past.waking("web", 4)
     past.quiesce(count=3)
     answer, _ = past.answer()
     assert (answer.code, answer.granted, answer.evidence) == ("NothingServing", 1, ())
+
+
+@pytest.mark.parametrize(("pool", "code"), [({}, "WarmReserve"), ({"min_vms": 3}, "AlreadyAtMin")])
+def test_what_is_kept_serves_and_is_not_on_its_way(pool: dict[str, Any], code: str) -> None:
+    past = setting(**pool).serving("web", 4)
+    kept = pool.get("min_vms", 2)
+    past.scale(add=4, origin="person")
+    past.quiesce(count=4, origin="person")
+    grown, shrunk = past.round().answers
+    assert grown.code == "Granted"
+    assert (shrunk.outcome, shrunk.code, shrunk.granted) == ("partial", code, 4 - kept)
+    assert len(past.fleet.members(ORG, "web", "serving")) == kept
+    past.quiesce(count=1, origin="person")
+    answer, _ = past.answer()
+    assert (answer.outcome, answer.code) == ("unchanged", code)
+    for vm in list(past.fleet.members(ORG, "web", "booting")):
+        past.ready(vm)
+        past.announced(vm)
+    past.quiesce(count=4, origin="person")
+    assert past.answer()[0].code == "Granted", "they serve by now"
 
 
 @pytest.mark.parametrize("origin", ["trigger", "forecast"])

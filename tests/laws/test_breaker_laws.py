@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.laws.strength import examples
-from tests.rules.failing import setting
+from tests.rules.failing import setting, untaken
 
 STEPS = st.sampled_from((-1800, -3, -1, 0, 1, 3, 61, 700))
-ENDS = st.sampled_from(("ready", "refused", "timeout", "unfit", "died", "paused"))
+ENDS = st.sampled_from(("ready", "refused", "timeout", "unfit", "died", "paused", "untaken"))
 
 
 @given(st.lists(st.tuples(STEPS, ENDS, st.integers(1, 3)), min_size=4, max_size=14))
@@ -40,9 +40,15 @@ def test_a_round_with_facts_changes_what_is_due_whatever_the_clock_says(
                     past.unready(name)
                 case "died":
                     past.died(name)
+                case "untaken":
+                    past.ready(name)
+                    untaken(past, name)
                 case "paused":
                     past.found_paused(name)
                 case _:
                     past.unready(name, "not-refreshed")
-        for name in [one.name for one in past.fleet.vms.values() if one.state == "stopping"]:
-            past.stopped(name)
+        for vm in list(past.fleet.vms.values()):
+            if vm.state == "stopping":
+                past.stopped(vm.name)
+            if vm.state == "suspending":
+                past.quiesced(vm.name)

@@ -4,6 +4,7 @@ from typing import Any
 
 from events.breaker import BreakerOpened
 from events.gate import BootOrdered, GateDecided, WakeOrdered
+from events.vm import VmAnnounceFailed
 from tests.given import Past
 
 
@@ -34,3 +35,20 @@ def fail(past: Past, times: int, code: str = "wake-refused") -> None:
         (order,) = past.answer()[1]
         past.wake_failed(order.vm, code)
         past.later(60)
+
+
+def untaken(past: Past, vm: str, code: str = "balancer-unreachable") -> None:
+    """The balancer did not take the VM, which serves nobody."""
+    known = past.fleet.vms[past.org, vm]
+    assert known.order is not None
+    past.happened(
+        VmAnnounceFailed(
+            org=past.org,
+            vm=vm,
+            reservation=past.reservation(vm),
+            order=known.order,
+            code=code,
+            text="no answer",
+            observed_at=past.now,
+        )
+    )

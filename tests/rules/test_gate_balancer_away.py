@@ -9,27 +9,9 @@ from msgspec.structs import replace
 from events.breaker import BreakerClosed, BreakerOpened
 from events.gate import BootOrdered, DrainCancelled, SuspendOrdered, WakeOrdered
 from events.pool import PoolDefined
-from events.vm import VmAnnounceFailed
 from replay.why.ahead import of_readiness
 from tests.given import ORG, Past
-from tests.rules.failing import opened, setting
-
-
-def untaken(past: Past, vm: str, code: str = "balancer-unreachable") -> None:
-    """The balancer did not take the VM, which serves nobody."""
-    known = past.fleet.vms[ORG, vm]
-    assert known.order is not None
-    past.happened(
-        VmAnnounceFailed(
-            org=ORG,
-            vm=vm,
-            reservation=past.reservation(vm),
-            order=known.order,
-            code=code,
-            text="no answer",
-            observed_at=past.now,
-        )
-    )
+from tests.rules.failing import opened, setting, untaken
 
 
 def rise(past: Past, vms: int, code: str = "balancer-unreachable") -> None:

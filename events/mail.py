@@ -20,8 +20,23 @@ def is_of_signals(message_id: str) -> bool:
     return _OF_SIGNALS in message_id
 
 
+_OF_MAINTENANCE: Final = ".maintenance@"
+
+
+def maintenance_id(org: str, name: str) -> str:
+    """The message id of a mail about maintenance; `name` is derived from the person and the event that it tells."""
+    return f"<{name}{_OF_MAINTENANCE}virtscale.{org}>"
+
+
+def is_of_maintenance(message_id: str) -> bool:
+    """Whether a mail tells of maintenance: what it names is then an event of the steward's."""
+    return _OF_MAINTENANCE in message_id
+
+
 class MailAccepted(Fact, frozen=True):
-    """The relay took the mail and answered for it; it names these refused requests, or these `signal.lost` (`is_of_signals`)."""
+    """The relay took the mail and answered for it; it names these refused requests, these `signal.lost` (`is_of_signals`), or an
+    event about maintenance (`is_of_maintenance`).
+    """
 
     person: Name
     message_id: Annotated[str, msgspec.Meta(max_length=200)]

@@ -47,6 +47,19 @@ def zone(name: str) -> ZoneInfo:
     raise ZoneError(f"{name!a:.80} is no time zone: write its IANA name, as Europe/Berlin or UTC.")
 
 
+def both(instant: dt.datetime, name: str) -> str:
+    """The instant as clocks there show it, and in UTC: 2026-11-22 22:00 CET (21:00 UTC). In UTC alone where nobody knows the zone."""
+    universal = instant.astimezone(dt.UTC)
+    try:
+        local = instant.astimezone(zone(name))
+    except ZoneError:
+        return f"{universal:%Y-%m-%d %H:%M} UTC"
+    if local.utcoffset() == dt.timedelta():
+        return f"{universal:%Y-%m-%d %H:%M} UTC"
+    day = "" if universal.date() == local.date() else f"{universal:%Y-%m-%d} "
+    return f"{local:%Y-%m-%d %H:%M %Z} ({day}{universal:%H:%M} UTC)"
+
+
 def day_begins(day: dt.date, place: ZoneInfo) -> dt.datetime:
     """The instant, in UTC, from which on it is this local day and stays so; the later one where there is a choice.
 

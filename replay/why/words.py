@@ -34,7 +34,7 @@ from events.host import (
 )
 from events.key import KeyRegistered, KeyRegisterRequested, KeyRevoked, KeyRevokeRequested
 from events.ledger import LedgerRecovered, LedgerRolled, LedgerSealed
-from events.mail import MailAccepted, MailFailed, is_of_signals
+from events.mail import MailAccepted, MailFailed, is_of_maintenance, is_of_signals
 from events.order import OrderOverdue
 from events.person import PersonErased, PersonEraseRequested
 from events.pool import PoolDefined, PoolObserved, Reading
@@ -348,5 +348,7 @@ def _of_house(fact: Fact) -> str | None:
 
 def _told(mail: MailAccepted | MailFailed) -> str:
     """What a mail names, by its number."""
+    if is_of_maintenance(mail.message_id):
+        return "maintenance"
     number_of, what = len(mail.requests), "lost signal" if is_of_signals(mail.message_id) else "refusal"
     return f"one {what}" if number_of == 1 else f"{number_of} {what}s"

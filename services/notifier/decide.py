@@ -7,7 +7,7 @@ from typing import Final
 
 from events.contract import ContractTookEffect
 from events.gate import Answer
-from events.mail import MailAccepted, is_of_signals
+from events.mail import MailAccepted, is_of_maintenance, is_of_signals
 from schemas.contract.document import terms
 
 TOLD: Final = frozenset({"CapExceeded", "ContractExpired"})
@@ -51,7 +51,7 @@ def owner_of(took: ContractTookEffect) -> str:
 
 
 def technical_of(took: ContractTookEffect) -> tuple[str, ...]:
-    """The people who are told of the org's lost signals from here on: its technical contacts, or its owner where it names none."""
+    """The people who are told of the org's lost signals and maintenance from here on: its technical contacts, or its owner where it names none."""
     named = tuple(dict.fromkeys(one.person for one in terms(took.document).technical))
     return named or (owner_of(took),)
 
@@ -117,7 +117,7 @@ def digest_at(
     For those who did not read the whole ledger. None proves nothing: the mail may be an episode's that has ended, be
     older than the last mark, or tell of something else.
     """
-    if is_of_signals(mail.message_id):
+    if is_of_signals(mail.message_id) or is_of_maintenance(mail.message_id):
         return None
     marked = _DIGEST.search(mail.message_id)
     began = mail.refused_at if marked is None else dt.datetime.fromtimestamp(int(marked[1]) / 1e3, dt.UTC)

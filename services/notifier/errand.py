@@ -10,6 +10,7 @@ from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.sentences import unit
 from events.stock import StockRequested
+from schemas.ics import Appointment
 from services.notifier.port import Mail
 
 Wish = ScaleRequested | QuiesceRequested | StockRequested
@@ -18,7 +19,7 @@ Wish = ScaleRequested | QuiesceRequested | StockRequested
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """A mail to somebody of an org and the refused requests or lost signals it names: the same for each attempt, until it has ended."""
+    """A mail to somebody of an org and the refused requests, lost signals or maintenance it names: the same for each attempt, until it has ended."""
 
     place: Hashable
     """What it is about: while an errand is under way, none of the same place begins."""
@@ -34,11 +35,13 @@ class Errand:
     """The mark of a digest; None for the mail about one refusal."""
     subject: str
     text: str
-    about: Literal["refusals", "signals"] = "refusals"
+    about: Literal["refusals", "signals", "maintenance"] = "refusals"
+    appointment: Appointment | None = None
+    """What is put beside it, for the reader's calendar."""
 
     def to(self, address: str) -> Mail:
         """The mail, with the address that the vault gives now."""
-        return Mail(message_id=self.message_id, to=address, subject=self.subject, text=self.text)
+        return Mail(self.message_id, address, self.subject, self.text, self.appointment)
 
 
 def advice(org: str, code: str, line: Evidence | None, contract: ContractRef | None) -> str:

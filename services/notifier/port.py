@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from schemas.ics import Appointment
+
 
 class RelayError(Exception):
     """The relay did not take the mail; `final` when trying again cannot help."""
@@ -22,6 +24,8 @@ class Mail:
     to: str
     subject: str
     text: str
+    appointment: Appointment | None = None
+    """What goes with it as an iCalendar object, by which calendars enter, move and remove it (RFC 6047)."""
 
 
 class Relay(Protocol):

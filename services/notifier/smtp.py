@@ -8,6 +8,7 @@ from typing import Final
 
 import aiosmtplib
 
+from schemas.ics import invitation
 from services.notifier.port import Mail, RelayError
 
 SENDER: Final = "virtscale@localhost"
@@ -71,6 +72,16 @@ class Smtp:
         message["Message-ID"] = mail.message_id
         message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office reply comes back
         message.set_content(mail.text)
+        if mail.appointment is not None:
+            method = "CANCEL" if mail.appointment.cancelled else "REQUEST"
+            message.add_alternative(
+                invitation(mail.appointment, self._sender, [mail.to]),
+                maintype="text",
+                subtype="calendar",
+                params={"method": method, "charset": "utf-8", "component": "VEVENT"},
+                filename="maintenance.ics",
+                disposition="attachment",
+            )
         return message
 
 

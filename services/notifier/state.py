@@ -1,4 +1,4 @@
-"""What the notifier must know: which refusals and lost signals nobody has been told of, and who is to be erased."""
+"""What the notifier must know: which refusals, lost signals and maintenance nobody has been told of, and who is to be erased."""
 
 import datetime as dt
 import functools
@@ -11,13 +11,14 @@ from events.contract import ContractTookEffect
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import Answer, GateDecided
-from events.mail import MailAccepted, MailFailed, is_of_signals
+from events.mail import MailAccepted, MailFailed, is_of_maintenance, is_of_signals
 from events.person import PersonErased, PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.signal import SignalFound, SignalLost
 from events.stock import StockRequested
 from services.notifier.alarms import Alarms
+from services.notifier.appointments import Notices, OfEntry
 from services.notifier.decide import (
     DIGEST_SECONDS,
     SETTLE_SECONDS,
@@ -112,6 +113,7 @@ class Post:
         self._untold: dict[str, Untold] = {}
         self._erasures: dict[tuple[str, str], Erasure] = {}
         self._alarms = Alarms(self.digest_seconds)
+        self._notices = Notices(self._alarms.contacts)
         self._newest_ns = 0
         """When the bus took the last event."""
 
@@ -123,6 +125,8 @@ class Post:
                 yield org, untold.due(now_ns, latest_ns)
         for org, bulletins in self._alarms.due(now_ns, latest_ns):
             yield org, [Due(bulletin.place, bulletin.errand) for bulletin in bulletins]
+        for org, notices in self._notices.due():
+            yield org, [Due(notice.place, notice.errand) for notice in notices]
 
     def next_ns(self, now_ns: int) -> int | None:
         """When the next mail is due that is not yet; None when none waits."""
@@ -153,6 +157,10 @@ class Post:
                 self._alarms.lose(fact, recorded)
             case SignalFound() as fact:
                 self._alarms.find(fact, recorded)
+            case fact if isinstance(fact, OfEntry):
+                self._notices.take(fact, recorded)
+            case MailAccepted() | MailFailed() as mail if is_of_maintenance(mail.message_id):
+                self._notices.tell(mail.org, mail.person, mail.requests)
             case MailAccepted() | MailFailed() as mail if is_of_signals(mail.message_id):
                 self._alarms.tell(mail.org, mail.person, mail.requests)
             case MailAccepted(org=org, requests=requests) | MailFailed(org=org, requests=requests):

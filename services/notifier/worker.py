@@ -17,7 +17,7 @@ from events.vault import VaultError
 from schemas.names import shorten
 from services.notifier.decide import ATTEMPT_SECONDS, DIGEST_SECONDS, SLOW_PAUSE_SECONDS, pause_seconds
 from services.notifier.errand import Errand
-from services.notifier.metrics import DIGEST_TOOK, MAILS, SIGNALS_TOLD, TOLD, TOOK
+from services.notifier.metrics import DIGEST_TOOK, MAILS, MAINTENANCE_TOLD, SIGNALS_TOLD, TOLD, TOOK
 from services.notifier.places import Places
 from services.notifier.port import Contacts, Relay, RelayError
 from services.notifier.state import Due, Erasure, post_of
@@ -27,6 +27,8 @@ _LONGEST_ERASE_PAUSE_SECONDS: Final = 60.0
 
 _LONGEST_LOOK_SECONDS: Final = 60.0
 """The clock is looked at so often while a digest waits: it may have been set forward meanwhile."""
+
+_NAMED: Final = {"refusals": TOLD, "signals": SIGNALS_TOLD, "maintenance": MAINTENANCE_TOLD}
 
 _FailCode = Literal["relay-refused", "relay-unreachable", "person-erased"]
 
@@ -168,7 +170,7 @@ class Notifier:
     async def _accepted(self, errand: Errand, attempts: int) -> None:
         now = self._clock.now()
         MAILS.labels("accepted").inc()
-        (TOLD if errand.about == "refusals" else SIGNALS_TOLD).labels("accepted").inc(len(errand.requests))
+        _NAMED[errand.about].labels("accepted").inc(len(errand.requests))
         if errand.about == "refusals":
             took, since = (
                 (TOOK, errand.refused_at) if errand.digest_at is None else (DIGEST_TOOK, errand.digest_at)
@@ -187,7 +189,7 @@ class Notifier:
 
     async def _failed(self, errand: Errand, attempts: int, code: _FailCode, text: str) -> None:
         MAILS.labels(code).inc()
-        (TOLD if errand.about == "refusals" else SIGNALS_TOLD).labels(code).inc(len(errand.requests))
+        _NAMED[errand.about].labels(code).inc(len(errand.requests))
         log.warning("mail %s to somebody of %s has failed: %s", errand.message_id, errand.org, text)
         fact = MailFailed(
             org=errand.org,

@@ -137,7 +137,7 @@ def _domain(kernel: Path, initrd: Path, accelerator: Accelerator, consoles: Path
   <name>{{name}}</name>
   <uuid>{{uuid}}</uuid>
   <memory unit='MiB'>{{memory_mib}}</memory>
-  <vcpu>{{vcpu}}</vcpu>
+  <vcpu current='{{vcpu}}'>{{most_vcpu}}</vcpu>
   <os>
     <type arch='x86_64' machine='pc'>hvm</type>
     <kernel>{kernel}</kernel>

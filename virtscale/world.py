@@ -277,7 +277,7 @@ class World:
 
     def _frontends(self) -> list[Frontend]:
         texts = [path.read_text() for path in sorted(Path(self.house.pools).glob("*.toml"))]
-        pools = [read_pool(text) for text in texts]
+        pools = [pool for pool in map(read_pool, texts) if pool.kind == "scaled"]
         return [
             Frontend(pool.org, pool.name, self._ports.traffic + number) for number, pool in enumerate(pools)
         ]

@@ -26,7 +26,8 @@ def fill(
     *,
     seed: str | None = None,
 ) -> str:
-    """The domain's XML: the placeholders `{name}`, `{uuid}`, `{vcpu}`, `{memory_mib}`, `{address}`, `{port}`
+    """The domain's XML: the placeholders `{name}`, `{uuid}`, `{vcpu}`, `{most_vcpu}`, `{memory_mib}`,
+    `{address}`, `{port}`
     have their values; `{disk}` and `{seed}`, where the template has them, are the files of the VM's disk and of its seed disk.
 
     `metadata` becomes the domain's metadata element. The trap: the text is for `str.format`, so a brace that

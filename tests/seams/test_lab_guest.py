@@ -65,7 +65,8 @@ async def world() -> AsyncIterator[World]:
 
 
 def _xml(text: str, name: str, port: int) -> str:
-    return text.format(name=name, uuid=uuid.uuid4(), vcpu=1, memory_mib=96, address="127.0.0.1", port=port)
+    here: dict[str, object] = {"address": "127.0.0.1", "port": port}
+    return text.format(name=name, uuid=uuid.uuid4(), vcpu=1, most_vcpu=1, memory_mib=96, **here)
 
 
 def _boot(connection: libvirt.virConnect, xml: str) -> None:

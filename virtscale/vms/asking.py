@@ -26,6 +26,7 @@ from events.vm import (
 )
 from events.volume import VolumeFailed, VolumeGrowFailed, VolumeGrown
 from replay.why.words import happened, ordered
+from schemas.codes import MEANING
 from schemas.house import House
 from schemas.intake import ChangeVm, CreateVm, ResizeVm, SeedRef
 from schemas.seed import Seed, check
@@ -87,7 +88,7 @@ async def _asked(
     began = loop.time()
     async with operator(house) as bus:
         receipt = await publish(bus, org, request)
-        following = _Following(org, request.vm, receipt.id)
+        following = Following(org, request.vm, receipt.id)
         try:
             async with asyncio.timeout(deadline_seconds), aclosing(events_after(bus, receipt.seq)) as events:
                 async for recorded in events:
@@ -98,7 +99,7 @@ async def _asked(
     return following.told(loop.time() - began), following.code
 
 
-class _Following:
+class Following:
     """One request on its way, from the gate's answer to the last outcome of what was ordered."""
 
     def __init__(self, org: str, vm: str, request: str) -> None:
@@ -161,7 +162,7 @@ class _Following:
             return False
         del self._orders[order.id]
         self._ended = happened(fact)
-        say(f"{self._org}: {self._ended}.")
+        say(f"{self._org}: {self._ended.removesuffix('.')}.")
         if isinstance(fact, _FAILURES):
             self.code = EXIT_FAILED
         return not self._orders
@@ -188,4 +189,6 @@ def _ends(order: Order, fact: Fact) -> bool:
 def _words(org: str, vm: str, answer: Answer, contract: ContractRef | None) -> str:
     if answer.code in {"Granted", "Done"}:
         return f"{org}/{vm}: granted."
+    if answer.outcome == "admitted" or not answer.evidence:
+        return f"{org}/{vm}: {MEANING.get(answer.code, answer.code)}"
     return f"{org}/{vm}: {sentence(org, answer, contract)}"

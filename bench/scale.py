@@ -192,6 +192,7 @@ def played(days: float) -> dict[str, float]:
                 raising=0,
                 lowering=False,
                 retry_at=None,
+                lacking=0,
                 lowered=0,
                 paused=0,
                 rested=0,

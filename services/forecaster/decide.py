@@ -83,6 +83,8 @@ class Standing:
     """VMs were to be put to sleep, and that is not answered yet."""
     retry_at: dt.datetime | None
     """Until then nothing more is asked for, because the last time not all was granted: each refusal is a mail."""
+    lacking: int
+    """So many VMs in all were asked for and hosts had no room for them, which is no mail; 0 where that was not the reason."""
     lowered: int
     """VMs that forecasts put to sleep in the last minute."""
     paused: int
@@ -138,7 +140,8 @@ def _asks(
     up = min(sight.target, standing.pool.max_vms) if owed else want
     up = min(up, standing.staying + MOST_MOVES, MOST_VMS)
     if up > max(standing.staying, standing.raising):
-        if standing.retry_at is not None and made_at < standing.retry_at:
+        news = 0 < standing.lacking < up  # more than hosts had no room for: there may be other hosts since
+        if standing.retry_at is not None and made_at < standing.retry_at and not news:
             return ()
         past = owed and up > standing.most
         ask = past_cap(name, standing.capped_at or made_at) if past else f"{key}/scale"

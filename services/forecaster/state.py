@@ -23,6 +23,7 @@ from projections.freezes.fold import Freezes
 from projections.signals.fold import Signals
 from projections.usage.fold import Usage
 from schemas.capacity import ENFORCED, Capacity
+from schemas.codes import Code
 from schemas.contract.terms import Contract
 from schemas.names import FORECAST
 from schemas.pool import Pool
@@ -32,10 +33,14 @@ from services.forecaster.decide import LOST, MINUTE, Standing, past_cap
 _Wish = ScaleRequested | QuiesceRequested | SaveRequested
 
 RETRY: Final = dt.timedelta(minutes=5)
-"""What was not granted in full is asked for again after so long, where the gate does not say when."""
+"""What was not granted in full is asked for again after so long, or sooner where the gate says so. It knows when a breaker ends, and
+not when another host has room."""
 
 RETRY_CAP: Final = dt.timedelta(minutes=1)
 """The same, where the cap was the reason: the forecaster sees for itself when the contract leaves more."""
+
+_OF_HOSTS: Final[frozenset[Code]] = frozenset({"HostsFull", "BreakerOpen"})
+"""Refusals that are nobody's mail, and that another host ends at any time."""
 
 
 @dataclass(slots=True)
@@ -47,6 +52,8 @@ class _Desk:
     answered_at: dt.datetime | None = None
     """When a request of a forecaster was last answered, by the gate's clock."""
     retry_at: dt.datetime | None = None
+    lacking: int = 0
+    """The number of VMs in all that hosts had no room for, where that was the reason; else 0."""
     capped_at: dt.datetime | None = None
     refused: bool = False
     rest_at: dt.datetime | None = None
@@ -131,9 +138,13 @@ def _answered(desk: _Desk, wish: _Wish, answer: Answer, now: dt.datetime) -> Non
         while desk.lowered[0][0] <= now - MINUTE:
             desk.lowered.popleft()
     if isinstance(wish, ScaleRequested):
-        missed = answer.outcome in {"partial", "refused"} and answer.code != "BatchTooLarge"
-        wait = RETRY_CAP if answer.code == "CapExceeded" else RETRY
-        desk.retry_at = (answer.retry_at or now + wait) if missed else None
+        # What hangs on a silent host may leave a pool no place below its maximum: then nothing is to be asked for either.
+        missed = answer.code == "AlreadyAtMax" or (
+            answer.outcome in {"partial", "refused"} and answer.code != "BatchTooLarge"
+        )
+        by_then = now + (RETRY_CAP if answer.code == "CapExceeded" else RETRY)
+        desk.retry_at = min(answer.retry_at or by_then, by_then) if missed else None
+        desk.lacking = (wish.want or 0) if missed and answer.code in _OF_HOSTS else 0
     if isinstance(wish, SaveRequested):
         # What was granted goes to disk one by one, and where that fails the gate says until when.
         desk.rest_at = answer.retry_at or (now + RETRY if answer.granted else None)
@@ -230,6 +241,7 @@ class Orgs:
             raising=max((wish.want or 0 for wish in mine if isinstance(wish, ScaleRequested)), default=0),
             lowering=any(not isinstance(wish, ScaleRequested) for wish in mine),
             retry_at=None if wrong else desk.retry_at,
+            lacking=desk.lacking,
             lowered=sum(count for at, count in desk.lowered if at > now - MINUTE and not is_to_come(at, now)),
             paused=len(paused),
             rested=self._rested(org, paused) if pool.sleep == "auto" and rests else 0,

@@ -109,11 +109,22 @@ class Places:
         return placement.Room(load for load in self._loads(self.fleet.hosts, pool, shun) if load.ready)
 
     def tripped(self, pool: Pool) -> dt.datetime | None:
-        """When the first of the breakers that hold the pool back ends; None where none does."""
-        hosts = (name for name, host in self.fleet.hosts.items() if host.state == "ready")
-        ends = [self.breakers.until(self.org, pool.name, "host", name, self.now) for name in hosts]
-        ends.append(self.breakers.until(self.org, pool.name, "template", pool.template, self.now))
-        # That of its sleepers holds nothing back: new VMs come instead.
+        """When the first of the breakers ends without which more of the pool would start; None where that is none's doing.
+
+        A breaker of a host that is full holds nothing back, nor does one of a template where all hosts are. That of the pool's sleepers
+        never does: new VMs come instead.
+        """
+        hosts = [name for name, host in self.fleet.hosts.items() if host.state == "ready"]
+        answering = [name for name in hosts if not self.fleet.is_silent(name)]
+        roomy = {name for name in answering if self._free_mib(name) >= pool.size.memory_mib}
+        asleep = self.fleet.by_host(self.org, pool.name, "quiesced")
+        ends = [
+            self.breakers.until(self.org, pool.name, "host", name, self.now)
+            for name in answering
+            if name in roomy or name in asleep
+        ]
+        if roomy:
+            ends.append(self.breakers.until(self.org, pool.name, "template", pool.template, self.now))
         return min((end for end in ends if end is not None and self.now < end), default=None)
 
     def untaken_until(self, pool: Pool) -> dt.datetime | None:

@@ -60,6 +60,7 @@ def stands(staying: int = 6, **terms: Any) -> Standing:
         "raising": 0,
         "lowering": False,
         "retry_at": None,
+        "lacking": 0,
         "lowered": 0,
         "paused": 0,
         "rested": 0,
@@ -152,6 +153,12 @@ def test_after_a_refusal_nothing_is_asked_until_its_time() -> None:
     later = NOW + dt.timedelta(seconds=1)
     assert rule(seen(6), stands(3, retry_at=later)).asks == ()
     assert rule(seen(6), stands(3, retry_at=NOW)).asks != ()
+
+
+def test_who_wants_more_than_hosts_had_no_room_for_asks_at_once() -> None:
+    later = NOW + dt.timedelta(seconds=1)
+    assert rule(seen(6), stands(3, retry_at=later, lacking=8)).asks == ()
+    assert rule(seen(7), stands(3, retry_at=later, lacking=8)).asks != ()
 
 
 # ------------------------------------------------------------------------------------------------------ lost signals

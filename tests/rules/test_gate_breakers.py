@@ -5,6 +5,7 @@ import datetime as dt
 from events.breaker import BreakerClosed, BreakerOpened
 from events.gate import BootOrdered, WakeOrdered
 from projections.breakers.fold import Breakers
+from schemas.capacity import Size
 from tests.given import ORG
 from tests.rules.failing import fail, opened, setting, starts
 
@@ -64,6 +65,18 @@ def test_up_to_takes_what_is_left_beside_an_open_breaker() -> None:
     assert (answer.outcome, answer.code, answer.granted) == ("partial", "BreakerOpen", 1)
     assert answer.retry_at is not None
     assert [(type(one), one.vm) for one in orders] == [(BootOrdered, "web-3")]
+
+
+def test_where_the_host_behind_a_breaker_is_full_as_well_that_is_the_reason() -> None:
+    past = setting(size=Size(name="large", vcpu=2, memory_mib=40_000)).host("h2", 512).asleep("web", 1)
+    fail(past, 3)
+    opened(past)
+    past.scale(add=1)
+    assert past.answer()[0].code == "BreakerOpen", "one sleeps there"
+    past.decided(past.wake("web-1"))
+    past.scale(add=1)
+    answer, _ = past.answer()
+    assert (answer.code, answer.retry_at) == ("HostsFull", None)
 
 
 def test_another_host_is_used_meanwhile() -> None:

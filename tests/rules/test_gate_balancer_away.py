@@ -9,6 +9,8 @@ from msgspec.structs import replace
 from events.breaker import BreakerClosed, BreakerOpened
 from events.gate import BootOrdered, DrainCancelled, SuspendOrdered, WakeOrdered
 from events.pool import PoolDefined
+from events.vm import VmAnnounceFailed
+from projections.fleet.known import Vm
 from replay.why.ahead import of_readiness
 from tests.given import ORG, Past
 from tests.rules.failing import opened, setting, untaken
@@ -180,3 +182,80 @@ def test_a_pool_that_is_defined_with_another_template_is_held_all_the_same() -> 
     past.later(60)
     past.scale(add=1)
     assert [type(one) for one in past.answer()[1]] == [WakeOrdered]
+
+
+def test_who_came_back_from_the_way_out_and_is_not_taken_says_nothing_of_those_that_start() -> None:
+    past = setting(vcpu=400).serving("web", 3)
+    past.quiesce(count=3)
+    past.round()
+    past.scale(add=3)
+    assert {type(one) for one in past.answer()[1]} == {DrainCancelled}
+    for vm in ("web-1", "web-2", "web-3"):
+        untaken(past, vm)
+    assert not list(past.state.breakers.due(ORG, past.now))
+
+
+@pytest.mark.parametrize("why", ["told again", "of a dead host", "of one that ended", "of another kind"])
+def test_what_says_nothing_of_the_balancer_now_is_not_counted(why: str) -> None:
+    past = setting(vcpu=400).host("h2").asleep("web", 6)
+    rise(past, 2)
+    told = past.lines[-1].fact
+    rested(past)
+    assert isinstance(told, VmAnnounceFailed)
+    past.scale(add=6)
+    orders = past.answer()[1]
+    for order in orders:
+        past.ready(order.vm)
+    ways = {one.vm: past.fleet.vms[ORG, one.vm] for one in orders}
+    match why:
+        case "told again":
+            past.happened(told)
+        case "of a dead host":
+            past.fenced("h1")
+            past.happened(late(past, ways["web-3"]))
+        case "of one that ended":
+            past.died("web-3")
+            past.happened(late(past, ways["web-3"]))
+        case _:
+            for order in orders[:4]:
+                untaken(past, order.vm, "no-address")
+    assert not list(past.state.breakers.due(ORG, past.now))
+
+
+def late(past: Past, vm: Vm) -> VmAnnounceFailed:
+    """What the announcer says of a VM that it still holds for what it was."""
+    assert vm.reservation is not None
+    assert vm.order is not None
+    return VmAnnounceFailed(
+        org=ORG,
+        vm=vm.name,
+        reservation=vm.reservation,
+        order=vm.order,
+        code="balancer-unreachable",
+        text="no answer",
+        observed_at=past.now,
+    )
+
+
+def test_meanwhile_nobody_takes_the_place_of_one_that_failed_to_wake_either() -> None:
+    past = setting(vcpu=400).asleep("web", 8)
+    past.scale(add=4)
+    orders = past.answer()[1]
+    for order in orders[:3]:
+        past.ready(order.vm)
+        untaken(past, order.vm)
+    opened(past)
+    rested(past)
+    past.wake_failed(orders[3].vm)
+    assert past.decide() is None
+
+
+def test_who_is_on_the_way_out_and_is_enough_is_all_that_was_asked_for() -> None:
+    past = setting(vcpu=400).serving("web", 1).asleep("web", 3)
+    rise(past, 3)
+    opened(past)
+    rested(past)
+    past.quiesce()
+    past.round()
+    past.scale(add=1)
+    assert past.answer()[0].code == "Granted"

@@ -110,3 +110,12 @@ def test_a_guest_that_died_after_it_was_found_silent_is_lost_once() -> None:
     past.died("web-1")
     assert starts(past.round()) == [(WakeOrdered, "web-2", "h1")]
     assert past.decide() is None
+
+
+def test_a_start_that_was_ended_by_order_is_no_failure() -> None:
+    past = setting()
+    for end in (past.stopped, past.quiesced) * 3:
+        (vm,) = past.waking("web", 1)
+        end(vm)
+    assert past.decide() is None
+    assert list(past.state.breakers.lost(ORG, past.now)) == []

@@ -1,6 +1,7 @@
 """The forecast model on demand whose future is known: it leads a rise that it has seen before, and says what it lacks."""
 
 import io
+import tracemalloc
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -9,6 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from services.forecaster.model import Forecast, Model, history_ticks_wanted
+from services.forecaster.model.spread import READINGS
+from services.forecaster.model.trial import MULTIPLES
 from services.forecaster.parameters import DEFAULT, Parameters
 
 MONDAY = 1_699_833_600
@@ -279,3 +282,23 @@ def test_parameters_are_named_by_all_their_numbers() -> None:
 
 def test_a_pool_takes_less_than_forty_kilobytes() -> None:
     assert sum(array.nbytes for array in Model(100).state().values()) / 100 < 40_000
+
+
+def test_when_all_pools_rise_in_one_tick_each_is_foreseen_as_if_alone_and_few_are_tried_at_a_time() -> None:
+    pools, sampled = 600, [63, 64]
+    many, alone = Model(pools), [Model(1) for _ in sampled]
+    levels = np.linspace(5, 40, pools)
+    number = MONDAY // 15
+    for place in range(20):
+        demand = levels * (1 + place / 10) + 0.3 * noise(pools, place)
+        made = many.tick(number + place, demand)
+        for column, one in zip(sampled, alone, strict=True):
+            single = one.tick(number + place, demand[[column]])
+            assert (single.target[0], single.margin[0]) == (made.target[column], made.margin[column])
+    tracemalloc.start()
+    many.tick(number + 20, levels * 4)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most_bytes < MULTIPLES * READINGS * pools * 8, (
+        "one number for each multiple of each reading of all pools"
+    )

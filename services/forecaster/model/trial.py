@@ -10,6 +10,7 @@ others with its own multiple, and of every scale-up is noted which multiples wou
 A rolling quantile of errors alone would over-provision wildly: most errors are of ticks in which nothing rises.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,8 @@ _USUAL_MISS: Final = 0.02
 _ALL_BP: Final = 10_000
 _USUAL_COVERAGE: Final = 0.01
 _FLOOR_BP: Final = 2
+_TOGETHER: Final = 64
+"""Columns whose every reading is tried with every multiple at once: 400 KB of numbers."""
 
 
 def _multiples() -> Floats:
@@ -187,8 +190,7 @@ def judge(trial: Trial, windows: Windows, wanted: Wanted, number: int, now: Look
     trial.idle = trial.idle * keep + np.maximum(awake - active, 0.0) * stands_for
     own = np.maximum(active - np.maximum(awake, before), 0.0)
     trial.missed = trial.missed + np.where(rise > 0, own, 0.0)
-    columns = np.flatnonzero(rise > 0)
-    if len(columns):
+    for columns in _blocks(rise > 0):
         _note(
             trial,
             rows,
@@ -200,6 +202,16 @@ def judge(trial: Trial, windows: Windows, wanted: Wanted, number: int, now: Look
         )
     trial.units = trial.units + rise
     return rise > 0
+
+
+def _blocks(chosen: Flags) -> Iterator[Whole]:
+    """The chosen columns, so few at a time that what is tried of them all stays in a processor's cache.
+
+    In a morning all pools rise in one tick; at once that is 65 MB an operation, and takes three times as long.
+    """
+    columns = np.flatnonzero(chosen)
+    for start in range(0, len(columns), _TOGETHER):
+        yield columns[start : start + _TOGETHER]
 
 
 def _note(
@@ -244,8 +256,7 @@ def choose(
     trial.ticks = np.maximum(trial.ticks, 1.0)
     size = np.minimum(size, trial.peak)
     trial.sizes = trial.sizes * windows.keep + np.where(lately, size, 0.0)
-    columns = np.flatnonzero(anew)
-    if len(columns):
+    for columns in _blocks(anew):
         trial.multiple[:, columns] = _cheapest(trial, wanted, parameters, columns)
     margin = np.minimum(MULTIPLE[trial.multiple] * size, trial.peak)
     target = _whole(expected + margin)

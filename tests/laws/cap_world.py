@@ -19,7 +19,8 @@ from projections.breakers.fold import Breakers
 from projections.breakers.known import STALE_GUEST
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
-from projections.fleet.life import IN_MEMORY
+from projections.fleet.known import hangs
+from projections.fleet.life import IN_MEMORY, STAYING
 from projections.freezes.fold import Freezes
 from projections.signals.fold import Signals
 from projections.usage.fold import Usage
@@ -165,6 +166,7 @@ def check_growth(past: Past, truth: Truth, org: str, decision: Decision) -> None
     for order in starts:
         assert not truth.is_frozen(org, order.pool, now)
         assert truth.hosts[order.host] == "ready"
+        assert not past.fleet.is_silent(order.host), "what is sent there hangs as well"
         assert (org, order.vm) not in truth.running, "a VM that runs is ordered awake"
         assert not truth.is_tripped(org, order.pool, "host", order.host, now)
         if isinstance(order, BootOrdered):
@@ -219,6 +221,13 @@ def check_fleet(fleet: Fleet, usage: Usage, truth: Truth) -> None:
         assert fleet.paused(name) == sum(vm.state in IN_MEMORY for vm in there)
         assert fleet.saved(name) == sum(vm.state == "saved" for vm in there)
         assert host.state == truth.hosts[name]
+        assert not fleet.is_silent(name) or any(hangs(vm) for vm in there)
+    for org, pools in POOLS.items():
+        for pool in pools:
+            members = [vm for vm in fleet.vms.values() if (vm.org, vm.pool) == (org, pool)]
+            serves = [vm for vm in members if vm.state in STAYING and vm.purpose == "serve"]
+            assert fleet.hanging(org, pool) == sum(hangs(vm) for vm in serves)
+            assert fleet.staying(org, pool) == len(serves) - fleet.hanging(org, pool)
 
 
 def check_replay(lines: list[Recorded], decisions: list[Decision]) -> None:

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from events.contract import ContractTookEffect
 from events.gate import GateDecided
 from events.ids import derive
+from events.order import OrderOverdue
 from events.ruling import Ruling
 from events.vm import VmFoundAwake, VmQuiesced, VmResumed, VmStopped, VmWakeFailed
 from projections.activations.fold import Activations
@@ -71,6 +72,21 @@ class Cap(Requests):
         key = data.draw(st.sampled_from(self.saving()), label="vm")
         vm = self.past.fleet.vms[key]
         self.past.happened(data.draw(st.sampled_from(rest(vm, self.past.now)), label="outcome"))
+
+    def late(self) -> list[Key]:
+        return sorted(
+            key for key, vm in self.past.fleet.vms.items() if vm.due_at and vm.order and not vm.alarmed
+        )
+
+    @precondition(lambda self: self.late())
+    @rule(data=st.data())
+    def an_order_goes_overdue(self, data: st.DataObject) -> None:
+        """An alarm releases nothing and starts nothing: whoever it is about runs, or does not."""
+        vm = self.past.fleet.vms[data.draw(st.sampled_from(self.late()), label="vm")]
+        told: dict[str, Any] = {"order": vm.order, "due_at": vm.due_at, "observed_at": self.past.now}
+        used = self.past.usage.used(vm.org) + self.past.usage.reserved(vm.org)
+        self.past.happened(OrderOverdue(org=vm.org, vm=vm.name, kind=vm.state, **told))
+        assert self.past.usage.used(vm.org) + self.past.usage.reserved(vm.org) == used
 
     @precondition(lambda self: self.proofs)
     @rule(data=st.data(), foreign=st.booleans())

@@ -26,8 +26,10 @@ from replay.whatif.rules import WhatIfError
 from schemas.contract.document import ContractError
 from schemas.dated import PolicyError
 from schemas.house import HouseError
+from schemas.ics import AddressError
 from schemas.image import ImageError
 from schemas.limits import LimitsError
+from schemas.maintenance import WindowError
 from schemas.pool import PoolError
 from schemas.seed import SeedError
 from schemas.sizes import SizeError
@@ -45,6 +47,7 @@ from virtscale.ruled import UndecidedError
 from virtscale.vms.errors import ConsoleError
 
 SPOKEN: Final[tuple[type[Exception], ...]] = (
+    AddressError,
     BusError,
     ClientsError,
     ConsoleError,
@@ -85,6 +88,7 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     VaultError,
     ViewsError,
     WhatIfError,
+    WindowError,
     ZoneError,
 )
 """Everything else is ours to mend, and shows its trace."""

@@ -10,9 +10,9 @@ from events.mail import is_of_maintenance
 from services.notifier.appointments import OfEntry
 from services.notifier.decide import digest_at
 from services.notifier.smtp import Smtp
+from tests.keeping import TWO
 from tests.rules.desk import Desk, play
 from tests.rules.notifier_relay import TEMPORARY, Relay, accepted, notifier
-from tests.rules.test_gate_living import TWO
 from tests.rules.test_notifier_signals import WATCHED, people
 from tests.rules.windows import TONIGHT, Windows
 from tests.simulation.clock import pause

@@ -15,7 +15,7 @@ from events.maintenance import (
 from schemas.capacity import Size
 from schemas.maintenance import Window
 from tests.given import ORG
-from tests.rules.test_gate_living import ONE, SIX, TWO
+from tests.keeping import ONE, SIX, TWO
 from tests.rules.windows import DAY, MORNING, TONIGHT, Windows, later
 
 MINUTE = dt.timedelta(minutes=1)

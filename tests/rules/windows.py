@@ -18,7 +18,7 @@ from services.steward.decide import decide
 from services.steward.round import Said
 from services.steward.state import State
 from tests.given import ORG
-from tests.rules.test_gate_living import ONE, Keeping
+from tests.keeping import ONE, Keeping
 
 MORNING = dt.datetime(2026, 11, 22, 8, tzinfo=dt.UTC)
 """09:00 in Berlin, a Sunday: with 12 hours' notice tonight's window can be taken from 22:00 on."""

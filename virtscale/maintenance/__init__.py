@@ -1,0 +1,1 @@
+"""`virtscale maintenance`: when VMs are worked on, and having it done later."""

@@ -129,6 +129,15 @@ class Plan:
     relay_final: float
     relay_silent: float
     metrics_fail: float
+    # what was added later, and is drawn apart
+    clock_step_seconds: float
+    """Mean time between two steps of some clock; 0 where nobody sets any."""
+    bus_steps: bool
+    """So is the bus's."""
+    host_sick_seconds: float
+    """Mean time until a host wakes nobody for a while, though it takes what it is told."""
+    guests_unfit_seconds: float
+    """The same for guests: those that wake are another boot than the one that slept."""
 
 
 _USUAL = {
@@ -190,6 +199,14 @@ STORED_SHARE: Final = 0.5
 """Of the worlds, likewise."""
 
 
+STEPPED_SHARE: Final = 0.3
+"""Of the worlds have clocks that somebody sets; of a quarter of these, the bus's too."""
+
+
+SICK_SHARE: Final = 0.2
+"""Of the worlds have hosts that are sick at times, and so many others guests that wake unfit."""
+
+
 FORESEEN: Final = 0.3
 """Of the worlds have a forecaster: a tick of one is a millisecond of work."""
 
@@ -222,6 +239,27 @@ def _powers(seed: int, *, short: bool) -> dict[str, Any]:
     }
 
 
+def _added_later(seed: int, often: float) -> dict[str, Any]:
+    """Clocks that are set, hosts that are sick, and guests that wake unfit: drawn apart, likewise."""
+    rng = random.Random(f"{seed}/added later")
+    steps, bus = rng.random() < STEPPED_SHARE, rng.random() < 1 / 4
+    sick = rng.random()
+    times = rng.choice((0.5, 1.0, 2.0))
+    return {
+        "clock_step_seconds": 30.0 / times / often if steps else 0.0,
+        "bus_steps": steps and bus,
+        "host_sick_seconds": 60.0 / times / often if sick < SICK_SHARE else 0.0,
+        "guests_unfit_seconds": 60.0 / times / often if SICK_SHARE <= sick < 2 * SICK_SHARE else 0.0,
+    }
+
+
+_NOTHING_LATER: Final[dict[str, Any]] = {
+    "clock_step_seconds": 0.0,
+    "bus_steps": False,
+    "host_sick_seconds": 0.0,
+    "guests_unfit_seconds": 0.0,
+}
+
 _NO_POWERS: Final[dict[str, Any]] = {
     "placements": ("fill",),
     "overrides": False,
@@ -231,11 +269,13 @@ _NO_POWERS: Final[dict[str, Any]] = {
 }
 
 
-def plan_of(seed: int, length: Length | None = None, *, powers: bool = True, seals: bool = True) -> Plan:
+def plan_of(
+    seed: int, length: Length | None = None, *, powers: bool = True, seals: bool = True, steps: bool = True
+) -> Plan:
     """The plan of the world with this seed: even seeds have deduplication, odd ones do without.
 
     Without `powers` it is a world of the time when nobody ruled and many had one host only, without `seals` one of the time
-    when there was no sealer.
+    when there was no sealer, and without `steps` one of the time when no clock was set and no host was sick.
     """
     length = length or length_of(seed)
     short = length != "long"
@@ -258,6 +298,7 @@ def plan_of(seed: int, length: Length | None = None, *, powers: bool = True, sea
     faults["seals"] = powers and seals and drawn.random() < SEALED_SHARE
     faults["stores"] = powers and random.Random(f"{seed}/stores").random() < STORED_SHARE
     faults["foresees"] = powers and random.Random(f"{seed}/foresees").random() < FORESEEN
+    faults |= _added_later(seed, OFTEN[length]) if powers and steps else _NOTHING_LATER
     faults["archive_full"] = drawn.choice((0.0, 0.0, 0.02, 0.1))
     faults["ends_older"] = drawn.random() < 1 / 3
     faults |= {"hosts": hosts, **(_powers(seed, short=short) if powers else _NO_POWERS)}

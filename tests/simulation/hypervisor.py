@@ -28,6 +28,7 @@ SECONDS: Final = {"start": (0.2, 2.0), "save": (0.3, 3.0), "refresh": (0.01, 0.0
 """How long a job takes, at least and at most; any other is done at once."""
 AGENT_SECONDS: Final = 3.0
 """The same for the agent of a guest that does not answer."""
+_RISES: Final = frozenset({"start", "resume"})
 FULL_SHARE: Final = 0.3
 """Of saves that fail, so many because the disk has no room."""
 LOCK_SECONDS: Final = 30.0
@@ -63,6 +64,10 @@ class Host:
         self.up = True
         self.dead = False
         """Its power is off, and only whoever did that may turn it on again."""
+        self.sick = False
+        """It starts nobody, whatever is asked of it."""
+        self.unfit = False
+        """Its guests wake as another boot than the one that slept."""
         self._plan = plan
         self._chance = chance
         self._observer = observer
@@ -103,7 +108,7 @@ class Host:
                 machine.starts()
                 machine.slept_as = None
                 machine.answers_at = loop.time() + self._plan.boots * self._chance.seconds(1.0, 15.0)
-            if old in {"paused", "saved"} and self._chance.strikes(self._plan.guest_reboots):
+            if old in {"paused", "saved"} and (self._chance.strikes(self._plan.guest_reboots) or self.unfit):
                 machine.starts()
                 machine.answers_at = loop.time() + self._plan.boots * self._chance.seconds(1.0, 10.0)
             if self._chance.strikes(self._plan.guest_mute):
@@ -178,7 +183,9 @@ class Host:
         least, most = SECONDS.get(job.kind, (0.002, 0.05))
         seconds = chance.seconds(least, most)
         fate = "good"
-        if chance.strikes(plan.connection_lost):
+        if self.sick and job.kind in _RISES:
+            fate = "fails"
+        elif chance.strikes(plan.connection_lost):
             fate = chance.rng.choice(("lost-before", "lost-after"))
         elif chance.strikes(plan.effect_fails):
             fate = "full" if job.kind == "save" and chance.rng.random() < FULL_SHARE else "fails"

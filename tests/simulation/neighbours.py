@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -20,8 +20,12 @@ SAMPLE_SECONDS: Final = 5.0
 class Network:
     """The way to guests; `services.prober.port.Guests` says what it promises."""
 
-    def __init__(self, hosts: Iterable[Host], plan: Plan, chance: Chance) -> None:
+    def __init__(
+        self, hosts: Iterable[Host], plan: Plan, chance: Chance, now: Callable[[], dt.datetime]
+    ) -> None:
+        """`now` is the true time, which the hosts' clocks have."""
         self._hosts = tuple(hosts)
+        self._now = now
         self._plan = plan
         self._chance = chance
 
@@ -47,7 +51,7 @@ class Network:
         if machine.state != "running" or machine.answers_at > loop.time():
             await pause(max(0.0, ends_at - loop.time()))
             return None
-        clock_ms = round((EPOCH.timestamp() + loop.time() - machine.behind_seconds) * 1000)
+        clock_ms = round((self._now().timestamp() - machine.behind_seconds) * 1000)
         return Pulse(machine.boot_id, clock_ms if self._chance.rng.random() < 0.8 else None)
 
     def _at(self, address: str) -> Machine | None:
@@ -65,6 +69,8 @@ class Balancer:
     up: bool = True
     live: dict[tuple[str, str], Server] = field(default_factory=dict)
     kept: dict[tuple[str, str], Server] = field(default_factory=dict)
+    cut_at: dict[tuple[str, str], float] = field(default_factory=dict[tuple[str, str], float])
+    """When sessions were last closed before their end, in the loop's time."""
 
     def restart(self) -> None:
         """It was killed: what it knows now is its file."""
@@ -111,6 +117,8 @@ class Balancer:
             if known is None:
                 raise BalancerError(f"No such server: {backend}/{name}.")
             cut.append(known.sessions)
+            if known.sessions:
+                self.cut_at[backend, name] = asyncio.get_running_loop().time()
             self.live[backend, name] = replace(known, sessions=0)
 
         await self._call("cut", effect)
@@ -199,9 +207,11 @@ class People:
 class Gauges:
     """A metrics store whose values come every five seconds; `services.signal.port.Metrics`."""
 
-    def __init__(self, plan: Plan, chance: Chance) -> None:
+    def __init__(self, plan: Plan, chance: Chance, now: Callable[[], dt.datetime]) -> None:
+        """`now` is the true time, which the metrics store's clock has."""
         self._plan = plan
         self._chance = chance
+        self._now = now
         self.load = 0.0
         """The value of every query."""
 
@@ -211,8 +221,8 @@ class Gauges:
         if self._chance.strikes(self._plan.metrics_fail):
             await pause(timeout_seconds)
             return None
-        sampled = asyncio.get_running_loop().time() // SAMPLE_SECONDS * SAMPLE_SECONDS
-        return Measurement(self.load, EPOCH + dt.timedelta(seconds=sampled))
+        now = self._now()
+        return Measurement(self.load, now - (now - EPOCH) % dt.timedelta(seconds=SAMPLE_SECONDS))
 
 
 def _settle(waiting: "asyncio.Future[None]") -> None:

@@ -17,6 +17,9 @@ from schemas.contract.document import Signed, terms
 GHOST_SECONDS: Final = 60.0
 """A step that began before its host was fenced is over by then: it waits for a slot, a look and a definition."""
 
+_OVER: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+"""The end of a freeze that was thawed: it holds at no time."""
+
 DEAD: Final = frozenset({"fenced", "removed"})
 
 
@@ -56,8 +59,8 @@ class Rulings:
                 yield from self._decided(fact, seq)
             case ScalingFrozen(org=org, pool=pool, until=until):
                 self._freezes.setdefault((org, pool), []).append((seq, until))
-            case ScalingThawed(org=org, pool=pool, thawed_at=thawed_at):
-                self._freezes.setdefault((org, pool), []).append((seq, thawed_at))
+            case ScalingThawed(org=org, pool=pool):
+                self._freezes.setdefault((org, pool), []).append((seq, _OVER))
             case HostRegistered(host=host):
                 if self.host(host) in {"unknown", "removed"}:
                     self._hosts.setdefault(host, []).append((seq, "ready"))
@@ -116,6 +119,11 @@ class Rulings:
                 if revoked <= read or whose == org:
                     yield f"{paper.id} version {paper.version} took effect at #{at}; its key was revoked at #{revoked}."
         self._took.clear()
+        for answer in decided.answers:
+            if answer.code == "Frozen" and answer.pool is not None:
+                until = self._frozen(org, answer.pool, read)
+                if until is None or decided.now >= until:
+                    yield f"{org}/{answer.pool} was told at #{seq} that it is frozen, and it was thawed."
 
     def _frozen(self, org: str, pool: str, read: int) -> dt.datetime | None:
         """Until when the pool stands still, as it stood at a place of the ledger."""

@@ -5,21 +5,26 @@ import gc
 import logging
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from events import envelope
 from events.bus import ledger
 from events.bus.port import Stored
 from events.envelope import Recorded
+from tests.simulation.afterwards import behind, is_owed, locked_out, try_again
 from tests.simulation.chance import Length, plan_of
 from tests.simulation.clock import DeadlockError, SpinError, VirtualLoop, pause
 from tests.simulation.load import Client
 from tests.simulation.older import comes_back_older
 from tests.simulation.programs import make_task
+from tests.simulation.torment import Torment
 from tests.simulation.trace import Note, digest, lines
 from tests.simulation.verdict import judge, unrest
 from tests.simulation.world import World
+
+LOOK_SECONDS: Final = 5.0
+"""A world is looked at so often when its faults are over."""
 
 MOST_CALM_SECONDS: Final = 1_500.0
 """A world that has not come to rest by then never will."""
@@ -57,11 +62,23 @@ class Run:
         return tuple(f"{one.seq} {one.subject} {one.payload.decode()}" for one in self.stored)
 
 
-def run(seed: int, length: Length | None = None, *, powers: bool = True, seals: bool = True) -> Run:
-    """The world of this seed lived, and was judged; it is as long as its seed says unless `length` says it."""
+def run(
+    seed: int,
+    length: Length | None = None,
+    *,
+    powers: bool = True,
+    seals: bool = True,
+    steps: bool = True,
+    **changes: Any,
+) -> Run:
+    """The world of this seed lived, and was judged; it is as long as its seed says unless `length` says it.
+
+    `changes` are what else of its plan shall be otherwise: what is rare is looked at where it is frequent.
+    """
+    plan = replace(plan_of(seed, length, powers=powers, seals=seals, steps=steps), **changes)
     loop = VirtualLoop()
     loop.set_task_factory(make_task)
-    world = World(plan_of(seed, length, powers=powers, seals=seals), loop)
+    world = World(plan, loop)
     faults: list[str] = []
     with _silence(), _quick():
         try:
@@ -94,10 +111,9 @@ def run(seed: int, length: Length | None = None, *, powers: bool = True, seals: 
 
 async def _story(world: World, faults: list[str]) -> None:
     """Everything starts, goes wrong for a while, and comes to rest."""
-    loop = asyncio.get_running_loop()
     for program in world.programs:
         program.start()
-    torment = asyncio.create_task(world.torment())
+    torment = asyncio.create_task(Torment(world).go_on())
     asking = [asyncio.create_task(_ask(world, client)) for client in world.clients]
     asking += [
         asyncio.create_task(one.rule(world.plan.chaos_seconds, world.plan.rule_seconds))
@@ -106,18 +122,26 @@ async def _story(world: World, faults: list[str]) -> None:
     if not await _until_over(world, world.plan.chaos_seconds):
         _calm(world)
         await asyncio.wait(asking, timeout=120.0)
-    began, grown_at, length = loop.time(), loop.time(), len(world.truth.stored)
-    while not await _until_over(world, 5.0):
-        if len(world.truth.stored) != length:
-            grown_at, length = loop.time(), len(world.truth.stored)
-        left = [*unrest(world), *_on_the_way(world)]
-        if not left and loop.time() - grown_at >= world.plan.quiet_seconds:
+    await _come_to_rest(world, faults, world.plan.quiet_seconds)
+    if not (faults or world.truth.broken) and is_owed(world):
+        keys = await try_again(world)
+        await _come_to_rest(world, faults, LOOK_SECONDS)
+        faults.extend(locked_out(world, keys))
+    for task in (torment, *asking):
+        task.cancel()
+
+
+async def _come_to_rest(world: World, faults: list[str], quiet_seconds: float) -> None:
+    """Nothing is left to be done, nothing is on its way, and nothing new has come for so long."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while not await _until_over(world, LOOK_SECONDS):
+        left = [*unrest(world), *_on_the_way(world), *behind(world)]
+        if not left and loop.time() - max(began, world.truth.grown_at) >= quiet_seconds:
             break
         if loop.time() - began > MOST_CALM_SECONDS:
             faults.extend(left or ["The ledger grows and grows."])
             break
-    for task in (torment, *asking):
-        task.cancel()
 
 
 def _on_the_way(world: World) -> Iterator[str]:
@@ -160,10 +184,12 @@ def _calm(world: World) -> None:
     """No fault strikes any more, and whatever is down comes up."""
     world.note("calm")
     world.weather.calm = True
+    world.clocks.agree()
     world.server.start()
     world.balancer.up = True
     world.gauges.load = 0.0
     for host in world.hosts:
+        host.sick = host.unfit = False
         if not host.up:
             host.start_libvirtd()
 

@@ -262,6 +262,25 @@ def clocks_that_stood_still(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Link, "_refresh", forgetful)
 
 
+def catches(what: str, breaks: Break, sentence: str, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> None:
+    """A seed says this sentence of what is broken, and nothing of what is not; with these changes of its plan."""
+    named = BREAKS[what]
+    with monkeypatch.context() as patch:
+        breaks(patch)
+        seed = next(
+            (
+                seed
+                for seed in range(named, named + MOST_SEEDS)
+                if sentence in " ".join(run(seed, **changes).faults)
+            ),
+            None,
+        )
+    assert seed is not None, f"no seed from {named} to {named + MOST_SEEDS - 1} catches the loss of {what}"
+    if seed != named:
+        warnings.warn(f"the loss of {what} is caught by seed {seed}, no more by {named}", stacklevel=1)
+    assert run(seed, **changes).faults == ()
+
+
 @pytest.mark.parametrize(
     ("what", "breaks", "sentence"),
     [
@@ -291,14 +310,4 @@ def clocks_that_stood_still(patch: pytest.MonkeyPatch) -> None:
 def test_a_seed_catches_the_loss_of(
     what: str, breaks: Break, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    named = BREAKS[what]
-    with monkeypatch.context() as patch:
-        breaks(patch)
-        seed = next(
-            (seed for seed in range(named, named + MOST_SEEDS) if sentence in " ".join(run(seed).faults)),
-            None,
-        )
-    assert seed is not None, f"no seed from {named} to {named + MOST_SEEDS - 1} catches the loss of {what}"
-    if seed != named:
-        warnings.warn(f"the loss of {what} is caught by seed {seed}, no more by {named}", stacklevel=1)
-    assert run(seed).faults == ()
+    catches(what, breaks, sentence, monkeypatch)

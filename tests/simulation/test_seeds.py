@@ -15,7 +15,7 @@ from tests.simulation.__main__ import Summary, many
 from tests.simulation.chance import LIE, LONG_EVERY, RULINGS, Chance, Weather, plan_of
 from tests.simulation.crews import spread
 from tests.simulation.run import run
-from tests.simulation.seeds import BREAKS, KEPT, KEPT_BRIEF
+from tests.simulation.seeds import BREAKS, KEPT, KEPT_BRIEF, KEPT_LATER
 from tests.simulation.test_can_fail import no_fence
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -62,7 +62,12 @@ def test_what_a_seed_taught_is_not_forgotten(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", sorted(KEPT_BRIEF))
 def test_what_a_brief_seed_taught_is_not_forgotten(seed: int) -> None:
-    assert run(seed, "brief", seals=False).faults == (), KEPT_BRIEF[seed]
+    assert run(seed, "brief", seals=False, steps=False).faults == (), KEPT_BRIEF[seed]
+
+
+@pytest.mark.parametrize("seed", sorted(KEPT_LATER))
+def test_what_a_seed_with_other_clocks_taught_is_not_forgotten(seed: int) -> None:
+    assert run(seed).faults == (), KEPT_LATER[seed]
 
 
 def test_a_seed_is_one_story_whatever_the_order_of_sets_in_memory() -> None:

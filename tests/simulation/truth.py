@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from events.bus.ledger import Dispatch
 from events.bus.port import Stored
 from events.contract import ContractTookEffect
 from events.envelope import Recorded, read
 from events.gate import BootOrdered, DrainOrdered, GateDecided, WakeOrdered
 from events.host import HostFenced
-from events.vm import VmAnnounced, VmDrained
+from events.vm import VmAnnounced, VmDrained, VmWakeFailed
 from events.volume import SnapshotTaken
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet
@@ -21,12 +22,16 @@ from projections.volumes.fold import Volumes
 from schemas.capacity import ENFORCED, NOTHING, Capacity
 from services.gate.state import Docket
 from services.waker.port import DomainState, domain_name, owner
+from tests.simulation.batches import Asking, Batches
+from tests.simulation.clock import EPOCH
 from tests.simulation.hypervisor import Host
 from tests.simulation.machine import Asked, By, Machine
+from tests.simulation.reserve import Floors
 from tests.simulation.rulings import GHOST_SECONDS, Rulings
+from tests.simulation.trips import Trips
 
-CLOCKS_APART: Final = dt.timedelta(seconds=4.5)
-"""The clocks of two programs differ by 4 s at most in these worlds, and a call takes a moment."""
+CLOCKS_APART: Final = 4.5
+"""The clocks of two programs differ by 4 s at most where nobody sets one, and a call takes a moment."""
 
 
 MOST_BEHIND_SECONDS: Final = 0.5
@@ -44,6 +49,15 @@ class _Rise:
     """The life of the waker that put it to sleep since. Its next life knows nothing of that: the order is open, and holds."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Drain:
+    """One drain: since when and how long it lasts, and which life of the announcer heard of it at once."""
+
+    at: float
+    seconds: int
+    heard_in: int
+
+
 @dataclass(slots=True)
 class Truth:
     """Sees each event as it is stored and each domain as it changes, before anybody else, and judges.
@@ -54,6 +68,9 @@ class Truth:
 
     note: Callable[[str | Recorded], None]
     now: Callable[[], dt.datetime]
+    loop_time: Callable[[], float]
+    grown_at: float = 0.0
+    """When the last event was stored, in the loop's time."""
     hosts: dict[str, Host] = field(default_factory=dict)
     lines: list[Recorded] = field(default_factory=list)
     stored: list[Stored] = field(default_factory=list)
@@ -72,17 +89,35 @@ class Truth:
     """How far the waker of a host has read."""
     life: Callable[[str], int] = lambda _: 0
     """Which life the waker of a host is in."""
+    clocks_step: bool = False
+    """Somebody sets clocks in this world."""
+    clock: Callable[[str], dt.datetime] = lambda _: EPOCH
+    """What time it is by the clock of a host's waker."""
+    batches: Batches = field(default_factory=lambda: Batches(lambda _: False))
+    _folds: Dispatch = field(init=False)
+    trips: Trips = field(init=False)
+    floors: Floors = field(init=False)
     buried: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
     """When, and by which event, each VM lost its reservation because its host was called dead."""
+    given_up: dict[str, int] = field(default_factory=dict)
+    """The event by which each reservation ended that nobody woke under."""
     rises: dict[str, _Rise] = field(default_factory=dict)
     tolerated: dict[str, Capacity] = field(default_factory=dict)
     """What an org held when its contract was lowered beneath that: it may stay."""
     begin_by: dict[str, dt.datetime] = field(default_factory=dict)
     """Until when each reservation's effect had to begin, by the clock of the gate that decided."""
-    drains: dict[str, dt.datetime] = field(default_factory=dict)
-    """When each drain's time is over, by the same clock."""
+    drains: dict[str, _Drain] = field(default_factory=dict)
+    announcer: Callable[[], int] = lambda: 0
+    """Which life of the announcer reads events as they come; 0 for none."""
+    cut_at: Callable[[str, str, str], float] = lambda *_: 0.0
+    """When sessions of a VM were last cut, in the loop's time."""
     stray_since: dict[str, int] = field(default_factory=dict)
     """The event that told of an org's stray, as long as it has one."""
+
+    def __post_init__(self) -> None:
+        self._folds = Dispatch((self.usage, self.fleet, self.docket, self.contracts, self.volumes))
+        self.trips = Trips(self.rulings.void.keys())
+        self.floors = Floors(self.fleet, self.usage)
 
     def breaks(self, sentence: str, *, ends: bool = True) -> None:
         """A law is broken; what `ends` the story is not that it happened, but that nothing after it means much."""
@@ -102,6 +137,7 @@ class Truth:
         if stored.seq != len(self.stored) + 1:
             self.breaks(f"The ledger goes from {len(self.stored)} to {stored.seq}.")
         self.stored.append(stored)
+        self.grown_at = self.loop_time()
         if len(self.stored) == MOST_EVENTS:
             self.breaks(f"The ledger has {MOST_EVENTS} events and goes on growing.")
         line = read(stored.seq, stored.stored_ns, stored.payload)
@@ -109,10 +145,14 @@ class Truth:
         self.note(line)
         if isinstance(line.fact, HostFenced):
             self._bury(line.fact.host, line.seq)
-        for fold in (self.usage, self.fleet, self.docket, self.contracts, self.volumes):
-            fold.apply(line)
+        self._folds.take(line)
         for sentence in self.rulings.fold(line):
             self.breaks(sentence)
+        self.batches.apply(line, self.rulings.void)
+        for sentence in (*self.trips.fold(line), *self.floors.apply(line)):
+            self.breaks(sentence, ends=False)
+        if isinstance(line.fact, VmWakeFailed):
+            self._failed(line.fact, line.seq)
         match line.fact:
             case HostFenced(host=host):
                 self._all_released(host, line.seq)
@@ -125,11 +165,8 @@ class Truth:
             case SnapshotTaken() as taken:
                 disks = self.hosts[taken.host].disks
                 disks.told(domain_name(taken.org, taken.vm), taken.asleep_since, taken.layers)
-            case VmDrained(vm=vm, drain=drain, sessions_cut=cut, drained_at=drained_at) if cut:
-                if drained_at < self.drains[drain] - CLOCKS_APART:
-                    self.breaks(
-                        f"{vm} was cut off from {cut} sessions at {drained_at}, before its time was over."
-                    )
+            case VmDrained() as drained if drained.sessions_cut:
+                self._cut_off(drained)
             case _:
                 pass
         if self.usage.strays(line.fact.org):
@@ -154,7 +191,8 @@ class Truth:
                 grows = True
                 self.begin_by[order.id] = order.begin_by
             elif isinstance(order, DrainOrdered):
-                self.drains[order.id] = decided.now + dt.timedelta(seconds=order.drain_seconds)
+                at = asyncio.get_running_loop().time()
+                self.drains[order.id] = _Drain(at, order.drain_seconds, self.announcer())
         if grows:
             self._within(org, self._admitted(org), "admitted", seq)
             if decided.state_seq >= self.stray_since.get(org, decided.state_seq + 1):
@@ -193,6 +231,17 @@ class Truth:
                 f"{announced.vm} was announced, and its clock is {machine.behind_seconds:.1f} s behind."
             )
 
+    def _cut_off(self, drained: VmDrained) -> None:
+        """Sessions had their time. An announcer that began since knows by clocks alone how much of it is over."""
+        drain, vm = self.drains[drained.drain], self.fleet.vms[drained.org, drained.vm]
+        lasted = self.cut_at(vm.org, vm.pool, vm.name) - drain.at
+        heard = drain.heard_in and drain.heard_in == self.announcer()
+        least = drain.seconds if heard else 0.0 if self.clocks_step else drain.seconds - CLOCKS_APART
+        if lasted < least:
+            self.breaks(
+                f"{vm.name} was cut off from {drained.sessions_cut} sessions after {lasted:.3f} s, and had {drain.seconds}."
+            )
+
     def _bury(self, host: str, seq: int) -> None:
         """What still runs on a host that is called dead is nobody's, if it was a lie; its waker will find it."""
         if host in self.rulings.lies:
@@ -202,6 +251,13 @@ class Truth:
         for key, vm in self.fleet.vms.items():
             if vm.host == host and vm.reservation is not None:
                 self.buried[key] = at, seq
+
+    def _failed(self, failed: VmWakeFailed, seq: int) -> None:
+        """What failed to wake counts no more."""
+        self.given_up[failed.reservation] = seq
+        held = self.usage.holdings.get((failed.org, failed.vm))
+        if held is not None and held.reservation == failed.reservation:
+            self.breaks(f"{failed.vm} failed to wake at #{seq}, and counts.")
 
     def _all_released(self, host: str, seq: int) -> None:
         for (org, vm), holding in self.usage.holdings.items():
@@ -244,9 +300,15 @@ class Truth:
         vm = self.fleet.vms.get(key) if key is not None else None
         reservation = vm.reservation if vm is not None else None
         begin_by = self.begin_by.get(reservation or "")
-        if kind in {"start", "resume"} and begin_by is not None and self.now() > begin_by + CLOCKS_APART:
-            self.breaks(f"{name} was to {kind} at {self.now()}, and that had to begin by {begin_by}.")
-        return Asked(reservation, asyncio.get_running_loop().time(), self.reading(host), self.life(host))
+        asked = Asked(reservation, asyncio.get_running_loop().time(), self.reading(host), self.life(host))
+        if kind in {"start", "resume"} and vm is not None:
+            now = self.clock(host)
+            if begin_by is not None and now > begin_by:
+                self.breaks(f"{name} was to {kind} at {now}, and that had to begin by {begin_by}.")
+            asking = Asking(host, reservation, asked.life, asked.read_seq, now)
+            for sentence in self.batches.begins(asking, vm.org, vm.name, self.fleet.pools[vm.org, vm.pool]):
+                self.breaks(sentence, ends=False)
+        return asked
 
     def changed(self, machine: Machine, old: DomainState, by: By, why: str, asked: Asked | None) -> None:
         """The domain is in another state, and every law still holds."""
@@ -289,7 +351,13 @@ class Truth:
         rise.put_to_sleep_in = None
 
     def _is_ghost(self, machine: Machine, asked: Asked) -> bool:
-        """Whether it was woken by a waker that could not know, or did not while it began, that its host is called dead."""
+        """Whether it was woken by a waker that could not know, or did not while it began, that its host is called dead.
+
+        Or that a former life of it had given the order up, by a clock that was ahead and was set right since: what that life said was
+        still on its way. Then it is a stray, which its waker finds.
+        """
+        if self.clocks_step and asked.read_seq < self.given_up.get(asked.reservation or "", 0):
+            return True
         at, seq = self.buried.get((machine.org, machine.vm), (-GHOST_SECONDS, 0))
         return asked.read_seq < seq or asked.at < at + GHOST_SECONDS
 

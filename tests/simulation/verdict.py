@@ -122,6 +122,7 @@ def judge(world: World) -> Iterator[str]:
     yield from world.truth.totals()
     yield from _folds(world)
     yield from _decisions(world)
+    yield from world.truth.trips.at_rest()
     yield from broken_forecasts(world.truth.lines)
     yield from _lines(world)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from events.bus.faults import Delivery, Passage
 from events.bus.memory import MemoryBus, MemoryServer
@@ -10,6 +10,9 @@ from events.bus.permissions import Permit
 from events.bus.port import Ack, BusError, Grant, Outgoing, Store, Stored, UnansweredError
 from tests.simulation.chance import Chance, Plan
 from tests.simulation.sealing import Sealing
+
+TIMED: Final = ("waker", "storage", "gate")
+"""Who says what it saw under an id that has the moment in it: another moment is another event, whatever clock was set."""
 
 
 class Trouble:
@@ -20,6 +23,9 @@ class Trouble:
         self._chance = chance
         self.sent: Callable[[str, Sequence[Outgoing]], None] | None = None
         """Hears of each append as it is sent."""
+        self.breaks: Callable[[str], None] = lambda _: None
+        self._said: dict[str, bytes] = {}
+        """By id: what those said in whose ids there is a moment."""
         self.lands_at = 0.0
         """The loop's time when the last message is stored that somebody sent and heard nothing of."""
 
@@ -27,6 +33,12 @@ class Trouble:
         """An append's fate."""
         if self.sent is not None:
             self.sent(name, messages)
+        if name.startswith(TIMED):
+            for message in messages:
+                if message.subject.endswith(".order.overdue"):
+                    continue  # whoever says it first: it is one event, however many gates see it
+                if self._said.setdefault(message.id, message.payload) != message.payload:
+                    self.breaks(f"{name} says two things under the id {message.id}, on {message.subject}.")
         plan, chance = self._plan, self._chance
         there, back = chance.seconds(0.0002, 0.002), chance.seconds(0.0001, 0.001)
         # A broken connection is known at once, a lost message after the client's own timeout.

@@ -18,6 +18,7 @@ from schemas.capacity import Capacity
 from schemas.contract.terms import Override, fingerprint
 from schemas.house import HostPlace
 from schemas.names import PLATFORM
+from services.announcer.port import backend_name
 from services.announcer.worker import Announcer
 from services.forecaster.worker import Forecaster
 from services.gate.worker import Gate
@@ -28,15 +29,16 @@ from services.storage.worker import Pauses, Storage
 from services.waker.worker import Waker
 from tests import papers
 from tests.simulation.authority import Authority
+from tests.simulation.batches import Batches
 from tests.simulation.chance import Chance, Plan, Weather
-from tests.simulation.clock import EPOCH, VirtualClock, pause
+from tests.simulation.clock import EPOCH, VirtualClock
+from tests.simulation.clocks import BUS, Clocks
 from tests.simulation.crews import again_and_again, endless, spread
 from tests.simulation.disks import DiskHosts
 from tests.simulation.foresight import Shelf
 from tests.simulation.hypervisor import Host
 from tests.simulation.link import Link
 from tests.simulation.load import Client
-from tests.simulation.machine import Machine
 from tests.simulation.neighbours import Balancer, Gauges, Network, People, Relay
 from tests.simulation.programs import Grim, Life, Program
 from tests.simulation.sealing import Files, Sealing, needs
@@ -62,11 +64,12 @@ class World:
         self.weather = Weather()
         self.notes: list[tuple[float, str | Recorded]] = []
         self._loop = loop
-        self.truth = Truth(self.note, VirtualClock(loop).now)
+        self.clocks = Clocks(loop, plan, self.chance, self.note, self.weather)
+        self.truth = Truth(self.note, self.clocks.now, loop.time)
         chance = self.chance("setting")
         self.trouble = Trouble(plan, self.chance("wire"))
         self.server = WatchedServer(
-            VirtualClock(loop).now_ns,
+            self.clocks.of(BUS).now_ns,
             dedup_seconds=600.0 if plan.dedup else 0.0,
             faults=self.trouble,
         )
@@ -83,18 +86,27 @@ class World:
         for org in self.orgs:
             self._sign(org, chance)
         self.hosts = [self._host(number, chance) for number in range(1, plan.hosts + 1)]
+        self.signal: Signal | None = None
+        self.forecaster: Forecaster | None = None
+        """Of the life that began last."""
         self.memory_mib = chance.rng.choice((3072, 8192, 65536))
         self.balancer = Balancer(plan, self.chance("balancer"))
         self.relay = Relay(plan, self.chance("relay"))
         self.people = People({f"{org}-owner": f"owner@{org}.example" for org in self.orgs})
-        self.gauges = Gauges(plan, self.chance("gauges"))
+        self.gauges = Gauges(plan, self.chance("gauges"), self.clocks.now)
         self.shelf = Shelf(plan, self.chance("shelf"))
-        self.network = Network(self.hosts, plan, self.chance("network"))
+        self.network = Network(self.hosts, plan, self.chance("network"), self.clocks.now)
         self.ledgers: dict[str, Ledger] = {}
         self.homes: dict[str, str] = {}
         """The program in which each worker lives."""
+        self.trouble.breaks = self.truth.breaks
         self.truth.reading = self._reading
         self.truth.life = self._life
+        self.truth.clock = lambda host: self.clocks.of(self.homes[f"waker-{host}"]).now()
+        self.truth.clocks_step = plan.clock_step_seconds > 0
+        self.truth.announcer = self._announcing
+        self.truth.cut_at = lambda org, pool, vm: self.balancer.cut_at.get((backend_name(org, pool), vm), 0.0)
+        self.truth.batches = Batches(lambda host: self.homes[f"waker-{host}"] in self.clocks.stepped)
         grim = Grim(plan, self.chance("grim"))
         crashed = self.truth.breaks if self.sealing is None else self.sealing.crashed
         self.programs = [
@@ -129,6 +141,7 @@ class World:
             org,
             quota=quota,
             allowance_bp=chance.rng.choice((500, 1000, 2000)),
+            warm_reserve_bp=2000 if self.plan.foresees else 500,
             valid_from=EPOCH - DAY,
             valid_until=EPOCH + ends,
             pools={"web": Override(drain_seconds=2, cooldown_seconds=10)} if self.plan.overrides else {},
@@ -215,8 +228,7 @@ class World:
         A worker alone reads over its own connection; a crew has one reader for all, and a connection for each.
         """
         name = life.program.name
-        off = self.chance(f"{name} clock").rng.uniform(-2.0, 2.0) if self.plan.clocks_off else 0.0
-        clock = VirtualClock(self._loop, off_seconds=off)
+        clock = self.clocks.of(name)
         buses = {worker: self._connect(life, worker, permit) for worker, (permit, _) in workers.items()}
         reader = buses.get(name) or self._connect(life, name, permissions.reader("reader"))
         ledger = Ledger(reader)
@@ -254,13 +266,23 @@ class World:
         home = self.homes[f"waker-{host}"]
         return next(program.lives for program in self.programs if program.name == home)
 
+    def _announcing(self) -> int:
+        """The life of the announcer that reads on as events come; 0 while it is dead, or reads what is past."""
+        home = self.homes["announcer"]
+        program = next(program for program in self.programs if program.name == home)
+        ledger = self.ledgers.get(home)
+        return (
+            program.lives if program.life is not None and ledger is not None and ledger.live.is_set() else 0
+        )
+
     def _on_fault(self, text: str) -> None:
         self.note(text)
         if "was not answered:" in text:
             self.truth.breaks(text)
 
     def _signal(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
-        return Signal(ledger, bus, clock, life.reach(self.gauges)).work()
+        self.signal = Signal(ledger, bus, clock, life.reach(self.gauges))
+        return self.signal.work()
 
     def _gate(self, name: str, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         return Gate(ledger, bus, clock, f"{name}-{life.number}").work(self.pools)
@@ -290,7 +312,8 @@ class World:
         return Notifier(ledger, bus, clock, relay, people, digest_seconds=self.plan.digest_seconds).work()
 
     def _forecaster(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
-        return Forecaster(ledger, bus, clock, life.reach(self.shelf)).work()
+        self.forecaster = Forecaster(ledger, bus, clock, life.reach(self.shelf))
+        return self.forecaster.work()
 
     def _storage(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         hosts = DiskHosts(self.hosts, life.reach)
@@ -301,91 +324,3 @@ class World:
         del ledger
         assert self.sealing is not None
         return self.sealing.sealer(life.reach, bus, clock).work()
-
-    # -------------------------------------------------------------------------------------------------- bad days
-
-    async def torment(self) -> None:
-        """Whatever strikes out of the blue strikes, at its own mean time, for ever."""
-        plan = self.plan
-        troubles: list[tuple[float, str, Callable[[Chance], Awaitable[None]]]] = [
-            (plan.kill_seconds, "kill", self._kill),
-            (plan.bus_outage_seconds, "bus outage", self._bus_outage),
-            (plan.libvirtd_restart_seconds, "libvirtd restart", self._libvirtd_restart),
-            (plan.domain_crash_seconds, "crash", lambda chance: self._befall(chance, "off", "crashed")),
-            (
-                plan.domain_shutdown_seconds,
-                "shutdown",
-                lambda chance: self._befall(chance, "off", "shutdown"),
-            ),
-            (plan.domain_paused_seconds, "paused", lambda chance: self._befall(chance, "paused", "ioerror")),
-            (plan.domain_lost_seconds, "lost", lambda chance: self._befall(chance, "missing", "undefined")),
-            (plan.domain_woken_seconds, "woken", lambda chance: self._befall(chance, "running", "resumed")),
-            (plan.host_reboot_seconds, "host reboot", self._host_reboot),
-            (plan.balancer_restart_seconds, "balancer restart", self._balancer_restart),
-            (15.0, "load", self._load_changes),
-        ]
-        async with asyncio.TaskGroup() as strikes:
-            for mean_seconds, name, strike in troubles:
-                if mean_seconds:
-                    strikes.create_task(self._strike(mean_seconds, name, strike))
-
-    async def _strike(
-        self, mean_seconds: float, name: str, strike: Callable[[Chance], Awaitable[None]]
-    ) -> None:
-        chance = self.chance(name)
-        while True:
-            await pause(chance.rng.expovariate(1 / mean_seconds))
-            if not self.weather.calm:
-                self.weather.strikes += 1
-                await strike(chance)
-
-    async def _kill(self, chance: Chance) -> None:
-        chance.rng.choice(self.programs).kill("out of the blue")
-
-    async def _bus_outage(self, chance: Chance) -> None:
-        self.note("the bus is down")
-        self.server.stop()
-        await pause(chance.seconds(0.5, 15.0))
-        self.server.start()
-        self.note("the bus is up")
-
-    async def _libvirtd_restart(self, chance: Chance) -> None:
-        host = chance.rng.choice(self.hosts)
-        self.note(f"libvirtd of {host.name} is killed")
-        host.stop_libvirtd()
-        await pause(chance.seconds(0.5, 20.0))
-        host.start_libvirtd()
-        self.note(f"libvirtd of {host.name} is there again")
-
-    async def _befall(self, chance: Chance, state: Any, why: str) -> None:
-        """Something happens to a domain that can happen to it."""
-        before = {
-            "off": {"running", "paused"},
-            "paused": {"running"},
-            "missing": {"off"},
-            "running": {"paused"},
-        }
-        able = [machine for machine in self.truth.machines() if machine.state in before[state]]
-        if able:
-            machine = chance.rng.choice(able)
-            self._host_of(machine).change(machine, state, "fault", why)
-
-    def _host_of(self, machine: Machine) -> Host:
-        return self.truth.hosts[machine.host]
-
-    async def _host_reboot(self, chance: Chance) -> None:
-        host = chance.rng.choice(self.hosts)
-        self.note(f"host {host.name} loses its power")
-        host.lose_power()
-        await pause(chance.seconds(5.0, 30.0))
-        host.start_libvirtd()
-
-    async def _balancer_restart(self, chance: Chance) -> None:
-        self.note("the load balancer is killed")
-        self.balancer.up = False
-        await pause(chance.seconds(0.1, 10.0))
-        self.balancer.restart()
-        self.balancer.up = True
-
-    async def _load_changes(self, chance: Chance) -> None:
-        self.gauges.load = chance.rng.random()

@@ -176,7 +176,7 @@ MEANING: Final[dict[str, str]] = {
     "NotFrozen": "There is no freeze to end.",
     "PoolScales": "VMs of this pool come and go with its demand and are alike: none of them is made or changed alone.",
     "PoolKeeps": "Each VM of this pool is kept for its own sake: start and stop them by name.",
-    "NameTaken": "Another VM of the org has or had this name: choose another.",
+    "NameTaken": "The name is another VM's, or was, or one that a pool which scales gives to its VMs: choose another.",
     "VmUnknown": "The org has no such VM that is kept for its own sake.",
     "VmOff": "The VM does not run: start it.",
     "VmBusy": "The VM is on its way up or down: ask again when it is there.",

@@ -87,7 +87,7 @@ class Storage:
         self._keeping = Keeping(
             hosts, self._outcomes, words, (ledger.fold(Directory), self._fleet, self._volumes)
         )
-        self._running: dict[Key, asyncio.Task[None]] = {}
+        self._running: set[Key] = set()
         self._found: dict[Key, str] = {}
         """The latest order for which the VM's volume was found where it was."""
         self._pins: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(MOST_PINS))
@@ -97,9 +97,12 @@ class Storage:
         await self._ledger.live.wait()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._settle(), name="storage: settling")
-            for key, disk in list(self._volumes.disks.items()):
-                if disk.snapshot is not None and not wants_pin(self._fleet.vms.get(key), disk):
-                    tasks.create_task(self._tidy_later(tasks, key, disk), name=f"storage: tidy {key[1]}")
+            left: defaultdict[str, list[Key]] = defaultdict(list)
+            for key, disk in self._volumes.disks.items():
+                if not wants_pin(self._fleet.vms.get(key), disk):
+                    left[disk.host].append(key)
+            for host, keys in left.items():
+                tasks.create_task(self._tidy_all(host, keys), name=f"storage: tidying {host}")
             while True:
                 for key in [*self._owed.boots, *self._owed.grows, *self._owed.sleepers]:
                     if key not in self._running and (
@@ -118,7 +121,8 @@ class Storage:
         self._settled.set()
 
     def _begin(self, tasks: asyncio.TaskGroup, key: Key, work: Coroutine[Any, Any, None]) -> None:
-        self._running[key] = tasks.create_task(work, name=f"storage {key[0]}/{key[1]}")
+        self._running.add(key)
+        tasks.create_task(work, name=f"storage {key[0]}/{key[1]}")
 
     def _boot(self, key: Key) -> BootOrdered | None:
         """The boot order that wants a disk now."""
@@ -151,7 +155,7 @@ class Storage:
                 else:
                     return
         finally:
-            del self._running[key]
+            self._running.remove(key)
 
     async def _rest(self, key: Key) -> None:
         """The VM's nap is over, and so is all that a former life asked; or a boot wants its disk, which waits for neither.
@@ -307,27 +311,48 @@ class Storage:
             return False
         return True
 
-    async def _tidy_later(self, tasks: asyncio.TaskGroup, key: Key, disk: Disk) -> None:
-        """The disk is tidied once it may be touched, unless somebody is at it then, who looks at it as well: a boot waits for none."""
-        await self._settled.wait()
-        if key not in self._running and self._volumes.disks.get(key) == disk:
-            self._begin(tasks, key, self._tidy(key, disk))
+    async def _tidy_all(self, host: str, keys: list[Key]) -> None:
+        """No copying that a former life began goes on under a VM of the host that is awake; a host that is away is waited for.
 
-    async def _tidy(self, key: Key, disk: Disk) -> None:
-        """A join that a former life left on the disk of a VM that does not sleep is ended, and its pin is told lost."""
-        vm, place = self._fleet.vms.get(key), self._hosts.at(disk.host)
+        All its disks are looked at, one by one: whoever began the copying died before it said so, and of what lay on the disk then
+        the ledger may know nothing either.
+        """
+        await self._settled.wait()
+        for key in keys:
+            refusals, pause = 0, _FIRST_PAUSE_SECONDS
+            while True:
+                try:
+                    await self._tidy(host, key)
+                    break
+                except StorageError as error:
+                    self._hurt(host, f"look at the disk of {key[0]}/{key[1]}", error)
+                    refusals += not error.lost
+                    if error.final or refusals >= MOST_ATTEMPTS:
+                        break
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+    async def _tidy(self, host: str, key: Key) -> None:
+        """A join that was left on the disk of a VM that does not sleep is ended, and its pin is told lost.
+
+        Unless somebody is at the disk already: who pins it looks at it as well, and a boot ends what was before. A domain that is off
+        has none.
+        """
+        vm, disk, place = self._fleet.vms.get(key), self._volumes.disks.get(key), self._hosts.at(host)
+        if key in self._running or vm is None or vm.state == "stopped" or vm.domain is None:
+            return
+        if place is None or disk is None or not vm.host == disk.host == host:
+            return
+        sleeper = Sleeper(vm.domain, disk.volume)
+        self._running.add(key)
         try:
-            if vm is None or vm.domain is None or place is None or vm.host != disk.host:
-                return
-            sleeper = Sleeper(vm.domain, disk.volume)
             if (await place.look(sleeper)).joining and not self._sleeper(key):
+                # Safe to repeat: what has ended is not ended again.
                 await place.abandon(sleeper)
                 text = f"The pin of {vm.org}/{vm.name} was being given up when storage ended; the VM woke meanwhile."
                 await self._outcomes.snapshot_failed(vm, disk.settled, UNPINNED, text)
-        except StorageError as error:
-            self._hurt(disk.host, f"look at the disk of {key[0]}/{key[1]}", error)
         finally:
-            del self._running[key]
+            self._running.remove(key)
             self._bell.ring()
 
     def _hurt(self, host: str, what: str, error: StorageError) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import datetime as dt
+import functools
 import itertools
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from typing import ParamSpec
 
 from events.bus.faults import Faults
 from events.bus.ledger import Ledger
@@ -25,6 +27,7 @@ from tests import papers
 from tests.simulation.clock import EPOCH, VirtualClock, VirtualLoop
 
 SHOP = publisher("acme", "shop")
+P = ParamSpec("P")
 CONTRACT = Contract(
     format=2,
     id="acme-2026",
@@ -136,3 +139,13 @@ def play(scene: Callable[[], Awaitable[None]], *, most_seconds: float = 100_000.
 
     with virtual_time() as loop:
         loop.run_until_complete(whole())
+
+
+def played(scene: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    """A test whose body is a scene: it is played as `play` does, and cannot be forgotten."""
+
+    @functools.wraps(scene)
+    def whole(*args: P.args, **kwargs: P.kwargs) -> None:
+        play(lambda: scene(*args, **kwargs))
+
+    return whole

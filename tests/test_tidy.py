@@ -10,6 +10,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("virtscale", "services", "events", "schemas", "projections", "replay", "lab")
 LINES_MAX = 400
 FORBIDDEN_WORDS = frozenset({"manager", "helper", "helpers", "util", "utils", "base"})
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 # The one place where a test sleeps: between two questions of `eventually`.
 SLEEPS = frozenset({"tests/support.py"})
 
@@ -148,6 +149,25 @@ def test_tests_wait_on_conditions_and_never_sleep() -> None:
         and ast.unparse(node.func) in {"time.sleep", "asyncio.sleep", "anyio.sleep"}
     ]
     assert asleep == []
+
+
+def test_a_scene_that_is_written_is_played() -> None:
+    """A test that defines its scene and never plays it cannot fail. What is decorated, its decorator may have taken."""
+    unplayed: list[str] = []
+    for path in files("tests/*.py"):
+        for whole in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(whole, FUNCTIONS):
+                continue
+            inside = list(ast.walk(whole))
+            named = {node.id for node in inside if isinstance(node, ast.Name)}
+            methods = {method for node in inside if isinstance(node, ast.ClassDef) for method in node.body}
+            unplayed += [
+                f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}"
+                for node in inside[1:]
+                if isinstance(node, FUNCTIONS) and node not in methods
+                if node.name not in named and not node.decorator_list
+            ]
+    assert unplayed == []
 
 
 def test_every_check_of_the_makefile_is_run_by_ci() -> None:

@@ -35,7 +35,6 @@ from services.steward.plan import (
 from services.steward.round import Round, Said, policy_of
 from services.steward.state import State
 from services.steward.turns import Turn, turns
-from services.steward.work import combine
 
 MOST_TRIES: Final = 3
 """Work that was refused or failed so often is given up: whoever wants it looks into why, and asks again."""
@@ -137,27 +136,30 @@ def _keep_up(this: Round, kept: Kept) -> None:
     if vm.state not in UP:
         return
     for wish in wanted:
-        asked = activity(wish.id, "reboot", impact="cold-reboot", summary=wish.summary)
-        if _is_open(this, kept, asked.id):
-            _place(this, kept, asked)
+        if _is_open(this, kept, wish.id):
+            _place(this, kept, activity(wish.id, "reboot", impact="cold-reboot", summary=wish.summary))
     _fit(this, kept, vm)
 
 
 def _fit(this: Round, kept: Kept, vm: Vm) -> None:
     """A VM that runs with another size than it shall have is to be started anew with that; one that does not, is not."""
+    mine = this.of(kept.name)
+    fits = (vm.size.vcpu, vm.size.memory_mib) == (kept.size.vcpu, kept.size.memory_mib)
+    if fits and not mine:
+        return
     has, shall = said_size(vm.size), said_size(kept.size)
     resized = this.state.desk.resized.get((this.org, kept.name), "")
-    for entry in this.of(kept.name):
-        change = _resizes(entry)
+    for entry in mine:
+        change = _resizes(this, entry)
         if entry.stage == "running" or change is None:
             continue
-        if has == shall:
+        if fits:
             back = derive("resize", "back", entry.id, entry.revision)
             _place(this, kept, _resize(back, change.after, change.before))
         elif change.after != shall:
             _place(this, kept, _resize(derive("resize", resized, has), has, shall))
         return
-    if has != shall and resized:
+    if not fits and resized:
         asked = _resize(derive("resize", resized, has), has, shall)
         if _is_open(this, kept, asked.id):
             _place(this, kept, asked)
@@ -241,9 +243,10 @@ def _begin_by(entry: Maintenance, now: dt.datetime) -> dt.datetime:
     return min(overdue, entry.slot.closes - (entry.slot.end - entry.slot.start))
 
 
-def _resizes(entry: Maintenance) -> Change | None:
-    """How the entry changes the VM's size, all in all."""
-    for step in combine(entry.asked).steps:
+def _resizes(this: Round, entry: Maintenance) -> Change | None:
+    """How the entry changes the VM's size, all in all, as the ledger knows it."""
+    planned = this.state.calendar.get(entry.id)
+    for step in planned.steps if planned is not None else ():
         for change in step.changes if step.kind == "resize" else ():
             if change.what == "size":
                 return change

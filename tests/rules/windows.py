@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from events.envelope import Recorded
 from events.fact import Fact
 from events.gate import Answer, GateDecided, RebootOrdered
+from events.keep import VmResizeRequested
 from events.maintenance import MaintenanceChangeRequested
 from events.vm import VmBooted, VmReady, VmRebootFailed
 from projections.maintenance.fold import Planned
@@ -100,6 +101,25 @@ class Windows(Keeping):
     def wants(self, size: Size) -> None:
         """VM db shall have another size, from its next boot on."""
         self.resize(size, when="window")
+        self.round()
+
+    def resize_of(self, vm: str, size: Size) -> None:
+        """The VM shall have another size, from its next boot on."""
+        self.happened(
+            VmResizeRequested(
+                org=ORG,
+                vm=vm,
+                pool="apps",
+                publisher="operator",
+                key=str(self.seq + 1),
+                actor="kim",
+                size=size,
+                disk_bytes=None,
+                plug=False,
+                when="window",
+                received_at=self.now,
+            )
+        )
         self.round()
 
     def please(

@@ -139,7 +139,8 @@ class Keeping:
         if kept is None or kept.seed is None:
             return Seed(instance_id=derive("instance", *key), hostname=key[1])
         try:
-            text = self._words(kept.seed.name, kept.seed.commitment)  # a file of some KiB, once in a VM's life
+            # A file of some KiB, once in a VM's life.
+            text = self._words(kept.seed.name, kept.seed.commitment)
             if text is None:
                 raise SeedMissingError(
                     f"What {kept.org}/{kept.name} is to be told at its first boot is not in the vault as {kept.seed.name}: make the VM "

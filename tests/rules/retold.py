@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from events.bus.port import Stored
 from events.envelope import Recorded, address
-from events.vm import VmDrained, VmStopped
+from events.vm import VmDrained
 from replay.metering import ns_of
 from replay.whatif.asking import WhatIf, retold
 from replay.whatif.rules import Rules
@@ -51,21 +51,6 @@ class Told(Past):
                 drain=drain,
                 sessions_cut=0,
                 drained_at=self.now,
-            )
-        )
-
-    def died(self, vm: str) -> None:
-        """The VM's domain crashed while it was awake."""
-        self.happened(
-            VmStopped(
-                org=self.org,
-                vm=vm,
-                host="h1",
-                reservation=self.reservation(vm),
-                asleep_since=None,
-                cause="crashed",
-                found="off",
-                stopped_at=self.now,
             )
         )
 

@@ -27,6 +27,9 @@ STATUSES = {
     **dict.fromkeys(("DiskNeedsOperator", "DiskShrinks", "ImageUnknown", "ZoneUnknown"), 422),
     **dict.fromkeys(("PolicyUnknown", "DeletionTooSoon", "DeletionTooFar"), 422),
     **dict.fromkeys(("WindowUnreadable", "WindowEmpty", "WindowTooShort", "DateInPast", "DateTooFar"), 422),
+    **dict.fromkeys(("PoolScales", "PoolKeeps", "NameTaken", "VmOff", "VmBusy", "HostGone"), 409),
+    "VmUnknown": 404,
+    "SudoSrvMissing": 403,
     **dict.fromkeys(("MaintenanceBegun", "MaintenanceOver", "NoticeOfDeletion"), 409),
 }
 

@@ -6,8 +6,9 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from schemas.capacity import Size
+from schemas.dated import PolicyError
 from schemas.limits import ProfileName
-from schemas.maintenance import Window
+from schemas.maintenance import Window, chosen, flaw
 from schemas.names import Count, Name, Word
 from schemas.struct import Value
 
@@ -132,6 +133,16 @@ def read(text: str) -> Pool:
             f"Pool {pool.org}/{pool.name} wants at least {pool.min_vms} and at most {pool.max_vms} VMs. "
             "Nothing was stored."
         )
+    objection = flaw(pool.window)
+    if objection is not None:
+        raise PoolError(f"The pool {pool.org}/{pool.name}: {objection.text} Nothing was stored.")
+    if pool.notice is not None:
+        try:
+            chosen(pool.notice)
+        except PolicyError as error:
+            raise PoolError(
+                f"The pool {pool.org}/{pool.name} has a notice by no policy: {error} Nothing was stored."
+            ) from error
     return pool
 
 

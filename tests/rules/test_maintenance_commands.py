@@ -3,11 +3,13 @@
 import asyncio
 import datetime as dt
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from schemas.pool import PoolError, read
 from tests.keeping import TWO
 from tests.rules.test_breaker_views import keep
 from tests.rules.windows import Windows
@@ -42,6 +44,44 @@ def run(
         return code, said.out, said.err
 
     return command
+
+
+def scenario() -> Windows:
+    """What docs/maintenance.md shows: VM db has a resize before it, VM queue a reboot that was put off for two days."""
+    past = Windows().house()
+    past.create("queue")
+    past.round()
+    past.runs("queue")
+    past.wants(TWO)
+    past.look()
+    past.reboot("queue")
+    past.look()
+    (queue,) = [one.entry for one in past.entries() if one.entry.vm == "queue"]
+    past.please("postpone", queue.slot.start + dt.timedelta(days=2), entry=queue.id, vm="queue")
+    past.look()
+    return past
+
+
+def masked(text: str) -> str:
+    return re.sub(r"\b[0-9a-f]{12,32}\b", "ID", text)
+
+
+def test_the_page_shows_what_the_commands_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs/maintenance.md").read_text(encoding="utf-8")
+    shown = re.findall(
+        r"^\$ virtscale maintenance ((?:list|show|calendar)[^\n]*)\n(.*?)^```$",
+        page,
+        re.MULTILINE | re.DOTALL,
+    )
+    assert len(shown) == 3
+    monkeypatch.setenv("VIRTSCALE_HOUSE", str(tmp_path))
+    asyncio.run(keep(scenario(), tmp_path / VIEWS))
+    for words, said in shown:
+        capsys.readouterr()
+        cli.app(["maintenance", *words.split()], result_action="return_value")
+        assert masked(capsys.readouterr().out) == masked(said)
 
 
 def test_what_is_planned_is_listed_with_both_clocks(house: Windows, run: Run) -> None:
@@ -135,3 +175,17 @@ def test_a_date_is_read_on_the_clocks_of_the_window(text: str, utc: str) -> None
 def test_a_date_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no date"):
         instant(text, "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ('notice = "maintenance-1h"', "choose maintenance-24h, maintenance-12h"),
+        ('window = { zone = "Europe/Atlantis" }', "is no time zone"),
+        ('window = { start = "22:00", end = "22:00" }', "may mean all day or never"),
+    ],
+)
+def test_a_pool_file_with_a_window_or_notice_that_cannot_be_used_is_refused(said: str, sentence: str) -> None:
+    text = f'org = "acme"\nname = "apps"\nkind = "kept"\ntemplate = "tiny"\n{said}\n[size]\nname = "s"\nvcpu = 1\nmemory_mib = 96\n'
+    with pytest.raises(PoolError, match=sentence):
+        read(text)

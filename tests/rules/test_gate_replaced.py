@@ -281,6 +281,21 @@ def test_what_failed_on_a_host_that_is_dead_since_is_replaced_elsewhere() -> Non
     assert starts(past.round()) == [(WakeOrdered, "web-2", "h2")]
 
 
+def test_who_hangs_on_its_way_off_a_host_that_died_is_not_waited_for() -> None:
+    past = setting().host("h2").asleep("web", 1).asleep("web", 2, host="h2")
+    past.scale(want=1)
+    past.round()
+    past.unready("web-1")
+    past.round()
+    past.scale(want=1)
+    assert past.answer()[0].code == "AlreadyAtDesired", "it will be replaced as soon as it is off"
+    past.fenced("h1")
+    past.scale(want=1)
+    answer, (order,) = past.answer()
+    assert (answer.code, order.vm) == ("Granted", "web-2")
+    assert past.decide() is None
+
+
 def test_what_changes_the_rules_waits_until_those_who_failed_are_replaced_by_the_former_ones() -> None:
     past = setting().asleep("web", 3)
     past.scale(add=1)

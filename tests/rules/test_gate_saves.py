@@ -5,6 +5,9 @@ import datetime as dt
 import pytest
 
 from events.gate import SaveOrdered, WakeOrdered
+from events.host import HostAdmitted
+from events.vm import VmSaveFailed
+from schemas.names import PLATFORM
 from services.gate.state import State
 from services.gate.turns import Turns
 from tests.given import ORG, Past
@@ -175,6 +178,43 @@ def test_another_host_is_used_meanwhile_and_the_answer_says_what_is_held_back() 
     answer, orders = past.answer()
     assert (answer.outcome, answer.code, answer.asked) == ("partial", "SaveHeldBack", 3)
     assert {past.fleet.vms[ORG, one.vm].host for one in orders} == {"h1", "h2"} - {order.host}
+
+
+@pytest.mark.parametrize("failed", ["before", "after"])
+def test_what_failed_to_be_saved_on_a_host_that_died_holds_nothing_back_when_it_is_used_again(
+    failed: str,
+) -> None:
+    past = setting().asleep("web", 4)
+    past.save()
+    order, _ = past.answer()[1]
+    asleep_since = past.fleet.vms[ORG, order.vm].since_seq
+    said = VmSaveFailed(ORG, order.vm, "h1", order.id, asleep_since, "disk-full", "no space", past.now)
+    if failed == "before":
+        past.happened(said)
+    past.fenced("h1")
+    past.happened(HostAdmitted(PLATFORM, "h1", "ops", "a new disk", past.now))
+    if failed == "after":
+        past.happened(said)
+    past.asleep("web", 1)
+    past.save()
+    assert past.answer()[0].code == "Granted"
+
+
+@pytest.mark.parametrize("last", ["wake", "save"])
+def test_of_a_wake_and_a_save_that_one_round_answers_the_later_holds(last: str) -> None:
+    past = setting().asleep("web", 8)
+    if last == "wake":
+        past.save()
+    past.scale(add=1)
+    if last == "save":
+        past.save()
+    decided = past.round()
+    assert {one.code for one in decided.answers} == {"Granted"}
+    saved = [one.vm for one in decided.orders if isinstance(one, SaveOrdered)]
+    assert len(saved) == 2
+    past.saved(saved[0])
+    assert len(ordered(past)) == (0 if last == "wake" else 1)
+    assert list(past.state.saves.orgs()) == ([] if last == "wake" else [ORG])
 
 
 def test_a_gate_that_reads_everything_again_stands_as_before() -> None:

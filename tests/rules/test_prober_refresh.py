@@ -9,6 +9,7 @@ from typing import Literal
 import pytest
 
 from events.vm import VmReady, VmUnready
+from projections.fleet.life import State
 from schemas.pool import Refresh
 from services.prober.decide import ENOUGH_ANSWERS, MOST_OFF_MS, Seen, Verdict, is_other_boot, judge, offset_ms
 from services.prober.http import read_pulse
@@ -29,6 +30,8 @@ class Woken:
         self.boot_id = "boot-1"
         self.off_ms = -SLEPT_MS
         self.asked = 0
+        self.late = 0
+        """So many answers are still from before its clock was set."""
         self.tells: Literal["ms", "second", "nothing"] = "ms"
 
     async def probe(self, address: str, timeout_seconds: float) -> Pulse | None:
@@ -36,7 +39,8 @@ class Woken:
         self.asked += 1
         await pause(0.005)
         now_ms = int((EPOCH.timestamp() + asyncio.get_running_loop().time()) * 1000)
-        told_ms = now_ms + self.off_ms
+        told_ms = now_ms + (-SLEPT_MS if self.late > 0 else self.off_ms)
+        self.late -= 1
         second = told_ms // 1000 if self.tells == "second" else None
         return Pulse(self.boot_id, told_ms if self.tells == "ms" else None, second)
 
@@ -113,6 +117,21 @@ def test_one_answer_that_was_on_its_way_when_the_clock_was_set_does_no_harm() ->
         await told.proven("web-1", refreshed=True)
         guest.off_ms = 0
         await told.becomes("web-1", "warm")
+
+    story(tell)
+
+
+@pytest.mark.parametrize(("late", "state"), [(ENOUGH_ANSWERS - 1, "warm"), (ENOUGH_ANSWERS, "unready")])
+def test_a_clock_is_believed_to_be_off_when_three_answers_say_so_and_two_may_be_late(
+    late: int, state: State
+) -> None:
+    async def tell(told: Told, guest: Woken) -> None:
+        await told.wake("web-1")
+        await pause(1)
+        await told.proven("web-1", refreshed=True)
+        guest.off_ms, guest.late = 0, late
+        await told.becomes("web-1", state)
+        assert ENOUGH_ANSWERS == 3
 
     story(tell)
 

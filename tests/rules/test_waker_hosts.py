@@ -6,14 +6,16 @@ import pytest
 from msgspec.structs import replace
 
 from events.fact import Fact
-from events.gate import BootOrdered, GateDecided
+from events.gate import BootOrdered, GateDecided, WakeOrdered
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from events.ids import derive
+from events.pool import PoolDefined
 from events.vm import VmBooted, VmFoundAwake, VmResumed, VmWakeFailed
 from projections.usage.fold import Usage
 from schemas.capacity import Size
-from tests.rules.desk import REF, play
-from tests.rules.waker_host import BOOT_SECONDS, PLACE, Fate, Site
+from services.waker.effects import MOST_EFFECTS
+from tests.rules.desk import REF, play, played, pool
+from tests.rules.waker_host import BOOT_SECONDS, PLACE, WAKE_SECONDS, Fate, Site
 from tests.simulation.clock import pause
 
 BIG = Size("big", 1, 3000)
@@ -171,6 +173,44 @@ def test_an_order_whose_host_is_fenced_while_the_waker_looks_starts_nothing() ->
         assert site.said(VmBooted) == site.said(VmFoundAwake) == []
 
     play(scene)
+
+
+@played
+async def test_an_order_whose_host_is_fenced_while_it_waits_for_the_hands_of_its_waker_wakes_nobody() -> None:
+    site, busy = Site(), [f"web-{number}" for number in range(MOST_EFFECTS)]
+    site.desk.write(PoolDefined(org="acme", pool="other", definition=pool("other")))
+    site.asleep(*busy, "other-1")
+    site.host.fates["resume"].extend([Fate(lands_after=10.0, answers_after=10.0)] * MOST_EFFECTS)
+    async with site.waker():
+        await pause(1)
+        for vm in busy:
+            site.wake(vm)
+        begin_by = site.desk.clock.now() + dt.timedelta(seconds=WAKE_SECONDS)
+        own, request = derive("wake", "other-1"), derive("request", "other-1")
+        site.order(WakeOrdered(own, "other-1", "other", "h1", site.size, request, "serve", begin_by, 20))
+        await pause(5)
+        fence(site)
+        await pause(WAKE_SECONDS)
+    assert "resume vs-acme.other-1" not in site.host.asked
+    assert site.host.of("other-1") == "paused"
+
+
+@played
+async def test_who_rose_on_a_host_before_it_was_fenced_keeps_no_place_from_those_who_wake_behind_it() -> None:
+    site, first = Site(), [f"web-{number}" for number in range(1, 9)]
+    site.asleep(*first)
+    async with site.waker():
+        await pause(1)
+        for vm in first:
+            site.wake(vm)
+        await pause(2)
+        assert len(site.said(VmResumed)) == len(first) == pool().wake_batch
+        fence(site)
+        site.desk.write(HostAdmitted("platform", "h1", "ops", "it lives", site.desk.clock.now()))
+        site.asleep("web-9")
+        site.wake("web-9")
+        await pause(1)
+    assert site.said(VmResumed)[-1].vm == "web-9"
 
 
 def test_an_order_that_crossed_the_removal_of_its_host_is_ended_by_the_waker_that_comes_back() -> None:

@@ -313,6 +313,24 @@ async def test_a_host_without_room_for_a_saved_sleeper_leaves_it_on_disk_and_say
 
 
 @played
+async def test_a_sleeper_whose_wake_from_disk_was_refused_needs_room_for_the_next_one_as_well() -> None:
+    site = Site()
+    async with on_disk(site):
+        site.host.fates["start"].extend([NO] * 1000)
+        site.wake()
+        await pause(WAKE_SECONDS + 30)
+        assert [(said.code, said.found) for said in site.said(VmWakeFailed)] == [("wake-refused", "saved")]
+        site.host.fates["start"].clear()
+        for number in range(2, 10):  # the host lends 4,096 MiB, and each takes 512
+            site.awake(f"web-{number}")
+        site.wake(number=2)
+        await pause(5)
+    assert [(said.code, said.found) for said in site.said(VmWakeFailed)][1:] == [("host-full", "saved")]
+    assert site.said(VmResumed) == []
+    assert site.host.of("web-1") == "saved"
+
+
+@played
 async def test_a_host_saves_two_sleepers_at_a_time_and_wakes_do_not_wait_for_them() -> None:
     site = Site()
     names = [f"web-{number}" for number in range(1, 6)]

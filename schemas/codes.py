@@ -70,6 +70,7 @@ Code = Literal[
     "MaintenanceFull",
     "NoticeOfDeletion",
     "MaintenanceLate",
+    "MaintenanceEarly",
     "MaintenanceUnknown",
     # nothing to do
     "AlreadyAtDesired",
@@ -163,6 +164,7 @@ MEANING: Final[dict[str, str]] = {
     "MaintenanceOver": "The maintenance is over.",
     "MaintenanceFull": "The maintenance holds as many requests as one may: cancel it, or wait until it is over.",
     "MaintenanceLate": "The maintenance would not end in its window any more, or is no longer expected.",
+    "MaintenanceEarly": "The maintenance is to begin later than this: the clock of who began it is ahead.",
     "MaintenanceUnknown": "The VM has no such maintenance.",
     "NoticeOfDeletion": "The entry tells of a deletion: move or cancel that one.",
     "AlreadyAtDesired": "The pool already has what was asked for.",

@@ -10,6 +10,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from events.ahead import is_to_come
 from events.fact import Fact
 from events.gate import BootOrdered, Evidence, Order, WakeOrdered
 from events.keep import (
@@ -115,6 +116,9 @@ def begin(draft: Draft, pending: Pending, wish: MaintenanceBegun) -> None:
         return
     if draft.now > wish.begin_by:
         draft.decline(pending, "MaintenanceLate", 1)
+        return
+    if is_to_come(wish.entry.slot.start, draft.now):
+        draft.decline(pending, "MaintenanceEarly", 1)  # by a steward whose clock is ahead
         return
     _reboot(draft, pending, kept, pool, announced=False, begin_by=wish.begin_by)
 

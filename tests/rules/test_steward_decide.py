@@ -183,6 +183,16 @@ def test_what_begins_late_at_the_gate_is_not_done() -> None:
     assert isinstance(anew, MaintenanceScheduled)
 
 
+def test_what_begins_by_a_clock_that_is_ahead_is_not_done() -> None:
+    house = Windows().house()
+    house.reboot()
+    house.look()
+    house.to(TONIGHT).look()
+    house.now = TONIGHT - 5 * MINUTE
+    answer, order = house.gate()
+    assert (answer.code, order) == ("MaintenanceEarly", None)
+
+
 def test_a_beginning_that_is_told_twice_is_one_reboot() -> None:
     house = Windows().house()
     house.reboot()

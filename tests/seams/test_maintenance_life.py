@@ -126,10 +126,11 @@ class Site:
                 observed_at=now,
             ),
         )
-        for name in ("signal", "gate", "steward", "notifier"):
+        for name in ("signal", "gate", "steward", "steward", "notifier"):
             await self.start(name)
 
     async def start(self, name: str) -> None:
+        """The worker is at work; said twice, there are two."""
         bus = await self._world.connect(permissions.worker(name))  # pyright: ignore[reportArgumentType]
         ledger = Ledger(bus)
         match name:
@@ -142,9 +143,11 @@ class Site:
             case _:
                 people = People({"acme-ops": "ops@acme.test"})
                 work = Notifier(ledger, bus, self.clock, Smtp(LOOPBACK, self._sink.port), people).work()
-        self._tasks[name] = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
+        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
+        self._tasks.setdefault(name, []).extend(tasks)
 
     async def kill(self, name: str) -> None:
+        """All of this name are gone."""
         for task in self._tasks.pop(name):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -227,7 +230,9 @@ def invitation(mail: Mail) -> tuple[str, str]:
     return str(part.get_param("method")), part.get_content().replace("\r\n ", "")
 
 
-async def test_an_announced_reboot_is_mailed_moved_mailed_again_and_carried_out_once(tmp_path: Path) -> None:
+async def test_an_announced_reboot_is_mailed_moved_mailed_again_and_carried_out_once_by_two_stewards(
+    tmp_path: Path,
+) -> None:
     async with a_site(tmp_path) as (site, sink):
         await eventually(lambda: (ORG, "apps") in site.fleet.pools)
         await site.asks(CreateVm, pool="apps", vm="db")
@@ -261,6 +266,7 @@ async def test_an_announced_reboot_is_mailed_moved_mailed_again_and_carried_out_
 
         await site.kill("steward")
         site.clock.set(moved.slot.start)
+        await site.start("steward")
         await site.start("steward")
         begun = await site.comes(MaintenanceBegun)
         assert begun.entry.id == entry.id

@@ -14,6 +14,9 @@ ENDED_SECONDS: Final = 150.0
 """A series whose newest sample is older than this is not waited for: Prometheus shows one that ended without a word for five
 minutes more, and all that time nothing would be new. 2.5 times its usual distance of scrapes."""
 
+LABEL: Final = "virtscale_sampled"
+"""What the times of samples are told apart by from the number that they are asked for with."""
+
 MOST_SELECTORS: Final = 32
 """Of one query; the times of what a longer one selects beyond these are not asked for."""
 
@@ -70,20 +73,26 @@ def _selectors(tokens: Sequence[tuple[str, str]]) -> Iterator[str]:
             yield text
 
 
-def times_of(selectors: Sequence[str], computed_at: float) -> str:
-    """The query for the newest and the oldest sample of each selector: up to two series each, told apart by a label."""
-    since = computed_at - ENDED_SECONDS
-    return " or ".join(
-        f'label_replace({bound}, "of", "{name}{place}", "", "")'
+def beside(query: str, selectors: Sequence[str]) -> str:
+    """The query, and beside what it yields the newest and the oldest sample of each selector, told apart by a label.
+
+    In one question, since a scrape between two would put its time beside the value of the scrape before.
+    """
+    times = (
+        f'label_replace({bound}, "{LABEL}", "{name}{place}", "", "")'
         for place, selector in enumerate(selectors)
         for name, bound in (
             ("newest", f"max(timestamp({selector}))"),
-            ("oldest", f"min(timestamp({selector}) > {since:.3f})"),
+            ("oldest", f"min(timestamp({selector}) > time() - {ENDED_SECONDS:g})"),
         )
     )
+    return f"({query}\n) or {' or '.join(times)}"  # the query may end in a remark
 
 
 def taken(times: Sequence[float], computed_at: float) -> Taken:
-    """The bounds of what `times_of` was answered, which is not empty; where all series are seldom, the newest sample is both."""
-    newest = max(times)
+    """The bounds of the times that stood beside a number; where all series are seldom, the newest sample is both.
+
+    Where nothing is selected any more, as in `sum(x) or vector(0)`, there is nothing but the time of the computation.
+    """
+    newest = max(times, default=computed_at)
     return Taken(newest, min((at for at in times if at > computed_at - ENDED_SECONDS), default=newest))

@@ -9,7 +9,7 @@ from typing import Annotated, Final
 import httpx
 import msgspec
 
-from services.signal.behind import Taken, selectors_in, taken, times_of
+from services.signal.behind import LABEL, beside, selectors_in, taken
 from services.signal.port import Heard, Measurement
 
 MOST_BYTES: Final = 64 * 1024
@@ -27,6 +27,7 @@ COURSE_SECONDS: Final = 10.0
 
 class _Series(msgspec.Struct, frozen=True):
     value: tuple[float, str]
+    metric: dict[str, str] = msgspec.field(default_factory=dict[str, str])
 
 
 class _Vector(msgspec.Struct, frozen=True, tag_field="resultType", tag="vector"):
@@ -34,8 +35,13 @@ class _Vector(msgspec.Struct, frozen=True, tag_field="resultType", tag="vector")
 
     @property
     def points(self) -> list[tuple[float, str]]:
-        """Time and value of every series."""
-        return [series.value for series in self.result]
+        """Time and value of every series that the query yields."""
+        return [series.value for series in self.result if LABEL not in series.metric]
+
+    @property
+    def times(self) -> list[float]:
+        """When samples were taken, as it was asked beside."""
+        return [float(series.value[1]) for series in self.result if LABEL in series.metric]
 
 
 class _Scalar(msgspec.Struct, frozen=True, tag_field="resultType", tag="scalar"):
@@ -45,6 +51,11 @@ class _Scalar(msgspec.Struct, frozen=True, tag_field="resultType", tag="scalar")
     def points(self) -> list[tuple[float, str]]:
         """Time and value of the one number."""
         return [self.result]
+
+    @property
+    def times(self) -> list[float]:
+        """None: what is reckoned without a vector was asked for alone."""
+        return []
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -87,41 +98,38 @@ class Prometheus:
         """
         try:
             async with asyncio.timeout(timeout_seconds):
-                points = _points(await self._ask(query=expression))
-                if points is None:
-                    return None
-                if len(points) != 1:
-                    return "many" if points else "vanished"
-                computed_at, value = points[0]
-                if not math.isfinite(value):
-                    return "no-number"
-                bounds = await self._taken(expression, computed_at)
-            return None if bounds is None else Measurement(value, _time(bounds.newest), _time(bounds.oldest))
+                answer = await self._answer(expression)
+            if not answer.is_success or len(answer.content) > MOST_BYTES:
+                return None
+            data = msgspec.json.decode(answer.content, type=_Answer).data
+            if len(data.points) != 1:
+                return "many" if data.points else "vanished"
+            [(computed_at, text)] = data.points
+            value = float(text)
+            if not math.isfinite(value):
+                return "no-number"
+            bounds = taken(data.times, computed_at)
+            return Measurement(value, _time(bounds.newest), _time(bounds.oldest))
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.DecodeError):
             return None  # whoever asks counts silence; it must never look like a zero
         except (ValueError, OverflowError, OSError):
             return "no-number"  # or no time: `timestamp(...)` says whatever a query makes of it
 
-    async def _taken(self, expression: str, computed_at: float) -> Taken | None:
-        """When the samples behind the number were taken; None where nobody answers that, so that nothing counts twice.
+    async def _answer(self, expression: str) -> httpx.Response:
+        """What the query yields, and beside it the times of what it selects.
 
-        Where nothing is selected any more, as in `sum(x) or vector(0)`, and where the question is refused, which a query that
-        was read wrongly makes it, there is nothing but the time of the computation.
+        Beside a scalar nothing can stand: then it is asked for as a vector. What is refused in both forms is no PromQL, or some that was
+        read wrongly, and is asked for alone.
         """
-        computed = Taken(computed_at, computed_at)
         selectors = selectors_in(expression)
-        if not selectors:
-            return computed
-        answer = await self._ask(query=times_of(selectors, computed_at), time=f"{computed_at:.3f}")
-        if answer.status_code == HTTPStatus.BAD_REQUEST:
-            return computed
-        times = _points(answer)
-        if times is None:
-            return None
-        return taken([at for _, at in times], computed_at) if times else computed
-
-    async def _ask(self, **parameters: str) -> httpx.Response:
-        return await self._client.get("/api/v1/query", params=parameters)
+        forms = (
+            (beside(expression, selectors), beside(f"vector({expression}\n)", selectors)) if selectors else ()
+        )
+        for form in forms:
+            answer = await self._client.get("/api/v1/query", params={"query": form})
+            if answer.status_code != HTTPStatus.BAD_REQUEST:
+                return answer
+        return await self._client.get("/api/v1/query", params={"query": expression})
 
     async def course(
         self, expression: str, since: dt.datetime, until: dt.datetime, step_seconds: int
@@ -164,13 +172,6 @@ class Prometheus:
             return [Measurement(value, _time(at)) for at, value in values if math.isfinite(value)]
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, msgspec.DecodeError, ValueError):
             return None
-
-
-def _points(answer: httpx.Response) -> list[tuple[float, float]] | None:
-    if not answer.is_success or len(answer.content) > MOST_BYTES:
-        return None
-    points = msgspec.json.decode(answer.content, type=_Answer).data.points
-    return [(at, float(text)) for at, text in points]
 
 
 def _time(seconds: float) -> dt.datetime:

@@ -6,7 +6,7 @@ import pytest
 
 from schemas.capacity import Size
 from schemas.pool import Pool, Trigger
-from services.signal.behind import ENDED_SECONDS, Taken, selectors_in, taken, times_of
+from services.signal.behind import ENDED_SECONDS, Taken, beside, selectors_in, taken
 from services.signal.hearing import Hearing
 from services.signal.port import Measurement
 
@@ -48,13 +48,14 @@ def test_the_selectors_of_a_query_are_found_whatever_stands_around_them(
     assert list(selectors_in(query)) == selectors
 
 
-def test_the_times_of_many_series_are_asked_for_in_one_question_of_bounded_length() -> None:
-    assert times_of(["a"], 1000.0) == (
-        'label_replace(max(timestamp(a)), "of", "newest0", "", "") or '
-        'label_replace(min(timestamp(a) > 850.000), "of", "oldest0", "", "")'
+def test_the_times_of_many_series_stand_beside_the_number_in_one_question_of_bounded_length() -> None:
+    assert beside("sum(a) # all", ["a"]) == (
+        "(sum(a) # all\n) or "
+        'label_replace(max(timestamp(a)), "virtscale_sampled", "newest0", "", "") or '
+        'label_replace(min(timestamp(a) > time() - 150), "virtscale_sampled", "oldest0", "", "")'
     )
     longest = "+".join(f"a{number}" for number in range(1000))
-    assert len(times_of(selectors_in(longest), 1000.0)) < 6000
+    assert len(beside(longest, selectors_in(longest))) < 13_000
 
 
 def test_a_series_that_ended_without_a_word_is_not_waited_for_and_seldom_ones_are_as_new_as_their_newest() -> (
@@ -63,6 +64,7 @@ def test_a_series_that_ended_without_a_word_is_not_waited_for_and_seldom_ones_ar
     assert taken([100.0, 95.0], 102.0) == Taken(100.0, 95.0)
     assert taken([1000.0, 995.0, 1000 - ENDED_SECONDS - 5], 1000.0) == Taken(1000.0, 995.0)
     assert taken([700.0, 650.0], 1000.0) == Taken(700.0, 700.0)
+    assert taken([], 1000.0) == Taken(1000.0, 1000.0), "nothing is selected any more"
 
 
 def test_a_computed_number_counts_once_until_all_the_samples_behind_it_are_new() -> None:

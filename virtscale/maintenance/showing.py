@@ -123,7 +123,12 @@ def entry_of(directory: Path, which: str) -> views.Row | None:
         say(f"There is no maintenance {which}: `virtscale maintenance list` shows what is planned.")
         return None
     if len(rows) > 1:
-        raise UsageError(f"{which} may mean more than one entry: write more of its id.")
+        what = (
+            "has more than one entry: name one by its id"
+            if "/" in which
+            else "may mean more than one entry: write more of its id"
+        )
+        raise UsageError(f"{which} {what}. `virtscale maintenance list` shows them.")
     return rows[0]
 
 

@@ -132,9 +132,10 @@ def test_a_host_that_is_in_nothing_that_is_left_is_registered_before_it_is_recon
         site.host.put("web-1", "running", heard=False)  # what a lost decision booted
         async with site.waker() as waker:
             epochs, fleet = waker._ledger.fold(Epochs), waker._ledger.fold(Fleet)
+            bell = waker._ledger.bell()
             await waker._ledger.reach(site.desk.server.ledger.last)
             while "h1" not in fleet.hosts:
-                await waker._bell.wait(1)
+                await bell.wait(1)
             assert epochs.awaits("h1"), "the gate waits for it from here on"
             await pause(5)
         assert told(site) == [(began, 1, 1)]

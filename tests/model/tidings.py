@@ -90,7 +90,7 @@ def _start(order: WakeOrdered | BootOrdered, ending: Ending) -> tuple[Fact, ...]
                 vm=order.vm,
                 host=order.host,
                 reservation=order.id,
-                code="order-expired" if ending == "failed" else "wake-refused",
+                code="host-full" if ending == "failed" else "wake-refused",
                 text="",
                 found=found,
                 observed_at=NOW,

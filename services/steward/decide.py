@@ -137,7 +137,9 @@ def _keep_up(this: Round, kept: Kept) -> None:
         return
     for wish in wanted:
         if _is_open(this, kept, wish.id):
-            _place(this, kept, activity(wish.id, "reboot", impact="cold-reboot", summary=wish.summary))
+            _place(
+                this, kept, activity(wish.id, "reboot", impact="cold-reboot", summary=wish.summary), wish.id
+            )
     _fit(this, kept, vm)
 
 
@@ -155,14 +157,14 @@ def _fit(this: Round, kept: Kept, vm: Vm) -> None:
             continue
         if fits:
             back = derive("resize", "back", entry.id, entry.revision)
-            _place(this, kept, _resize(back, change.after, change.before))
+            _place(this, kept, _resize(back, change.after, change.before), resized or None)
         elif change.after != shall:
-            _place(this, kept, _resize(derive("resize", resized, has), has, shall))
+            _place(this, kept, _resize(derive("resize", resized, has), has, shall), resized or None)
         return
     if not fits and resized:
         asked = _resize(derive("resize", resized, has), has, shall)
         if _is_open(this, kept, asked.id):
-            _place(this, kept, asked)
+            _place(this, kept, asked, resized)
 
 
 def _is_open(this: Round, kept: Kept, id: str) -> bool:
@@ -176,33 +178,35 @@ def _is_open(this: Round, kept: Kept, id: str) -> bool:
         tries += planned.entry.result in {"refused", "failed"}
         if tries >= MOST_TRIES:
             text = f"It was tried {tries} times, the last time with {planned.code}: look into why, and ask again."
-            this.decline(kept.name, id, Objection("MaintenanceOver", text), planned.entry.id)
+            this.decline(
+                kept.name, id, Objection("MaintenanceOver", text), planned.entry.id, cause=planned.event
+            )
             return False
     return True
 
 
-def _place(this: Round, kept: Kept, asked: Activity) -> None:
-    """The work has its place in the calendar, or is declined."""
-    if any(this.is_touched(entry) for entry in this.of(kept.name)):
+def _place(this: Round, kept: Kept, asked: Activity, cause: str | None) -> None:
+    """The work, which follows from the event `cause`, has its place in the calendar, or is declined, which is said once."""
+    if asked.id in this.state.desk.declined or any(this.is_touched(entry) for entry in this.of(kept.name)):
         return  # the next round knows what became of it
     key = derive("maintenance", asked.id, len(this.state.calendar.holding(asked.id)))
     target = Target(this.org, kept.name, kept.pool)
     placed = place(this.now, asked, target, this.entries, this.terms(kept.pool), key=key)
-    found = placed if isinstance(placed, Objection) else _say(this, placed, asked)
+    found = placed if isinstance(placed, Objection) else _say(this, placed, cause)
     if found is not None:
-        this.decline(kept.name, asked.id, found)
+        this.decline(kept.name, asked.id, found, cause=cause)
 
 
-def _say(this: Round, placed: Placed, asked: Activity) -> Objection | None:
+def _say(this: Round, placed: Placed, cause: str | None) -> Objection | None:
     match placed.outcome:
         case "new":
-            return this.schedule(placed.maintenance, asked.id)
+            return this.schedule(placed.maintenance, cause)
         case "joined" | "changed":
-            return this.reschedule(placed.maintenance, "MoreWork")
+            return this.reschedule(placed.maintenance, "MoreWork", cause=cause)
         case "unchanged":
-            return this.reschedule(placed.maintenance, "Noted")
+            return this.reschedule(placed.maintenance, "Noted", cause=cause)
         case "withdrawn":
-            this.cancel(placed.maintenance, "NotNeeded")
+            this.cancel(placed.maintenance, "NotNeeded", cause=cause)
             return None
 
 

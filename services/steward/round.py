@@ -81,7 +81,7 @@ class Round:
 
     # ---------------------------------------------------------------------------------------------------- what is said
 
-    def schedule(self, entry: Maintenance, cause: str) -> Objection | None:
+    def schedule(self, entry: Maintenance, cause: str | None) -> Objection | None:
         """The new entry is announced; an objection where nothing is."""
         told = self._announced(entry)
         if isinstance(told, Objection):
@@ -102,7 +102,13 @@ class Round:
         return None
 
     def reschedule(
-        self, entry: Maintenance, code: str, *, actor: str | None = None, request: str | None = None
+        self,
+        entry: Maintenance,
+        code: str,
+        *,
+        actor: str | None = None,
+        request: str | None = None,
+        cause: str | None = None,
     ) -> Objection | None:
         """The entry is so from here on, and announced where it is planned anew; an objection where nothing is."""
         told = self._announced(entry) if entry.stage == "planned" else entry
@@ -122,12 +128,18 @@ class Round:
                 request=request,
                 rescheduled_at=self.now,
             ),
-            request,
+            request or cause,
         )
         return None
 
     def cancel(
-        self, entry: Maintenance, code: str, *, actor: str | None = None, request: str | None = None
+        self,
+        entry: Maintenance,
+        code: str,
+        *,
+        actor: str | None = None,
+        request: str | None = None,
+        cause: str | None = None,
     ) -> None:
         """Nothing of the entry, which is cancelled already, will be done."""
         fact = MaintenanceCancelled(
@@ -140,7 +152,7 @@ class Round:
             request=request,
             cancelled_at=self.now,
         )
-        self._say(entry, fact, request)
+        self._say(entry, fact, request or cause)
 
     def begin(self, entry: Maintenance, begin_by: dt.datetime) -> None:
         """The gate may order what the entry, which runs already, announced."""
@@ -162,8 +174,16 @@ class Round:
         )
         self._say(entry, fact, None)
 
-    def decline(self, vm: str, request: str, objection: Objection, maintenance: str | None = None) -> None:
-        """Nothing follows from the request."""
+    def decline(
+        self,
+        vm: str,
+        request: str,
+        objection: Objection,
+        maintenance: str | None = None,
+        *,
+        cause: str | None = None,
+    ) -> None:
+        """Nothing follows from the request; `cause` is the event behind it, where it is none itself."""
         fact = MaintenanceDeclined(
             org=self.org,
             vm=vm,
@@ -173,7 +193,7 @@ class Round:
             text=shorten(objection.text),
             declined_at=self.now,
         )
-        self.said.append(Said(fact, derive("maintenance.declined", request), request, request))
+        self.said.append(Said(fact, derive("maintenance.declined", request), cause or request, request))
 
     # ---------------------------------------------------------------------------------------------------------- inside
 

@@ -206,6 +206,33 @@ def test_a_beginning_that_is_told_twice_is_one_reboot() -> None:
     assert house.look() == []
 
 
+def test_whatever_the_steward_says_names_the_event_behind_it() -> None:
+    house = Windows().house()
+    house.wants(TWO)
+    for wanted in (ONE, TWO):
+        for said in house.says():
+            assert said.cause in {line.id for line in house.lines}
+        house.look()
+        house.wants(wanted)
+    house.look()
+    entry = next(one.entry for one in house.entries() if not one.over)
+    house.to(entry.slot.start)
+    (begun,) = house.says()
+    assert begun.cause in {line.id for line in house.lines}
+
+
+def test_a_change_for_which_there_is_no_place_is_declined_once() -> None:
+    house = Windows().house()
+    house.wants(TWO)
+    house.look()
+    for number in range(40):
+        house.wants((SIX, TWO)[number % 2])
+        house.look()
+    declined = [line.fact for line in house.lines if isinstance(line.fact, MaintenanceDeclined)]
+    assert {one.code for one in declined} == {"MaintenanceFull"}
+    assert len(declined) == len({one.request for one in declined})
+
+
 def test_two_stewards_say_the_same_under_the_same_ids() -> None:
     house = Windows().house()
     house.reboot()

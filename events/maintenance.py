@@ -10,8 +10,8 @@ from typing import Annotated
 import msgspec
 
 from events.fact import Fact, Moment
-from schemas.activity import MOST_ACTIVITIES, Activity, Maintenance
-from schemas.intake import Key, MaintenanceChange, Reason
+from schemas.activity import MOST_ACTIVITIES, Activity, Estimate, Maintenance
+from schemas.intake import Key, MaintenanceChange, MaintenanceWork, Reason
 from schemas.names import Count, Id, Name, Text, Word
 
 Steps = Annotated[tuple[Activity, ...], msgspec.Meta(max_length=MOST_ACTIVITIES)]
@@ -32,6 +32,21 @@ class MaintenanceChangeRequested(Fact, frozen=True):
     change: MaintenanceChange
     until: Moment | None
     """Not before this instant; None for the next window."""
+    reason: Reason
+    received_at: Moment
+
+
+class MaintenanceRequested(Fact, frozen=True):
+    """Somebody's own work on the VM shall have a place in its calendar; where the work interrupts the guest, the gate reboots it then."""
+
+    vm: Name
+    pool: Name
+    publisher: Name
+    key: Key
+    actor: Name
+    work: MaintenanceWork
+    estimate_seconds: Estimate | None
+    """None for what such work usually takes."""
     reason: Reason
     received_at: Moment
 

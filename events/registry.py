@@ -46,6 +46,7 @@ from events.maintenance import (
     MaintenanceChangeRequested,
     MaintenanceDeclined,
     MaintenanceEnded,
+    MaintenanceRequested,
     MaintenanceRescheduled,
     MaintenanceScheduled,
 )
@@ -138,6 +139,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("vm.create-requested", 1, VmCreateRequested, "signal", "vm"),
     Row("vm.change-requested", 1, VmChangeRequested, "signal", "vm"),
     Row("vm.resize-requested", 1, VmResizeRequested, "signal", "vm"),
+    Row("maintenance.requested", 1, MaintenanceRequested, "signal", "vm"),
     Row("maintenance.change-requested", 1, MaintenanceChangeRequested, "signal", "vm"),
     Row("person.erase-requested", 1, PersonEraseRequested, "signal", "person"),
     Row("contract.submitted", 1, ContractSubmitted, "signal", "org"),

@@ -225,6 +225,21 @@ class ChangeMaintenance(Value, frozen=True):
     """Not before this instant; the next window where nothing is said."""
 
 
+MaintenanceWork = Literal["reboot", "cold-reboot", "other"]
+"""Work that people ask for: the guest is interrupted, or they do it themselves while it runs."""
+
+
+class AskMaintenance(Value, frozen=True):
+    """`in.<org>.operator.maintain`: somebody's own work on the VM has a place in its calendar, and contacts know of it."""
+
+    vm: Name
+    key: Key
+    actor: Name
+    work: MaintenanceWork
+    reason: Reason
+    estimate_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
+
+
 Request = (
     Scale
     | Quiesce
@@ -241,6 +256,7 @@ Request = (
     | ChangeVm
     | ResizeVm
     | ChangeMaintenance
+    | AskMaintenance
 )
 
 VERBS: Final[dict[str, type[Request]]] = {
@@ -259,6 +275,7 @@ VERBS: Final[dict[str, type[Request]]] = {
     "change": ChangeVm,
     "resize": ResizeVm,
     "maintenance": ChangeMaintenance,
+    "maintain": AskMaintenance,
 }
 
 

@@ -16,6 +16,7 @@ from events.maintenance import (
     MaintenanceChangeRequested,
     MaintenanceDeclined,
     MaintenanceEnded,
+    MaintenanceRequested,
     MaintenanceRescheduled,
     MaintenanceScheduled,
 )
@@ -63,6 +64,8 @@ def of_kept(fact: Fact) -> str | None:
 
 def _of_maintenance(fact: Fact) -> str | None:
     match fact:
+        case MaintenanceRequested():
+            return f"{fact.actor} asked for work on {fact.vm} ({fact.work}): {fact.reason}"
         case MaintenanceChangeRequested():
             return f"{fact.actor} asked to {fact.change} the maintenance of {fact.vm}: {fact.reason}"
         case MaintenanceScheduled():

@@ -14,7 +14,7 @@ import msgspec
 from events.ahead import is_to_come
 from events.ids import derive
 from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
-from events.maintenance import MaintenanceChangeRequested
+from events.maintenance import MaintenanceChangeRequested, MaintenanceRequested
 from events.person import PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.ruling import Ruling
@@ -23,6 +23,7 @@ from events.scale import Origin, Sample, ScaleRequested
 from events.stock import StockRequested
 from schemas.intake import (
     VERBS,
+    AskMaintenance,
     ChangeHost,
     ChangeMaintenance,
     Erase,
@@ -53,6 +54,7 @@ RequestFact = (
     | VmChangeRequested
     | VmResizeRequested
     | MaintenanceChangeRequested
+    | MaintenanceRequested
     | Ruling
 )
 """The events that this worker writes."""
@@ -88,7 +90,7 @@ class Asked:
     @property
     def waits(self) -> bool:
         """Whether the publisher wants the gate's decision and not only the receipt."""
-        return not isinstance(self.request, Erase | ChangeMaintenance) and self.request.wait
+        return not isinstance(self.request, Erase | ChangeMaintenance | AskMaintenance) and self.request.wait
 
 
 def request_id(org: str, publisher: str, verb: str, key: str) -> str:
@@ -148,11 +150,11 @@ def judge(asked: Asked, known: Known, received_at: dt.datetime) -> RequestFact |
                 f"Only an operator may ask for {asked.verb}; {asked.publisher} is none. Nothing was stored.",
             )
         return rulings.judge(asked.org, asked.publisher, request, known, received_at)
-    if isinstance(request, ChangeMaintenance):
+    if isinstance(request, ChangeMaintenance | AskMaintenance):
         if asked.publisher != OPERATOR:
             return Rejection(
                 "OperatorOnly",
-                f"Only an operator may move or cancel maintenance; {asked.publisher} is none. Nothing was stored.",
+                f"Only an operator may plan, move or cancel maintenance; {asked.publisher} is none. Nothing was stored.",
             )
         return living.judge_maintenance(asked.org, asked.publisher, request, known, received_at)
     if isinstance(request, living.Living):

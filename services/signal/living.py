@@ -6,10 +6,10 @@ The gate asks the limits once more under the org's fence, and whether there is r
 import datetime as dt
 
 from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
-from events.maintenance import MaintenanceChangeRequested
+from events.maintenance import MaintenanceChangeRequested, MaintenanceRequested
 from projections.directory.fold import Kept
 from schemas.image import ImageError
-from schemas.intake import ChangeMaintenance, ChangeVm, CreateVm, Rejection, ResizeVm
+from schemas.intake import AskMaintenance, ChangeMaintenance, ChangeVm, CreateVm, Rejection, ResizeVm
 from schemas.limits import Door, check, check_disk, profile
 from schemas.names import OPERATOR
 from services.signal.known import Known
@@ -45,14 +45,31 @@ def judge(
 
 
 def judge_maintenance(
-    org: str, publisher: str, request: ChangeMaintenance, known: Known, received_at: dt.datetime
-) -> MaintenanceChangeRequested | Rejection:
+    org: str,
+    publisher: str,
+    request: ChangeMaintenance | AskMaintenance,
+    known: Known,
+    received_at: dt.datetime,
+) -> MaintenanceChangeRequested | MaintenanceRequested | Rejection:
     """The event that the request becomes; whether there is such a maintenance, and where it may go, the steward says."""
     kept = _kept(org, request.vm, known)
     if isinstance(kept, Rejection):
         return kept
     if not request.reason.isprintable():
         return _unprintable()
+    if isinstance(request, AskMaintenance):
+        return MaintenanceRequested(
+            org=org,
+            vm=kept.name,
+            pool=kept.pool,
+            publisher=publisher,
+            key=request.key,
+            actor=request.actor,
+            work=request.work,
+            estimate_seconds=request.estimate_seconds,
+            reason=request.reason,
+            received_at=received_at,
+        )
     if request.change == "cancel" and request.until is not None:
         return Rejection(
             "UntilUnused",

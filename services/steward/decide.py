@@ -33,7 +33,7 @@ from services.steward.plan import (
     replan,
 )
 from services.steward.round import Round, Said, policy_of
-from services.steward.state import State
+from services.steward.state import State, Wanted
 from services.steward.turns import Turn, turns
 
 MOST_TRIES: Final = 3
@@ -63,7 +63,11 @@ def _end(this: Round) -> None:
         overdue = dt.timedelta(seconds=policy_of(entry.policy, this.now).overdue_seconds)
         late = this.now > entry.slot.closes + overdue
         found: tuple[Result, str] | None = None
-        if answered is not None and answered.order is None:
+        if (
+            answered is not None and answered.code == "Done"
+        ):  # people's own work, for which nothing was ordered
+            found = ("done", "Done") if this.now >= entry.slot.end else None
+        elif answered is not None and answered.order is None:
             found = "refused", answered.code
         elif answered is not None and answered.outcome is not None:
             found = answered.outcome, answered.said
@@ -137,9 +141,7 @@ def _keep_up(this: Round, kept: Kept) -> None:
         return
     for wish in wanted:
         if _is_open(this, kept, wish.id):
-            _place(
-                this, kept, activity(wish.id, "reboot", impact="cold-reboot", summary=wish.summary), wish.id
-            )
+            _place(this, kept, _asked(wish), wish.id)
     _fit(this, kept, vm)
 
 
@@ -165,6 +167,17 @@ def _fit(this: Round, kept: Kept, vm: Vm) -> None:
         asked = _resize(derive("resize", resized, has), has, shall)
         if _is_open(this, kept, asked.id):
             _place(this, kept, asked, resized)
+
+
+def _asked(wish: Wanted) -> Activity:
+    """The work as it stands in the calendar: what the gate orders is a cold reboot, whoever asks."""
+    return activity(
+        wish.id,
+        wish.work,
+        estimate_seconds=wish.estimate_seconds,
+        impact=None if wish.work == "other" else "cold-reboot",
+        summary=wish.summary,
+    )
 
 
 def _is_open(this: Round, kept: Kept, id: str) -> bool:

@@ -16,6 +16,7 @@ from events.maintenance import (
     MaintenanceChangeRequested,
     MaintenanceDeclined,
     MaintenanceEnded,
+    MaintenanceRequested,
     MaintenanceRescheduled,
     MaintenanceScheduled,
 )
@@ -24,13 +25,14 @@ from projections.directory.fold import Directory, Kept
 from projections.fleet.fold import Fleet
 from projections.maintenance.fold import Calendar, OfEntry
 from schemas.activity import Maintenance
+from schemas.intake import MaintenanceWork
 
 Outcome = Literal["done", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A reboot that was asked for and is to be announced."""
+    """A reboot, or somebody's own work, that was asked for and is to be announced."""
 
     org: str
     vm: str
@@ -38,6 +40,8 @@ class Wanted:
     id: str
     """The request's."""
     summary: str
+    work: MaintenanceWork = "reboot"
+    estimate_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Desk:
             VmChangeRequested,
             VmResized,
             GateDecided,
+            MaintenanceRequested,
             MaintenanceChangeRequested,
             MaintenanceScheduled,
             MaintenanceRescheduled,
@@ -83,7 +88,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.reboots: dict[str, Wanted] = {}
-        """Announced reboots by the id of their request, until one was declined or nothing more becomes of it."""
+        """Announced reboots and people's own work by the id of their request, until one was declined or nothing more becomes of it."""
         self.resized: dict[tuple[str, str], str] = {}
         """The id of the newest `vm.resized` of each VM."""
         self.changes: dict[str, MaintenanceChangeRequested] = {}
@@ -111,6 +116,11 @@ class Desk:
                 self._hear(decided)
             case MaintenanceChangeRequested() as wish:
                 self.changes.setdefault(recorded.id, wish)
+            case MaintenanceRequested(org=org, vm=vm, pool=pool) as wish:
+                self.reboots.setdefault(
+                    recorded.id,
+                    Wanted(org, vm, pool, recorded.id, wish.reason, wish.work, wish.estimate_seconds),
+                )
             case MaintenanceDeclined(request=request):
                 self._decline(request)
             case fact if isinstance(fact, OfEntry):

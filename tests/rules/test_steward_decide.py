@@ -2,8 +2,6 @@
 
 import datetime as dt
 
-import pytest
-
 from events.maintenance import (
     MaintenanceBegun,
     MaintenanceCancelled,
@@ -16,7 +14,7 @@ from schemas.capacity import Size
 from schemas.maintenance import Window
 from tests.given import ORG
 from tests.keeping import ONE, SIX, TWO
-from tests.rules.windows import DAY, MORNING, TONIGHT, Windows, later
+from tests.rules.windows import DAY, MORNING, TONIGHT, Windows
 
 MINUTE = dt.timedelta(minutes=1)
 
@@ -242,57 +240,6 @@ def test_two_stewards_say_the_same_under_the_same_ids() -> None:
         house.happened(said.fact, said.id)
     assert len(house.entries()) == 1
     assert house.look() == []
-
-
-@pytest.mark.parametrize(
-    ("until", "start"),
-    [(None, TONIGHT + DAY), (later(TONIGHT, days=2, hours=1), later(TONIGHT, days=2, hours=1))],
-)
-def test_a_person_has_it_done_later(until: dt.datetime | None, start: dt.datetime) -> None:
-    house = Windows().house()
-    house.reboot()
-    house.look()
-    request = house.please("postpone", until)
-    (said,) = house.look()
-    assert isinstance(said, MaintenanceRescheduled)
-    assert (said.entry.slot.start, said.request, said.actor, said.code) == (start, request, "kim", "Asked")
-    assert house.look() == []
-
-
-def test_a_person_takes_it_back_and_it_stays_so() -> None:
-    house = Windows().house()
-    house.wants(TWO)
-    house.look()
-    house.please("cancel")
-    (said,) = house.look()
-    assert isinstance(said, MaintenanceCancelled)
-    assert (said.actor, said.code, said.entry.reason) == ("kim", "Asked", "the fair is on")
-    assert house.look() == []
-
-
-def test_what_is_asked_of_an_entry_that_runs_is_over_or_never_was_is_declined_with_its_sentence() -> None:
-    house = Windows().house()
-    house.reboot()
-    house.look()
-    house.please("postpone", MORNING - DAY)
-    house.please("cancel", entry="0" * 32)
-    found = house.look()
-    house.to(TONIGHT).look()
-    house.please("postpone")
-    found += house.look()
-    _, order = house.gate()
-    assert order is not None
-    house.rebooted(order)
-    house.look()
-    house.please("cancel")
-    found += house.look()
-    assert [one.code for one in found if isinstance(one, MaintenanceDeclined)] == [
-        "DateInPast",
-        "MaintenanceUnknown",
-        "MaintenanceBegun",
-        "MaintenanceOver",
-    ]
-    assert len(found) == 4
 
 
 def test_work_that_fits_no_window_is_declined_once() -> None:

@@ -9,12 +9,12 @@ from events.envelope import Recorded
 from events.fact import Fact
 from events.gate import Answer, GateDecided, RebootOrdered
 from events.keep import VmResizeRequested
-from events.maintenance import MaintenanceChangeRequested
+from events.maintenance import MaintenanceChangeRequested, MaintenanceRequested
 from events.vm import VmBooted, VmReady, VmRebootFailed
 from projections.maintenance.fold import Planned
 from schemas.activity import Maintenance
 from schemas.capacity import Capacity, Size
-from schemas.intake import MaintenanceChange
+from schemas.intake import MaintenanceChange, MaintenanceWork
 from services.steward.decide import decide
 from services.steward.round import Said
 from services.steward.state import State
@@ -26,6 +26,7 @@ MORNING = dt.datetime(2026, 11, 22, 8, tzinfo=dt.UTC)
 
 TONIGHT = dt.datetime(2026, 11, 22, 21, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)
+MINUTE = dt.timedelta(minutes=1)
 
 
 class Windows(Keeping):
@@ -121,6 +122,23 @@ class Windows(Keeping):
             )
         )
         self.round()
+
+    def maintain(self, work: MaintenanceWork, vm: str = "db", **said: Any) -> str:
+        """Somebody asks for work; the request's id."""
+        return self.happened(
+            MaintenanceRequested(
+                org=ORG,
+                vm=vm,
+                pool="apps",
+                publisher="operator",
+                key=str(self.seq + 1),
+                actor="kim",
+                work=work,
+                estimate_seconds=said.get("estimate_seconds"),
+                reason="a new disk controller",
+                received_at=self.now,
+            )
+        ).id
 
     def please(
         self, change: MaintenanceChange, until: dt.datetime | None = None, *, entry: str = "", vm: str = "db"

@@ -6,9 +6,15 @@ from contextlib import aclosing
 from typing import Final
 
 from events.fact import Fact
-from events.maintenance import MaintenanceCancelled, MaintenanceDeclined, MaintenanceRescheduled
+from events.maintenance import (
+    MaintenanceCancelled,
+    MaintenanceDeclined,
+    MaintenanceRescheduled,
+    MaintenanceScheduled,
+)
 from schemas.house import House
-from schemas.intake import ChangeMaintenance, MaintenanceChange
+from schemas.intake import AskMaintenance, ChangeMaintenance, MaintenanceChange, MaintenanceWork
+from schemas.names import is_name
 from schemas.zones import both, day_begins, zone
 from virtscale.ask import events_after, new_key, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND, EXIT_REFUSED
@@ -19,6 +25,7 @@ from virtscale.ruled import UndecidedError
 from virtscale.show import say
 
 DEADLINE_SECONDS: Final = 30.0
+MOST_MINUTES: Final = 24 * 60
 
 
 def change(  # noqa: PLR0917 - what a change consists of
@@ -54,7 +61,35 @@ def change(  # noqa: PLR0917 - what a change consists of
             return EXIT_NOT_FOUND if said.code == "MaintenanceUnknown" else EXIT_REFUSED
 
 
-async def answered(house: House, org: str, request: ChangeMaintenance) -> Fact:
+def ask_for(  # noqa: PLR0917 - what work consists of
+    house: House, vm: str, work: MaintenanceWork, minutes: int | None, reason: str, actor: str | None
+) -> int:
+    """The work is planned, or it is said why not; the exit code."""
+    org, slash, name = vm.partition("/")
+    if not slash or not is_name(org) or not is_name(name):
+        raise UsageError(f"{vm!a:.90} names no VM: write ORG/VM, for example acme/db.")
+    if minutes is not None and not 1 <= minutes <= MOST_MINUTES:
+        raise UsageError(f"Work cannot take {minutes} minutes: write 1 to {MOST_MINUTES}.")
+    request = AskMaintenance(
+        vm=name,
+        key=new_key(),
+        actor=actor_of(actor),
+        work=work,
+        reason=checked(reason),
+        estimate_seconds=None if minutes is None else minutes * 60,
+    )
+    said = asyncio.run(answered(house, org, request))
+    if isinstance(said, MaintenanceDeclined):
+        say(said.text)
+        return EXIT_REFUSED
+    assert isinstance(said, MaintenanceScheduled | MaintenanceRescheduled), said
+    entry, place = said.entry, said.entry.window.zone
+    start, end = both(entry.slot.start, place), both(entry.slot.end, place)
+    say(f"{org}/{name} is worked on from {start} to {end}, entry {entry.id[:12]}; its contacts are told.")
+    return EXIT_DONE
+
+
+async def answered(house: House, org: str, request: ChangeMaintenance | AskMaintenance) -> Fact:
     """What the steward said to it, whichever steward and however often it died before; `UndecidedError` where none did in time."""
     async with operator(house) as bus:
         receipt = await publish(bus, org, request)
@@ -65,6 +100,10 @@ async def answered(house: House, org: str, request: ChangeMaintenance) -> Fact:
             ):
                 async for recorded in events:
                     match recorded.fact:
+                        case (MaintenanceScheduled() | MaintenanceRescheduled()) as fact if (
+                            recorded.cause == receipt.id
+                        ):
+                            return fact
                         case (
                             MaintenanceRescheduled(request=receipt.id)
                             | MaintenanceCancelled(request=receipt.id)

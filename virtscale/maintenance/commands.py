@@ -5,6 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
+from schemas.intake import MaintenanceWork
 from virtscale.invocation import Output, here, present_house
 
 app = App(name="maintenance", help="When VMs that are kept for their own sake are worked on.")
@@ -40,6 +41,29 @@ def show(entry: Which, /, *, output: Output = "table") -> int:
     from virtscale.maintenance.showing import show_entry
 
     return show_entry(here(), entry, output)
+
+
+@app.command
+def request(
+    vm: Annotated[str, Parameter(help="a VM that is kept, as ORG/VM", name="VM")],
+    work: Annotated[
+        MaintenanceWork,
+        Parameter(
+            help="reboot or cold-reboot, which the gate orders; other for work that you do while it runs"
+        ),
+    ],
+    /,
+    *,
+    minutes: Annotated[
+        int | None, Parameter(help="how long it takes; what such work usually takes if absent")
+    ] = None,
+    reason: Reason,
+    actor: Actor = None,
+) -> int:
+    """Plan work on a VM: it has a place in the calendar, and the contacts are told."""
+    from virtscale.maintenance.changing import ask_for
+
+    return ask_for(present_house(), vm, work, minutes, reason, actor)
 
 
 @app.command

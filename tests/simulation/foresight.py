@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
+from events.ahead import AHEAD
 from events.envelope import Recorded
 from events.forecast import ForecastMade
 from events.gate import GateDecided
@@ -67,17 +68,19 @@ def broken_forecasts(lines: Sequence[Recorded]) -> Iterator[str]:
 
 
 def _ticks(made: Sequence[Recorded]) -> Iterator[str]:
-    """No tick of a pool is told twice."""
-    until: dict[tuple[str, str], dt.datetime] = {}
+    """No tick of a pool is told twice; one that was still to come when the next was told, by the bus's time, was none."""
+    until: dict[tuple[str, str], list[dt.datetime]] = {}
     for line in made:
         fact = line.fact
         assert isinstance(fact, ForecastMade)
-        before = until.get((fact.org, fact.pool))
-        if before is not None and fact.since <= before:
-            yield f"#{line.seq} tells ticks of {fact.org}/{fact.pool} since {fact.since}, and they were told until {before}."
+        told = until.setdefault((fact.org, fact.pool), [])
+        while told and told[-1] > line.stored_at + AHEAD >= fact.made_at:
+            told.pop()
+        if told and fact.since <= told[-1]:
+            yield f"#{line.seq} tells ticks of {fact.org}/{fact.pool} since {fact.since}, and they were told until {told[-1]}."
         if fact.made_at - fact.since != (fact.ticks - 1) * dt.timedelta(seconds=15):
             yield f"#{line.seq} tells {fact.ticks} ticks from {fact.since} to {fact.made_at}."
-        until[fact.org, fact.pool] = fact.made_at
+        told.append(fact.made_at)
 
 
 def _bounds(lines: Sequence[Recorded]) -> Iterator[str]:

@@ -20,6 +20,9 @@ KEPT_LATER: Final[dict[int, str]] = {
     122: "signal's clock was set back, and for half an hour nothing that it saw was in any window",
     387: "a clock that is two seconds off halves a drain of one second",
     508: "a gate whose clock was ahead opened a breaker, and its pool was locked out for as long",
+    736: "the bus's clock was set forward by half an hour and back: ticks of that time were none, and are told again",
+    1165: "a gate opened a breaker of a host that was fenced meanwhile, which it had not read",
+    1174: "the same as 736 in another story",
     300415: "the bus's clock was ahead as it stored refusals, and their digest was an hour late",
     300820: "a waker's clock was ahead, its next life's was not: the VM is a stray until it is found",
 }
@@ -33,11 +36,11 @@ KEPT_BRIEF: Final[dict[int, str]] = {
 
 BREAKS: Final[dict[str, int]] = {
     "the fence": 0,
-    "the fence and the chain": 117,
-    "the reservation ids": 77,
+    "the fence and the chain": 195,
+    "the reservation ids": 215,
     "through": 0,
     "freezes": 8,
-    "void orders": 47,
+    "void orders": 50,
     "the release at a fence": 2,
     "releasing once": 12,
     "an addendum's day": 2,
@@ -49,7 +52,7 @@ BREAKS: Final[dict[str, int]] = {
     "the time in a leaf": 0,
     "the order of what is sealed": 0,
     "the refreshing of a woken guest": 3,
-    "the boot of a woken guest": 33,
+    "the boot of a woken guest": 122,
     "the clock of a woken guest": 3,
     "the end of a former pin": 3,
     "the bounds of a forecast": 0,

@@ -103,6 +103,10 @@ class Trips:
         self._failed: dict[str, dict[str, str]] = {}
         """By request: first attempts that failed, and what replaced each, or nothing yet."""
         self._until_decided: tuple[int, str] | None = None
+        self._forgotten: dict[Key, tuple[int, _Place]] = {}
+        """What a host owed when it was called dead or removed, and which event said so."""
+        self._unread: list[tuple[int, str]] = []
+        """Switches that were due until such an event, and what is wrong where the decision behind them had read it."""
 
     def fold(self, line: Recorded) -> Iterator[str]:
         """The event is known; what is wrong with it, one sentence each."""
@@ -154,9 +158,9 @@ class Trips:
             case HostFenced(host=host):
                 for key in [key for key, one in self._counting.items() if one[2] == host]:
                     self._release(*key, self._counting[key][0])
-                self._forget(host)
+                self._forget(host, seq)
             case HostRemoved(host=host):
-                self._forget(host)
+                self._forget(host, seq)
             case _:
                 pass
 
@@ -179,6 +183,8 @@ class Trips:
         fact = line.fact
         if isinstance(fact, GateDecided) and fact.org == org and not fact.orders:
             self._until_decided = None
+            yield from (what for forgotten_seq, what in self._unread if fact.state_seq >= forgotten_seq)
+            self._unread.clear()
         elif not (isinstance(fact, BreakerOpened | BreakerClosed) and fact.org == org):
             self._until_decided = None
             yield f"#{seq} switches a breaker of {org}, and no decision stands behind it."
@@ -186,17 +192,19 @@ class Trips:
     def _switched(self, fact: BreakerOpened | BreakerClosed, seq: int) -> Iterator[str]:
         what = f"#{seq} about {fact.org}/{fact.pool} and the {fact.scope} {fact.name}"
         place = self._about(fact)
+        due = "close" if isinstance(fact, BreakerClosed) else "open"
+        owing = place if place.due == due else self._forgotten_owing(fact, due, what) or place
         if isinstance(fact, BreakerClosed):
-            if place.due != "close":
+            if owing.due != "close":
                 yield f"{what} closes a breaker behind which nothing woke."
             place.failures = place.openings = 0
             place.past.append((seq, None))
             place.due = ""
             return
-        if place.due != "open":
-            yield f"{what} opens a breaker, and {place.failures} starts failed there in a row."
+        if owing.due != "open":
+            yield f"{what} opens a breaker, and {owing.failures} starts failed there in a row."
         most = MOST_UNTAKEN if fact.code in UNTAKEN else MOST
-        lasts = min(most, LEAST * 2 ** min(place.openings, 10))
+        lasts = min(most, LEAST * 2 ** min(owing.openings, 10))
         if fact.until - fact.opened_at != lasts:
             yield f"{what} opens a breaker for {fact.until - fact.opened_at}, and it is to be {lasts}."
         if place.due == "open":
@@ -205,6 +213,19 @@ class Trips:
         place.opened_seq = seq
         place.due = ""
         place.past.append((seq, fact))
+
+    def _forgotten_owing(self, fact: BreakerOpened | BreakerClosed, due: str, what: str) -> _Place | None:
+        """The host's place as it stood when the host was called dead or removed, where that switch was due then.
+
+        Who says it had not read the end of the host: the decision behind it tells.
+        """
+        key = (fact.org, fact.pool, fact.scope, fact.name)
+        seq, place = self._forgotten.get(key, (0, None))
+        if place is None or place.due != due:
+            return None
+        del self._forgotten[key]
+        self._unread.append((seq, f"{what} switches what was over with #{seq}, which was read."))
+        return place
 
     def _about(self, fact: BreakerOpened | BreakerClosed) -> _Place:
         """Which place the fact is about: sleepers stand under their template, and are told by the code, or by what is due."""
@@ -239,10 +260,12 @@ class Trips:
         if place.at(seq) is not None:
             place.due, place.due_seq = "close", seq
 
-    def _forget(self, host: str) -> None:
+    def _forget(self, host: str, seq: int) -> None:
         self._trips = {key: trip for key, trip in self._trips.items() if trip.host != host}
         self._risen = {key: trip for key, trip in self._risen.items() if trip.host != host}
-        self._places = {key: one for key, one in self._places.items() if key[2:] != ("host", host)}
+        gone = {key: one for key, one in self._places.items() if key[2:] == ("host", host)}
+        self._forgotten |= {key: (seq, one) for key, one in gone.items() if one.due}
+        self._places = {key: one for key, one in self._places.items() if key not in gone}
 
     # ------------------------------------------------------------------------------------------------- decisions
 

@@ -71,6 +71,7 @@ BREAKS: Final[dict[str, int]] = {
     "the moment in an id": 2,
     "the time of sessions": 3,
     "the time of ticks": 39,
+    "ticks once": 0,
     "windows to come": 16,
     "cooldowns to come": 39,
     "breakers to come": 24,

@@ -1,14 +1,20 @@
 """The simulation can fail, of what came later: breakers, replacements, batches, the reserve, and clocks that are set."""
 
 import datetime as dt
+from collections.abc import Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from events.breaker import BreakerOpened
+from events.forecast import ForecastMade
 from events.gate import GateDecided
+from events.host import HostFenced
 from events.ids import derive
+from events.pool import PoolDefined
 from projections.breakers import fold as breakers_fold
 from projections.breakers.fold import Breakers
 from projections.fleet.fold import Vm
@@ -21,6 +27,8 @@ from services.announcer.route import Routes
 from services.forecaster import decide as forecaster_rules
 from services.forecaster import worker as forecaster
 from services.forecaster.decide import Sight, Standing
+from services.forecaster.roster import NEVER, Roster, Span
+from services.forecaster.telling import Telling
 from services.forecaster.timing import BusTime
 from services.gate import growing, pace
 from services.gate.draft import Draft
@@ -29,10 +37,12 @@ from services.signal import observer
 from services.waker import decide as waker_rules
 from services.waker import effects, outcomes
 from services.waker.batches import Turns
+from tests.lives import Lives
 from tests.rules.desk import pool
 from tests.simulation.afterwards import behind
 from tests.simulation.clock import EPOCH
 from tests.simulation.test_can_fail import Break, catches
+from tests.simulation.trips import IN_A_ROW, LEAST, Trips
 
 _NEVER_TO_COME = staticmethod(lambda *_: False)
 
@@ -145,6 +155,21 @@ def ticks_by_a_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(forecaster, "_DOUBT_SECONDS", float("inf"))
 
 
+def ticks_once_more(patch: pytest.MonkeyPatch) -> None:
+    """A forecast tells all ticks that are remembered, and nobody looks which were told."""
+    span = Roster.span
+
+    def whole(self: Roster, place: int, after: int) -> Span:
+        del after
+        return span(self, place, NEVER)
+
+    def left(self: Telling, facts: Sequence[ForecastMade]) -> list[ForecastMade]:
+        return [fact for fact in facts if not self.told(fact)]
+
+    patch.setattr(Roster, "span", whole)
+    patch.setattr(Telling, "_left", left)
+
+
 def windows_to_come(patch: pytest.MonkeyPatch) -> None:
     """What was seen by a clock that was ahead is waited for."""
     patch.setattr(observer, "is_to_come", _NEVER_TO_COME)
@@ -201,6 +226,7 @@ LATER: list[tuple[str, Break, str, dict[str, Any]]] = [
     ("the moment in an id", ids_of_the_minute, "says two things under the id", {}),
     ("the time of sessions", sessions_by_the_clock, "was cut off from", SET),
     ("the time of ticks", ticks_by_a_clock, "and the forecaster has taken in", SET | FORESEEN),
+    ("ticks once", ticks_once_more, "and they were told until", FORESEEN),
     ("windows to come", windows_to_come, "is left out since", SET),
     ("cooldowns to come", cooldowns_to_come, "for Cooldown, which lasts", SET),
     ("breakers to come", breakers_to_come, "for BreakerOpen, which lasts", SET | SICK | {"hosts": 1}),
@@ -232,3 +258,36 @@ def test_a_trigger_that_waits_for_a_moment_to_come_is_told(monkeypatch: pytest.M
     assert [sentence.partition(",")[0] for sentence in behind(world)] == [
         f"The triggers of acme/web ask for nothing until {asked_at}"
     ]
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_breaker_of_a_dead_host_is_opened_by_a_gate_that_had_not_read_of_it_and_by_no_other(
+    *, read: bool
+) -> None:
+    lives, trips = Lives(), Trips(frozenset())
+    lives.happened(PoolDefined(org=lives.org, pool="web", definition=pool("web")))
+    for vm in lives.waking("web", IN_A_ROW):
+        lives.wake_failed(vm)
+    behind_failures = lives.seq
+    lives.happened(HostFenced(org="platform", host="h1", actor="olga", reason="dead", fenced_at=lives.now))
+    opened = BreakerOpened(
+        org=lives.org,
+        pool="web",
+        scope="host",
+        name="h1",
+        failures=IN_A_ROW,
+        code="wake-refused",
+        opened_at=lives.now,
+        until=lives.now + LEAST,
+    )
+    lives.happened(opened)
+    lives.decided()
+    decision = lives.lines.pop()
+    assert isinstance(decision.fact, GateDecided)
+    state_seq = behind_failures + read
+    lives.lines.append(structs.replace(decision, fact=structs.replace(decision.fact, state_seq=state_seq)))
+    said = [sentence for line in lives.lines for sentence in trips.fold(line)]
+    of_host = [sentence for sentence in said if "the host h1" in sentence]
+    assert [sentence.partition("h1 ")[2] for sentence in of_host] == (
+        [f"switches what was over with #{behind_failures + 1}, which was read."] if read else []
+    )

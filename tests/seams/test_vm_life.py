@@ -89,6 +89,6 @@ async def test_a_vm_lives_as_the_page_says_and_an_unordered_reboot_is_told() -> 
         boots = len(client.history.facts(0, VmBooted))
         await asyncio.to_thread(reset, uri)
         await eventually(lambda: client.history.facts(0, VmRebooted), 20.0, why="nobody tells of the reboot")
-        (told,) = client.history.facts(0, VmRebooted)
-        assert told.reservation == client.fleet.vms["acme", "db"].reservation
+        told = {one.reservation for one in client.history.facts(0, VmRebooted)}  # QEMU may say it twice
+        assert told == {client.fleet.vms["acme", "db"].reservation}
         assert len(client.history.facts(0, VmBooted)) == boots

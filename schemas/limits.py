@@ -1,7 +1,7 @@
-"""What VMs an org may have: limits as dated profiles, and why a size, a disk or an image is not within them.
+"""What VMs a kept pool may have: limits as dated profiles, and why a size, a disk or an image is not within them.
 
-`managed` is the profile of guests that the platform keeps in order, and of every org that no other is given: the strictest is
-what nobody has to be warned of. `platform` is for orgs that take the sizes of `schemas.sizes` whole, up to 64 vCPU and 256 GiB.
+`managed` is the profile of guests that the platform keeps in order, and of every pool that names no other: the strictest is
+what nobody has to be warned of. `platform` is for pools that take the sizes of `schemas.sizes` whole, up to 64 vCPU and 256 GiB.
 `lab` is for the tiny guests of a house on one machine. Each has rows with dates; a row is never changed, a newer one follows it.
 
 "10 TiB and more" of disk is read so: 10 TiB through the API; more is the operators' to give, up to 16 TiB, where ext4 with block
@@ -9,9 +9,8 @@ numbers of 32 bits ends and a filesystem would have to be made anew instead of g
 """
 
 import datetime as dt
-import tomllib
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -19,7 +18,7 @@ from schemas.capacity import Size
 from schemas.dated import at
 from schemas.image import MANAGED_FLOOR_MIB, Kind
 from schemas.moment import Moment
-from schemas.names import Count, Name, Word
+from schemas.names import Count, Word
 from schemas.objection import Objection
 from schemas.struct import Value
 
@@ -27,9 +26,6 @@ ProfileName = Literal["managed", "platform", "lab"]
 
 Door = Literal["api", "operator"]
 """Through which a request comes: the API, which is everybody's, or an operator of the platform, whom one can ask for more."""
-
-USUAL: Final[ProfileName] = "managed"
-"""The profile of an org that none was given."""
 
 _GIB: Final = 1024
 """In MiB."""
@@ -124,35 +120,6 @@ PROFILES: Final[Mapping[ProfileName, tuple[Profile, ...]]] = {
     "platform": PLATFORM,
     "lab": LAB,
 }
-
-
-class LimitsError(ValueError):
-    """What says which org has which profile cannot be read."""
-
-    code = "LimitsUnreadable"
-
-
-class Assigned(Value, frozen=True):
-    """Which org has which profile; an org that is not named has the usual one."""
-
-    orgs: Annotated[dict[Name, ProfileName], msgspec.Meta(max_length=10_000)] = msgspec.field(
-        default_factory=dict[str, ProfileName]
-    )
-
-    def of(self, org: str, now: dt.datetime) -> Profile:
-        """The org's limits at an instant; `PolicyError` before the oldest that are known."""
-        return profile(self.orgs.get(org, USUAL), now)
-
-
-def read(text: str) -> Assigned:
-    """Who has which profile, from a TOML file with a table `[orgs]`: `acme = "platform"`; `LimitsError` for anything else."""
-    try:
-        return msgspec.convert(tomllib.loads(text), Assigned, strict=True)
-    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
-        raise LimitsError(
-            f'The profiles of orgs are not valid: {error}. Write [orgs] and acme = "platform" below it; there are the profiles '
-            f"{', '.join(PROFILES)}. Nothing was stored."
-        ) from error
 
 
 def profile(name: ProfileName, now: dt.datetime) -> Profile:
@@ -287,15 +254,11 @@ __all__ = [
     "MANAGED",
     "PLATFORM",
     "PROFILES",
-    "USUAL",
-    "Assigned",
     "Door",
-    "LimitsError",
     "Profile",
     "ProfileName",
     "amount",
     "check",
     "check_disk",
     "profile",
-    "read",
 ]

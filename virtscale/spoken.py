@@ -28,7 +28,6 @@ from schemas.dated import PolicyError
 from schemas.house import HouseError
 from schemas.ics import AddressError
 from schemas.image import ImageError
-from schemas.limits import LimitsError
 from schemas.maintenance import WindowError
 from schemas.pool import PoolError
 from schemas.seed import SeedError
@@ -62,7 +61,6 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     KeepingError,
     KeyFileError,
     LabError,
-    LimitsError,
     NoteError,
     NothingSignedError,
     PaperError,

@@ -10,18 +10,16 @@ from schemas.dated import PolicyError
 from schemas.limits import (
     LAB,
     PROFILES,
-    Assigned,
     Door,
-    LimitsError,
     Profile,
     ProfileName,
     amount,
     check,
     check_disk,
     profile,
-    read,
 )
 from schemas.objection import Objection
+from schemas.pool import PoolError, read
 from schemas.sizes import COMPUTE, GENERAL, NAMED
 
 NOW = dt.datetime(2026, 11, 22, 9, 0, tzinfo=dt.UTC)
@@ -216,23 +214,12 @@ def test_what_was_allowed_in_2024_is_judged_by_the_limits_of_2024() -> None:
     assert code(objected(vcpu=13, limits=then)) == "VcpuTooMany"
 
 
-def test_an_org_has_the_profile_that_it_was_given_and_else_the_strictest() -> None:
-    assigned = read('[orgs]\nacme = "platform"\n')
-    assert assigned.of("acme", NOW) == PLATFORM
-    assert assigned.of("globex", NOW) == MANAGED
-    assert Assigned().of("acme", NOW) == MANAGED
-    assert read("") == Assigned()
-
-
-@pytest.mark.parametrize(
-    "text", ['[orgs]\nacme = "gold"', "[orgs", 'acme = "lab"', '[orgs]\n"A B" = "lab"', "[orgs]\nacme = 1"]
-)
-def test_profiles_that_cannot_be_read_are_refused_with_those_there_are(text: str) -> None:
-    with pytest.raises(
-        LimitsError, match=r"there are the profiles managed, platform, lab\. Nothing was stored"
-    ) as caught:
-        read(text)
-    assert caught.value.code == "LimitsUnreadable"
+def test_a_pool_has_the_profile_that_it_names_and_else_the_strictest() -> None:
+    text = 'org = "acme"\nname = "apps"\ntemplate = "t"\n{}\n[size]\nname = "vs.s"\nvcpu = 1\nmemory_mib = 4096\n'
+    assert profile(read(text.format('profile = "platform"')).profile, NOW) == PLATFORM
+    assert profile(read(text.format("")).profile, NOW) == MANAGED
+    with pytest.raises(PoolError, match="Invalid enum value 'gold'"):
+        read(text.format('profile = "gold"'))
 
 
 def test_the_lab_knows_every_kind_of_image() -> None:

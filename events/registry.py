@@ -85,6 +85,7 @@ from events.volume import (
     VolumeFailed,
     VolumeGrowFailed,
     VolumeGrown,
+    VolumeReleased,
 )
 
 Kind = Literal["org", "pool", "vm", "host", "person"]
@@ -201,6 +202,7 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("volume.failed", 1, VolumeFailed, "storage", "vm"),
     Row("volume.grown", 1, VolumeGrown, "storage", "vm"),
     Row("volume.grow-failed", 1, VolumeGrowFailed, "storage", "vm"),
+    Row("volume.released", 1, VolumeReleased, "storage", "vm"),
     Row("snapshot.taken", 1, SnapshotTaken, "storage", "vm"),
     Row("snapshot.failed", 1, SnapshotFailed, "storage", "vm"),
     Row("forecast.made", 1, ForecastMade, "forecaster", "pool"),

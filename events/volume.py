@@ -18,8 +18,22 @@ class VolumeCreated(Fact, frozen=True):
     created_at: Moment
 
 
+class VolumeReleased(Fact, frozen=True):
+    """Nobody who died holds the VM's disk in Ceph any more, and its host knows the secret for it: the order's domain may start.
+
+    A QEMU that was killed is believed to live for some 30 s, and holds the disk for so long.
+    """
+
+    vm: Name
+    host: Name
+    volume: Place
+    order: Id
+    """The boot or reboot that it was released for, and for no later one."""
+    released_at: Moment
+
+
 class VolumeFailed(Fact, frozen=True):
-    """The VM's disk could not be made for this boot order; the order cannot be carried out."""
+    """The VM's disk could not be made or released for this order; the order cannot be carried out."""
 
     vm: Name
     host: Name

@@ -9,7 +9,7 @@ from events.host import HostIdled
 from events.save import SaveRequested
 from events.signal import SignalFound, SignalLost
 from events.vm import VmSaved, VmSaveFailed
-from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
+from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed, VolumeReleased
 from projections.breakers.known import STALE_GUEST, UNTAKEN
 
 
@@ -40,6 +40,8 @@ def of_readiness(fact: Fact) -> str | None:
             return f"{fact.vm} goes on sleeping in the RAM of {fact.host}: {fact.code}: {fact.text}"
         case VolumeCreated():
             return f"{fact.vm} has a disk of {fact.size_bytes / 2**20:.0f} MiB on {fact.host}, over that of {fact.template}"
+        case VolumeReleased():
+            return f"nobody else holds the disk of {fact.vm}: {fact.host} may start it from {fact.volume}"
         case VolumeFailed():
             return f"{fact.vm} has no disk on {fact.host}: {fact.code}: {fact.text}"
         case SnapshotTaken():

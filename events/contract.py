@@ -3,8 +3,8 @@
 from events.fact import Fact, Moment
 from schemas.contract.document import Signed
 from schemas.contract.terms import Fingerprint
-from schemas.intake import Key
 from schemas.names import Count, Name, Word
+from schemas.request import Key
 
 
 class ContractSubmitted(Fact, frozen=True):

@@ -1,9 +1,10 @@
 """Scaling stands still for a while, because somebody said so and why."""
 
 from events.fact import Fact, Moment
-from schemas.intake import FreezeSeconds, Key, Reason
+from schemas.intake import FreezeSeconds
 from schemas.names import Name
 from schemas.pool import PoolName
+from schemas.request import Key, Reason
 
 
 class FreezeRequested(Fact, frozen=True):

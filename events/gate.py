@@ -12,6 +12,7 @@ from events.fact import Fact, Moment
 from events.place import Place
 from schemas.capacity import Size
 from schemas.codes import Outcome
+from schemas.copy import CopyKind, DropCause
 from schemas.names import Count, Id, Name, Word
 from schemas.struct import Value
 
@@ -65,6 +66,9 @@ class ContractRef(Value, frozen=True):
     version: Count
     allowance_bp: Count
 
+
+Erased = Literal["disk", "backups"]
+"""What a stage of a deletion removes: the VM itself with its disk and snapshots, or its backups."""
 
 Purpose = Literal["serve", "stock", "keep"]
 """Why a VM is awake: to serve its pool's demand, only to be prepared and put to sleep, or because it is kept for its own sake."""
@@ -204,6 +208,81 @@ class SaveOrdered(Value, frozen=True, tag_field="order", tag="save.ordered"):
     request: Id
 
 
+class CopyOrdered(Value, frozen=True, tag_field="order", tag="copy.ordered"):
+    """Make a snapshot or a backup of the VM's disk; it counts `size_bytes` from the order on."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    volume: Place
+    copy: Name
+    kind: CopyKind
+    size_bytes: Count
+    request: Id
+
+
+class DropOrdered(Value, frozen=True, tag_field="order", tag="drop.ordered"):
+    """Remove the copy; what it counts is free when it is gone."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    copy: Name
+    kind: CopyKind
+    place: Place
+    cause: DropCause
+    request: Id
+
+
+class RestoreOrdered(Value, frozen=True, tag_field="order", tag="restore.ordered"):
+    """Give the VM, which does not run, the contents of the copy: over its own disk, or as the disk that it does not have yet."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    of: Name
+    """Whose copy it is: its own, or the VM's from which it is made."""
+    copy: Name
+    kind: CopyKind
+    place: Place
+    template: Name
+    size_bytes: Count
+    """The disk has at least so many."""
+    request: Id
+
+
+class EraseOrdered(Value, frozen=True, tag_field="order", tag="erase.ordered"):
+    """Remove for good what is left of a VM that is deleted: its domain, its disk and its snapshots; or all its backups."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name | None
+    """None for a VM that never ran and has no disk."""
+    what: Erased
+    volume: Place | None
+    deletion: Id
+    request: Id
+
+
+class AdoptOrdered(Value, frozen=True, tag_field="order", tag="adopt.ordered"):
+    """Take a domain that is off and its disk over as the VM's; nothing of it is lost where that fails."""
+
+    id: Id
+    vm: Name
+    pool: Name
+    host: Name
+    domain: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    uuid: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    disk: Place
+    size_bytes: Count
+    template: Name
+    request: Id
+
+
 Order = (
     WakeOrdered
     | BootOrdered
@@ -215,6 +294,11 @@ Order = (
     | StopOrdered
     | PlugOrdered
     | GrowOrdered
+    | CopyOrdered
+    | DropOrdered
+    | RestoreOrdered
+    | EraseOrdered
+    | AdoptOrdered
 )
 
 Rise = WakeOrdered | BootOrdered | RebootOrdered

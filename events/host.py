@@ -5,8 +5,9 @@ from typing import Annotated
 import msgspec
 
 from events.fact import Fact, Moment
-from schemas.intake import Change, Key, Reason
+from schemas.intake import Change
 from schemas.names import Count, Name, Word
+from schemas.request import Key, Reason
 from schemas.struct import Value
 
 

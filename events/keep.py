@@ -1,10 +1,19 @@
 """VMs that are kept for their own sake: asked for by name, made, started, changed and protected one by one."""
 
+from typing import Annotated
+
+import msgspec
+
 from events.fact import Fact, Moment
+from events.place import Place
 from schemas.capacity import Size
 from schemas.image import Kind, Readiness
-from schemas.intake import Key, Reason, SeedRef, VmChange, When
-from schemas.names import Count, Name
+from schemas.names import Count, Id, Name, Text, Word
+from schemas.request import Key, Reason, SeedRef
+from schemas.vm_intake import VmChange, When
+
+DomainName = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+"""As libvirt calls it."""
 
 
 class VmCreateRequested(Fact, frozen=True):
@@ -58,6 +67,28 @@ class VmResizeRequested(Fact, frozen=True):
     received_at: Moment
 
 
+class VmAdoptRequested(Fact, frozen=True):
+    """A domain that somebody else made on the host, and that is off, shall be the pool's VM of this name, with its disk."""
+
+    vm: Name
+    pool: Name
+    publisher: Name
+    key: Key
+    actor: Name
+    host: Name
+    domain: DomainName
+    uuid: DomainName
+    size: Size
+    image: Name
+    """The template by which it is defined from here on."""
+    kind: Kind
+    readiness: Readiness
+    disk: Place
+    disk_bytes: Count
+    reason: Reason
+    received_at: Moment
+
+
 class VmCreated(Fact, frozen=True):
     """The name is the VM's, and its disk counts, from here on; appended together with a decision, under the fence."""
 
@@ -102,3 +133,24 @@ class VmUnprotected(Fact, frozen=True):
     actor: Name
     reason: Reason
     unprotected_at: Moment
+
+
+class VmAdopted(Fact, frozen=True):
+    """The domain that was there is ours: the former one is undefined, and its disk is the VM's."""
+
+    vm: Name
+    host: Name
+    order: Id
+    domain: DomainName
+    adopted_at: Moment
+
+
+class VmAdoptFailed(Fact, frozen=True):
+    """The domain is as it was, and the VM's name is free again: the order has ended."""
+
+    vm: Name
+    host: Name
+    order: Id
+    code: Word
+    text: Text
+    observed_at: Moment

@@ -2,8 +2,8 @@
 
 from events.fact import Fact, Moment
 from schemas.contract.document import PublicKey, SignatureValue
-from schemas.intake import Key, Reason
 from schemas.names import Name
+from schemas.request import Key, Reason
 
 
 class KeyRegisterRequested(Fact, frozen=True):

@@ -5,8 +5,8 @@ from typing import Annotated
 import msgspec
 
 from events.fact import Fact, Moment
-from schemas.intake import Reason
 from schemas.names import Count, Name
+from schemas.request import Reason
 
 Root = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 """The root of the audit tree, SHA-256 in hexadecimal."""

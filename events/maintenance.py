@@ -11,8 +11,9 @@ import msgspec
 
 from events.fact import Fact, Moment
 from schemas.activity import MOST_ACTIVITIES, Activity, Estimate, Maintenance
-from schemas.intake import Key, MaintenanceChange, MaintenanceWork, Reason
 from schemas.names import Count, Id, Name, Text, Word
+from schemas.request import Key, Reason
+from schemas.vm_intake import MaintenanceChange, MaintenanceWork
 
 Steps = Annotated[tuple[Activity, ...], msgspec.Meta(max_length=MOST_ACTIVITIES)]
 """What is really done of all that was asked, in its order; a reboot comes once, at the end."""

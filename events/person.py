@@ -1,8 +1,8 @@
 """People leave; what the ledger says of them stays true without naming them."""
 
 from events.fact import Fact, Moment
-from schemas.intake import Key
 from schemas.names import Name
+from schemas.request import Key
 
 
 class PersonEraseRequested(Fact, frozen=True):

@@ -6,8 +6,8 @@ import msgspec
 
 from events.fact import Fact, Moment
 from events.scale import Origin, Sample
-from schemas.intake import Key
 from schemas.names import Name
+from schemas.request import Key
 
 
 class QuiesceRequested(Fact, frozen=True):

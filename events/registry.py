@@ -11,9 +11,37 @@ from typing import Final, Literal
 
 import msgspec
 
-from events import upcast, v1, v2, v3
+from events import upcast, v1, v2, v3, v4
 from events.breaker import BreakerClosed, BreakerOpened
 from events.contract import ContractAccepted, ContractSubmitted, ContractTookEffect, ContractVoided
+from events.copy import (
+    CopyDropped,
+    CopyDropRequested,
+    CopyDue,
+    CopyFailed,
+    CopyMade,
+    CopyRequested,
+    CopyRestored,
+    CopyRestoreFailed,
+    RestoreRequested,
+)
+from events.deletion import (
+    BackupsErased,
+    DeletionBegun,
+    DeletionCancelled,
+    DeletionCancelRequested,
+    DeletionCompleted,
+    DeletionDue,
+    DeletionRequested,
+    DeletionScheduled,
+    EraseFailed,
+    SilenceEnded,
+    SilenceFailed,
+    SilenceSet,
+    VmUndefined,
+    VolumeErased,
+)
+from events.drift import DomainDrifted, DomainSettled, VmOomKilled, VolumeDrifted, VolumeSettled
 from events.fact import Fact
 from events.forecast import ForecastMade
 from events.freeze import FreezeRequested, ScalingFrozen, ScalingThawed, ThawRequested
@@ -29,6 +57,9 @@ from events.host import (
     HostRemoved,
 )
 from events.keep import (
+    VmAdopted,
+    VmAdoptFailed,
+    VmAdoptRequested,
     VmChangeRequested,
     VmCreated,
     VmCreateRequested,
@@ -51,6 +82,7 @@ from events.maintenance import (
     MaintenanceScheduled,
 )
 from events.order import OrderOverdue
+from events.permission import PermissionChangeRequested, PermissionGranted, PermissionRevoked
 from events.person import PersonErased, PersonEraseRequested
 from events.pool import PoolDefined, PoolObserved
 from events.quiesce import QuiesceRequested
@@ -81,6 +113,8 @@ from events.vm import (
 from events.volume import (
     SnapshotFailed,
     SnapshotTaken,
+    VolumeAdopted,
+    VolumeAdoptFailed,
     VolumeCreated,
     VolumeFailed,
     VolumeGrowFailed,
@@ -92,7 +126,17 @@ Kind = Literal["org", "pool", "vm", "host", "person"]
 """The lasting thing an event is about. Never a request or a mail: subjects cost the server memory for ever."""
 
 Writer = Literal[
-    "signal", "gate", "waker", "prober", "announcer", "storage", "forecaster", "steward", "notifier", "sealer"
+    "signal",
+    "gate",
+    "waker",
+    "prober",
+    "announcer",
+    "storage",
+    "forecaster",
+    "steward",
+    "deleter",
+    "notifier",
+    "sealer",
 ]
 
 
@@ -142,6 +186,13 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("vm.resize-requested", 1, VmResizeRequested, "signal", "vm"),
     Row("maintenance.requested", 1, MaintenanceRequested, "signal", "vm"),
     Row("maintenance.change-requested", 1, MaintenanceChangeRequested, "signal", "vm"),
+    Row("copy.requested", 1, CopyRequested, "signal", "vm"),
+    Row("copy.drop-requested", 1, CopyDropRequested, "signal", "vm"),
+    Row("restore.requested", 1, RestoreRequested, "signal", "vm"),
+    Row("deletion.requested", 1, DeletionRequested, "signal", "vm"),
+    Row("deletion.cancel-requested", 1, DeletionCancelRequested, "signal", "vm"),
+    Row("vm.adopt-requested", 1, VmAdoptRequested, "signal", "vm"),
+    Row("permission.change-requested", 1, PermissionChangeRequested, "signal", "org"),
     Row("person.erase-requested", 1, PersonEraseRequested, "signal", "person"),
     Row("contract.submitted", 1, ContractSubmitted, "signal", "org"),
     Row("key.register-requested", 1, KeyRegisterRequested, "signal", "org"),
@@ -164,14 +215,21 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("pool.defined", 1, v1.PoolDefined, "gate", "pool", upcast.pool_defined_v1),
     Row("pool.defined", 2, v2.PoolDefined, "gate", "pool", upcast.pool_defined_v2),
     Row("pool.defined", 3, v3.PoolDefined, "gate", "pool", upcast.pool_defined_v3),
-    Row("pool.defined", 4, PoolDefined, "gate", "pool"),
+    Row("pool.defined", 4, v4.PoolDefined, "gate", "pool", upcast.pool_defined_v4),
+    Row("pool.defined", 5, PoolDefined, "gate", "pool"),
     Row("gate.decided", 1, v1.GateDecided, "gate", "org", upcast.gate_decided_v1),
     Row("gate.decided", 2, v2.GateDecided, "gate", "org", upcast.gate_decided_v2),
-    Row("gate.decided", 3, GateDecided, "gate", "org"),
+    Row("gate.decided", 3, v3.GateDecided, "gate", "org", upcast.gate_decided_v3),
+    Row("gate.decided", 4, GateDecided, "gate", "org"),
     Row("vm.created", 1, VmCreated, "gate", "vm"),
     Row("vm.resized", 1, VmResized, "gate", "vm"),
     Row("vm.protected", 1, VmProtected, "gate", "vm"),
     Row("vm.unprotected", 1, VmUnprotected, "gate", "vm"),
+    Row("deletion.scheduled", 1, DeletionScheduled, "gate", "vm"),
+    Row("deletion.begun", 1, DeletionBegun, "gate", "vm"),
+    Row("deletion.cancelled", 1, DeletionCancelled, "gate", "vm"),
+    Row("permission.granted", 1, PermissionGranted, "gate", "org"),
+    Row("permission.revoked", 1, PermissionRevoked, "gate", "org"),
     Row("breaker.opened", 1, BreakerOpened, "gate", "pool"),
     Row("breaker.closed", 1, BreakerClosed, "gate", "pool"),
     Row("order.overdue", 1, OrderOverdue, "gate", "vm"),
@@ -193,6 +251,12 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("vm.plug-failed", 1, VmPlugFailed, "waker", "vm"),
     Row("vm.reboot-failed", 1, VmRebootFailed, "waker", "vm"),
     Row("vm.rebooted", 1, VmRebooted, "waker", "vm"),
+    Row("vm.undefined", 1, VmUndefined, "waker", "vm"),
+    Row("vm.adopted", 1, VmAdopted, "waker", "vm"),
+    Row("vm.adopt-failed", 1, VmAdoptFailed, "waker", "vm"),
+    Row("vm.oom-killed", 1, VmOomKilled, "waker", "vm"),
+    Row("domain.drifted", 1, DomainDrifted, "waker", "vm"),
+    Row("domain.settled", 1, DomainSettled, "waker", "vm"),
     Row("vm.ready", 1, VmReady, "prober", "vm"),
     Row("vm.unready", 1, VmUnready, "prober", "vm"),
     Row("vm.announced", 1, VmAnnounced, "announcer", "vm"),
@@ -205,6 +269,19 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("volume.released", 1, VolumeReleased, "storage", "vm"),
     Row("snapshot.taken", 1, SnapshotTaken, "storage", "vm"),
     Row("snapshot.failed", 1, SnapshotFailed, "storage", "vm"),
+    Row("copy.due", 1, CopyDue, "storage", "vm"),
+    Row("copy.made", 1, CopyMade, "storage", "vm"),
+    Row("copy.failed", 1, CopyFailed, "storage", "vm"),
+    Row("copy.dropped", 1, CopyDropped, "storage", "vm"),
+    Row("copy.restored", 1, CopyRestored, "storage", "vm"),
+    Row("copy.restore-failed", 1, CopyRestoreFailed, "storage", "vm"),
+    Row("volume.adopted", 1, VolumeAdopted, "storage", "vm"),
+    Row("volume.adopt-failed", 1, VolumeAdoptFailed, "storage", "vm"),
+    Row("volume.erased", 1, VolumeErased, "storage", "vm"),
+    Row("volume.drifted", 1, VolumeDrifted, "storage", "vm"),
+    Row("volume.settled", 1, VolumeSettled, "storage", "vm"),
+    Row("backups.erased", 1, BackupsErased, "storage", "vm"),
+    Row("erase.failed", 1, EraseFailed, "storage", "vm"),
     Row("forecast.made", 1, ForecastMade, "forecaster", "pool"),
     Row("maintenance.scheduled", 1, MaintenanceScheduled, "steward", "vm"),
     Row("maintenance.rescheduled", 1, MaintenanceRescheduled, "steward", "vm"),
@@ -212,6 +289,11 @@ ROWS: Final[tuple[Row, ...]] = (
     Row("maintenance.begun", 1, MaintenanceBegun, "steward", "vm"),
     Row("maintenance.ended", 1, MaintenanceEnded, "steward", "vm"),
     Row("maintenance.declined", 1, MaintenanceDeclined, "steward", "vm"),
+    Row("deletion.due", 1, DeletionDue, "deleter", "vm"),
+    Row("deletion.completed", 1, DeletionCompleted, "deleter", "vm"),
+    Row("silence.set", 1, SilenceSet, "deleter", "vm"),
+    Row("silence.ended", 1, SilenceEnded, "deleter", "vm"),
+    Row("silence.failed", 1, SilenceFailed, "deleter", "vm"),
     Row("mail.accepted", 1, MailAccepted, "notifier", "person"),
     Row("mail.failed", 1, MailFailed, "notifier", "person"),
     Row("person.erased", 1, PersonErased, "notifier", "person"),

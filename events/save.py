@@ -2,8 +2,8 @@
 
 from events.fact import Fact, Moment
 from events.scale import Origin
-from schemas.intake import Key
 from schemas.names import Count, Name
+from schemas.request import Key
 
 
 class SaveRequested(Fact, frozen=True):

@@ -5,8 +5,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from events.fact import Fact, Moment
-from schemas.intake import Key
 from schemas.names import Name
+from schemas.request import Key
 from schemas.struct import Value
 
 Origin = Literal["person", "program", "trigger", "forecast"]

@@ -5,8 +5,8 @@ from typing import Annotated
 import msgspec
 
 from events.fact import Fact, Moment
-from schemas.intake import Key
 from schemas.names import Name
+from schemas.request import Key
 
 
 class StockRequested(Fact, frozen=True):

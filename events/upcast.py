@@ -2,10 +2,10 @@
 
 import msgspec
 
-from events import v1, v2, v3
+from events import v1, v2, v3, v4
 from events.contract import ContractTookEffect
 from events.fact import Fact
-from events.gate import BootOrdered, GateDecided, Order, StopOrdered, WakeOrdered
+from events.gate import BootOrdered, GateDecided, StopOrdered, WakeOrdered
 from events.pool import PoolDefined, PoolObserved, Reading
 from events.vm import VmResumed, VmWakeFailed
 from schemas.contract.document import Signed
@@ -48,9 +48,16 @@ def pool_defined_v2(fact: Fact) -> v3.PoolDefined:
     return v3.PoolDefined(org=fact.org, pool=fact.pool, definition=msgspec.convert(members, v3.Pool))
 
 
-def pool_defined_v3(fact: Fact) -> PoolDefined:
+def pool_defined_v3(fact: Fact) -> v4.PoolDefined:
     """Every pool's VMs came and went with its demand."""
     assert isinstance(fact, v3.PoolDefined), fact
+    members = msgspec.structs.asdict(fact.definition)
+    return v4.PoolDefined(org=fact.org, pool=fact.pool, definition=v4.Pool(**members))
+
+
+def pool_defined_v4(fact: Fact) -> PoolDefined:
+    """VMs ran wherever their host had room, with one disk at most."""
+    assert isinstance(fact, v4.PoolDefined), fact
     members = msgspec.structs.asdict(fact.definition)
     return PoolDefined(org=fact.org, pool=fact.pool, definition=Pool(**members))
 
@@ -70,15 +77,21 @@ def gate_decided_v1(fact: Fact) -> v2.GateDecided:
     return v2.GateDecided(**msgspec.structs.asdict(fact))
 
 
-def gate_decided_v2(fact: Fact) -> GateDecided:
+def gate_decided_v2(fact: Fact) -> v3.GateDecided:
     """No VM was kept for its own sake: whoever was stopped did not answer, and had no time for it."""
     assert isinstance(fact, v2.GateDecided), fact
     members = msgspec.structs.asdict(fact)
     members["orders"] = tuple(_order_v2(order) for order in fact.orders)
-    return GateDecided(**members)
+    return v3.GateDecided(**members)
 
 
-def _order_v2(order: v2.Order) -> Order:
+def gate_decided_v3(fact: Fact) -> GateDecided:
+    """No disk was copied or erased: the same orders among more."""
+    assert isinstance(fact, v3.GateDecided), fact
+    return GateDecided(**msgspec.structs.asdict(fact))
+
+
+def _order_v2(order: v2.Order) -> v3.Order:
     match order:
         case v1.WakeOrdered():
             return WakeOrdered(**msgspec.structs.asdict(order))

@@ -4,9 +4,23 @@ from typing import Annotated
 
 import msgspec
 
-from events.fact import Fact
+from events.fact import Fact, Moment
+from events.gate import (
+    Answer,
+    BootOrdered,
+    ContractRef,
+    DrainCancelled,
+    DrainOrdered,
+    GrowOrdered,
+    PlugOrdered,
+    RebootOrdered,
+    SaveOrdered,
+    StopOrdered,
+    SuspendOrdered,
+    WakeOrdered,
+)
 from schemas.capacity import Size
-from schemas.names import Name
+from schemas.names import Count, Name
 from schemas.pool import (
     MOST_TRIGGERS,
     DemandQuery,
@@ -52,3 +66,31 @@ class PoolDefined(Fact, frozen=True):
 
     pool: Name
     definition: Pool
+
+
+Order = (
+    WakeOrdered
+    | BootOrdered
+    | RebootOrdered
+    | DrainOrdered
+    | DrainCancelled
+    | SuspendOrdered
+    | SaveOrdered
+    | StopOrdered
+    | PlugOrdered
+    | GrowOrdered
+)
+
+
+class GateDecided(Fact, frozen=True):
+    """One round of one gate for one org, when disks were not copied, and VMs not deleted."""
+
+    gate: Annotated[str, msgspec.Meta(max_length=100)]
+    through: Count
+    follows: Count
+    state_seq: Count
+    now: Moment
+    contract: ContractRef | None
+    rules: Annotated[str, msgspec.Meta(max_length=40)]
+    answers: tuple[Answer, ...]
+    orders: tuple[Order, ...]

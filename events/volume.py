@@ -93,3 +93,27 @@ class VolumeGrowFailed(Fact, frozen=True):
     code: Word
     text: Text
     observed_at: Moment
+
+
+class VolumeAdopted(Fact, frozen=True):
+    """A disk that was somebody else's is the VM's, and lies where its disks lie."""
+
+    vm: Name
+    host: Name
+    order: Id
+    former: Place
+    volume: Place
+    template: Name
+    size_bytes: Count
+    adopted_at: Moment
+
+
+class VolumeAdoptFailed(Fact, frozen=True):
+    """The disk lies where it lay: the order has ended."""
+
+    vm: Name
+    host: Name
+    order: Id
+    code: Word
+    text: Text
+    observed_at: Moment

@@ -8,18 +8,30 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from schemas.capacity import Size
 from schemas.contract.document import PublicKey, SignatureValue, Signed
-from schemas.moment import Moment
 from schemas.names import Count, Id, Name
 from schemas.pool import PoolName
 from schemas.problem import Problem
+from schemas.request import Key, Reason
 from schemas.struct import Value
+from schemas.vm_intake import (
+    AdoptVm,
+    AskMaintenance,
+    ChangeMaintenance,
+    ChangeVm,
+    CopyVm,
+    CreateVm,
+    DeleteVm,
+    DropCopy,
+    Permit,
+    ResizeVm,
+    RestoreVm,
+    UndeleteVm,
+)
 
 MOST_VMS: Final = 10_000
 """More than this in one request is a slip of the finger, not a wish."""
 
-Key = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Vms = Annotated[int, msgspec.Meta(ge=1, le=MOST_VMS)]
 
 
@@ -70,21 +82,8 @@ class Erase(Value, frozen=True):
     key: Key
 
 
-Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-"""Why, in a few words that name nobody: they stay in the ledger for ever."""
-
 FreezeSeconds = Annotated[int, msgspec.Meta(ge=1, le=30 * 86_400)]
 """How long a freeze lasts: up to 30 days, and never without an end."""
-
-Commitment = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{64}(?![\s\S])")]
-"""SHA-256 of a salt and what the vault keeps, as 64 hexadecimal digits."""
-
-
-class SeedRef(Value, frozen=True):
-    """What a VM is told at its first boot: it may hold secrets, so it lies in the vault, and this commits to it."""
-
-    name: Name
-    commitment: Commitment
 
 
 Change = Literal["drain", "admit", "fence", "remove"]
@@ -154,92 +153,6 @@ class ChangeHost(Value, frozen=True):
     wait: bool = False
 
 
-VmChange = Literal["start", "stop", "reboot", "protect", "unprotect"]
-"""What may be done to a VM that is there."""
-
-When = Literal["now", "window"]
-"""At once, by somebody who may do that; or announced, in the next maintenance window that fits."""
-
-
-class CreateVm(Value, frozen=True):
-    """`in.<org>.<publisher>.create`: the pool, which keeps VMs, shall have one of this name.
-
-    What it is told at its first boot was put into the vault before, under `seed`.
-    """
-
-    pool: PoolName
-    vm: Name
-    key: Key
-    actor: Name
-    size: Size | None = None
-    """The pool's where nothing is said."""
-    image: Name | None = None
-    """The pool's template where nothing is said."""
-    disk_bytes: Count | None = None
-    seed: SeedRef | None = None
-    start: bool = True
-    protected: bool = False
-    wait: bool = False
-
-
-class ChangeVm(Value, frozen=True):
-    """`in.<org>.<publisher>.change`: the VM is started, stopped, rebooted, protected, or protected no more."""
-
-    vm: Name
-    key: Key
-    actor: Name
-    change: VmChange
-    reason: Reason
-    when: When = "now"
-    wait: bool = False
-
-
-class ResizeVm(Value, frozen=True):
-    """`in.<org>.<publisher>.resize`: the VM has another size from its next boot on, or a larger disk at once, or both."""
-
-    vm: Name
-    key: Key
-    actor: Name
-    size: Size | None = None
-    disk_bytes: Count | None = None
-    plug: bool = False
-    """More vCPU shall be plugged in while it runs."""
-    when: When = "window"
-    wait: bool = False
-
-
-MaintenanceChange = Literal["postpone", "cancel"]
-"""What may be done to work that is planned: do it later, or not at all."""
-
-
-class ChangeMaintenance(Value, frozen=True):
-    """`in.<org>.operator.maintenance`: work that is planned for the VM is done later, or not at all. The steward answers it."""
-
-    vm: Name
-    maintenance: Id
-    key: Key
-    actor: Name
-    change: MaintenanceChange
-    reason: Reason
-    until: Moment | None = None
-    """Not before this instant; the next window where nothing is said."""
-
-
-MaintenanceWork = Literal["reboot", "cold-reboot", "other"]
-"""Work that people ask for: the guest is interrupted, or they do it themselves while it runs."""
-
-
-class AskMaintenance(Value, frozen=True):
-    """`in.<org>.operator.maintain`: somebody's own work on the VM has a place in its calendar, and contacts know of it."""
-
-    vm: Name
-    key: Key
-    actor: Name
-    work: MaintenanceWork
-    reason: Reason
-    estimate_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
-
-
 Request = (
     Scale
     | Quiesce
@@ -257,6 +170,13 @@ Request = (
     | ResizeVm
     | ChangeMaintenance
     | AskMaintenance
+    | CopyVm
+    | DropCopy
+    | RestoreVm
+    | DeleteVm
+    | UndeleteVm
+    | AdoptVm
+    | Permit
 )
 
 VERBS: Final[dict[str, type[Request]]] = {
@@ -276,6 +196,13 @@ VERBS: Final[dict[str, type[Request]]] = {
     "resize": ResizeVm,
     "maintenance": ChangeMaintenance,
     "maintain": AskMaintenance,
+    "copy": CopyVm,
+    "drop": DropCopy,
+    "restore": RestoreVm,
+    "delete": DeleteVm,
+    "undelete": UndeleteVm,
+    "adopt": AdoptVm,
+    "permit": Permit,
 }
 
 

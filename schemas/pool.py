@@ -46,6 +46,9 @@ Storage = Literal["local", "ceph"]
 Backups = Literal["none", "nightly"]
 """Whether kept VMs are copied each night."""
 
+Numa = Literal["free", "pinned"]
+"""Where a VM's vCPU and memory are on its host: wherever there is room, or on one node, each vCPU on CPUs of that node alone."""
+
 MOST_TRIGGERS: Final = 8
 """Triggers of one pool: some 200 bytes each in its definition."""
 
@@ -114,6 +117,9 @@ class Pool(Value, frozen=True):
     """Snapshots of one kept VM; the oldest goes when there is one more."""
     backups: Backups = "none"
     backups_kept: Annotated[int, msgspec.Meta(ge=1, le=366)] = 14
+    numa: Numa = "free"
+    ephemeral: bool = False
+    """Whether VMs of sizes that have one get a second disk on their host, which is empty at each boot."""
 
 
 class PoolError(ValueError):

@@ -7,7 +7,7 @@ from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.vm import VmBooted, VmReady, VmStopped
 from events.volume import VolumeCreated
 from schemas.capacity import Capacity, Size
-from schemas.intake import VmChange
+from schemas.vm_intake import VmChange
 from tests.given import ORG, Past
 
 ONE = Size("own-1x1024", 1, 1024)

@@ -13,7 +13,7 @@ from events.keep import VmCreated, VmProtected, VmResized, VmUnprotected
 from events.volume import VolumeGrown
 from schemas.capacity import Size
 from schemas.image import Kind, Readiness
-from schemas.intake import SeedRef
+from schemas.request import SeedRef
 
 
 class Kept(msgspec.Struct, frozen=True):

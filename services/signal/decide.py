@@ -23,9 +23,7 @@ from events.scale import Origin, Sample, ScaleRequested
 from events.stock import StockRequested
 from schemas.intake import (
     VERBS,
-    AskMaintenance,
     ChangeHost,
-    ChangeMaintenance,
     Erase,
     Freeze,
     Quiesce,
@@ -41,6 +39,7 @@ from schemas.intake import (
 )
 from schemas.names import FORECAST, OPERATOR, PLATFORM, TRIGGER, is_name
 from schemas.pool import Pool, Trigger
+from schemas.vm_intake import AskMaintenance, ChangeMaintenance
 from services.signal import living, rulings
 from services.signal.known import Known
 

@@ -9,9 +9,10 @@ from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.maintenance import MaintenanceChangeRequested, MaintenanceRequested
 from projections.directory.fold import Kept
 from schemas.image import ImageError
-from schemas.intake import AskMaintenance, ChangeMaintenance, ChangeVm, CreateVm, Rejection, ResizeVm
+from schemas.intake import Rejection
 from schemas.limits import Door, check, check_disk, profile
 from schemas.names import OPERATOR
+from schemas.vm_intake import AskMaintenance, ChangeMaintenance, ChangeVm, CreateVm, ResizeVm
 from services.signal.known import Known
 
 Living = CreateVm | ChangeVm | ResizeVm

@@ -25,7 +25,7 @@ from projections.directory.fold import Directory, Kept
 from projections.fleet.fold import Fleet
 from projections.maintenance.fold import Calendar, OfEntry
 from schemas.activity import Maintenance
-from schemas.intake import MaintenanceWork
+from schemas.vm_intake import MaintenanceWork
 
 Outcome = Literal["done", "failed"]
 

@@ -15,7 +15,7 @@ from events.keep import (
 from events.vm import VmBooted, VmPlugFailed, VmPlugged, VmStopped, VmWakeFailed
 from events.volume import VolumeGrowFailed, VolumeGrown
 from schemas.capacity import Size
-from schemas.intake import VmChange
+from schemas.vm_intake import VmChange
 from tests.given import NOW, ORG
 from tests.keeping import GIB, ONE, SIX, TWO, Keeping
 

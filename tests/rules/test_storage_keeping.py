@@ -18,9 +18,9 @@ from events.keep import VmCreated
 from events.pool import PoolDefined
 from events.vault import VaultError
 from events.volume import VolumeCreated, VolumeFailed, VolumeGrowFailed, VolumeGrown
-from schemas.intake import SeedRef
 from schemas.pool import Pool
 from schemas.pool import Storage as Kind
+from schemas.request import SeedRef
 from schemas.seed import Seed
 from services.storage.errors import StorageError
 from services.storage.port import Made

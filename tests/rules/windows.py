@@ -14,7 +14,7 @@ from events.vm import VmBooted, VmReady, VmRebootFailed
 from projections.maintenance.fold import Planned
 from schemas.activity import Maintenance
 from schemas.capacity import Capacity, Size
-from schemas.intake import MaintenanceChange, MaintenanceWork
+from schemas.vm_intake import MaintenanceChange, MaintenanceWork
 from services.steward.decide import decide
 from services.steward.round import Said
 from services.steward.state import State

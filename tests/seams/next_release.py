@@ -12,8 +12,8 @@ import msgspec
 
 from events import stock
 from events.fact import Fact, Moment
-from schemas.intake import Key
 from schemas.names import Name
+from schemas.request import Key
 
 Former = stock.StockRequested
 UNSAID = "nobody said why"

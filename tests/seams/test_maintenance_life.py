@@ -34,8 +34,9 @@ from lab.ports import LOOPBACK
 from projections.fleet.fold import Fleet
 from schemas.capacity import Capacity, Size
 from schemas.contract.terms import Person
-from schemas.intake import VERBS, ChangeMaintenance, ChangeVm, CreateVm
+from schemas.intake import VERBS
 from schemas.pool import Pool
+from schemas.vm_intake import ChangeMaintenance, ChangeVm, CreateVm
 from services.gate.worker import Gate
 from services.notifier.smtp import Smtp
 from services.notifier.worker import Notifier

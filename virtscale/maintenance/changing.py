@@ -13,8 +13,8 @@ from events.maintenance import (
     MaintenanceScheduled,
 )
 from schemas.house import House
-from schemas.intake import AskMaintenance, ChangeMaintenance, MaintenanceChange, MaintenanceWork
 from schemas.names import is_name
+from schemas.vm_intake import AskMaintenance, ChangeMaintenance, MaintenanceChange, MaintenanceWork
 from schemas.zones import both, day_begins, zone
 from virtscale.ask import events_after, new_key, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND, EXIT_REFUSED

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from schemas.intake import MaintenanceWork
+from schemas.vm_intake import MaintenanceWork
 from virtscale.invocation import Output, here, present_house
 
 app = App(name="maintenance", help="When VMs that are kept for their own sake are worked on.")

@@ -28,8 +28,9 @@ from events.volume import VolumeFailed, VolumeGrowFailed, VolumeGrown
 from replay.why.words import happened, ordered
 from schemas.codes import MEANING
 from schemas.house import House
-from schemas.intake import ChangeVm, CreateVm, ResizeVm, SeedRef
+from schemas.request import SeedRef
 from schemas.seed import Seed, check
+from schemas.vm_intake import ChangeVm, CreateVm, ResizeVm
 from virtscale.ask import events_after, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TIMEOUT
 from virtscale.show import Format, say, write_json

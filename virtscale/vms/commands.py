@@ -6,9 +6,9 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from schemas.image import Kind
-from schemas.intake import ChangeVm, CreateVm, ResizeVm, VmChange, When
 from schemas.memory import Filebeats
 from schemas.sizes import read as read_size
+from schemas.vm_intake import ChangeVm, CreateVm, ResizeVm, VmChange, When
 from virtscale.amounts import size_bytes
 from virtscale.ask import new_key
 from virtscale.freezes.commands import Actor, Reason

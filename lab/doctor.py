@@ -72,6 +72,12 @@ NEEDS: Sequence[Need] = (
     Need("dpkg-deb", "dpkg", on_path("dpkg-deb")),
     Need("apt-get", "apt", on_path("apt-get")),
     Need("Prometheus", "prometheus", on_path("prometheus")),
+    Need(
+        "Alertmanager, whose silences a deletion sets",
+        "prometheus-alertmanager",
+        on_path("prometheus-alertmanager"),
+        needed=False,
+    ),
     Need("virsh, to look at guests by hand", "libvirt-clients", on_path("virsh"), needed=False),
     Need("Debian's HAProxy, used without the wheel", "haproxy", on_path("haproxy"), needed=False),
 )

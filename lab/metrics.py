@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from lab.errors import LabError
+from lab.http import get
 from lab.part import OnChange, Part, Plan
 from lab.ports import LOOPBACK, require_free
 
 MEND = "apt-get install -y --no-install-recommends prometheus"
 FASTEST_SECONDS = 1
 SLOWEST_SECONDS = 5
-REQUEST_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class Metrics:
 
         Raises `lab.query-refused` with Prometheus's own reason.
         """
-        status, body = await self._get(f"/api/v1/query?{urlencode({'query': expression})}")
+        status, body = await get(self.port, f"/api/v1/query?{urlencode({'query': expression})}")
         answer = json.loads(body)
         if status != HTTPStatus.OK:
             raise LabError(
@@ -164,17 +163,5 @@ class Metrics:
         draft.replace(self.configuration)
 
     async def _answers(self) -> bool:
-        status, _ = await self._get("/-/ready")
+        status, _ = await get(self.port, "/-/ready")
         return status == HTTPStatus.OK
-
-    async def _get(self, path: str) -> tuple[int, bytes]:
-        """Status and body of one GET; HTTP/1.0, so that the body ends with the connection."""
-        async with asyncio.timeout(REQUEST_SECONDS):
-            reader, writer = await asyncio.open_connection(LOOPBACK, self.port)
-            try:
-                writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-                await writer.drain()
-                head, _, body = (await reader.read(-1)).partition(b"\r\n\r\n")
-            finally:
-                writer.close()
-        return int(head.split(maxsplit=2)[1]) if head else 0, body

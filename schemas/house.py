@@ -75,6 +75,8 @@ class House(Value, frozen=True):
     """Where witnesses take checkpoints: the URL of each one's `add-checkpoint`, a space, and its public key (`name+hash+key`)."""
     remote_write: str = ""
     """Where signal takes the samples that a Prometheus pushes, as host:port; empty where it takes none."""
+    alertmanager_url: str = ""
+    """The Alertmanager where the alerts of deleted VMs are silenced; empty where there is none, and then nobody is to be silenced."""
 
 
 class HouseError(ValueError):

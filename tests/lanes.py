@@ -16,6 +16,7 @@ SECOND: Final = frozenset(
     f"{_FIRST}{name}.py"
     for name in (
         "test_contract_life",
+        "test_lab_alertmanager",
         "test_lab_balancer",
         "test_mail",
         "test_prometheus",

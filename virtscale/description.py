@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from events import durable
+from lab import alertmanager
 from lab.hypervisor import short_directory
 from lab.ports import LOOPBACK
 from schemas.house import FILE, HostPlace, House, HouseError
@@ -16,6 +17,9 @@ ORIGIN: Final = "ledger.virtscale.local/house"
 
 PERMIT_SECONDS: Final = 5.0
 """When the sealer is silent for longer, nobody writes. It speaks twice a second, and a restart takes it about one."""
+
+_OWN: Final = f"http://{LOOPBACK}:"
+"""How the address of the house's own Alertmanager begins. One that begins otherwise (`http://localhost:`) is an operator's, and stays."""
 
 _PATHS: Final = ("audit", "audit_key", "marks")
 
@@ -30,6 +34,7 @@ class Kept(msgspec.Struct, frozen=True):
     origin: str | None = None
     permit_seconds: float | None = None
     witnesses: tuple[str, ...] = ()
+    alertmanager_url: str = ""
 
 
 def kept(directory: Path, *, permit_seconds: float | None = None) -> Kept:
@@ -92,7 +97,20 @@ def describe(
         permit_seconds=seconds,
         witnesses=chosen.witnesses,
         remote_write=f"{LOOPBACK}:{ports.remote_write}",
+        alertmanager_url=_alertmanager(ports, chosen),
     )
+
+
+def _alertmanager(ports: Ports, chosen: Kept) -> str:
+    """An operator's own, else the one that is started here, else none."""
+    if chosen.alertmanager_url and not chosen.alertmanager_url.startswith(_OWN):
+        return chosen.alertmanager_url
+    return f"{_OWN}{ports.alertmanager}" if alertmanager.installed() else ""
+
+
+def has_own_alertmanager(house: House) -> bool:
+    """Whether the house silences alerts in an Alertmanager that is started with it."""
+    return house.alertmanager_url.startswith(_OWN)
 
 
 def begin(directory: Path, origin: str, witnesses: tuple[str, ...] = ()) -> None:

@@ -16,6 +16,7 @@ from events.bus.permissions import Permit, admin, operator, reader, workers
 from events.bus.port import Bus, UnansweredError
 from events.lock import hold
 from lab import doctor
+from lab.alertmanager import Alertmanager
 from lab.balancer import Balancer, Frontend
 from lab.bus import BusServer, BusUser
 from lab.errors import LabError
@@ -189,6 +190,8 @@ class World:
             await self._start_hypervisors()
         await self._start_balancer()
         await self._start_metrics()
+        if description.has_own_alertmanager(self.house):
+            await self._start_alertmanager()
         await self.sink.start()
         self._stack.push_async_callback(self.sink.stop)
         self._say(f"mail sink on {LOOPBACK}:{self._ports.smtp}")
@@ -303,6 +306,14 @@ class World:
         await self.metrics.start()
         self._stack.push_async_callback(self.metrics.stop)
         self._say(f"Prometheus on {self.metrics.url}")
+
+    async def _start_alertmanager(self) -> None:
+        alertmanager = Alertmanager(
+            self.directory / "alertmanager", self._ports.alertmanager, keep=True, on_change=self._changed
+        )
+        await alertmanager.start()
+        self._stack.push_async_callback(alertmanager.stop)
+        self._say(f"Alertmanager on {alertmanager.url}")
 
     def _changed(self, name: str, text: str) -> None:
         self._say(f"{name}: {text}")

@@ -38,8 +38,24 @@ def test_what_an_operator_chose_stays_whenever_the_house_is_started(tmp_path: Pa
         prometheus_url="http://127.0.0.1:19190",
         metrics_port=19200,
         remote_write="127.0.0.1:19301",
+        alertmanager_url=second.alertmanager_url,
     )
     assert description.kept(tmp_path, permit_seconds=0.0).permit_seconds == 0.0
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_house_has_an_alertmanager_of_its_own_where_one_is_installed_unless_an_operator_named_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, installed: bool
+) -> None:
+    monkeypatch.setattr("lab.alertmanager.installed", lambda: installed)
+    started(tmp_path, Ports.usual())
+    own = started(tmp_path, Ports.usual(100))
+    assert own.alertmanager_url == ("http://127.0.0.1:19193" if installed else "")
+    assert description.has_own_alertmanager(own) is installed
+    description.write(msgspec.structs.replace(own, alertmanager_url="http://localhost:9093"))
+    theirs = started(tmp_path, Ports.usual())
+    assert theirs.alertmanager_url == "http://localhost:9093"
+    assert not description.has_own_alertmanager(theirs)
 
 
 def test_an_operator_may_choose_before_the_first_start(tmp_path: Path) -> None:

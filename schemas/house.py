@@ -77,6 +77,8 @@ class House(Value, frozen=True):
     """Where signal takes the samples that a Prometheus pushes, as host:port; empty where it takes none."""
     alertmanager_url: str = ""
     """The Alertmanager where the alerts of deleted VMs are silenced; empty where there is none, and then nobody is to be silenced."""
+    backups: str = ""
+    """The directory of backups of VMs, `<org>/<vm>/<copy>.qcow2`, best on another disk than theirs; empty where none can be made."""
 
 
 class HouseError(ValueError):

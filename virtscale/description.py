@@ -21,7 +21,7 @@ PERMIT_SECONDS: Final = 5.0
 _OWN: Final = f"http://{LOOPBACK}:"
 """How the address of the house's own Alertmanager begins. One that begins otherwise (`http://localhost:`) is an operator's, and stays."""
 
-_PATHS: Final = ("audit", "audit_key", "marks")
+_PATHS: Final = ("audit", "audit_key", "marks", "backups")
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -35,6 +35,8 @@ class Kept(msgspec.Struct, frozen=True):
     permit_seconds: float | None = None
     witnesses: tuple[str, ...] = ()
     alertmanager_url: str = ""
+    backups: str | None = None
+    """Empty where somebody wants none to be made."""
 
 
 def kept(directory: Path, *, permit_seconds: float | None = None) -> Kept:
@@ -59,8 +61,8 @@ def kept(directory: Path, *, permit_seconds: float | None = None) -> Kept:
 
 def _here(directory: Path, found: Kept, name: str, path: Path) -> str | None:
     said: str | None = getattr(found, name)
-    if said is None:
-        return None
+    if said is None or (name == "backups" and not said):
+        return said
     if not Path(said).is_absolute():
         raise HouseError(f"{path} has the {name} {said!a:.90}: write an absolute path. Nothing was started.")
     if found.directory is not None and Path(said).is_relative_to(found.directory):
@@ -98,6 +100,7 @@ def describe(
         witnesses=chosen.witnesses,
         remote_write=f"{LOOPBACK}:{ports.remote_write}",
         alertmanager_url=_alertmanager(ports, chosen),
+        backups=str(directory / "backups") if chosen.backups is None else chosen.backups,
     )
 
 

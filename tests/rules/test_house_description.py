@@ -58,6 +58,16 @@ def test_a_house_has_an_alertmanager_of_its_own_where_one_is_installed_unless_an
     assert not description.has_own_alertmanager(theirs)
 
 
+@pytest.mark.parametrize("said", ["/mnt/other/backups", ""])
+def test_backups_lie_in_the_house_unless_an_operator_named_another_place_or_wants_none(
+    tmp_path: Path, said: str
+) -> None:
+    usual = started(tmp_path, Ports.usual())
+    assert usual.backups == str(tmp_path / "backups")
+    description.write(msgspec.structs.replace(usual, backups=said))
+    assert started(tmp_path, Ports.usual()).backups == said
+
+
 def test_an_operator_may_choose_before_the_first_start(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text('{"origin": "ledger.example/east", "audit": "/mnt/other/audit"}')
     house = started(tmp_path, Ports.usual())

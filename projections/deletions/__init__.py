@@ -1,0 +1,1 @@
+"""Deletions of kept VMs: which are scheduled, how far each has come, and those that are over."""

@@ -1,0 +1,103 @@
+"""Leases, folded from the ledger: a kept VM has its name until it is recycled, and a domain its address until it is undefined."""
+
+import datetime as dt
+from typing import Final
+
+import msgspec
+
+from events.copy import CopyRestored, CopyRestoreFailed
+from events.deletion import DeletionCompleted, VmUndefined
+from events.envelope import Recorded
+from events.fact import Fact
+from events.fences import Fences
+from events.gate import AdoptOrdered, GateDecided, RestoreOrdered
+from events.keep import VmAdopted, VmAdoptFailed, VmCreated
+from events.vm import VmDefined
+from events.volume import VolumeAdoptFailed
+
+Key = tuple[str, str]
+"""Org and VM."""
+
+
+class Lease(msgspec.Struct, frozen=True):
+    """Since when a VM has its name."""
+
+    org: str
+    vm: str
+    since: dt.datetime
+    seq: int
+
+
+class Leases:
+    """Who has which name and which address. Names of VMs that come and go with demand are their pool's, and not among them."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {
+            GateDecided,
+            VmCreated,
+            VmDefined,
+            VmUndefined,
+            VmAdopted,
+            VmAdoptFailed,
+            VolumeAdoptFailed,
+            CopyRestored,
+            CopyRestoreFailed,
+            DeletionCompleted,
+        }
+    )
+
+    def __init__(self) -> None:
+        self.names: dict[Key, Lease] = {}
+        self.addresses: dict[str, Key] = {}
+        self._at: dict[Key, str] = {}
+        self._awaited: dict[Key, str] = {}
+        """Orders that give a VM its disk: where one fails, there was no VM."""
+        self._fences = Fences()
+
+    def holds_name(self, org: str, vm: str) -> bool:
+        """Whether somebody has the name, be it a VM that is deleted and not recycled yet."""
+        return (org, vm) in self.names
+
+    def apply(self, recorded: Recorded) -> None:
+        """The leases now include the event; a name that is given is not given to another."""
+        match recorded.fact:
+            case VmCreated(org=org, vm=vm, created_at=at):
+                self.names.setdefault((org, vm), Lease(org, vm, at, recorded.seq))
+            case GateDecided(org=org, orders=orders) as decided:
+                if self._fences.pass_on(recorded, decided):
+                    for order in orders:
+                        if isinstance(order, AdoptOrdered) or (
+                            isinstance(order, RestoreOrdered) and order.of != order.vm
+                        ):
+                            self._awaited[org, order.vm] = order.id
+            case (
+                VmAdoptFailed(org=org, vm=vm, order=order)
+                | VolumeAdoptFailed(org=org, vm=vm, order=order)
+                | CopyRestoreFailed(org=org, vm=vm, order=order)
+            ):
+                if self._awaited.get((org, vm)) == order:
+                    del self._awaited[org, vm]
+                    self.names.pop((org, vm), None)
+            case VmAdopted(org=org, vm=vm, order=order) | CopyRestored(org=org, vm=vm, order=order):
+                if self._awaited.get((org, vm)) == order:
+                    del self._awaited[org, vm]
+            case DeletionCompleted(org=org, vm=vm, stage="recycle"):
+                self.names.pop((org, vm), None)
+            case VmDefined(org=org, vm=vm, address=address):
+                self._leave((org, vm))
+                former = self.addresses.get(address)
+                if former is not None:
+                    self._at.pop(
+                        former, None
+                    )  # its domain is gone, or its host would not have given the address away
+                self.addresses[address] = org, vm
+                self._at[org, vm] = address
+            case VmUndefined(org=org, vm=vm):
+                self._leave((org, vm))
+            case _:
+                pass
+
+    def _leave(self, key: Key) -> None:
+        address = self._at.pop(key, None)
+        if address is not None:
+            del self.addresses[address]

@@ -1,0 +1,1 @@
+"""What publishers may do besides asking."""

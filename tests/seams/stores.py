@@ -48,15 +48,15 @@ class Bench:
     machine: Hypervisor
     directory: Path
     conf: Path
-    _numbers: Any = field(default_factory=count)
+    numbers: Any = field(default_factory=count)
 
     def volume(self, org: str = ORG) -> Volume:
         """A name that nobody has."""
-        return Volume(org, f"{self.kind}-{next(self._numbers)}")
+        return Volume(org, f"{self.kind}-{next(self.numbers)}")
 
     def file(self) -> Path:
         """Where a copy can go."""
-        return self.directory / "copies" / f"{self.kind}-{next(self._numbers)}.qcow2"
+        return self.directory / "copies" / f"{self.kind}-{next(self.numbers)}.qcow2"
 
     def write(self, volume: Volume, letter: str, at: int = 0) -> None:
         """The volume has the letter there, over and over, as a guest would have left it."""

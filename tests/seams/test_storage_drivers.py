@@ -1,4 +1,7 @@
-"""What a driver of volumes promises, asked of both: qcow2 files in a directory of libvirt's, and images in a real Ceph."""
+"""What a driver of volumes promises, asked of both: qcow2 files in a directory of libvirt's, and images in a real Ceph.
+
+And of the simulation's, which stands in for them where everything goes wrong.
+"""
 
 import datetime as dt
 import subprocess
@@ -25,6 +28,7 @@ from services.storage.volumes import (
     UnfitNameError,
     Volume,
 )
+from tests.seams.shelf_bench import KIND, shelf_bench
 from tests.seams.stores import MIB, OTHER, TEMPLATE, Bench
 from tests.support import eventually
 
@@ -34,9 +38,9 @@ LONG_SECONDS = 3600
 """Nothing is purged meanwhile."""
 
 
-@pytest.fixture(params=["qcow2", "rbd"])
+@pytest.fixture(params=["qcow2", "rbd", KIND])
 def bench(request: pytest.FixtureRequest, both: dict[str, Bench]) -> Bench:
-    return both[request.param]
+    return shelf_bench(both["qcow2"]) if request.param == KIND else both[request.param]
 
 
 @pytest.fixture
@@ -287,7 +291,11 @@ async def test_a_name_given_again_is_not_taken_back(bench: Bench, volume: Volume
 # ------------------------------------------------------------------------------------------------------------ copies
 
 
-@pytest.mark.parametrize("other", ["qcow2", "rbd"])
+@pytest.mark.parametrize(
+    ("bench", "other"),
+    [("qcow2", "qcow2"), ("qcow2", "rbd"), ("rbd", "qcow2"), ("rbd", "rbd"), (KIND, KIND)],
+    indirect=["bench"],
+)
 async def test_a_copy_comes_back_as_a_volume_of_either_kind(
     both: dict[str, Bench], bench: Bench, volume: Volume, other: str
 ) -> None:
@@ -298,7 +306,7 @@ async def test_a_copy_comes_back_as_a_volume_of_either_kind(
     assert (copy.size_bytes, copy.file_bytes) == (32 * MIB, file.stat().st_size)
     assert await bench.again().export(volume, "one", file) == copy
     assert file.stat().st_mode & 0o077 == 0
-    into = both[other]
+    into = bench if other == KIND else both[other]
     made = into.volume()
     seen = await into.store.load(copy, made)
     assert (seen.size_bytes, seen.parent) == (32 * MIB, None)

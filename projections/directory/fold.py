@@ -1,4 +1,4 @@
-"""VMs that are kept for their own sake, folded from the ledger: a name is given once, and stays the VM's."""
+"""VMs that are kept for their own sake, folded from the ledger: each until its disk is erased. Who has which name, the leases say."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -7,10 +7,15 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from events.copy import CopyRestored, CopyRestoreFailed
+from events.deletion import DeletionBegun, DeletionCompleted
+from events.drift import VolumeDrifted
 from events.envelope import Recorded
 from events.fact import Fact
-from events.keep import VmCreated, VmProtected, VmResized, VmUnprotected
-from events.volume import VolumeGrown
+from events.fences import Fences
+from events.gate import AdoptOrdered, GateDecided, RestoreOrdered
+from events.keep import VmAdopted, VmAdoptFailed, VmCreated, VmProtected, VmResized, VmUnprotected
+from events.volume import VolumeAdoptFailed, VolumeGrown
 from schemas.capacity import Size
 from schemas.image import Kind, Readiness
 from schemas.request import SeedRef
@@ -33,18 +38,40 @@ class Kept(msgspec.Struct, frozen=True):
     """Who had it made."""
     created_at: dt.datetime
     created_seq: int
+    awaits: str | None = None
+    """The order that gives it its disk, where that is not its first boot: it does not start before."""
 
 
 class Directory:
     """Every VM that was made by name, also before it first runs."""
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset(
-        {VmCreated, VmResized, VmProtected, VmUnprotected, VolumeGrown}
+        {
+            GateDecided,
+            VmCreated,
+            VmResized,
+            VmProtected,
+            VmUnprotected,
+            VmAdopted,
+            VmAdoptFailed,
+            VolumeGrown,
+            VolumeDrifted,
+            VolumeAdoptFailed,
+            CopyRestored,
+            CopyRestoreFailed,
+            DeletionBegun,
+            DeletionCompleted,
+        }
     )
 
     def __init__(self) -> None:
         self.vms: dict[tuple[str, str], Kept] = {}
+        self.departed: dict[tuple[str, str], Kept] = {}
+        """VMs whose disks are erased, until their names are free: what a new VM from their backups is made like."""
+        self.adopting: dict[tuple[str, str], AdoptOrdered] = {}
+        """Orders to adopt without an outcome."""
         self._pools: dict[tuple[str, str], dict[str, None]] = {}
+        self._fences = Fences()
 
     def get(self, org: str, vm: str) -> Kept | None:
         """The VM of this name; None where nobody made one."""
@@ -69,8 +96,47 @@ class Directory:
                 self._change(org, vm, protected=False)
             case VolumeGrown(org=org, vm=vm, size_bytes=size_bytes):
                 self._change(org, vm, disk_bytes=size_bytes)
+            case VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size_bytes)):
+                self._change(org, vm, disk_bytes=size_bytes)
+            case GateDecided(org=org, orders=orders) as decided:
+                if self._fences.pass_on(recorded, decided):
+                    for order in orders:
+                        if isinstance(order, AdoptOrdered):
+                            self.adopting[org, order.vm] = order
+                            self._change(org, order.vm, awaits=order.id)
+                        elif isinstance(order, RestoreOrdered) and order.of != order.vm:
+                            self._change(org, order.vm, awaits=order.id)
+            case VmAdopted(org=org, vm=vm, order=order) | CopyRestored(org=org, vm=vm, order=order):
+                self._given(org, vm, order)
+            case (
+                VmAdoptFailed(org=org, vm=vm, order=order)
+                | VolumeAdoptFailed(org=org, vm=vm, order=order)
+                | CopyRestoreFailed(org=org, vm=vm, order=order)
+            ):
+                kept = self.get(org, vm)
+                if kept is not None and kept.awaits == order:
+                    self._given(org, vm, order)
+                    self._leave(org, vm)
+            case DeletionBegun(org=org, vm=vm, stage="hard"):
+                kept = self._leave(org, vm)
+                if kept is not None:
+                    self.departed[org, vm] = kept
+            case DeletionCompleted(org=org, vm=vm, stage="recycle"):
+                self.departed.pop((org, vm), None)
             case _:
                 pass
+
+    def _given(self, org: str, vm: str, order: str) -> None:
+        kept = self.get(org, vm)
+        if kept is not None and kept.awaits == order:
+            self._change(org, vm, awaits=None)
+            self.adopting.pop((org, vm), None)
+
+    def _leave(self, org: str, vm: str) -> Kept | None:
+        kept = self.vms.pop((org, vm), None)
+        if kept is not None:
+            del self._pools[org, kept.pool][vm]
+        return kept
 
     def _change(self, org: str, vm: str, **members: object) -> None:
         known = self.vms.get((org, vm))

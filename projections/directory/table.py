@@ -2,16 +2,28 @@
 
 from collections.abc import Iterable
 
+from events.copy import CopyRestoreFailed
+from events.deletion import DeletionBegun
+from events.drift import VolumeDrifted
 from events.envelope import Recorded
-from events.keep import VmCreated, VmProtected, VmResized, VmUnprotected
-from events.volume import VolumeGrown
+from events.keep import VmAdoptFailed, VmCreated, VmProtected, VmResized, VmUnprotected
+from events.volume import VolumeAdoptFailed, VolumeGrown
 from projections.directory.fold import Directory
 from projections.table import Cell, Key, Table
 
 
 def _touched(recorded: Recorded) -> Iterable[Key]:
     match recorded.fact:
-        case VmCreated() | VmResized() | VmProtected() | VmUnprotected() | VolumeGrown() as fact:
+        case (
+            VmCreated()
+            | VmResized()
+            | VmProtected()
+            | VmUnprotected()
+            | VolumeGrown()
+            | VolumeDrifted() as fact
+        ):
+            return ((fact.org, fact.vm),)
+        case VmAdoptFailed() | VolumeAdoptFailed() | CopyRestoreFailed() | DeletionBegun() as fact:
             return ((fact.org, fact.vm),)
         case _:
             return ()
@@ -61,7 +73,20 @@ TABLES = (
         _touched,
         _row,
         _rows,
-        takes=frozenset({VmCreated, VmProtected, VmResized, VmUnprotected, VolumeGrown}),
+        takes=frozenset(
+            {
+                VmCreated,
+                VmProtected,
+                VmResized,
+                VmUnprotected,
+                VolumeGrown,
+                VolumeDrifted,
+                VmAdoptFailed,
+                VolumeAdoptFailed,
+                CopyRestoreFailed,
+                DeletionBegun,
+            }
+        ),
     ),
 )
 """One row per VM."""

@@ -7,6 +7,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from events.dead import DeadHosts
+from events.deletion import DeletionCompleted
+from events.drift import DomainDrifted
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
@@ -15,9 +17,7 @@ from events.gate import (
     DrainCancelled,
     DrainOrdered,
     GateDecided,
-    GrowOrdered,
     Order,
-    PlugOrdered,
     RebootOrdered,
     SaveOrdered,
     StopOrdered,
@@ -51,15 +51,13 @@ from projections.fleet.known import (
     HostState,
     OfHost,
     Vm,
-    awaits_gate,
     host_after,
-    number,
     ordered_up,
-    place,
 )
-from projections.fleet.life import ASLEEP, EVERY, INDEXED, NEXT, STAYING, UNDER_ORDER, State
-from projections.fleet.loads import Loads
+from projections.fleet.life import ASLEEP, EVERY, INDEXED, NEXT, STAYING, State
+from projections.fleet.roster import Roster
 from projections.fleet.taken import TAKEN
+from schemas.capacity import Size
 from schemas.pool import Pool
 
 _Way = DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered
@@ -80,15 +78,12 @@ class Fleet:
     def __init__(self) -> None:
         self.pools: dict[tuple[str, str], Pool] = {}
         self.hosts: dict[str, Host] = {}
-        self.vms: dict[tuple[str, str], Vm] = {}
-        self._members: dict[tuple[str, str], dict[State, dict[str, None]]] = {}
-        self._attention: dict[str, dict[str, None]] = {}
-        self._highest: dict[tuple[str, str], int] = {}
-        self._on_host: dict[tuple[str, str, State], dict[str, dict[str, None]]] = {}
-        self._loads = Loads()
+        self._roster = Roster()
+        self.vms = self._roster.vms
+        self._loads = self._roster.loads
+        self._put = self._roster.put
         self._fences = Fences()
         self._dead = DeadHosts()
-        self._under_order: dict[tuple[str, str], None] = {}
         self._told: set[str] = set()
         self._forecasting: dict[str, int] = {}
 
@@ -102,12 +97,12 @@ class Fleet:
 
     def members(self, org: str, pool: str, state: State) -> dict[str, None]:
         """The pool's VMs in a state, in the order they came into it."""
-        return self._members.get((org, pool), {}).get(state, {})
+        return self._roster.members.get((org, pool), {}).get(state, {})
 
     def by_host(self, org: str, pool: str, state: State) -> dict[str, dict[str, None]]:
         """The same, apart for each host that has any; only for the states in `INDEXED`."""
         assert state in INDEXED, state
-        return self._on_host.get((org, pool, state), {})
+        return self._roster.on_host.get((org, pool, state), {})
 
     def awake(self, host: str) -> int:
         """VMs that are awake on the host, or about to be; a host without any may idle."""
@@ -135,7 +130,7 @@ class Fleet:
 
     def total(self, org: str, pool: str) -> int:
         """How many VMs the pool has, in any state."""
-        return sum(len(names) for names in self._members.get((org, pool), {}).values())
+        return sum(len(names) for names in self._roster.members.get((org, pool), {}).values())
 
     def staying(self, org: str, pool: str) -> int:
         """VMs that serve the pool or soon will; stock under preparation, leavers, and what hangs are not among them."""
@@ -153,20 +148,20 @@ class Fleet:
 
     def attention(self, org: str) -> Iterator[Vm]:
         """VMs whose next step is the gate's to order, in the order they came to need it."""
-        return (self.vms[org, name] for name in self._attention.get(org, {}))
+        return (self.vms[org, name] for name in self._roster.attention.get(org, {}))
 
     def needing(self) -> Iterable[str]:
         """Orgs with a VM whose next step is the gate's to order."""
-        return self._attention.keys()
+        return self._roster.attention.keys()
 
     def overdue(self, now: dt.datetime) -> Iterator[Vm]:
         """VMs whose order is past its time without an outcome, and without an alarm yet."""
-        under_order = (self.vms[key] for key in self._under_order)
+        under_order = (self.vms[key] for key in self._roster.under_order)
         return (vm for vm in under_order if not vm.alarmed and vm.due_at is not None and vm.due_at < now)
 
     def highest(self, org: str, pool: str) -> int:
         """The highest number that a VM of the pool ever had; names are not given twice."""
-        return self._highest.get((org, pool), 0)
+        return self._roster.highest.get((org, pool), 0)
 
     def apply(self, recorded: Recorded) -> None:
         """The fleet now includes the event."""
@@ -184,6 +179,8 @@ class Fleet:
                 if self._fences.pass_on(recorded, decided):
                     for order in orders:
                         self._order(org, order, now, seq)
+            case DeletionCompleted(org=org, vm=vm, stage="hard"):
+                self._roster.forget((org, vm))
             case OrderOverdue(org=org, vm=vm, order=order):
                 known = self.vms.get((org, vm))
                 if known is not None and known.order == order:
@@ -223,7 +220,12 @@ class Fleet:
                 if known is not None:
                     runs_on = replace(known, proven=True, size=size, order=None, due_at=None)
                     self._step(runs_on, "vm.reboot-failed", seq)
-            case VmPlugged(org=org, vm=vm, reservation=reservation, size=size):
+            case (
+                VmPlugged(org=org, vm=vm, reservation=reservation, size=size)
+                | DomainDrifted(
+                    org=org, vm=vm, what="size", reservation=str(reservation), size=Size() as size
+                )
+            ):
                 known = self._held(org, vm, reservation)
                 if known is not None:
                     self._put(replace(known, size=size))
@@ -300,8 +302,6 @@ class Fleet:
             case StopOrdered():
                 due_at = now + dt.timedelta(seconds=order.grace_seconds) + PATIENCE
                 self._follow(known, order, "stop.ordered", due_at, seq)
-            case PlugOrdered() | GrowOrdered():
-                pass
             case SaveOrdered():
                 # Void where it sleeps another sleep by now, or none.
                 if (
@@ -312,6 +312,8 @@ class Fleet:
                     due_at = now + SAVING
                     saving = replace(known, order=order.id, due_at=due_at, alarmed=False)
                     self._step(saving, "save.ordered", seq)
+            case _:
+                pass  # it is where it was
 
     def _follow(self, known: Vm | None, order: _Way, event: str, due_at: dt.datetime, seq: int) -> None:
         if known is None or known.reservation != order.reservation or (known.state, event) not in NEXT:
@@ -348,44 +350,3 @@ class Fleet:
             self._put(replace(awake, request=None, order=None))
         # The same finding told again, however late, is no second stray.
         self._told.add(stray.reservation)
-
-    def _put(self, vm: Vm) -> None:
-        """The VM replaces its former self in every index."""
-        key = (vm.org, vm.name)
-        former = self.vms.get(key)
-        self.vms[key] = vm
-        if former is not None and place(former) == place(vm):
-            return
-        states = self._members.setdefault((vm.org, vm.pool), {})
-        if former is None or former.state != vm.state:
-            if former is not None:
-                del states[former.state][vm.name]
-            states.setdefault(vm.state, {})[vm.name] = None
-        if former is None or (former.state, former.host) != (vm.state, vm.host):
-            self._index(former, vm)
-        if former is None:
-            self._highest[vm.org, vm.pool] = max(number(vm.name), self.highest(vm.org, vm.pool))
-        if former is not None:
-            self._loads.charge(former, -1)
-        self._loads.charge(vm, +1)
-        if vm.state in UNDER_ORDER:
-            self._under_order[key] = None
-        else:
-            self._under_order.pop(key, None)
-        waiting = self._attention.setdefault(vm.org, {})
-        if awaits_gate(vm):
-            waiting[vm.name] = None
-        else:
-            waiting.pop(vm.name, None)
-        if not waiting:
-            del self._attention[vm.org]
-
-    def _index(self, former: Vm | None, vm: Vm) -> None:
-        if former is not None and former.state in INDEXED:
-            names = self._on_host[vm.org, vm.pool, former.state]
-            del names[former.host][vm.name]
-            if not names[former.host]:
-                del names[former.host]
-        if vm.state in INDEXED:
-            names = self._on_host.setdefault((vm.org, vm.pool, vm.state), {})
-            names.setdefault(vm.host, {})[vm.name] = None

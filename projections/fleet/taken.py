@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from events.deletion import DeletionCompleted
+from events.drift import DomainDrifted
 from events.fact import Fact
 from events.gate import GateDecided
 from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
@@ -42,6 +44,15 @@ _OUTCOMES: Final = (
 )
 
 TAKEN: Final[frozenset[type[Fact]]] = frozenset(
-    (PoolDefined, GateDecided, OrderOverdue, *_OF_HOSTS, *_BEGINNINGS, *_OUTCOMES)
+    (
+        PoolDefined,
+        GateDecided,
+        OrderOverdue,
+        DomainDrifted,
+        DeletionCompleted,
+        *_OF_HOSTS,
+        *_BEGINNINGS,
+        *_OUTCOMES,
+    )
 )
 """Any other event changes nothing in the fleet."""

@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from events.contract import ContractTookEffect
+from events.copy import CopyRestored, CopyRestoreFailed
 from events.dead import DeadHosts
+from events.deletion import VolumeErased
+from events.drift import DomainDrifted, DomainSettled, VolumeDrifted
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
@@ -23,7 +26,7 @@ from events.gate import (
     WakeOrdered,
 )
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
-from events.keep import VmCreated
+from events.keep import VmAdoptFailed, VmCreated
 from events.vm import (
     VmBooted,
     VmFoundAwake,
@@ -35,7 +38,7 @@ from events.vm import (
     VmStopped,
     VmWakeFailed,
 )
-from events.volume import VolumeCreated, VolumeGrowFailed, VolumeGrown
+from events.volume import VolumeAdopted, VolumeAdoptFailed, VolumeCreated, VolumeGrowFailed, VolumeGrown
 from schemas.capacity import NOTHING, Capacity, Size
 from schemas.contract.document import terms
 from schemas.contract.terms import Contract
@@ -79,6 +82,15 @@ class Usage:
             VolumeCreated,
             VolumeGrown,
             VolumeGrowFailed,
+            VolumeAdopted,
+            VolumeAdoptFailed,
+            VolumeDrifted,
+            VolumeErased,
+            VmAdoptFailed,
+            CopyRestored,
+            CopyRestoreFailed,
+            DomainDrifted,
+            DomainSettled,
         }
     )
 
@@ -94,6 +106,8 @@ class Usage:
         self._stored: dict[str, int] = {}
         self._plugging: dict[tuple[str, str], tuple[str, Size]] = {}
         """The order to plug in more vCPU, and the size that the VM has until it is carried out."""
+        self._drifted: dict[tuple[str, str], tuple[str, Size]] = {}
+        """The reservation of a VM that was found larger than it was ordered, and the size that was ordered."""
         self._told: set[str] = set()
         """Reservations of VMs found awake: the same finding told again, however late, counts no second time."""
 
@@ -140,6 +154,26 @@ class Usage:
                 | VolumeGrowFailed(org=org, vm=vm, size_bytes=size)
             ):
                 self._store(org, vm, size)
+            case (
+                VolumeAdopted(org=org, vm=vm, size_bytes=size)
+                | CopyRestored(org=org, vm=vm, size_bytes=size)
+                | VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size))
+            ):
+                self._store(org, vm, size)
+            case (
+                VolumeErased(org=org, vm=vm)
+                | VmAdoptFailed(org=org, vm=vm)
+                | VolumeAdoptFailed(org=org, vm=vm)
+            ):
+                self._store(org, vm, 0)
+            case CopyRestoreFailed(org=org, vm=vm, of=of) if of != vm:
+                self._store(org, vm, 0)  # it was made for that, and has no disk
+            case DomainDrifted(
+                org=org, vm=vm, what="size", reservation=str(reservation), size=Size() as size
+            ):
+                self._drift(org, vm, reservation, size)
+            case DomainSettled(org=org, vm=vm, what="size"):
+                self._settle(org, vm)
             case VmRebootFailed(org=org, vm=vm, reservation=reservation, size=size):
                 self._prove(org, vm, reservation, size)
             case VmPlugged(org=org, vm=vm, order=order, size=size):
@@ -193,9 +227,25 @@ class Usage:
             del self._plugging[org, vm]
             self._hold(org, vm, replace(holding, size=size or former))
 
+    def _drift(self, org: str, vm: str, reservation: str, size: Size) -> None:
+        """It runs with another size than was ordered: the larger counts."""
+        holding = self.holdings.get((org, vm))
+        if holding is not None and holding.reservation == reservation:
+            ordered = self._drifted.get((org, vm), (reservation, holding.size))
+            self._drifted[org, vm] = ordered if ordered[0] == reservation else (reservation, holding.size)
+            self._hold(org, vm, replace(holding, size=size.larger(self._drifted[org, vm][1])))
+
+    def _settle(self, org: str, vm: str) -> None:
+        reservation, size = self._drifted.pop((org, vm), (None, None))
+        holding = self.holdings.get((org, vm))
+        if holding is not None and size is not None and holding.reservation == reservation:
+            self._hold(org, vm, replace(holding, size=size))
+
     def _store(self, org: str, vm: str, size_bytes: int) -> None:
         self._stored[org] = self._stored.get(org, 0) - self.disk_bytes(org, vm) + size_bytes
         self._disks[org, vm] = size_bytes
+        if size_bytes == 0:
+            del self._disks[org, vm]
 
     def _hold(self, org: str, vm: str, holding: Holding) -> None:
         former = self.holdings.get((org, vm))

@@ -6,11 +6,15 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
+from events.copy import CopyRestored
+from events.deletion import VolumeErased
+from events.drift import VolumeDrifted
 from events.envelope import Recorded
 from events.fact import Fact
 from events.volume import (
     SnapshotFailed,
     SnapshotTaken,
+    VolumeAdopted,
     VolumeCreated,
     VolumeFailed,
     VolumeGrowFailed,
@@ -47,12 +51,25 @@ class Volumes:
     """The disk of every VM that has one, and the latest order whose disk could not be made."""
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset(
-        {VolumeCreated, VolumeFailed, VolumeGrown, VolumeGrowFailed, SnapshotTaken, SnapshotFailed}
+        {
+            VolumeCreated,
+            VolumeFailed,
+            VolumeGrown,
+            VolumeGrowFailed,
+            VolumeDrifted,
+            VolumeAdopted,
+            VolumeErased,
+            CopyRestored,
+            SnapshotTaken,
+            SnapshotFailed,
+        }
     )
 
     def __init__(self) -> None:
         self.disks: dict[tuple[str, str], Disk] = {}
         self.failed: dict[tuple[str, str], VolumeFailed] = {}
+        self._erased: dict[tuple[str, str], dt.datetime] = {}
+        """When a disk was erased: what is told late of one from before makes none."""
 
     def apply(self, recorded: Recorded) -> None:
         """The disks now include the event; a second telling of one changes nothing."""
@@ -61,7 +78,7 @@ class Volumes:
                 known = self.disks.get((org, vm))
                 # One that is made again for a later boot was gone: its layers and its pin went with it.
                 if known is None or (known.order != made.order and known.created_at < made.created_at):
-                    self.disks[org, vm] = _new(made)
+                    self._put(_new(made))
                 self.failed.pop((org, vm), None)
             case VolumeFailed(org=org, vm=vm) as failed:
                 self.failed[org, vm] = failed
@@ -72,12 +89,31 @@ class Volumes:
                 known = self.disks.get((org, vm))
                 if known is not None:
                     self.disks[org, vm] = replace(known, size_bytes=size_bytes)
+            case VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size_bytes)):
+                known = self.disks.get((org, vm))
+                if known is not None:
+                    self.disks[org, vm] = replace(known, size_bytes=size_bytes)
+            case VolumeAdopted() as adopted:
+                self._put(_given(adopted, adopted.adopted_at))
+            case CopyRestored() as restored:
+                self._put(_given(restored, restored.restored_at))
+            case VolumeErased(org=org, vm=vm, erased_at=at):
+                if self.disks.pop((org, vm), None) is not None:
+                    self._erased[org, vm] = at
+                self.failed.pop((org, vm), None)
             case SnapshotTaken() as taken:
                 self._pinned(taken)
             case SnapshotFailed() as failed:
                 self._unpinned(failed)
             case _:
                 pass
+
+    def _put(self, disk: Disk) -> None:
+        key = (disk.org, disk.vm)
+        erased_at = self._erased.get(key)
+        if erased_at is None or disk.created_at > erased_at:
+            self.disks[key] = disk
+            self._erased.pop(key, None)
 
     def _pinned(self, taken: SnapshotTaken) -> None:
         disk = self.disks.get((taken.org, taken.vm))
@@ -118,4 +154,18 @@ def _new(made: VolumeCreated) -> Disk:
         size_bytes=made.size_bytes,
         order=made.order,
         created_at=made.created_at,
+    )
+
+
+def _given(fact: VolumeAdopted | CopyRestored, at: dt.datetime) -> Disk:
+    """A disk that no boot made: nothing of what lay there before is pinned any more."""
+    return Disk(
+        org=fact.org,
+        vm=fact.vm,
+        host=fact.host,
+        volume=fact.volume,
+        template=fact.template,
+        size_bytes=fact.size_bytes,
+        order=fact.order,
+        created_at=at,
     )

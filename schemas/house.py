@@ -35,6 +35,15 @@ class HostPlace(Value, frozen=True):
     """The directory on that host where its VMs' disks are made; without one no VM of a template with a disk starts there."""
 
 
+class CephPlace(Value, frozen=True):
+    """A Ceph cluster for the disks of kept VMs, as a client on this machine finds it. Nothing in here is a secret."""
+
+    conf: str
+    """The cluster's `ceph.conf`; it says where the monitors are, and where the user's keyring lies."""
+    user: str = "client.admin"
+    """One who may make pools and users there: storage is the only one that speaks as him."""
+
+
 class House(Value, frozen=True):
     """Paths and addresses of one installation. All paths are absolute."""
 
@@ -79,6 +88,8 @@ class House(Value, frozen=True):
     """The Alertmanager where the alerts of deleted VMs are silenced; empty where there is none, and then nobody is to be silenced."""
     backups: str = ""
     """The directory of backups of VMs, `<org>/<vm>/<copy>.qcow2`, best on another disk than theirs; empty where none can be made."""
+    ceph: CephPlace | None = None
+    """The cluster for pools with `storage = "ceph"`; without one their VMs get no disk."""
 
 
 class HouseError(ValueError):

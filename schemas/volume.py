@@ -1,4 +1,4 @@
-"""How the files of VMs' disks are called, for whoever makes them and whoever has a domain write to them."""
+"""How VMs' disks are called and described, for whoever makes them and whoever has a domain write to them."""
 
 import re
 from dataclasses import dataclass
@@ -33,6 +33,11 @@ def sleep_of(layer: str, volume: str) -> int | None:
     return int(found[1])
 
 
+def in_cluster(place: str) -> bool:
+    """Whether a volume is an image in a Ceph cluster, by its place: `pool/image`, where that of a file is an absolute path."""
+    return not place.startswith("/")
+
+
 def seed_name(org: str, vm: str) -> str:
     """The file of a VM's seed disk."""
     return f"{org}.{vm}.seed.iso"
@@ -60,6 +65,31 @@ class ClusterSource:
 
 
 Source = FileSource | ClusterSource
+
+_MONITORS: Final = "monitors: "
+
+
+def secret_usage(user: str) -> str:
+    """What libvirt on a host knows a cluster's user by, named without `client.`: a host has one secret for each."""
+    return f"client.{user} secret"
+
+
+def secret_xml(source: ClusterSource) -> str:
+    """The libvirt secret for the source's user, which says as well where the cluster answers.
+
+    So whoever describes a domain needs neither the cluster's configuration nor its keys: it finds on the host what storage laid
+    there.
+    """
+    return (
+        "<secret ephemeral='no' private='yes'>"
+        f"<description>{_MONITORS}{escape(' '.join(source.monitors))}</description><uuid>{source.secret}</uuid>"
+        f"<usage type='ceph'><name>{escape(secret_usage(source.user))}</name></usage></secret>"
+    )
+
+
+def monitors_of(description: str) -> tuple[str, ...]:
+    """Where the cluster answers, by the description of a secret that `secret_xml` made; empty for any other."""
+    return tuple(description.removeprefix(_MONITORS).split()) if description.startswith(_MONITORS) else ()
 
 
 def disk_xml(source: Source, target: str) -> str:

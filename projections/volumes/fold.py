@@ -19,6 +19,7 @@ from events.volume import (
     VolumeFailed,
     VolumeGrowFailed,
     VolumeGrown,
+    VolumeReleased,
 )
 
 
@@ -60,6 +61,7 @@ class Volumes:
             VolumeAdopted,
             VolumeErased,
             CopyRestored,
+            VolumeReleased,
             SnapshotTaken,
             SnapshotFailed,
         }
@@ -70,6 +72,8 @@ class Volumes:
         self.failed: dict[tuple[str, str], VolumeFailed] = {}
         self._erased: dict[tuple[str, str], dt.datetime] = {}
         """When a disk was erased: what is told late of one from before makes none."""
+        self.released: dict[tuple[str, str], str] = {}
+        """The latest order for which the VM's disk in Ceph was freed from whoever held it before."""
 
     def apply(self, recorded: Recorded) -> None:
         """The disks now include the event; a second telling of one changes nothing."""
@@ -101,6 +105,9 @@ class Volumes:
                 if self.disks.pop((org, vm), None) is not None:
                     self._erased[org, vm] = at
                 self.failed.pop((org, vm), None)
+                self.released.pop((org, vm), None)
+            case VolumeReleased(org=org, vm=vm, order=order):
+                self.released[org, vm] = order
             case SnapshotTaken() as taken:
                 self._pinned(taken)
             case SnapshotFailed() as failed:

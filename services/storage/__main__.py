@@ -12,7 +12,11 @@ from services.storage.worker import Storage
 
 async def work(house: House, ledger: Ledger, bus: Bus, clock: Clock) -> None:
     """Disks of all hosts are made and pinned, for ever."""
-    await Storage(ledger, bus, clock, Places(house, clock), words=Vault(house.vault).seed).work()
+    places = Places(house, clock)
+    try:
+        await Storage(ledger, bus, clock, places, words=Vault(house.vault).seed).work()
+    finally:
+        await places.close()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from events.gate import BootOrdered
 from projections.fleet.fold import Vm
 from projections.fleet.life import IN_MEMORY
 from projections.volumes.fold import Disk
+from schemas.volume import in_cluster
 from services.storage.port import Look
 
 Move = Literal["wait", "give-up", "join", "pin", "tell", "refuse"]
@@ -32,10 +33,14 @@ def wants_volume(vm: Vm | None, disk: Disk | None, order: BootOrdered | None, se
 
 
 def wants_pin(vm: Vm | None, disk: Disk | None) -> bool:
-    """Whether the VM sleeps in its host's memory, and of this sleep nobody has said yet whether its disk is pinned."""
+    """Whether the VM sleeps in its host's memory, and of this sleep nobody has said yet whether its disk is pinned.
+
+    A disk in Ceph is snapshotted, and never pinned.
+    """
     return (
         vm is not None
         and disk is not None
+        and not in_cluster(disk.volume)
         and vm.state in IN_MEMORY
         and vm.domain is not None
         and vm.asleep_since is not None

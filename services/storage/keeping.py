@@ -15,8 +15,11 @@ from events.ids import derive
 from events.vault import VaultError
 from projections.directory.fold import Directory, Kept
 from projections.fleet.fold import Fleet
+from projections.usage.fold import Usage
 from projections.volumes.fold import Volumes
+from schemas.pool import Storage
 from schemas.seed import Seed, SeedError
+from schemas.volume import in_cluster
 from services.storage.decide import MOST_ATTEMPTS
 from services.storage.errors import StorageError
 from services.storage.metrics import ERRORS
@@ -27,6 +30,10 @@ from services.storage.state import Key
 from services.storage.volumes import Store, Volume
 
 _FIRST_PAUSE_SECONDS: Final = 0.25
+
+BACKSTOP: Final = 4
+"""An org may write so many times as much into a cluster as its contract allows it in disks, or as it has in them: what its snapshots
+hold, and what is in the trash, is no disk. At a cluster's own limit every write waits without an error, so the gate's must come first."""
 
 Words = Callable[[str, str], str | None]
 """What a VM is told, by its name in the vault and what was committed to; None where there is nothing. Raises `VaultError`."""
@@ -66,29 +73,34 @@ class Keeping:
         hosts: Hosts,
         outcomes: Outcomes,
         words: Words,
-        folds: tuple[Directory, Fleet, Volumes],
+        folds: tuple[Directory, Fleet, Volumes, Usage],
     ) -> None:
         self._hosts = hosts
         self._outcomes = outcomes
         self._words = words
-        self._directory, self._fleet, self._volumes = folds
+        self._directory, self._fleet, self._volumes, self._usage = folds
+        self._enrolled: dict[str, int] = {}
+        """Orgs that were enrolled in this life of storage, with their quota then."""
 
-    async def make(self, key: Key, order: BootOrdered, place: Place) -> Made:
+    async def make(self, key: Key, order: BootOrdered, place: Place | None) -> Made:
         """The VM has its seed disk, where it is told anything, and its disk with as many bytes as it was made for.
 
-        Safe to repeat: what is there stays as it is.
+        `place` are the host's files, where it has any. Safe to repeat: what is there stays as it is.
         """
-        kept = self._directory.get(*key)
+        kept, known = self._directory.get(*key), self._volumes.disks.get(key)
         if self._hosts.has_seed(order.template):
-            await place.lay_seed(*key, self._told(key, kept))
-        if kept is None or kept.disk_bytes == 0:
-            return await place.make(*key, order.template)
-        store = self._store(key, order.host)
-        volume, known = Volume(*key), self._volumes.disks.get(key)
+            await self._files(place, order).lay_seed(*key, self._told(key, kept))
+        if (kept is None or kept.disk_bytes == 0) and self.where(key) == "local":
+            return await self._files(place, order).make(*key, order.template)
+        store, volume = self.store(key, order.host), Volume(*key)
         there = await store.look(volume)
+        wanted = kept.disk_bytes if kept is not None else 0
         size = max(
-            kept.disk_bytes, known.size_bytes if known is not None else 0, there.size_bytes if there else 0
+            wanted or self._hosts.template_bytes(order.template),
+            known.size_bytes if known is not None else 0,
+            there.size_bytes if there else 0,
         )
+        await self._enrol(key, size)
         seen = await store.create(volume, size, order.template)
         return Made(seen.place, seen.size_bytes, there is None)
 
@@ -100,7 +112,9 @@ class Keeping:
             domain = vm.domain if vm is not None and vm.reservation is not None else None
             try:
                 # Safe to repeat: one that is as large already stays so.
-                seen = await self._store(key, order.host).grow(volume, order.size_bytes, domain)
+                store = self.store(key, order.host)
+                await self._enrol(key, order.size_bytes)
+                seen = await store.grow(volume, order.size_bytes, domain)
             except StorageError as error:
                 attempts += not error.lost
                 ERRORS.labels(order.host).inc()
@@ -118,21 +132,55 @@ class Keeping:
         """What the disk has: as it is found, or as it is known where nobody can look."""
         known = self._volumes.disks.get(key)
         try:
-            seen = await self._store(key, order.host).look(Volume(*key))
+            seen = await self.store(key, order.host).look(Volume(*key))
         except StorageError:
             seen = None  # said already: it is what kept it from growing
         if seen is not None:
             return seen.size_bytes
         return known.size_bytes if known is not None else 0
 
-    def _store(self, key: Key, host: str) -> Store:
-        kept = self._directory.get(*key)
+    def where(self, key: Key) -> Storage:
+        """Where the VM's disk is: a disk stays where it was made, whatever its pool says since."""
+        disk, kept = self._volumes.disks.get(key), self._directory.get(*key)
+        if disk is not None:
+            return "ceph" if in_cluster(disk.volume) else "local"
         pool = self._fleet.pools.get((key[0], kept.pool)) if kept is not None else None
-        where = pool.storage if pool is not None else "local"
+        return pool.storage if pool is not None else "local"
+
+    def store(self, key: Key, host: str) -> Store:
+        """The driver of the VM's disk. Raises `NoStoreError`."""
+        where = self.where(key)
         store = self._hosts.store(host, where)
         if store is None:
-            raise NoStoreError(f"Host {host} has no {where} storage for the disk of {key[0]}/{key[1]}.")
+            mend = (
+                "name the cluster as `ceph` in the house's description, or start the house with --ceph"
+                if where == "ceph"
+                else "name its directory as `volumes` of the host in the house's description"
+            )
+            raise NoStoreError(
+                f"Host {host} has no {where} storage for the disk of {key[0]}/{key[1]}: {mend}."
+            )
         return store
+
+    async def _enrol(self, key: Key, size_bytes: int) -> None:
+        """The org may have so much where the VM's disk is. A host's directory asks nobody for leave."""
+        org = key[0]
+        if self.where(key) == "local":
+            return
+        contract = self._usage.contracts.get(org)
+        allowed = contract.limit.block_bytes if contract is not None else 0
+        quota = BACKSTOP * max(allowed, self._usage.stored(org), size_bytes)
+        if self._enrolled.get(org) != quota:
+            await self._hosts.enrol(org, quota)
+            self._enrolled[org] = quota
+
+    def _files(self, place: Place | None, order: BootOrdered) -> Place:
+        if place is None:
+            raise NoStoreError(
+                f"Host {order.host} has no directory for disks, and VMs of template {order.template} have one there: name it with "
+                "`virtscale host add --volumes`, or as `volumes` of the host in the house's description."
+            )
+        return place
 
     def _told(self, key: Key, kept: Kept | None) -> Seed:
         """What the VM is told: at least who it is. As long as it is that VM, it is the same instance."""

@@ -7,7 +7,7 @@ from events.bus.pen import Pen
 from events.bus.port import Bus
 from events.clock import Clock
 from events.fact import Fact
-from events.gate import BootOrdered, GrowOrdered
+from events.gate import BootOrdered, GrowOrdered, RebootOrdered
 from events.ids import derive
 from events.volume import (
     SnapshotFailed,
@@ -16,6 +16,7 @@ from events.volume import (
     VolumeFailed,
     VolumeGrowFailed,
     VolumeGrown,
+    VolumeReleased,
 )
 from projections.fleet.fold import Vm
 from schemas.names import shorten
@@ -46,7 +47,15 @@ class Outcomes:
         )
         await self._record(fact, "volume.created", vm, now, order)
 
-    async def volume_failed(self, vm: Vm, order: BootOrdered, code: str, text: str) -> None:
+    async def released(self, vm: Vm, order: BootOrdered | RebootOrdered, volume: str) -> None:
+        """Nobody else holds the disk, and the order's domain may start from it."""
+        now = self._clock.now()
+        fact = VolumeReleased(
+            org=vm.org, vm=vm.name, host=order.host, volume=volume, order=order.id, released_at=now
+        )
+        await self._record(fact, "volume.released", vm, now, order)
+
+    async def volume_failed(self, vm: Vm, order: BootOrdered | RebootOrdered, code: str, text: str) -> None:
         """The order gets no disk."""
         now = self._clock.now()
         fact = VolumeFailed(
@@ -126,7 +135,7 @@ class Outcomes:
         await self._record(fact, "snapshot.failed", vm, now, None)
 
     async def _record(
-        self, fact: Fact, name: str, vm: Vm, now: dt.datetime, order: BootOrdered | None
+        self, fact: Fact, name: str, vm: Vm, now: dt.datetime, order: BootOrdered | RebootOrdered | None
     ) -> None:
         cause = order.id if order is not None else None
         own = derive(cause or "storage", name, vm.org, vm.name, now.isoformat())

@@ -5,21 +5,27 @@ from pathlib import Path
 from events.clock import Clock
 from schemas.house import HostPlace, House, HouseError, load
 from schemas.pool import Storage
-from schemas.template import has_disk, has_seed
+from schemas.template import BASE, has_disk, has_seed
 from services.storage.directory import Directory
+from services.storage.errors import StorageError
 from services.storage.port import Volumes
-from services.storage.qcow2 import Qcow2
+from services.storage.qcow2 import Qcow2, size_of
+from services.storage.rbd import Cluster, Rbd
+from services.storage.tenants import Tenants
 from services.storage.volumes import Store
 
 
 class Places:
-    """One driver for each host that has a directory for disks."""
+    """The drivers of each host: of its directory, where it has one, and of the house's cluster."""
 
     def __init__(self, house: House, clock: Clock) -> None:
         self._house = house
         self._clock = clock
         self._known: dict[HostPlace, Qcow2] = {}
-        self._stores: dict[HostPlace, Directory] = {}
+        self._stores: dict[tuple[HostPlace, Storage], Store] = {}
+        ceph = house.ceph
+        self._cluster = Cluster(Path(ceph.conf), ceph.user) if ceph is not None else None
+        self._tenants = Tenants(self._cluster) if self._cluster is not None else None
 
     def has_disk(self, template: str) -> bool:
         """Whether VMs of the template have a disk."""
@@ -29,25 +35,42 @@ class Places:
         """Whether VMs of the template have a seed disk."""
         return has_seed(Path(self._house.templates) / template)
 
+    def template_bytes(self, template: str) -> int:
+        """What the template's disk has."""
+        return size_of(Path(self._house.templates) / template / BASE)
+
+    async def enrol(self, org: str, quota_bytes: int) -> None:
+        """The org has its pool and its user in the house's cluster."""
+        if self._tenants is None:
+            raise StorageError(
+                "The house knows no Ceph cluster: name one as `ceph` in its description.", final=True
+            )
+        await self._tenants.enrol(org, quota_bytes)
+
     def store(self, host: str, storage: Storage) -> Store | None:
-        """A directory of that host; no house knows of a Ceph cluster yet."""
-        if storage != "local" or self.at(host) is None:
+        """A directory of that host, or the house's cluster as that host's domains reach it."""
+        place, templates = self._place(host), Path(self._house.templates)
+        if place is None:
             return None
-        place = self._place(host)
-        assert place is not None, host
-        if place not in self._stores:
-            self._stores[place] = Directory(place, Path(self._house.templates), self._clock)
-        return self._stores[place]
+        known = self._stores.get((place, storage))
+        if known is None and storage == "local" and place.volumes:
+            known = Directory(place, templates, self._clock)
+        if known is None and storage == "ceph" and self._cluster is not None:
+            known = Rbd(place, templates, self._cluster)
+        if known is not None:
+            self._stores[place, storage] = known
+        return known
+
+    async def close(self) -> None:
+        """No child of a driver is left."""
+        for store in self._stores.values():
+            await store.close()
+        if self._tenants is not None:
+            await self._tenants.close()
 
     def at(self, host: str) -> Volumes | None:
-        """The disks of a host; one that is new to us is looked up in the house's description as it is by now."""
+        """The disks in a host's own directory."""
         place = self._place(host)
-        if place is None:
-            try:
-                self._house = load(Path(self._house.directory))
-            except HouseError:
-                return None
-            place = self._place(host)
         if place is None or not place.volumes:
             return None
         if place not in self._known:
@@ -55,4 +78,14 @@ class Places:
         return self._known[place]
 
     def _place(self, host: str) -> HostPlace | None:
-        return next((place for place in self._house.hosts if place.name == host), None)
+        """Where the host is; one that is new to us is looked up in the house's description as it is by now."""
+        for fresh in (False, True):
+            if fresh:
+                try:
+                    self._house = load(Path(self._house.directory))
+                except HouseError:
+                    return None
+            found = next((place for place in self._house.hosts if place.name == host), None)
+            if found is not None:
+                return found
+        return None

@@ -96,6 +96,14 @@ class Hosts(Protocol):
         """Whether VMs of the template have a seed disk."""
         ...
 
+    def template_bytes(self, template: str) -> int:
+        """What the disk of a VM of the template has where nobody says otherwise."""
+        ...
+
+    async def enrol(self, org: str, quota_bytes: int) -> None:
+        """The org may have volumes in the cluster, and write so many bytes there. Safe to repeat, also with another number."""
+        ...
+
     def store(self, host: str, storage: Storage) -> Store | None:
         """Where disks of kept VMs are made for a host; None where it has no such storage."""
         ...

@@ -18,7 +18,7 @@ import libvirt
 
 from schemas.house import HostPlace
 from schemas.template import BASE
-from schemas.volume import ClusterSource, Source
+from schemas.volume import ClusterSource, Source, secret_usage, secret_xml
 from services.storage import copies, qemu_img
 from services.storage.lane import Lane
 from services.storage.link import Link
@@ -79,7 +79,6 @@ class Rbd:
         self._copying = Speaker(cluster.conf, cluster.user)
         self._known: set[str] = set()
         """The templates that were seen in the cluster."""
-        self._monitors: tuple[str, ...] = ()
 
     async def create(self, volume: Volume, size_bytes: int, template: str | None = None) -> Seen:
         """A clone of the template's snapshot, or an empty image; neither holds data."""
@@ -295,26 +294,27 @@ class Rbd:
     def _source(self, volume: Volume) -> ClusterSource:
         self._ask("release", volume)  # one that is in use stays as it is
         user = pool_of(volume.org)
-        if not self._monitors:
-            self._monitors = tuple(self._asking.ask("monitors", QUICK_SECONDS))
+        monitors = tuple(self._asking.ask("monitors", QUICK_SECONDS))
         name = uuid.uuid5(uuid.UUID(self._asking.ask("fsid", QUICK_SECONDS)), user)
         key: str = self._asking.ask(
             "command", QUICK_SECONDS, command={"prefix": "auth get-key", "entity": f"client.{user}"}
         )["key"]
         connection = self._link.connected()
+        known = str(name)
         try:
-            secret = connection.secretLookupByUUIDString(str(name))
+            # One of another cluster, that is gone, keeps its name: libvirt has one secret for each use.
+            known = connection.secretLookupByUsage(
+                libvirt.VIR_SECRET_USAGE_TYPE_CEPH, secret_usage(user)
+            ).UUIDString()
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
                 raise
-            # Kept by libvirt over its restarts, in a file for its own user alone: a domain can be started without us.
-            secret = connection.secretDefineXML(
-                f"<secret ephemeral='no' private='yes'><uuid>{name}</uuid><usage type='ceph'><name>client.{user} secret"
-                "</name></usage></secret>"
-            )
+        source = ClusterSource(_place(volume), monitors, user, known)
+        # Kept by libvirt over its restarts, in a file for its own user alone: a domain can be started without us.
+        secret = connection.secretDefineXML(secret_xml(source))
         give = cast("Callable[[bytes], int]", secret.setValue)  # bytes, whatever its own description says
         give(base64.b64decode(key))
-        return ClusterSource(_place(volume), self._monitors, user, str(name))
+        return source
 
     # -------------------------------------------------------------------------------------------------------- inside
 

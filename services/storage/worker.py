@@ -17,7 +17,9 @@ from events.clock import Clock
 from events.gate import BootOrdered
 from projections.directory.fold import Directory
 from projections.fleet.fold import Fleet, Vm
+from projections.usage.fold import Usage
 from projections.volumes.fold import Disk, Volumes
+from schemas.volume import in_cluster
 from services.storage.decide import MOST_ATTEMPTS, move, sleeps_still, wants_pin, wants_volume
 from services.storage.errors import StorageError, WokeError
 from services.storage.keeping import Keeping, Words, nothing
@@ -25,6 +27,7 @@ from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts, Made, Sleeper
 from services.storage.port import Volumes as Place
+from services.storage.releasing import Releasing, Starts
 from services.storage.state import Key, Owed
 
 MOST_PINS: Final = 2
@@ -85,7 +88,14 @@ class Storage:
         self._bell = ledger.bell()
         self._outcomes = Outcomes(ledger, bus, clock)
         self._keeping = Keeping(
-            hosts, self._outcomes, words, (ledger.fold(Directory), self._fleet, self._volumes)
+            hosts,
+            self._outcomes,
+            words,
+            (ledger.fold(Directory), self._fleet, self._volumes, ledger.fold(Usage)),
+        )
+        self._starts = ledger.fold(Starts)
+        self._releasing = Releasing(
+            self._keeping, self._outcomes, clock, (self._starts, self._fleet, self._volumes)
         )
         self._running: set[Key] = set()
         self._found: dict[Key, str] = {}
@@ -99,20 +109,28 @@ class Storage:
             tasks.create_task(self._settle(), name="storage: settling")
             left: defaultdict[str, list[Key]] = defaultdict(list)
             for key, disk in self._volumes.disks.items():
-                if not wants_pin(self._fleet.vms.get(key), disk):
+                if not (in_cluster(disk.volume) or wants_pin(self._fleet.vms.get(key), disk)):
                     left[disk.host].append(key)
             for host, keys in left.items():
                 tasks.create_task(self._tidy_all(host, keys), name=f"storage: tidying {host}")
             while True:
-                for key in [*self._owed.boots, *self._owed.grows, *self._owed.sleepers]:
-                    if key not in self._running and (
-                        self._boot(key) or key in self._owed.grows or self._sleeper(key)
-                    ):
+                for key in [
+                    *self._owed.boots,
+                    *self._starts.open,
+                    *self._owed.grows,
+                    *self._owed.sleepers,
+                ]:
+                    if key not in self._running and self._has_work(key):
                         self._begin(tasks, key, self._attend(key))
                 for key, wanted in self._wanted.items():
                     if self._boot(key) is not None:
                         wanted.set()
                 await self._bell.wait()
+
+    def _has_work(self, key: Key) -> bool:
+        if self._boot(key) is not None or self._releasing.owed(key) is not None:
+            return True
+        return key in self._owed.grows or self._sleeper(key) is not None
 
     async def _settle(self) -> None:
         """No disk is touched before all that a former life asked is over; in a new house there was none."""
@@ -145,6 +163,8 @@ class Storage:
             while True:
                 if (order := self._boot(key)) is not None:
                     await self._make(key, order)
+                elif (start := self._releasing.owed(key)) is not None:
+                    await self._releasing.release(key, start)
                 elif (growth := self._owed.grows.get(key)) is not None:
                     await self._keeping.grow(key, growth)
                 elif (sleeper := self._sleeper(key)) is not None:
@@ -187,7 +207,7 @@ class Storage:
         vm, attempts, pause = self._fleet.vms[key], 0, _FIRST_PAUSE_SECONDS
         known = (disk := self._volumes.disks.get(key)) is not None and disk.host == order.host
         place = self._hosts.at(order.host)
-        if place is None:
+        if place is None and self._keeping.where(key) == "local":
             text = (
                 f"Host {order.host} has no directory for disks, and VMs of template {order.template} have one: name it with "
                 "`virtscale host add --volumes`, or as `volumes` of the host in the house's description."
@@ -217,8 +237,8 @@ class Storage:
                 self._found[key] = order.id
                 return
 
-    async def _made(self, key: Key, order: BootOrdered, place: Place) -> Made:
-        if order.purpose == "keep":
+    async def _made(self, key: Key, order: BootOrdered, place: Place | None) -> Made:
+        if order.purpose == "keep" or place is None:
             return await self._keeping.make(key, order, place)
         return await place.make(*key, order.template)
 

@@ -7,6 +7,8 @@ from typing import Final, Literal
 from events.gate import BootOrdered, RebootOrdered, Rise, WakeOrdered
 from projections.fleet.fold import SAVING, Fleet, Vm
 from projections.volumes.fold import Volumes
+from projections.volumes.release import release_by
+from schemas.volume import in_cluster
 from services.waker.port import Domain, DomainState, HypervisorError, Unknown, VolumeFailedError
 
 Step = Literal["rise", "suspend", "save", "stop", "confirm"]
@@ -118,17 +120,38 @@ def is_late(order: Rise, attempts: int, now: dt.datetime) -> bool:
 
 
 def awaits_disk(volumes: Volumes, vm: Vm, order: Rise | None, now: dt.datetime) -> bool:
-    """Whether a boot from a template with a disk must wait until its disk is made; not when it failed or is too late."""
+    """Whether a boot from a template with a disk must wait until its disk is made and freed; not when it failed or is too late."""
     if not isinstance(order, BootOrdered) or too_late(order.begin_by, now):
         return False
+    if diskless(volumes, vm, order, now) is not None:
+        return False
+    return (vm.org, vm.name) not in volumes.disks or is_held(volumes, vm, order)
+
+
+def is_held(volumes: Volumes, vm: Vm, order: Rise) -> bool:
+    """Whether the VM's disk is in Ceph, and nobody has said yet that it is free for this order.
+
+    A QEMU that was killed holds it for some 30 s, and a domain that is started meanwhile cannot write. Who is woken has it open.
+    """
     key = vm.org, vm.name
-    return key not in volumes.disks and diskless(volumes, vm, order) is None
+    disk = volumes.disks.get(key)
+    starts = isinstance(order, BootOrdered | RebootOrdered)
+    return starts and disk is not None and in_cluster(disk.volume) and volumes.released.get(key) != order.id
 
 
-def diskless(volumes: Volumes, vm: Vm, order: Rise) -> str | None:
-    """Why no disk could be made for this boot; None where none is missing, or nobody has said so yet."""
+def awaits_release(volumes: Volumes, vm: Vm, order: RebootOrdered, now: dt.datetime) -> bool:
+    """Whether a VM that was stopped to be rebooted must wait for its disk; not when it was said that it is not to be had."""
+    return is_held(volumes, vm, order) and diskless(volumes, vm, order, now) is None
+
+
+def diskless(volumes: Volumes, vm: Vm, order: Rise, now: dt.datetime) -> str | None:
+    """Why there is no disk for this start; None where none is missing, or nobody has said so yet."""
     failed = volumes.failed.get((vm.org, vm.name))
-    return failed.text if failed is not None and failed.order == order.id else None
+    if failed is not None and failed.order == order.id:
+        return failed.text
+    if isinstance(order, RebootOrdered) and is_held(volumes, vm, order) and now > release_by(order):
+        return f"Storage did not say by {release_by(order):%H:%M:%S} UTC that nobody holds the disk of {vm.org}/{vm.name} any more."
+    return None
 
 
 def lacking_mib(fleet: Fleet, vm: Vm, from_disk: Container[str]) -> int:
@@ -181,7 +204,9 @@ def unpinned(volumes: Volumes, vm: Vm) -> bool:
     that is pinned, so nobody is saved before storage has said how it went.
     """
     disk = volumes.disks.get((vm.org, vm.name))
-    return disk is not None and vm.asleep_since is not None and disk.settled < vm.asleep_since
+    if disk is None or in_cluster(disk.volume):
+        return False
+    return vm.asleep_since is not None and disk.settled < vm.asleep_since
 
 
 def awaits_pin(volumes: Volumes, vm: Vm, now: dt.datetime) -> bool:

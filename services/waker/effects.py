@@ -69,7 +69,7 @@ class Effects:
         self._orders = known.orders
         self._volumes = known.volumes
         self._domains = Domains(hypervisor, outcomes, known)
-        self._keeping = Keeping(hypervisor, outcomes, known.fleet, clock)
+        self._keeping = Keeping(hypervisor, outcomes, known, clock)
         self._saves = Saves(hypervisor, outcomes, known.fleet, known.volumes)
         self._clock = clock
         self._slots = asyncio.Semaphore(MOST_EFFECTS)
@@ -94,7 +94,7 @@ class Effects:
             # whether the order still holds: its host may have been fenced meanwhile.
             if self._void(vm, order):
                 return
-            if (text := diskless(self._volumes, vm, order)) is not None:
+            if (text := diskless(self._volumes, vm, order, self._clock.now())) is not None:
                 tries.error = VolumeFailedError(text)
             hopeless = tries.error is not None and tries.error.final
             if tries.attempts == 0 and not tries.given_up and takes and not isinstance(order, RebootOrdered):

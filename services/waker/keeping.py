@@ -12,14 +12,18 @@ from typing import Final
 
 from events.clock import Clock
 from events.gate import PlugOrdered, RebootOrdered
-from projections.fleet.fold import PATIENCE, Fleet, Vm
+from projections.fleet.fold import PATIENCE, Vm
 from services.waker.bars import timed
-from services.waker.decide import lacking_mib, too_late
+from services.waker.decide import awaits_release, lacking_mib, too_late
 from services.waker.outcomes import Outcomes
 from services.waker.port import Hypervisor, HypervisorError, domain_name
+from services.waker.state import Known
 
 LOOK_SECONDS: Final = 1.0
 """Between two looks at a guest that was asked to shut down."""
+
+RELEASE_SECONDS: Final = 0.1
+"""Between two looks at whether storage has freed the disk of a VM that was stopped to be rebooted."""
 
 MOST_PLUGS: Final = 3
 """Attempts at an order to plug in vCPU; a connection that is lost is none."""
@@ -30,21 +34,25 @@ log = logging.getLogger("virtscale.waker")
 class Keeping:
     """The waker's hands on kept VMs of one host."""
 
-    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, fleet: Fleet, clock: Clock) -> None:
+    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, known: Known, clock: Clock) -> None:
         self._hypervisor = hypervisor
         self._outcomes = outcomes
-        self._fleet = fleet
+        self._fleet = known.fleet
+        self._volumes = known.volumes
         self._clock = clock
 
     async def brought_down(self, vm: Vm, order: RebootOrdered) -> bool:
-        """Whether the domain may be started anew, or was already: what ran under the former reservation runs no more.
+        """Whether the domain may be started anew, or was already: what ran under the former reservation runs no more, and holds no disk.
 
-        False where a VM that runs is not touched, since the order came too late or its host lacks the memory: it runs on, and the
+        Of a disk in Ceph storage says so, or that it is not to be had: whoever starts the domain looks which. False where a VM that runs is not touched, since the order came too late or its host lacks the memory: it runs on, and the
         ledger knows.
         """
         name = domain_name(vm.org, vm.name)
         life = await self._hypervisor.life(name)
-        if life is None or life.order == order.id:
+        if life is None:
+            await self._freed(vm, order)
+            return True
+        if life.order == order.id:
             return True
         if too_late(order.begin_by, self._clock.now()):
             text = f"The reboot of {vm.org}/{vm.name} could not begin by {order.begin_by:%H:%M:%S} UTC; it runs on as it did."
@@ -58,7 +66,18 @@ class Keeping:
         await self.shut_down(name, order.grace_seconds)
         # Safe to repeat: a domain that is off stays off.
         await timed("stop", self._hypervisor.stop(name))
+        await self._freed(vm, order)
         return True
+
+    async def _freed(self, vm: Vm, order: RebootOrdered) -> None:
+        """Storage said what became of the disk, or had its time, or the order holds no more."""
+        key = vm.org, vm.name
+        # The ledger's folds say so, and they change beside us: a look costs nothing.
+        while awaits_release(self._volumes, vm, order, self._clock.now()):
+            known = self._fleet.vms.get(key)
+            if known is None or known.reservation != order.id:
+                return
+            await asyncio.sleep(RELEASE_SECONDS)
 
     async def shut_down(self, name: str, seconds: float) -> None:
         """The guest shut down by itself, or had its time; one that cannot be asked has none."""

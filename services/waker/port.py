@@ -94,7 +94,7 @@ class Definition:
     size: Size
     template: str
     volume: str | None = None
-    """The file of its disk, for a template that has one."""
+    """The file of its disk, or `pool/image` of one in Ceph, for a template that has one."""
     order: str = ""
     """The order that it is defined for, where whoever sees it run must know whether that was carried out."""
     most_vcpu: int = 1

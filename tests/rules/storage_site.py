@@ -46,6 +46,12 @@ class Toy:
     def has_seed(self, template: str) -> bool:
         return template == "seeded"
 
+    def template_bytes(self, template: str) -> int:
+        raise AssertionError(template)
+
+    async def enrol(self, org: str, quota_bytes: int) -> None:
+        raise AssertionError((org, quota_bytes))
+
     def store(self, host: str, storage: Kind) -> Store | None:
         return None
 

@@ -55,6 +55,12 @@ class World:
     def has_seed(self, template: str) -> bool:
         return False
 
+    def template_bytes(self, template: str) -> int:
+        raise AssertionError(template)
+
+    async def enrol(self, org: str, quota_bytes: int) -> None:
+        raise AssertionError((org, quota_bytes))
+
     def store(self, host: str, storage: Kind) -> Store | None:
         return None
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from events.fact import Fact, Moment
+from events.ids import derive
 from schemas.activity import MOST_ACTIVITIES, Activity, Estimate, Maintenance
 from schemas.names import Count, Id, Name, Text, Word
 from schemas.request import Key, Reason
@@ -19,6 +20,11 @@ Steps = Annotated[tuple[Activity, ...], msgspec.Meta(max_length=MOST_ACTIVITIES)
 """What is really done of all that was asked, in its order; a reboot comes once, at the end."""
 
 Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+
+
+def notice_of(deletion: str) -> str:
+    """The id of the entry that tells of a deletion, from the deletion's."""
+    return derive("maintenance", "deletion", deletion)
 
 
 class MaintenanceChangeRequested(Fact, frozen=True):

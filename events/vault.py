@@ -98,6 +98,27 @@ class Vault:
             )
         return found.text
 
+    def forget_seed(self, name: str, commitment: str) -> bool:
+        """What a VM was told is gone for good; False where it is not here, or is not what was committed to: another VM's by now.
+
+        Safe to repeat, also after a crash half-way. Unlike a person's, the name is free again. `VaultError` where what is held cannot
+        be read: a person's values must never go because a request called them a seed.
+        """
+        _require_name(name)
+        with self._lock():
+            key, values = self._key(name), self._values(name)
+            if values.exists():
+                held = self._open(name).get(SEED)
+                if held is None or not hmac.compare_digest(held.commitment, commitment):
+                    return False
+                # Before its key: a key that opens nothing is known for what is left of a call like this.
+                values.unlink()
+                durable.sync(values.parent)
+            elif not key.exists():
+                return False
+            _destroy(key)
+        return True
+
     def contact(self, person: str) -> str | None:
         """The person's mail address; None when the person is unknown or erased."""
         mail = self._read(person).get(MAIL)
@@ -137,9 +158,7 @@ class Vault:
             if not key.exists():
                 return tombstone.exists()
             durable.write(tombstone, b"")
-            _overwrite(key)
-            key.unlink()
-            durable.sync(key.parent)
+            _destroy(key)
             # Noise without its key; it goes too, so that nobody wonders what it was.
             self._values(person).unlink(missing_ok=True)
             if self._values(person).parent.exists():
@@ -231,6 +250,12 @@ def _require_name(person: str) -> None:
         raise VaultError(
             f"{person[:40]!r} is no person's id: lower case letters, digits and inner dashes are."
         )
+
+
+def _destroy(key: Path) -> None:
+    _overwrite(key)
+    key.unlink()
+    durable.sync(key.parent)
 
 
 def _overwrite(path: Path) -> None:

@@ -1,0 +1,149 @@
+"""What the deleter must know: how far each deletion is, whether its VM runs, and what was said and answered about it."""
+
+import datetime as dt
+from dataclasses import dataclass, field, fields
+from typing import Final
+
+from msgspec.structs import replace
+
+from events.deletion import (
+    DeletionBegun,
+    DeletionCancelled,
+    DeletionCompleted,
+    DeletionDue,
+    DeletionScheduled,
+    SilenceFailed,
+)
+from events.envelope import Recorded
+from events.fact import Fact
+from events.fences import Fences
+from events.fold import FoldsOfReader
+from events.gate import GateDecided
+from events.keep import VmCreated
+from projections.deletions.fold import Deletions
+from projections.fleet.fold import Fleet
+from projections.maintenance.fold import Calendar
+from schemas.deletion import Stage
+from schemas.names import Count
+from schemas.request import SeedRef
+from schemas.struct import Value
+
+
+class Asked(Value, frozen=True):
+    """A stage that was said to be due, and when the gate answered; None while it has not."""
+
+    stage: Stage
+    attempt: Count
+    answered_at: dt.datetime | None = None
+    retry_at: dt.datetime | None = None
+    """Before this instant asking again cannot help."""
+
+
+class Desk:
+    """What no view keeps: answers to what was said to be due, what VMs were told, and which troubles were told of."""
+
+    TAKES: Final[frozenset[type[Fact]]] = frozenset(
+        {
+            VmCreated,
+            DeletionScheduled,
+            DeletionDue,
+            GateDecided,
+            DeletionBegun,
+            DeletionCompleted,
+            DeletionCancelled,
+            SilenceFailed,
+        }
+    )
+
+    def __init__(self) -> None:
+        self.asked: dict[str, Asked] = {}
+        """By deletion, the last time that one of its stages was said to be due."""
+        self.last: dict[str, str] = {}
+        """By deletion, the event that the next one follows from."""
+        self.prepared_at: dict[str, dt.datetime] = {}
+        """When the first stage of each began that is not over."""
+        self.cancelled: dict[str, dt.datetime] = {}
+        """When those were cancelled whose alerts may be silenced."""
+        self.told: dict[str, frozenset[str]] = {}
+        """Codes of `silence.failed`, by deletion."""
+        self.seeds: dict[tuple[str, str], SeedRef] = {}
+        """What the newest VM of each name was told at its first boot, by org and VM."""
+        self._waiting: dict[str, str] = {}
+        """Deletions by the event that said a stage to be due and that nobody answered."""
+        self._fences = Fences()
+
+    def apply(self, recorded: Recorded) -> None:
+        """The desk now includes the event."""
+        match recorded.fact:
+            case VmCreated(org=org, vm=vm, seed=seed):
+                if seed is None:
+                    self.seeds.pop((org, vm), None)
+                else:
+                    self.seeds[org, vm] = seed
+            case DeletionScheduled(deletion=deletion):
+                self.last.setdefault(deletion, recorded.id)
+            case DeletionDue(deletion=deletion, stage=stage, attempt=attempt) if deletion in self.last:
+                known = self.asked.get(deletion)
+                if known is None or (known.stage, known.attempt) != (stage, attempt):
+                    self.asked[deletion] = Asked(stage, attempt)
+                    self._waiting[recorded.id] = deletion
+            case GateDecided() as decided if self._fences.pass_on(recorded, decided):
+                self._hear(decided)
+            case DeletionBegun(deletion=deletion, stage=stage) as begun if deletion in self.last:
+                self.last[deletion] = recorded.id
+                if stage == "prepare":
+                    self.prepared_at.setdefault(deletion, begun.begun_at)
+            case DeletionCompleted(org=org, vm=vm, deletion=deletion, stage=stage) if deletion in self.last:
+                self.last[deletion] = recorded.id
+                if stage == "hard":
+                    self.seeds.pop((org, vm), None)
+                if stage == "recycle":
+                    self._forget(deletion)
+            case DeletionCancelled(deletion=deletion, cancelled_at=at) if deletion in self.last:
+                if deletion in self.prepared_at:
+                    self.cancelled.setdefault(deletion, at)
+                self._forget(deletion)
+            case SilenceFailed(deletion=deletion, code=code):
+                self.told[deletion] = self.told.get(deletion, frozenset()) | {code}
+            case _:
+                pass
+
+    def own_seed(self, org: str, vm: str) -> SeedRef | None:
+        """What the VM was told at its first boot, and no other VM that there is."""
+        seed = self.seeds.get((org, vm))
+        if seed is None or any(
+            other.name == seed.name for key, other in self.seeds.items() if key != (org, vm)
+        ):
+            return None
+        return seed
+
+    def _hear(self, decided: GateDecided) -> None:
+        for answer in decided.answers:
+            deletion = self._waiting.pop(answer.request, None)
+            asked = self.asked.get(deletion or "")
+            if deletion is not None and asked is not None:
+                self.asked[deletion] = replace(asked, answered_at=decided.now, retry_at=answer.retry_at)
+
+    def _forget(self, deletion: str) -> None:
+        for known in (self.asked, self.last, self.prepared_at):
+            known.pop(deletion, None)
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that the deleter decides from: four folds over the same events, to the same sequence."""
+
+    desk: Desk = field(default_factory=Desk)
+    deletions: Deletions = field(default_factory=Deletions)
+    calendar: Calendar = field(default_factory=Calendar)
+    fleet: Fleet = field(default_factory=Fleet)
+
+    @classmethod
+    def of(cls, reader: FoldsOfReader) -> "State":
+        """The folds that a reader keeps up to date."""
+        return cls(reader.fold(Desk), reader.fold(Deletions), reader.fold(Calendar), reader.fold(Fleet))
+
+    def apply(self, recorded: Recorded) -> None:
+        """All of them include the event; for who has no reader."""
+        for part in fields(self):
+            getattr(self, part.name).apply(recorded)

@@ -14,7 +14,7 @@ PROGRAM = "prometheus-alertmanager"
 """Debian's name for it."""
 
 MEND = "apt-get install -y --no-install-recommends prometheus-alertmanager"
-SNAPSHOT_SECONDS = 5
+SNAPSHOT_SECONDS = 2
 NOBODY = "nobody"
 
 

@@ -41,6 +41,17 @@ class Push:
     deadline_ms: int = 20
 
 
+@dataclass(frozen=True)
+class Alerts:
+    """What Prometheus judges at each evaluation, and who hears of it: the Alertmanager at `address`, host:port.
+
+    `rules` are names of alerts, each with its PromQL: every series that it yields is an alert, with that series' labels.
+    """
+
+    address: str
+    rules: tuple[tuple[str, str], ...]
+
+
 class Metrics:
     """One Prometheus with a private data directory below `directory`; `url` answers queries.
 
@@ -59,6 +70,7 @@ class Metrics:
         keep: bool = False,
         on_change: OnChange | None = None,
         push: Push | None = None,
+        alerts: Alerts | None = None,
     ) -> None:
         if not FASTEST_SECONDS <= scrape_seconds <= SLOWEST_SECONDS:
             raise LabError(
@@ -71,6 +83,7 @@ class Metrics:
         self.targets = tuple(targets)
         self.scrape_seconds = scrape_seconds
         self.push = push
+        self.alerts = alerts
         self.configuration = directory / "prometheus.yml"
         self._part = Part(
             Plan(
@@ -158,6 +171,14 @@ class Metrics:
                     ],
                 }
             ]
+        if self.alerts is not None:
+            rules = [{"alert": name, "expr": expression} for name, expression in self.alerts.rules]
+            path = self.directory / "rules.yml"
+            path.write_text(json.dumps({"groups": [{"name": "lab", "rules": rules}]}))
+            settings["rule_files"] = [str(path)]
+            settings["alerting"] = {
+                "alertmanagers": [{"static_configs": [{"targets": [self.alerts.address]}]}]
+            }
         draft = self.configuration.with_suffix(".draft")
         draft.write_text(json.dumps(settings, indent=1))  # every JSON text is a YAML text
         draft.replace(self.configuration)

@@ -22,6 +22,7 @@ SECOND: Final = frozenset(
         "test_prometheus",
         "test_remote_write",
         "test_silences",
+        "test_silences_refused",
     )
 )
 """Seams of the second lane: they wait for Prometheus to look around, for a contract to end, for commands to start. None boots a

@@ -1,8 +1,30 @@
-"""Alerts and silences of a real Alertmanager, by its own API."""
+"""Alerts and silences of a real Alertmanager, by its own API, and servers that are none."""
 
+import asyncio
 import datetime as dt
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
 
 import httpx
+
+from events.clock import SystemClock
+from lab.ports import LOOPBACK
+from services.deleter.alertmanager import Alertmanager
+from services.deleter.port import Silence
+
+HOUR: Final = dt.timedelta(hours=1)
+Speaks = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+def now() -> dt.datetime:
+    return SystemClock().now()
+
+
+def wanted(begins_at: dt.datetime, *, vm: str = "db", deletion: str = "d" * 32) -> Silence:
+    return Silence(
+        "acme", vm, deletion, begins_at, begins_at + 38 * 24 * HOUR, "virtscale", f"acme/{vm} is deleted"
+    )
 
 
 async def alert(http: httpx.AsyncClient, **labels: str) -> None:
@@ -44,3 +66,20 @@ async def listed(http: httpx.AsyncClient) -> dict[str, str]:
     answer = await http.get("/api/v2/silences")
     answer.raise_for_status()
     return {one["id"]: one["status"]["state"] for one in answer.json()}
+
+
+@asynccontextmanager
+async def speaking(speaks: Speaks, *, seconds: float = 2.0) -> AsyncGenerator[Alertmanager]:
+    """The port to a server of another kind."""
+
+    async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await speaks(reader, writer)
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(hear, LOOPBACK, 0)
+    port = Alertmanager(f"http://{LOOPBACK}:{listening.sockets[0].getsockname()[1]}", seconds)
+    yield port
+    await port.close()
+    listening.close()

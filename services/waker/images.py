@@ -7,8 +7,16 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
-from schemas.volume import ClusterSource, monitors_of, secret_usage
+from schemas.volume import ClusterSource, in_cluster, monitors_of, secret_usage
+from services.waker.layers import newest
 from services.waker.port import HypervisorError
+
+
+def disk_of(connection: libvirt.virConnect, volume: str | None) -> str | ClusterSource | None:
+    """What a domain of the host is given as its VM's disk: the image, or the file that was written to last. None without a disk."""
+    if volume is not None and in_cluster(volume):
+        return source_of(connection, volume)
+    return newest(connection, volume)
 
 
 def source_of(connection: libvirt.virConnect, image: str) -> ClusterSource:

@@ -16,10 +16,9 @@ import msgspec
 
 from schemas.house import HostPlace
 from schemas.template import has_seed
-from schemas.volume import ClusterSource, in_cluster
 from services.waker import agent, hearing, marks
-from services.waker.images import source_of
-from services.waker.layers import newest, seed_of
+from services.waker.images import disk_of
+from services.waker.layers import seed_of
 from services.waker.port import (
     REBOOTED,
     Defined,
@@ -192,18 +191,13 @@ class Session:
                 "address": self._place.address,
                 "port": port,
             }
-            disk = self._disk(definition.volume)
+            disk = disk_of(self._connection, definition.volume)
             seeded = has_seed(self._templates / definition.template)
             seed = seed_of(self._connection, definition.org, definition.vm) if seeded else None
             xml = fill(self._templates, definition.template, values, marks.xml(mark), disk, seed=seed)
             self._domains[name] = self._connection.defineXML(xml)
             self._marks[name] = mark
             return self._defined(name, port)
-
-    def _disk(self, volume: str | None) -> str | ClusterSource | None:
-        if volume is not None and in_cluster(volume):
-            return source_of(self._connection, volume)
-        return newest(self._connection, volume)
 
     def start(self, name: str) -> None:
         """The domain is booted, or goes on where it was saved; an error on one that runs.

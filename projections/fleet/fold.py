@@ -81,7 +81,6 @@ class Fleet:
         self._roster = Roster()
         self.vms = self._roster.vms
         self._loads = self._roster.loads
-        self._put = self._roster.put
         self._fences = Fences()
         self._dead = DeadHosts()
         self._told: set[str] = set()
@@ -184,7 +183,7 @@ class Fleet:
             case OrderOverdue(org=org, vm=vm, order=order):
                 known = self.vms.get((org, vm))
                 if known is not None and known.order == order:
-                    self._put(replace(known, alarmed=True))
+                    self._roster.put(replace(known, alarmed=True))
             case VmFoundAwake() as stray:
                 self._stray(stray, seq)
             case fact:
@@ -205,14 +204,14 @@ class Fleet:
         """Its VMs in these states are off for good. Seldom, so that looking through all VMs is cheap enough."""
         for vm in [one for one in self.vms.values() if one.host == host and one.state in states]:
             off = replace(vm, state="stopped", reservation=None, proven=False, order=None, purpose="serve")
-            self._put(replace(off, since_seq=seq, asleep_since=None))
+            self._roster.put(replace(off, since_seq=seq, asleep_since=None))
 
     def _live(self, fact: Fact, seq: int) -> None:
         """One event of a VM's life; an outcome of another reservation, or of another order, changes nothing."""
         match fact:
             case VmDefined(org=org, vm=vm, domain=domain, address=address):
                 if (org, vm) in self.vms:
-                    self._put(replace(self.vms[org, vm], domain=domain, address=address))
+                    self._roster.put(replace(self.vms[org, vm], domain=domain, address=address))
             case VmResumed() | VmBooted():
                 self._prove(fact.org, fact.vm, fact.reservation, seq)
             case VmRebootFailed(org=org, vm=vm, reservation=reservation, size=size):
@@ -228,7 +227,7 @@ class Fleet:
             ):
                 known = self._held(org, vm, reservation)
                 if known is not None:
-                    self._put(replace(known, size=size))
+                    self._roster.put(replace(known, size=size))
             case VmReady(org=org, vm=vm, reservation=reservation, boot_id=boot_id):
                 known = self._held(org, vm, reservation)
                 if known is not None:
@@ -291,7 +290,7 @@ class Fleet:
             case WakeOrdered() | BootOrdered() | RebootOrdered() if order.host in self._dead:
                 pass  # void: given before its gate had read that the host is dead
             case WakeOrdered() | BootOrdered() | RebootOrdered():
-                self._put(ordered_up(known, org, order, seq))
+                self._roster.put(ordered_up(known, org, order, seq))
             case DrainOrdered():
                 due_at = now + dt.timedelta(seconds=order.drain_seconds) + PATIENCE
                 self._follow(known, order, "drain.ordered", due_at, seq)
@@ -323,7 +322,7 @@ class Fleet:
     def _step(self, known: Vm, event: str, seq: int) -> None:
         """The VM as it is now known, and where the event leads it, if anywhere."""
         state = NEXT.get((known.state, event))
-        self._put(known if state is None else replace(known, state=state, since_seq=seq))
+        self._roster.put(known if state is None else replace(known, state=state, since_seq=seq))
 
     def _end(self, org: str, vm: str, reservation: str | None, found: Rest, seq: int) -> None:
         known = self.vms.get((org, vm))
@@ -333,11 +332,11 @@ class Fleet:
         asleep = replace(known, reservation=None, proven=False, order=None, purpose="serve", since_seq=seq)
         match found:
             case "paused":
-                self._put(replace(asleep, state="quiesced", asleep_since=seq))
+                self._roster.put(replace(asleep, state="quiesced", asleep_since=seq))
             case "saved":
-                self._put(replace(asleep, state="saved", asleep_since=seq))
+                self._roster.put(replace(asleep, state="saved", asleep_since=seq))
             case "off" | "missing":
-                self._put(replace(asleep, state="stopped", asleep_since=None))
+                self._roster.put(replace(asleep, state="stopped", asleep_since=None))
 
     def _stray(self, stray: VmFoundAwake, seq: int) -> None:
         known = self.vms.get((stray.org, stray.vm))
@@ -347,6 +346,6 @@ class Fleet:
             # Where and how large it was found, whatever it was before: that is what runs.
             found = replace(known, host=stray.host, size=stray.size, since_seq=seq, asleep_since=None)
             awake = replace(found, state="stray", reservation=stray.reservation, proven=True)
-            self._put(replace(awake, request=None, order=None))
+            self._roster.put(replace(awake, request=None, order=None))
         # The same finding told again, however late, is no second stray.
         self._told.add(stray.reservation)

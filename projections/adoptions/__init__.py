@@ -1,0 +1,1 @@
+"""Domains of others that become kept VMs."""

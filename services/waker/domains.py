@@ -2,8 +2,10 @@
 
 from typing import Final
 
+from events.clock import Clock
 from events.gate import Rise, WakeOrdered
 from projections.fleet.fold import Vm
+from schemas.ephemeral import ephemeral_bytes
 from services.waker.bars import timed
 from services.waker.decide import is_kept
 from services.waker.outcomes import Outcomes
@@ -17,10 +19,11 @@ MOST_PLUGGED: Final = 2
 class Domains:
     """The waker's word for what a domain shall be."""
 
-    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, known: Known) -> None:
+    def __init__(self, hypervisor: Hypervisor, outcomes: Outcomes, known: Known, clock: Clock) -> None:
         self._hypervisor = hypervisor
         self._outcomes = outcomes
         self._known = known
+        self._clock = clock
 
     async def define(self, vm: Vm, order: Rise) -> None:
         """The domain exists as the order wants it. Safe to repeat: name, uuid and address follow from the VM."""
@@ -30,11 +33,28 @@ class Domains:
             template = order.template
         disk = self._known.volumes.disks.get((vm.org, vm.name))
         volume = disk.volume if disk is not None else None
+        pool = self._known.fleet.pools.get((vm.org, vm.pool))
+        local = pool is not None and pool.ephemeral
         own = (order.id, vm.size.vcpu * MOST_PLUGGED) if is_kept(order) else ("", vm.size.vcpu)
-        definition = Definition(vm.org, vm.pool, vm.name, vm.size, template, volume, *own)
+        definition = Definition(
+            vm.org,
+            vm.pool,
+            vm.name,
+            vm.size,
+            template,
+            volume,
+            *own,
+            pinned=pool is not None and pool.numa == "pinned",
+            ephemeral_bytes=ephemeral_bytes(vm.size, self._clock.now()) if local else 0,
+        )
         await self._outcomes.defined(vm, await timed("define", self._hypervisor.define(definition)))
 
     def is_outdated(self, vm: Vm, order: Rise) -> bool:
-        """Whether a domain that is there may be another than the order wants: of a disk of before, or with a size of before."""
+        """Whether a domain that is there may be another than the order wants: of a disk of before, or with a size of before.
+
+        One that is pinned is given its node anew at each start from off, since others have come and gone meanwhile.
+        """
         disk = self._known.volumes.disks.get((vm.org, vm.name))
-        return is_kept(order) or (disk is not None and disk.order == order.id)
+        pool = self._known.fleet.pools.get((vm.org, vm.pool))
+        special = pool is not None and (pool.numa == "pinned" or pool.ephemeral)
+        return is_kept(order) or special or (disk is not None and disk.order == order.id)

@@ -68,7 +68,7 @@ class Effects:
         self._fleet = known.fleet
         self._orders = known.orders
         self._volumes = known.volumes
-        self._domains = Domains(hypervisor, outcomes, known)
+        self._domains = Domains(hypervisor, outcomes, known, clock)
         self._keeping = Keeping(hypervisor, outcomes, known, clock)
         self._saves = Saves(hypervisor, outcomes, known.fleet, known.volumes)
         self._clock = clock

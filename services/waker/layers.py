@@ -15,7 +15,7 @@ def newest(connection: libvirt.virConnect, volume: str | None) -> str | None:
     """
     if volume is None:
         return None
-    pool = _pool(connection)
+    pool = listed_pool(connection)
     if pool is None:
         return volume
     files = [volume, *(one.path() for one in pool.listAllVolumes())]
@@ -24,7 +24,7 @@ def newest(connection: libvirt.virConnect, volume: str | None) -> str | None:
 
 def seed_of(connection: libvirt.virConnect, org: str, vm: str) -> str | None:
     """The VM's seed disk, as storage laid it on the host; None where it did not."""
-    pool = _pool(connection)
+    pool = listed_pool(connection)
     if pool is None:
         return None
     try:
@@ -35,8 +35,8 @@ def seed_of(connection: libvirt.virConnect, org: str, vm: str) -> str | None:
         return None
 
 
-def _pool(connection: libvirt.virConnect) -> libvirt.virStoragePool | None:
-    """The host's directory of disks, which knows the files there are; None where there is none yet."""
+def listed_pool(connection: libvirt.virConnect) -> libvirt.virStoragePool | None:
+    """The host's directory of disks, which knows the files that lie there now; None where there is none yet."""
     try:
         pool = connection.storagePoolLookupByName(POOL)
     except libvirt.libvirtError as error:

@@ -27,6 +27,10 @@ class Mark(msgspec.Struct, frozen=True):
     port: int
     order: str = ""
     """The boot or reboot that it was defined for; empty in domains of before there were any that needed it."""
+    node: int | None = None
+    """The NUMA node that it is pinned to."""
+    ephemeral_bytes: int = 0
+    """What its ephemeral disk has; 0 where it has none."""
 
 
 def read(domain: libvirt.virDomain) -> Mark | None:

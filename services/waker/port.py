@@ -99,6 +99,10 @@ class Definition:
     """The order that it is defined for, where whoever sees it run must know whether that was carried out."""
     most_vcpu: int = 1
     """So many may be plugged in while it runs, where that is more than it has; its template has a place for the number."""
+    pinned: bool = False
+    """Its memory and its vCPU are to be on one NUMA node of the host."""
+    ephemeral_bytes: int = 0
+    """What its second disk has, which is empty at each boot; 0 for none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,6 @@
 """One libvirt connection and what is known through it; every call here blocks and belongs into a thread."""
 
-import errno
 import logging
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Mapping
@@ -16,7 +14,8 @@ import msgspec
 
 from schemas.house import HostPlace
 from schemas.template import has_seed
-from services.waker import agent, hearing, marks
+from services.waker import agent, ephemeral, hearing, marks, numa
+from services.waker.guest_ports import free_port
 from services.waker.images import disk_of
 from services.waker.layers import seed_of
 from services.waker.port import (
@@ -27,11 +26,11 @@ from services.waker.port import (
     Domain,
     DomainState,
     HostReport,
-    HypervisorError,
     Life,
     Unknown,
     domain_name,
 )
+from services.waker.states import STATES, number, state_of
 from services.waker.templates import fill
 
 T = TypeVar("T")
@@ -47,17 +46,6 @@ _NO_DOMAIN: Final = libvirt.VIR_ERR_NO_DOMAIN
 _WRONG_STATE: Final = frozenset({libvirt.VIR_ERR_OPERATION_INVALID, libvirt.VIR_ERR_INTERNAL_ERROR})
 """How QEMU's driver (55) and the test driver (1) say that a domain is in that state already, or cannot be."""
 
-# A domain of which libvirt has no state, or that is shutting down, has not stopped yet: unknown counts as awake.
-_STATES: Final[dict[int, DomainState]] = {
-    libvirt.VIR_DOMAIN_NOSTATE: "running",
-    libvirt.VIR_DOMAIN_RUNNING: "running",
-    libvirt.VIR_DOMAIN_BLOCKED: "running",
-    libvirt.VIR_DOMAIN_PAUSED: "paused",
-    libvirt.VIR_DOMAIN_SHUTDOWN: "running",
-    libvirt.VIR_DOMAIN_SHUTOFF: "off",
-    libvirt.VIR_DOMAIN_CRASHED: "off",
-    libvirt.VIR_DOMAIN_PMSUSPENDED: "paused",
-}
 _NO_ROOM: Final = "No space left on device"
 
 
@@ -86,17 +74,30 @@ class Session:
         self._marks: dict[str, marks.Mark] = {}
         self._unread: set[str] = set()
         """Domains of which it was said that their mark cannot be read."""
+        self._placing: set[str] = set()
+        """Pinned domains that were defined and not started yet: they will hold memory of their node."""
         self._connection = connection = libvirt.open(place.uri)
         self.open = True
         self.report = HostReport(connection.getLibVersion(), int(connection.getInfo()[2]))
         if not place.uri.startswith(_TEST):
             connection.setKeepAlive(*KEEPALIVE)
             connection.registerCloseCallback(self._on_close, None)
+        self._sweep()
         register = cast("Callable[..., int]", connection.domainEventRegisterAny)
         self._watching = (
             register(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle, None),
             register(None, libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot, None),
         )
+
+    def _sweep(self) -> None:
+        """What a host that went down left of ephemeral disks is gone. It is none of the others' business where that fails."""
+        awake = {
+            (one.org, one.vm) for one in self.domains() if isinstance(one, Domain) and one.state != "off"
+        }
+        try:
+            ephemeral.sweep(self._connection, awake)
+        except libvirt.libvirtError as error:
+            log.warning("host %s: old ephemeral disks are not removed: %s", self._place.name, error)
 
     def alive(self) -> bool:
         """Whether calls can be answered; asks nobody."""
@@ -129,7 +130,7 @@ class Session:
         kept = self._connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
         images = {domain.name() for domain in kept}
         for domain, stats in self._connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE):
-            name, state = domain.name(), _STATES[stats["state.state"]]
+            name, state = domain.name(), STATES[stats["state.state"]]
             if state == "off" and name in images:
                 state = "saved"
             try:
@@ -158,7 +159,7 @@ class Session:
     def state(self, name: str) -> DomainState:
         """The domain's state as libvirt knows it, without waiting for jobs on it."""
         try:
-            return self._on(name, _state)
+            return self._on(name, state_of)
         except libvirt.libvirtError as error:
             if error.get_error_code() != _NO_DOMAIN:
                 raise
@@ -168,11 +169,13 @@ class Session:
         """The domain exists, with its port; one that is awake or asleep stays exactly as it was."""
         name = domain_name(definition.org, definition.vm)
         with self._defining:
-            self.domains()
+            listed = self.domains()
             mark = self._marks.get(name)
             if mark is not None and self.state(name) in {"running", "paused", "saved"}:
                 return self._defined(name, mark.port)
-            port = mark.port if mark is not None else self._free_port()
+            ports = {known.port for known in self._marks.values()}
+            port = mark.port if mark is not None else free_port(self._place, ports)
+            node = self._node(name, definition, listed) if definition.pinned else None
             mark = marks.Mark(
                 definition.org,
                 definition.pool,
@@ -181,6 +184,8 @@ class Session:
                 definition.template,
                 port,
                 definition.order,
+                node.number if node is not None else None,
+                definition.ephemeral_bytes,
             )
             values = {
                 "name": name,
@@ -195,16 +200,33 @@ class Session:
             seeded = has_seed(self._templates / definition.template)
             seed = seed_of(self._connection, definition.org, definition.vm) if seeded else None
             xml = fill(self._templates, definition.template, values, marks.xml(mark), disk, seed=seed)
+            if node is not None:
+                xml = numa.pin(xml, node)
+            if mark.ephemeral_bytes:
+                xml = ephemeral.attach(xml, ephemeral.path(self._place, mark.org, mark.vm))
             self._domains[name] = self._connection.defineXML(xml)
             self._marks[name] = mark
             return self._defined(name, port)
+
+    def _node(self, name: str, definition: Definition, listed: list[Domain | Unknown]) -> numa.Node:
+        """Where the pinned domain goes. It holds nothing itself: it is off, or is being defined anew."""
+        awake = {one.name for one in listed if one.state not in {"off", "missing"}}
+        others = [self._marks[one] for one in (awake | self._placing) - {name} if one in self._marks]
+        known = numa.nodes(self._connection.getCapabilities())
+        node = numa.choose(self._place.name, known, numa.taken_mib(others), definition.size.memory_mib)
+        self._placing.add(name)
+        return node
 
     def start(self, name: str) -> None:
         """The domain is booted, or goes on where it was saved; an error on one that runs.
 
         A restored one is paused at first: whoever dies between the two calls leaves a sleeper in RAM.
         """
+        mark = self._mark(name)
+        if mark is not None and mark.ephemeral_bytes and self.state(name) == "off":
+            ephemeral.renew(self._connection, self._place, (mark.org, mark.vm), mark.ephemeral_bytes)
         self._on(name, lambda domain: domain.create())
+        self._placing.discard(name)
         if self.state(name) == "paused":
             self.resume(name)
 
@@ -215,10 +237,10 @@ class Session:
         except libvirt.libvirtError as error:
             if error.get_error_code() not in _WRONG_STATE:
                 raise
-            number = self._on(name, _state_number)
-            if number == libvirt.VIR_DOMAIN_PMSUSPENDED:
+            seen = self._on(name, number)
+            if seen == libvirt.VIR_DOMAIN_PMSUSPENDED:
                 self._on(name, lambda domain: domain.pMWakeup())
-            elif _STATES[number] != "running":
+            elif STATES[seen] != "running":
                 raise
 
     def suspend(self, name: str) -> None:
@@ -230,7 +252,18 @@ class Session:
                 raise
 
     def stop(self, name: str) -> None:
-        """The domain is off or gone, and so is the image of one that was saved."""
+        """The domain is off or gone, and so are the image of one that was saved, and its ephemeral disk."""
+        mark = self._mark(name)
+        self._power_off(name)
+        self._placing.discard(name)
+        if mark is not None and mark.ephemeral_bytes:
+            try:
+                ephemeral.remove(self._connection, (mark.org, mark.vm))
+            except libvirt.libvirtError as error:
+                # The domain is off, which is what was asked; the next boot, or the next connection, does away with the rest.
+                log.warning("%s is off, and its ephemeral disk is not removed: %s", name, error)
+
+    def _power_off(self, name: str) -> None:
         try:
             self._on(name, lambda domain: domain.destroy())
         except libvirt.libvirtError as error:
@@ -316,17 +349,17 @@ class Session:
         domain = self._domains[name] = self._connection.lookupByName(name)
         return call(domain)
 
-    def _free_port(self) -> int:
-        """The lowest port that no domain of ours has and nobody listens on."""
-        place = self._place
-        taken = {mark.port for mark in self._marks.values()}
-        for port in range(place.first_port, min(place.first_port + place.ports, 65_536)):
-            if port not in taken and _can_bind(place.address, port):
-                return port
-        raise HypervisorError(
-            f"Host {place.name} has no free port among the {place.ports} from {place.first_port} on for another guest.",
-            final=True,
-        )
+    def _mark(self, name: str) -> marks.Mark | None:
+        """What the domain was defined as; None for one that is gone, or not ours."""
+        known = self._marks.get(name)
+        if known is not None:
+            return known
+        try:
+            return self._on(name, marks.read)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != _NO_DOMAIN:
+                raise
+            return None
 
     def _defined(self, name: str, port: int) -> Defined:
         return Defined(name, str(uuid.uuid5(_UUIDS, name)), f"{self._place.address}:{port}")
@@ -350,24 +383,3 @@ class Session:
     def _on_reboot(self, _connection: libvirt.virConnect, domain: libvirt.virDomain, _opaque: None) -> None:
         """Its guest started anew without the domain's end; what we order is a stop and a start, and never comes here."""
         self._ears.changed(self, domain.name(), "running", REBOOTED)
-
-
-def _state(domain: libvirt.virDomain) -> DomainState:
-    """The state; an image that was saved shows only while the domain is off."""
-    state = _STATES[_state_number(domain)]
-    return "saved" if state == "off" and domain.hasManagedSaveImage() else state
-
-
-def _state_number(domain: libvirt.virDomain) -> int:
-    return int(domain.state()[0])
-
-
-def _can_bind(address: str, port: int) -> bool:
-    """Whether nobody listens there, as far as that can be seen: an address of another machine is that one's affair."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((address, port))
-        except OSError as error:
-            return error.errno == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror)
-        return True

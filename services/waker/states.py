@@ -1,0 +1,30 @@
+"""How a domain is, from libvirt's numbers to the waker's words."""
+
+from typing import Final
+
+import libvirt
+
+from services.waker.port import DomainState
+
+# A domain of which libvirt has no state, or that is shutting down, has not stopped yet: unknown counts as awake.
+STATES: Final[dict[int, DomainState]] = {
+    libvirt.VIR_DOMAIN_NOSTATE: "running",
+    libvirt.VIR_DOMAIN_RUNNING: "running",
+    libvirt.VIR_DOMAIN_BLOCKED: "running",
+    libvirt.VIR_DOMAIN_PAUSED: "paused",
+    libvirt.VIR_DOMAIN_SHUTDOWN: "running",
+    libvirt.VIR_DOMAIN_SHUTOFF: "off",
+    libvirt.VIR_DOMAIN_CRASHED: "off",
+    libvirt.VIR_DOMAIN_PMSUSPENDED: "paused",
+}
+
+
+def state_of(domain: libvirt.virDomain) -> DomainState:
+    """The state; an image that was saved shows only while the domain is off."""
+    state = STATES[number(domain)]
+    return "saved" if state == "off" and domain.hasManagedSaveImage() else state
+
+
+def number(domain: libvirt.virDomain) -> int:
+    """libvirt's own number for the state."""
+    return int(domain.state()[0])

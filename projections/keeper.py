@@ -14,6 +14,7 @@ from projections.breakers.table import TABLES as BREAKERS
 from projections.contracts.table import TABLES as CONTRACTS
 from projections.demand.table import TABLES as DEMAND
 from projections.directory.table import TABLES as DIRECTORY
+from projections.drift.table import TABLES as DRIFT
 from projections.fleet.table import TABLES as FLEET
 from projections.forecasts.table import TABLES as FORECASTS
 from projections.freezes.table import TABLES as FREEZES
@@ -39,6 +40,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     *VOLUMES,
     *DIRECTORY,
     *MAINTENANCE,
+    *DRIFT,
 )
 """Every table of every view."""
 

@@ -4,7 +4,8 @@ Pure: the same folds, requests and time give the same decision, which is what ma
 A request to grow (`growing.py`) meets, in this order: a freeze, the contract, hosts that the recovered ledger does not know yet,
 strays of the org, the age of its signal, the pool's cooldown, the envelope, the pool's own maximum, the size of a decision,
 breakers, and the memory of the hosts. All or nothing, unless it says `up_to`. One to shrink, or to sleep deeper, is answered in
-`resting.py`, one about a single VM that is kept for its own sake in `living.py`. Requests that change what is decided by (documents, keys, freezes, hosts) are answered in `rulings.py`.
+`resting.py`. One about a single VM that is kept for its own sake is answered in `living.py`, about copies of its disk in `copying.py`,
+about its deletion in `deleting.py`. Requests that change what is decided by (documents, keys, freezes, hosts) are answered in `rulings.py`.
 """
 
 import datetime as dt
@@ -14,7 +15,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
+from events.copy import CopyDropRequested, CopyDue, CopyRequested, RestoreRequested
+from events.deletion import DeletionCancelRequested, DeletionDue, DeletionRequested
+from events.keep import VmAdoptRequested, VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.maintenance import MaintenanceBegun
 from events.pool import PoolDefined
 from events.quiesce import QuiesceRequested
@@ -22,15 +25,16 @@ from events.save import SaveRequested
 from events.scale import ScaleRequested
 from events.stock import StockRequested
 from schemas.pool import Pool
+from services.gate import copying, deleting, living
 from services.gate import orders as order
+from services.gate.adopting import adopt
 from services.gate.draft import MOST_MOVES, Decision, Draft
 from services.gate.growing import grow, grown, replace_failed, stock
-from services.gate.living import begin, change, create, resize
 from services.gate.resting import save, save_further, saves_in, shrink
 from services.gate.rulings import ripen, rule
-from services.gate.state import Living, Pending, Scaling, State
+from services.gate.state import OfOne, Pending, Scaling, State
 
-RULES: Final = "2026-11-22.8"
+RULES: Final = "2026-11-22.9"
 """The version of these rules; every decision carries it."""
 
 _MOST_SWITCHED: Final = 16
@@ -113,8 +117,8 @@ def _better_later(draft: Draft, pending: Pending) -> bool:
 def _answer(draft: Draft, pending: Pending) -> bool:
     """The request is answered; or not yet, where a moment from now more can be granted."""
     wish = pending.wish
-    if isinstance(wish, Living):
-        _live(draft, pending, wish)
+    if isinstance(wish, OfOne):
+        _attend(draft, pending, wish)
         return True
     if not isinstance(wish, Scaling):
         rule(draft, pending, wish)
@@ -139,17 +143,31 @@ def _answer(draft: Draft, pending: Pending) -> bool:
     return True
 
 
-def _live(draft: Draft, pending: Pending, wish: Living) -> None:
-    """What was asked for one VM that is kept for its own sake; a freeze holds scaling, and nobody's own VM."""
+def _attend(draft: Draft, pending: Pending, wish: OfOne) -> None:
+    """What was asked about one VM that is kept for its own sake; a freeze holds scaling, and nobody's own VM."""
     match wish:
         case VmCreateRequested():
-            create(draft, pending, wish)
+            living.create(draft, pending, wish)
+        case VmAdoptRequested():
+            adopt(draft, pending, wish)
         case VmChangeRequested():
-            change(draft, pending, wish)
+            living.change(draft, pending, wish)
         case VmResizeRequested():
-            resize(draft, pending, wish)
+            living.resize(draft, pending, wish)
         case MaintenanceBegun():
-            begin(draft, pending, wish)
+            living.begin(draft, pending, wish)
+        case CopyRequested() | CopyDue():
+            copying.copy(draft, pending, wish)
+        case CopyDropRequested():
+            copying.drop(draft, pending, wish)
+        case RestoreRequested():
+            copying.restore(draft, pending, wish)
+        case DeletionRequested():
+            deleting.schedule(draft, pending, wish)
+        case DeletionCancelRequested():
+            deleting.cancel(draft, pending, wish)
+        case DeletionDue():
+            deleting.begin(draft, pending, wish)
 
 
 def _asked(wish: Scaling) -> int:

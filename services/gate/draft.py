@@ -8,13 +8,13 @@ from typing import Final
 import msgspec
 
 from events.fact import Fact
-from events.freeze import FreezeRequested, ThawRequested
 from events.gate import (
     MOST_ANSWERS,
     MOST_BYTES,
     Answer,
     BootOrdered,
     ContractRef,
+    CopyOrdered,
     DrainCancelled,
     DrainOrdered,
     Evidence,
@@ -23,17 +23,10 @@ from events.gate import (
     Order,
     PlugOrdered,
     RebootOrdered,
-    SaveOrdered,
-    StopOrdered,
-    SuspendOrdered,
     WakeOrdered,
 )
-from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
-from events.maintenance import MaintenanceBegun
 from events.quiesce import QuiesceRequested
-from events.save import SaveRequested
 from events.scale import ScaleRequested
-from events.stock import StockRequested
 from projections.contracts.fold import Contracts
 from projections.fleet.fold import Fleet, Host
 from projections.freezes.fold import Freeze
@@ -176,7 +169,8 @@ class Draft:
 
     def evidence(self, contract: Contract, requested: Capacity) -> tuple[Evidence, ...]:
         """The arithmetic in each enforced dimension if `requested` were granted now."""
-        used = self.usage.used(self.org) + Capacity(block_bytes=self.usage.stored(self.org))
+        stored = self.usage.stored(self.org) + self.state.copies.stored(self.org)
+        used = self.usage.used(self.org) + Capacity(block_bytes=stored)
         reserved = self.usage.reserved(self.org) + self._promised
         limit = contract.limit
         dimensions = (*ENFORCED, *STORED) if requested.block_bytes else ENFORCED
@@ -317,8 +311,10 @@ class Draft:
                 self._promised += Capacity(
                     block_bytes=order.size_bytes - self.usage.disk_bytes(self.org, order.vm)
                 )
-            case SuspendOrdered() | SaveOrdered() | StopOrdered():
-                pass
+            case CopyOrdered():
+                self._promised += Capacity(block_bytes=order.size_bytes)
+            case _:
+                pass  # it adds nothing that counts
 
     def _added(self, order: RebootOrdered | PlugOrdered) -> Capacity:
         """What the VM counts more than it does already; a smaller one counts as it did until it is so."""
@@ -370,19 +366,8 @@ class Draft:
 
 def _pool_of(pending: Pending) -> str | None:
     """The pool that the request is about; None where it is about a whole org or a host."""
-    match pending.wish:
-        case ScaleRequested(pool=pool) | QuiesceRequested(pool=pool) | StockRequested(pool=pool):
-            return pool
-        case SaveRequested(pool=pool):
-            return pool
-        case FreezeRequested(pool=pool) | ThawRequested(pool=pool):
-            return pool
-        case VmCreateRequested(pool=pool) | VmChangeRequested(pool=pool) | VmResizeRequested(pool=pool):
-            return pool
-        case MaintenanceBegun(pool=pool):
-            return pool
-        case _:
-            return None
+    pool: str | None = getattr(pending.wish, "pool", None)
+    return pool
 
 
 def fits(evidence: tuple[Evidence, ...]) -> bool:

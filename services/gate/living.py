@@ -28,13 +28,11 @@ from projections.fleet.fold import Vm
 from projections.fleet.life import SLEEPING, UP, State
 from schemas.capacity import NOTHING, Capacity, Size
 from schemas.codes import Code
-from schemas.contract.terms import Contract
 from schemas.limits import check, check_disk, profile
-from schemas.names import OPERATOR
 from schemas.pool import Pool
 from services.gate import orders as order
-from services.gate.draft import Draft, fits
-from services.gate.growing import authority
+from services.gate.draft import Draft
+from services.gate.kept import asked, found, held, is_taken
 from services.gate.state import Pending
 
 _AT_ITS_END: Final[frozenset[State]] = SLEEPING | frozenset[State]({"stopped"})
@@ -46,7 +44,7 @@ def create(draft: Draft, pending: Pending, wish: VmCreateRequested) -> None:
     if pool is None or pool.kind != "kept":
         draft.decline(pending, "PoolUnknown" if pool is None else "PoolScales", 1)
         return
-    if _is_taken(draft, wish.vm):
+    if is_taken(draft, wish.vm):
         draft.decline(pending, "NameTaken", 1)
         return
     objection = check(
@@ -56,7 +54,7 @@ def create(draft: Draft, pending: Pending, wish: VmCreateRequested) -> None:
         draft.decline(pending, objection.code, 1)
         return
     compute = wish.size.compute if wish.start else NOTHING
-    code, evidence = _asked(draft, Capacity(block_bytes=wish.disk_bytes) + compute)
+    code, evidence = asked(draft, Capacity(block_bytes=wish.disk_bytes) + compute)
     host = draft.places.room(pool.name).take(pool.placement, wish.size.memory_mib) if wish.start else ""
     if code == "Granted" and host is None:
         code, evidence = "HostsFull", (*evidence, draft.places.host_evidence(wish.size.memory_mib))
@@ -83,12 +81,17 @@ def create(draft: Draft, pending: Pending, wish: VmCreateRequested) -> None:
 
 def change(draft: Draft, pending: Pending, wish: VmChangeRequested) -> None:
     """The VM is told to do so, or why it is not."""
-    kept, pool = draft.state.directory.get(draft.org, wish.vm), draft.pool(wish.pool)
-    if kept is None or pool is None or kept.pool != wish.pool:
+    known = found(draft, wish.vm, wish.pool)
+    if known is None:
         draft.decline(pending, "VmUnknown", 1)
         return
-    if wish.change == "reboot" and wish.when == "now" and wish.publisher != OPERATOR:
+    kept, pool = known
+    if wish.change == "reboot" and wish.when == "now" and not _may_reboot(draft, wish.publisher):
         draft.decline(pending, "SudoSrvMissing", 1)
+        return
+    code = held(draft, kept)
+    if code is not None and wish.change in {"start", "reboot"}:
+        draft.decline(pending, code, 1)
         return
     match wish.change:
         case "start":
@@ -110,10 +113,11 @@ def begin(draft: Draft, pending: Pending, wish: MaintenanceBegun) -> None:
     if planned is None or planned.seq != pending.seq or planned.entry.stage != "running":
         draft.decline(pending, "MaintenanceOver", 1)
         return
-    kept, pool = draft.state.directory.get(draft.org, wish.vm), draft.pool(wish.pool)
-    if kept is None or pool is None or kept.pool != wish.pool:
+    known = found(draft, wish.vm, wish.pool)
+    if known is None:
         draft.decline(pending, "VmUnknown", 1)
         return
+    kept, pool = known
     if draft.now > wish.begin_by:
         draft.decline(pending, "MaintenanceLate", 1)
         return
@@ -128,9 +132,14 @@ def begin(draft: Draft, pending: Pending, wish: MaintenanceBegun) -> None:
 
 def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
     """The VM shall be so from its next boot on, which may be now; a disk grows at once, and never shrinks."""
-    kept, pool = draft.state.directory.get(draft.org, wish.vm), draft.pool(wish.pool)
-    if kept is None or pool is None or kept.pool != wish.pool:
+    known = found(draft, wish.vm, wish.pool)
+    if known is None:
         draft.decline(pending, "VmUnknown", 1)
+        return
+    kept, pool = known
+    code = held(draft, kept)
+    if code is not None:
+        draft.decline(pending, code, 1)
         return
     size, vm = wish.size or kept.size, draft.fleet.vms.get((draft.org, kept.name))
     limits = profile(pool.profile, draft.now)
@@ -151,10 +160,15 @@ def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
         draft.decline(pending, "VmBusy", 1)
         return
     runs = vm if vm is not None and vm.state in UP else None
+    at_once = runs is not None and wish.when == "now" and size != runs.size and not wish.plug
+    if at_once and not _may_reboot(draft, wish.publisher):
+        draft.decline(pending, "SudoSrvMissing", 1)
+        return
     more = Capacity(block_bytes=max(0, (wish.disk_bytes or 0) - kept.disk_bytes))
     if runs is not None and (wish.when == "now" or wish.plug):
-        more += size.larger(runs.size).compute - runs.size.compute
-    code, evidence = _asked(draft, more) if more != NOTHING else ("Granted", ())
+        code, evidence = _larger(draft, pool, runs, size, more)
+    else:
+        code, evidence = asked(draft, more) if more != NOTHING else ("Granted", ())
     if code != "Granted":
         draft.decline(pending, code, 1, evidence=evidence)
         return
@@ -211,11 +225,11 @@ def _start(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
         return
     sleeps = vm is not None and vm.state in SLEEPING
     size = vm.size if vm is not None and sleeps else kept.size
-    code, evidence = _asked(draft, size.compute)
+    code, evidence = asked(draft, size.compute)
     if code != "Granted":
         draft.decline(pending, code, 1, evidence=evidence)
         return
-    host = _host(draft, pool, vm, size)
+    host = home(draft, pool, vm, size)
     if host is None or host == "":
         lacking = draft.places.host_evidence(size.memory_mib)
         draft.decline(pending, "HostsFull" if host is None else "HostGone", 1, evidence=(*evidence, lacking))
@@ -228,7 +242,7 @@ def _start(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
     draft.do(pending, "Granted", (), [start], evidence=evidence)
 
 
-def _host(draft: Draft, pool: Pool, vm: Vm | None, size: Size) -> str | None:
+def home(draft: Draft, pool: Pool, vm: Vm | None, size: Size) -> str | None:
     """Where it starts: where its disk is, if that is a host's. None where no host has room, empty where its own is not there."""
     room = draft.places.room(pool.name)
     if vm is None or (pool.storage == "ceph" and vm.state == "stopped"):
@@ -270,8 +284,7 @@ def _reboot(
     if vm.state not in UP:
         draft.decline(pending, "VmBusy", 1)
         return
-    more = kept.size.larger(vm.size).compute - vm.size.compute
-    code, evidence = _asked(draft, more) if more != NOTHING else ("Granted", ())
+    code, evidence = _larger(draft, pool, vm, kept.size)
     if code != "Granted":
         draft.decline(pending, code, 1, evidence=evidence)
         return
@@ -282,6 +295,9 @@ def _reboot(
 
 
 def _guard(draft: Draft, pending: Pending, kept: Kept, wish: VmChangeRequested) -> None:
+    if wish.change == "protect" and draft.state.deletions.of(draft.org, kept.name) is not None:
+        draft.decline(pending, "DeletionStands", 1)
+        return
     if kept.protected == (wish.change == "protect"):
         draft.leave(pending, "AlreadyDone", 1)
         return
@@ -292,19 +308,17 @@ def _guard(draft: Draft, pending: Pending, kept: Kept, wish: VmChangeRequested) 
         draft.do(pending, "Done", (VmUnprotected(**who, unprotected_at=draft.now),), ())
 
 
-def _asked(draft: Draft, more: Capacity) -> tuple[Code, tuple[Evidence, ...]]:
-    """Whether the org may have so much more, and the numbers that say so."""
-    contract = authority(draft)
-    if not isinstance(contract, Contract):
-        return contract, ()
-    evidence = draft.evidence(contract, more)
-    return ("Granted" if fits(evidence) else "CapExceeded"), evidence
+def _may_reboot(draft: Draft, publisher: str) -> bool:
+    return draft.state.permissions.has(draft.org, publisher, "sudo-srv")
 
 
-def _is_taken(draft: Draft, vm: str) -> bool:
-    """Whether the name is another VM's, or one that a pool which scales may give away."""
-    pool, _, number = vm.rpartition("-")
-    scales = draft.fleet.pools.get((draft.org, pool))
-    counted = scales is not None and scales.kind == "scaled" and number.isdecimal()
-    known = (draft.org, vm) in draft.fleet.vms or draft.state.directory.get(draft.org, vm) is not None
-    return counted or known
+def _larger(
+    draft: Draft, pool: Pool, vm: Vm, size: Size, more: Capacity = NOTHING
+) -> tuple[Code, tuple[Evidence, ...]]:
+    """Whether the VM, which runs, may have this size where it is, and so much more beside."""
+    more += size.larger(vm.size).compute - vm.size.compute
+    code, evidence = asked(draft, more) if more != NOTHING else ("Granted", ())
+    grows_mib = size.memory_mib - vm.size.memory_mib
+    if code == "Granted" and grows_mib > 0 and not draft.places.room(pool.name).take_on(vm.host, grows_mib):
+        return "HostsFull", (*evidence, draft.places.host_evidence(grows_mib))
+    return code, evidence

@@ -11,6 +11,7 @@ from events.freeze import FreezeRequested, ScalingFrozen, ScalingThawed, ThawReq
 from events.gate import Evidence
 from events.host import HostAdmitted, HostChangeRequested, HostCordoned, HostFenced, HostRemoved
 from events.key import KeyRegistered, KeyRegisterRequested, KeyRevoked, KeyRevokeRequested
+from events.permission import PermissionChangeRequested, PermissionGranted, PermissionRevoked
 from events.ruling import Ruling
 from schemas.capacity import NOTHING
 from schemas.codes import Code
@@ -37,6 +38,8 @@ def rule(draft: Draft, pending: Pending, wish: Ruling) -> None:
             _thaw(draft, pending, wish)
         case HostChangeRequested():
             _change_host(draft, pending, wish)
+        case PermissionChangeRequested():
+            _permit(draft, pending, wish)
 
 
 def ripen(draft: Draft) -> None:
@@ -218,3 +221,21 @@ def _change_host(draft: Draft, pending: Pending, wish: HostChangeRequested) -> N
             draft.decline(pending, "HostInUse", 0)
         case "remove", _:
             draft.rule(pending, "Done", (HostRemoved(**who, removed_at=now),))
+
+
+# ----------------------------------------------------------------------------------------------------- permissions
+
+
+def _permit(draft: Draft, pending: Pending, wish: PermissionChangeRequested) -> None:
+    """The publisher has the permission, or has it no more; what was asked by it before stays as it is."""
+    has = draft.state.permissions.has(draft.org, wish.holder, wish.permission)
+    if has == (wish.change == "grant"):
+        draft.leave(pending, "AlreadyDone", 0)
+        return
+    org, holder, permission = draft.org, wish.holder, wish.permission
+    fact = (
+        PermissionGranted(org, holder, permission, wish.actor, wish.reason, draft.now)
+        if wish.change == "grant"
+        else PermissionRevoked(org, holder, permission, wish.actor, wish.reason, draft.now)
+    )
+    draft.rule(pending, "Done", (fact,))

@@ -8,11 +8,13 @@ from itertools import takewhile
 from typing import Final
 
 from events.ahead import is_to_come
+from events.copy import CopyDropRequested, CopyDue, CopyRequested, RestoreRequested
+from events.deletion import DeletionCancelRequested, DeletionDue, DeletionRequested
 from events.envelope import Recorded
 from events.fences import Fences
 from events.fold import FoldsOfReader
 from events.gate import GateDecided
-from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
+from events.keep import VmAdoptRequested, VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.maintenance import MaintenanceBegun
 from events.quiesce import QuiesceRequested
 from events.ruling import Ruling
@@ -21,12 +23,16 @@ from events.scale import ScaleRequested
 from events.stock import StockRequested
 from projections.breakers.fold import Breakers
 from projections.contracts.fold import Contracts
+from projections.copies.fold import Copies
+from projections.deletions.fold import Deletions
 from projections.directory.fold import Directory
 from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
 from projections.forecasts.fold import Forecasts
 from projections.freezes.fold import Freezes
+from projections.leases.fold import Leases
 from projections.maintenance.fold import Calendar
+from projections.permissions.fold import Permissions
 from projections.signals.fold import Signals
 from projections.usage.fold import Usage
 from projections.volumes.fold import Volumes
@@ -35,10 +41,19 @@ from services.gate.saves import Saves
 Scaling = ScaleRequested | QuiesceRequested | StockRequested | SaveRequested
 """Requests to have more or fewer VMs awake, or deeper asleep."""
 
-Living = VmCreateRequested | VmChangeRequested | VmResizeRequested | MaintenanceBegun
-"""Requests about one VM that is kept for its own sake; the steward asks by saying that its maintenance has begun."""
+Living = VmCreateRequested | VmAdoptRequested | VmChangeRequested | VmResizeRequested | MaintenanceBegun
+"""Requests about the life of one VM that is kept for its own sake; the steward asks by saying that its maintenance has begun."""
 
-Wish = Scaling | Living | Ruling
+Copying = CopyRequested | CopyDue | CopyDropRequested | RestoreRequested
+"""Requests about copies of one VM's disk; storage asks for those of each night."""
+
+Deleting = DeletionRequested | DeletionCancelRequested | DeletionDue
+"""Requests about the deletion of one VM; the deleter asks whether a stage may begin."""
+
+OfOne = Living | Copying | Deleting
+"""Requests about one VM that is kept for its own sake."""
+
+Wish = Scaling | OfOne | Ruling
 """The requests that the gate answers."""
 
 MINUTE: Final = dt.timedelta(minutes=1)
@@ -174,7 +189,7 @@ def _lately(at: dt.datetime, now: dt.datetime) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a decision is made from: thirteen folds over the same events, to the same sequence."""
+    """All that a decision is made from: seventeen folds over the same events, to the same sequence."""
 
     docket: Docket = field(default_factory=Docket)
     usage: Usage = field(default_factory=Usage)
@@ -189,6 +204,10 @@ class State:
     directory: Directory = field(default_factory=Directory)
     volumes: Volumes = field(default_factory=Volumes)
     calendar: Calendar = field(default_factory=Calendar)
+    copies: Copies = field(default_factory=Copies)
+    deletions: Deletions = field(default_factory=Deletions)
+    leases: Leases = field(default_factory=Leases)
+    permissions: Permissions = field(default_factory=Permissions)
 
     @classmethod
     def of(cls, reader: FoldsOfReader) -> "State":
@@ -207,6 +226,10 @@ class State:
             reader.fold(Directory),
             reader.fold(Volumes),
             reader.fold(Calendar),
+            reader.fold(Copies),
+            reader.fold(Deletions),
+            reader.fold(Leases),
+            reader.fold(Permissions),
         )
 
     def apply(self, recorded: Recorded) -> None:

@@ -28,7 +28,13 @@ STATUSES = {
     **dict.fromkeys(("PolicyUnknown", "DeletionTooSoon", "DeletionTooFar"), 422),
     **dict.fromkeys(("WindowUnreadable", "WindowEmpty", "WindowTooShort", "DateInPast", "DateTooFar"), 422),
     **dict.fromkeys(("PoolScales", "PoolKeeps", "NameTaken", "VmOff", "VmBusy", "HostGone"), 409),
-    "VmUnknown": 404,
+    **dict.fromkeys(
+        ("AdoptsLocal", "NoDisk", "CopyExists", "CopyUnderWay", "CopiesFull", "CopiesNotKept"), 409
+    ),
+    **dict.fromkeys(("VmRuns", "VmSleeps", "Protected", "BeingDeleted", "DeletionStands"), 409),
+    **dict.fromkeys(("DeletionFinal", "DeletionOver", "DeletionEarly"), 409),
+    **dict.fromkeys(("CopyUnknown", "DeletionUnknown", "VmUnknown"), 404),
+    "BackupNeedsName": 422,
     "SudoSrvMissing": 403,
     **dict.fromkeys(("MaintenanceBegun", "MaintenanceOver", "NoticeOfDeletion"), 409),
 }

@@ -33,9 +33,22 @@ def is_of_maintenance(message_id: str) -> bool:
     return _OF_MAINTENANCE in message_id
 
 
+_OF_DELETION: Final = ".deletion@"
+
+
+def deletion_id(org: str, name: str) -> str:
+    """The message id of a mail about a deletion; `name` is derived from the person and the events that it tells."""
+    return f"<{name}{_OF_DELETION}virtscale.{org}>"
+
+
+def is_of_deletion(message_id: str) -> bool:
+    """Whether a mail tells of a VM's deletion: what it names are then events of the gate's and the deleter's."""
+    return _OF_DELETION in message_id
+
+
 class MailAccepted(Fact, frozen=True):
-    """The relay took the mail and answered for it; it names these refused requests, these `signal.lost` (`is_of_signals`), or an
-    event about maintenance (`is_of_maintenance`).
+    """The relay took the mail and answered for it; it names these refused requests, these `signal.lost` (`is_of_signals`), an
+    event about maintenance (`is_of_maintenance`), or events about a deletion (`is_of_deletion`).
     """
 
     person: Name

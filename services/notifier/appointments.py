@@ -144,6 +144,8 @@ class Notices:
     def take(self, fact: OfEntry, recorded: Recorded) -> None:
         """Whoever is to hear of it has a mail that waits."""
         entry = fact.entry
+        if all(asked.kind == "deletion-notice" for asked in entry.asked):
+            return  # the deletion has mails of its own, and they carry the same entry
         number, revision = self._last.get(entry.id, (0, -1))
         if fact.number != number + 1:
             return

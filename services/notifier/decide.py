@@ -7,7 +7,7 @@ from typing import Final
 
 from events.contract import ContractTookEffect
 from events.gate import Answer
-from events.mail import MailAccepted, is_of_maintenance, is_of_signals
+from events.mail import MailAccepted, is_of_deletion, is_of_maintenance, is_of_signals
 from schemas.contract.document import terms
 
 TOLD: Final = frozenset({"CapExceeded", "ContractExpired"})
@@ -117,7 +117,7 @@ def digest_at(
     For those who did not read the whole ledger. None proves nothing: the mail may be an episode's that has ended, be
     older than the last mark, or tell of something else.
     """
-    if is_of_signals(mail.message_id) or is_of_maintenance(mail.message_id):
+    if any(is_of(mail.message_id) for is_of in (is_of_signals, is_of_maintenance, is_of_deletion)):
         return None
     marked = _DIGEST.search(mail.message_id)
     began = mail.refused_at if marked is None else dt.datetime.fromtimestamp(int(marked[1]) / 1e3, dt.UTC)

@@ -1,4 +1,4 @@
-"""What the notifier must know: which refusals, lost signals and maintenance nobody has been told of, and who is to be erased."""
+"""What the notifier must know: which refusals, lost signals, maintenance and deletions nobody has been told of, and who is to be erased."""
 
 import datetime as dt
 import functools
@@ -11,7 +11,7 @@ from events.contract import ContractTookEffect
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import Answer, GateDecided
-from events.mail import MailAccepted, MailFailed, is_of_maintenance, is_of_signals
+from events.mail import MailAccepted, MailFailed, is_of_deletion, is_of_maintenance, is_of_signals
 from events.person import PersonErased, PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
@@ -29,6 +29,7 @@ from services.notifier.decide import (
 )
 from services.notifier.digest import Digest
 from services.notifier.errand import Errand, Wish, when
+from services.notifier.farewells import Farewells, OfDeletion
 from services.notifier.refusal import Refusal
 
 _SETTLE_NS = int(SETTLE_SECONDS * 1_000_000_000)
@@ -114,6 +115,7 @@ class Post:
         self._erasures: dict[tuple[str, str], Erasure] = {}
         self._alarms = Alarms(self.digest_seconds)
         self._notices = Notices(self._alarms.contacts)
+        self._farewells = Farewells(self._alarms.contacts)
         self._newest_ns = 0
         """When the bus took the last event."""
 
@@ -127,6 +129,8 @@ class Post:
             yield org, [Due(bulletin.place, bulletin.errand) for bulletin in bulletins]
         for org, notices in self._notices.due():
             yield org, [Due(notice.place, notice.errand) for notice in notices]
+        for org, farewells in self._farewells.due(now_ns):
+            yield org, [Due(farewell.place, farewell.errand) for farewell in farewells]
 
     def next_ns(self, now_ns: int) -> int | None:
         """When the next mail is due that is not yet; None when none waits."""
@@ -135,7 +139,8 @@ class Post:
             for untold in self._untold.values()
             for digest in untold.digests.values()
         )
-        return min((time for time in (*times, *self._alarms.times()) if time > now_ns), default=None)
+        waiting = (*times, *self._alarms.times(), *self._farewells.times(now_ns))
+        return min((time for time in waiting if time > now_ns), default=None)
 
     def erasures(self) -> Iterable[Erasure]:
         """People who are to be erased and are not yet, oldest first."""
@@ -159,6 +164,10 @@ class Post:
                 self._alarms.find(fact, recorded)
             case fact if isinstance(fact, OfEntry):
                 self._notices.take(fact, recorded)
+            case fact if isinstance(fact, OfDeletion):
+                self._farewells.take(fact, recorded)
+            case MailAccepted() | MailFailed() as mail if is_of_deletion(mail.message_id):
+                self._farewells.tell(mail.org, mail.person, mail.requests)
             case MailAccepted() | MailFailed() as mail if is_of_maintenance(mail.message_id):
                 self._notices.tell(mail.org, mail.person, mail.requests)
             case MailAccepted() | MailFailed() as mail if is_of_signals(mail.message_id):

@@ -17,7 +17,15 @@ from events.vault import VaultError
 from schemas.names import shorten
 from services.notifier.decide import ATTEMPT_SECONDS, DIGEST_SECONDS, SLOW_PAUSE_SECONDS, pause_seconds
 from services.notifier.errand import Errand
-from services.notifier.metrics import DIGEST_TOOK, MAILS, MAINTENANCE_TOLD, SIGNALS_TOLD, TOLD, TOOK
+from services.notifier.metrics import (
+    DELETIONS_TOLD,
+    DIGEST_TOOK,
+    MAILS,
+    MAINTENANCE_TOLD,
+    SIGNALS_TOLD,
+    TOLD,
+    TOOK,
+)
 from services.notifier.places import Places
 from services.notifier.port import Contacts, Relay, RelayError
 from services.notifier.state import Due, Erasure, post_of
@@ -28,7 +36,12 @@ _LONGEST_ERASE_PAUSE_SECONDS: Final = 60.0
 _LONGEST_LOOK_SECONDS: Final = 60.0
 """The clock is looked at so often while a digest waits: it may have been set forward meanwhile."""
 
-_NAMED: Final = {"refusals": TOLD, "signals": SIGNALS_TOLD, "maintenance": MAINTENANCE_TOLD}
+_NAMED: Final = {
+    "refusals": TOLD,
+    "signals": SIGNALS_TOLD,
+    "maintenance": MAINTENANCE_TOLD,
+    "deletions": DELETIONS_TOLD,
+}
 
 _FailCode = Literal["relay-refused", "relay-unreachable", "person-erased"]
 

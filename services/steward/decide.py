@@ -6,7 +6,7 @@ asked for; when nothing of that is wanted any more, the entry goes.
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -20,6 +20,8 @@ from schemas.capacity import Size
 from schemas.codes import MEANING
 from schemas.maintenance import AtOnce
 from schemas.objection import Objection
+from services.steward.crowd import is_notice
+from services.steward.farewell import tell, too_late
 from services.steward.plan import (
     Placed,
     Target,
@@ -42,10 +44,11 @@ MOST_TRIES: Final = 3
 AT_ONCE: Final = AtOnce()
 
 
-def decide(org: str, vms: Iterable[Kept], state: State, now: dt.datetime) -> list[Said]:
+def decide(org: str, vms: Sequence[Kept], state: State, now: dt.datetime) -> list[Said]:
     """What is to be recorded now, in this order; `vms` are the org's. Empty when there is nothing to say."""
     this = Round(org, state, now)
     _end(this)
+    tell(this, vms)
     _heed(this)
     for kept in vms:
         _keep_up(this, kept)
@@ -97,7 +100,7 @@ def _heed(this: Round) -> None:
             continue
         if this.is_touched(entry):
             continue  # the next round knows what became of it
-        if wish.change == "cancel":
+        if wish.change == "cancel" and not is_notice(entry):
             gone = cancel(entry, wish.reason)
             if isinstance(gone, Maintenance):
                 this.cancel(gone, "Asked", actor=wish.actor, request=request)
@@ -112,11 +115,9 @@ def _heed(this: Round) -> None:
                 not_before=wish.until,
                 reason=wish.reason,
             )
-            found = (
-                this.reschedule(moved, "Asked", actor=wish.actor, request=request)
-                if isinstance(moved, Maintenance)
-                else moved
-            )
+            found = moved if isinstance(moved, Objection) else too_late(this, entry.vm, moved.slot.end)
+            if isinstance(moved, Maintenance) and found is None:
+                found = this.reschedule(moved, "Asked", actor=wish.actor, request=request)
             if found is None:
                 continue
             objection = found
@@ -129,7 +130,7 @@ def _keep_up(this: Round, kept: Kept) -> None:
     wanted = this.wanted.get(kept.name, ())
     if vm is None or vm.state in SLEEPING or vm.state == "stopped":
         for entry in this.of(kept.name):
-            if entry.stage != "running" and not this.is_touched(entry):
+            if entry.stage != "running" and not is_notice(entry) and not this.is_touched(entry):
                 gone = cancel(entry, "The VM does not run: what it shall be holds from its next boot on.")
                 assert isinstance(gone, Maintenance), gone
                 this.cancel(gone, "VmOff")
@@ -147,7 +148,7 @@ def _keep_up(this: Round, kept: Kept) -> None:
 
 def _fit(this: Round, kept: Kept, vm: Vm) -> None:
     """A VM that runs with another size than it shall have is to be started anew with that; one that does not, is not."""
-    mine = this.of(kept.name)
+    mine = [entry for entry in this.of(kept.name) if not is_notice(entry)]
     fits = (vm.size.vcpu, vm.size.memory_mib) == (kept.size.vcpu, kept.size.memory_mib)
     if fits and not mine:
         return
@@ -205,6 +206,11 @@ def _place(this: Round, kept: Kept, asked: Activity, cause: str | None) -> None:
     key = derive("maintenance", asked.id, len(this.state.calendar.holding(asked.id)))
     target = Target(this.org, kept.name, kept.pool)
     placed = place(this.now, asked, target, this.entries, this.terms(kept.pool), key=key)
+    if not isinstance(placed, Objection) and placed.outcome != "withdrawn":
+        deleted = too_late(this, kept.name, placed.maintenance.slot.end)
+        if deleted is not None and asked.kind == "resize":
+            return  # it is wanted for as long as it is not so: when the deletion is cancelled, it is planned
+        placed = deleted or placed
     found = placed if isinstance(placed, Objection) else _say(this, placed, cause)
     if found is not None:
         this.decline(kept.name, asked.id, found, cause=cause)
@@ -226,6 +232,8 @@ def _say(this: Round, placed: Placed, cause: str | None) -> Objection | None:
 def _turn(this: Round) -> None:
     """What the time has come for: entries begin, or are postponed because they cannot any more."""
     for entry in this.entries:
+        if is_notice(entry):
+            continue  # it lapses, and nothing is run for it
         if entry.stage == "announced" and this.now >= entry.slot.start and not this.is_touched(entry):
             this.known[entry.id] = fallen_due(entry)
     for version in dict.fromkeys(entry.policy for entry in this.entries):

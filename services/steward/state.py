@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, fields
 from typing import Final, Literal
 
+from events.deletion import DeletionBegun, DeletionCancelled, DeletionScheduled
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
@@ -21,6 +22,7 @@ from events.maintenance import (
     MaintenanceScheduled,
 )
 from events.vm import VmBooted, VmReady, VmRebootFailed, VmStopped, VmUnready, VmWakeFailed
+from projections.deletions.fold import Deletions
 from projections.directory.fold import Directory, Kept
 from projections.fleet.fold import Fleet
 from projections.maintenance.fold import Calendar, OfEntry
@@ -83,6 +85,9 @@ class Desk:
             VmStopped,
             VmWakeFailed,
             VmRebootFailed,
+            DeletionScheduled,
+            DeletionBegun,
+            DeletionCancelled,
         }
     )
 
@@ -93,6 +98,8 @@ class Desk:
         """The id of the newest `vm.resized` of each VM."""
         self.changes: dict[str, MaintenanceChangeRequested] = {}
         """What was asked about entries and is not answered."""
+        self.farewells: dict[str, str] = {}
+        """The last event that says something of each deletion to its VM's calendar."""
         self.declined: set[str] = set()
         """Resizes that cannot be planned: said once."""
         self.answers: dict[str, Answered] = {}
@@ -123,6 +130,12 @@ class Desk:
                 )
             case MaintenanceDeclined(request=request):
                 self._decline(request)
+            case (
+                DeletionScheduled(deletion=deletion)
+                | DeletionBegun(deletion=deletion, stage="prepare")
+                | DeletionCancelled(deletion=deletion)
+            ):
+                self.farewells[deletion] = recorded.id
             case fact if isinstance(fact, OfEntry):
                 if fact.number == self._numbers.get(fact.entry.id, 0) + 1:
                     self._numbers[fact.entry.id] = fact.number
@@ -198,17 +211,24 @@ class Desk:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that the steward decides from: four folds over the same events, to the same sequence."""
+    """All that the steward decides from: five folds over the same events, to the same sequence."""
 
     desk: Desk = field(default_factory=Desk)
     calendar: Calendar = field(default_factory=Calendar)
     directory: Directory = field(default_factory=Directory)
     fleet: Fleet = field(default_factory=Fleet)
+    deletions: Deletions = field(default_factory=Deletions)
 
     @classmethod
     def of(cls, reader: FoldsOfReader) -> "State":
         """The folds that a reader keeps up to date."""
-        return cls(reader.fold(Desk), reader.fold(Calendar), reader.fold(Directory), reader.fold(Fleet))
+        return cls(
+            reader.fold(Desk),
+            reader.fold(Calendar),
+            reader.fold(Directory),
+            reader.fold(Fleet),
+            reader.fold(Deletions),
+        )
 
     def apply(self, recorded: Recorded) -> None:
         """All of them include the event; for who has no reader."""

@@ -33,6 +33,7 @@ WORKERS: Final = (
     "prober",
     "announcer",
     "steward",
+    "deleter",
     "notifier",
 )
 """Every worker there is: the sealer, without which nobody writes, and the others in the order of a request's way."""

@@ -153,6 +153,16 @@ class Libvirt:
         session = self._need()
         await self._call(f"stop {name}", lambda: session.stop(name), chain=name)
 
+    async def undefine(self, name: str) -> None:
+        """The domain is gone, and all that was asked of it before has taken effect."""
+        session = self._need()
+        await self._call(f"undefine {name}", lambda: session.undefine(name), chain=name)
+
+    async def retire(self, domain: str, uuid: str) -> DomainState:
+        """A domain of somebody else's is gone where it was off."""
+        session = self._need()
+        return await self._call(f"undefine {domain}", lambda: session.retire(domain, uuid), chain=domain)
+
     def _need(self) -> Session:
         if self._session is None or not self._session.open:
             raise HypervisorError(f"There is no connection to {self._place.uri}.", lost=True)

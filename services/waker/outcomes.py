@@ -11,7 +11,7 @@ from events.bus.pen import Pen
 from events.bus.port import Bus
 from events.clock import Clock
 from events.fact import Fact
-from events.gate import PlugOrdered, SaveOrdered
+from events.gate import AdoptOrdered, EraseOrdered, PlugOrdered, SaveOrdered
 from events.host import HostIdled, HostReconciled, HostRegistered
 from events.ids import derive
 from events.vm import (
@@ -311,6 +311,12 @@ class Outcomes:
             observed_at=now,
         )
         await self._record(fact, "vm.found-awake", name, now, cause=None, correlation=reservation)
+
+    async def ended(
+        self, fact: Fact, name: str, order: EraseOrdered | AdoptOrdered, moment: dt.datetime
+    ) -> None:
+        """The order has this outcome."""
+        await self._record(fact, name, order.vm, moment, cause=order.id, correlation=order.request)
 
     async def _of(self, vm: Vm, fact: Fact, name: str, moment: dt.datetime, cause: str | None) -> None:
         await self._record(fact, name, vm.name, moment, cause=cause, correlation=vm.request or vm.reservation)

@@ -218,6 +218,21 @@ class Hypervisor(Protocol):
         """The domain is off at once, as if its power was cut, and so is a saved one; no harm when it is off already."""
         ...
 
+    async def undefine(self, name: str) -> None:
+        """The domain is gone, with its memory wherever that is, and its address is free; no harm when it is missing already.
+
+        Its disks stay: they are storage's. Safe to repeat.
+        """
+        ...
+
+    async def retire(self, domain: str, uuid: str) -> DomainState:
+        """A domain of somebody else's is gone where it was off, and its disks stay; how it was found.
+
+        One that is not off is left as it is, and so is one whose name is not `domain` any more, which is an error. Safe to repeat: one
+        that is missing is as good.
+        """
+        ...
+
     def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:
         """From now on `changed(name, state, detail)` is called in the event loop whenever a domain changes.
 

@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.house import HostPlace
 from schemas.template import has_seed
-from services.waker import agent, ephemeral, hearing, marks, numa
+from services.waker import agent, ephemeral, gone, hearing, marks, numa
 from services.waker.guest_ports import free_port
 from services.waker.images import disk_of
 from services.waker.layers import seed_of
@@ -276,6 +276,17 @@ class Session:
                     pass
                 case "running" | "paused":
                     raise
+
+    def undefine(self, name: str) -> None:
+        """The domain is gone, and so is the image of one that was saved."""
+        self.stop(name)
+        gone.undefine(self._connection, name)
+        self._domains.pop(name, None)
+        self._marks.pop(name, None)
+
+    def retire(self, domain: str, uuid: str) -> DomainState:
+        """A domain of somebody else's is gone where it was off; how it was found."""
+        return gone.retire(self._connection, domain, uuid)
 
     def save(self, name: str) -> int:
         """The paused domain's memory is in an image on its host's disk; the image's bytes.

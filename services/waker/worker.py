@@ -30,6 +30,7 @@ from services.waker import sysfs
 from services.waker.batches import Climbs, Turns
 from services.waker.decide import awaits_disk, awaits_pin, finding, ordered, reconciled
 from services.waker.effects import Effects
+from services.waker.farewells import Farewells
 from services.waker.idle import Idleness, Idler
 from services.waker.metrics import CONNECTED, ERRORS
 from services.waker.outcomes import Outcomes
@@ -85,6 +86,7 @@ class Waker:
         self._bell = ledger.bell()
         self._outcomes = Outcomes(ledger, bus, clock, place.name)
         self._effects = Effects(hypervisor, self._outcomes, known, clock)
+        self._farewells = Farewells(ledger, hypervisor, self._outcomes, clock, place.name)
         self._turns = Turns(ledger.fold(Climbs), self._fleet, self._orders, place.name, clock)
         idleness = ledger.fold(Idleness)
         self._idler = Idler(
@@ -119,7 +121,8 @@ class Waker:
                 if shaken != self._shaken():
                     shaken = self._shaken()
                     self._ear.stir.set()
-                for key in [*self._orders.open(self._place.name), *self._rumours, *self._reboots]:
+                open_orders = (*self._orders.open(self._place.name), *self._farewells.keys())
+                for key in [*open_orders, *self._rumours, *self._reboots]:
                     if key not in self._running and self._next_step(key) is not None:
                         self._running[key] = Tries()
                         self._hands[key] = tasks.create_task(
@@ -167,6 +170,8 @@ class Waker:
             return None if self._awaits_storage(key, step) or not self._its_turn(key, step) else step
         if key in self._orders.plugs:
             return "plug"
+        if self._farewells.is_due(key):
+            return "farewell"
         if key in self._reboots:
             return "tell"
         rumour = self._rumours.get(key)
@@ -240,6 +245,8 @@ class Waker:
             case "plug":
                 assert vm is not None, key
                 await self._effects.plug(vm, self._orders.plugs[key], self._running[key])
+            case "farewell":
+                await self._farewells.take(key)
             case "tell":
                 reservation, heard_at = self._reboots.pop(key)
                 if vm is not None and vm.state in UP and vm.reservation == reservation:

@@ -72,6 +72,8 @@ class Host:
     """What each domain was started as, or will be."""
     obeys: bool = True
     """Its guests shut down when they are asked to."""
+    others: dict[str, DomainState] = field(default_factory=dict[str, DomainState])
+    """Domains of somebody else, by uuid."""
     most_vcpu: int = 8
     unreadable: set[str] = field(default_factory=set)
     """Domains whose mark nobody can read."""
@@ -166,6 +168,20 @@ class Host:
 
     async def stop(self, name: str) -> None:
         await self._job("stop", name, lambda: self._move(name, {"paused", "saved", "running", "off"}, "off"))
+
+    async def undefine(self, name: str) -> None:
+        await self._job("undefine", name, lambda: self._become(name, "missing", "undefined", heard=True))
+
+    async def retire(self, domain: str, uuid: str) -> DomainState:
+        found: list[DomainState] = []
+        await self._job("retire", domain, lambda: found.append(self._retire(domain, uuid)))
+        return found[0]
+
+    def _retire(self, domain: str, uuid: str) -> DomainState:
+        found = self.others.get(uuid, "missing")
+        if found == "off":
+            del self.others[uuid]
+        return found
 
     def _save(self, name: str) -> None:
         if self.full:

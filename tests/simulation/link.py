@@ -121,6 +121,17 @@ class Link:
         asked = self._ask(name, "stop")
         await self._host.call(name, "stop", lambda: self._stop(name, asked))
 
+    async def undefine(self, name: str) -> None:
+        """The domain is gone."""
+        asked = self._ask(name, "stop")
+        await self._host.call(name, "undefine", lambda: self._undefine(name, asked))
+
+    async def retire(self, domain: str, uuid: str) -> DomainState:
+        """Nobody else has domains here."""
+        del domain, uuid
+        await self._way()
+        return "missing"
+
     def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:
         """Changes are told while there is a connection."""
         self._changed = changed
@@ -205,3 +216,8 @@ class Link:
 
     def _stop(self, name: str, asked: Asked) -> None:
         self._host.change(self._machine(name), "off", "waker", "destroyed", asked)
+
+    def _undefine(self, name: str, asked: Asked) -> None:
+        machine = self._host.machines.get(name)
+        if machine is not None:
+            self._host.change(machine, "missing", "waker", "undefined", asked)

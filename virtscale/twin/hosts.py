@@ -160,6 +160,18 @@ class SimulatedHost:
         """It is off."""
         await self._move(name, SUSPEND_SECONDS, {"off", "paused", "running", "saved"}, "off", "destroyed")
 
+    async def undefine(self, name: str) -> None:
+        """It is gone, and its address is free."""
+        guest = self._guests.pop(name, None)
+        if guest is not None:
+            del self._by_address[guest.address]
+            self._change(guest, "missing", "undefined")
+
+    async def retire(self, domain: str, uuid: str) -> DomainState:
+        """Nobody else has domains here."""
+        del domain, uuid
+        return "missing"
+
     def watch(self, changed: Callable[[str, DomainState, str], None]) -> None:
         """Changes are told at once."""
         self._changed = changed

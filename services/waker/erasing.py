@@ -1,0 +1,71 @@
+"""The last that the waker does for a VM: its domain is gone for good, and its address is another's to have.
+
+The disk is storage's, which touches it only after that: nobody shall have a disk open that is being erased.
+"""
+
+import logging
+
+from events.clock import Clock
+from events.deletion import VmUndefined
+from events.gate import EraseOrdered
+from projections.deletions.fold import Deletions
+from projections.fleet.fold import Fleet
+from services.waker.bars import timed
+from services.waker.outcomes import Outcomes
+from services.waker.port import Hypervisor, HypervisorError, domain_name
+from services.waker.state import Key
+
+log = logging.getLogger("virtscale.waker")
+
+
+class Erasing:
+    """The waker's hands on domains of its host that are to be gone."""
+
+    def __init__(  # noqa: PLR0917 - what it is made from
+        self,
+        hypervisor: Hypervisor,
+        outcomes: Outcomes,
+        fleet: Fleet,
+        deletions: Deletions,
+        clock: Clock,
+        host: str,
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._outcomes = outcomes
+        self._fleet = fleet
+        self._deletions = deletions
+        self._clock = clock
+        self._host = host
+
+    def keys(self) -> list[Key]:
+        """VMs whose domains are to go from this host now."""
+        return [
+            (org, vm) for org, vm, what in self._deletions.erasing if what == "disk" and self.order((org, vm))
+        ]
+
+    def order(self, key: Key) -> EraseOrdered | None:
+        """The order by which the VM's domain is to go from this host; None where there is none, or it went already."""
+        order = self._deletions.erasing.get((*key, "disk"))
+        standing = self._deletions.of(*key)
+        if order is None or order.host != self._host or standing is None or standing.undefined:
+            return None
+        return order
+
+    async def erase(self, key: Key, order: EraseOrdered) -> None:
+        """The domain is gone, whatever it was, and the ledger knows; an error is tried again by whoever called.
+
+        Safe to repeat: a domain that is missing is gone. One that runs all the same is ended, and its life with it, so that what
+        it counted is free.
+        """
+        name, vm = domain_name(*key), self._fleet.vms.get(key)
+        await timed("undefine", self._hypervisor.undefine(name))
+        left = await self._hypervisor.state(name)
+        if left != "missing":
+            # A start that a former life asked for may have landed in between.
+            raise HypervisorError(f"{name} was undefined, and is {left}.")
+        if vm is not None and vm.reservation is not None:
+            log.warning("%s/%s is deleted, and was awake until now", *key)
+            await self._outcomes.stopped(vm, "found", "missing")
+        now = self._clock.now()
+        fact = VmUndefined(org=key[0], vm=key[1], host=self._host, order=order.id, undefined_at=now)
+        await self._outcomes.ended(fact, "vm.undefined", order, now)

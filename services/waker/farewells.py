@@ -1,0 +1,38 @@
+"""Domains of one host that are to go: ours that are deleted, and others' whose disk became ours."""
+
+from events.bus.ledger import Ledger
+from events.clock import Clock
+from projections.adoptions.fold import Adoptions
+from projections.deletions.fold import Deletions
+from projections.fleet.fold import Fleet
+from services.waker.adopting import Adopting
+from services.waker.erasing import Erasing
+from services.waker.outcomes import Outcomes
+from services.waker.port import Hypervisor
+from services.waker.state import Key
+
+
+class Farewells:
+    """Which domains are to go now, and how each of them goes."""
+
+    def __init__(
+        self, ledger: Ledger, hypervisor: Hypervisor, outcomes: Outcomes, clock: Clock, host: str
+    ) -> None:
+        fleet, deletions, adoptions = ledger.fold(Fleet), ledger.fold(Deletions), ledger.fold(Adoptions)
+        self._erasing = Erasing(hypervisor, outcomes, fleet, deletions, clock, host)
+        self._adopting = Adopting(hypervisor, outcomes, adoptions, clock, host)
+
+    def keys(self) -> list[tuple[str, str]]:
+        """VMs of which a domain is to go now."""
+        return [*self._erasing.keys(), *self._adopting.keys()]
+
+    def is_due(self, key: Key) -> bool:
+        """Whether a domain of this VM is to go now."""
+        return self._erasing.order(key) is not None or self._adopting.order(key) is not None
+
+    async def take(self, key: Key) -> None:
+        """It is gone, and the ledger knows; an error is tried again by whoever called."""
+        if (erase := self._erasing.order(key)) is not None:
+            await self._erasing.erase(key, erase)
+        elif (adopt := self._adopting.order(key)) is not None:
+            await self._adopting.adopt(key, adopt)

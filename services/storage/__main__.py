@@ -14,7 +14,8 @@ async def work(house: House, ledger: Ledger, bus: Bus, clock: Clock) -> None:
     """Disks of all hosts are made and pinned, for ever."""
     places = Places(house, clock)
     try:
-        await Storage(ledger, bus, clock, places, words=Vault(house.vault).seed).work()
+        words = Vault(house.vault).seed
+        await Storage(ledger, bus, clock, places, words=words, backups=house.backups).work()
     finally:
         await places.close()
 

@@ -1,13 +1,11 @@
 """Copies of volumes: qcow2 files that stand alone, the same whichever driver made them. All of it blocks."""
 
 from pathlib import Path
-from typing import Final
 
 from services.storage import qemu_img
+from services.storage.backups import draft_of
 from services.storage.errors import StorageError
 from services.storage.volumes import COPY_SECONDS, Copy, DamagedCopyError, MissingError
-
-_DRAFT: Final = ".part"
 
 
 def export(file: Path, *origin: str) -> Copy:
@@ -16,7 +14,7 @@ def export(file: Path, *origin: str) -> Copy:
     Nobody but our user may read it. It gets its name when it is whole and on the disk.
     """
     if not file.exists():
-        draft = file.with_name(file.name + _DRAFT)
+        draft = draft_of(file)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             draft.unlink(missing_ok=True)

@@ -226,6 +226,8 @@ class Directory:
         return seen
 
     def _export(self, volume: Volume, name: str | None, file: Path) -> Copy:
+        if file.exists():
+            return copies.export(file)
         origin = self._file(volume)
         if name is not None:
             _must_have(origin, volume, name)

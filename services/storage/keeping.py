@@ -27,6 +27,7 @@ from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts, Made
 from services.storage.port import Volumes as Place
 from services.storage.state import Key
+from services.storage.stores import NoStoreError
 from services.storage.volumes import Store, Volume
 
 _FIRST_PAUSE_SECONDS: Final = 0.25
@@ -45,15 +46,6 @@ def nothing(name: str, commitment: str) -> str | None:
     """There is no vault here."""
     del name, commitment
     return None
-
-
-class NoStoreError(StorageError):
-    """The pool's storage is not to be had there."""
-
-    code = "NoStore"
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text, final=True)
 
 
 class SeedMissingError(StorageError):
@@ -101,7 +93,11 @@ class Keeping:
             there.size_bytes if there else 0,
         )
         await self._enrol(key, size)
-        seen = await store.create(volume, size, order.template)
+        if known is not None and there is not None:
+            # The VM's own, whatever it lies over: one that was restored from a backup lies over nothing.
+            seen = there if there.size_bytes >= size else await store.grow(volume, size)
+        else:
+            seen = await store.create(volume, size, order.template)
         return Made(seen.place, seen.size_bytes, there is None)
 
     async def grow(self, key: Key, order: GrowOrdered) -> None:

@@ -274,6 +274,8 @@ class Rbd:
                     raise
 
     def _export(self, volume: Volume, name: str | None, file: Path) -> Copy:
+        if file.exists():
+            return copies.export(file)
         if name is None:
             self._must_be_closed(volume, "exported without a snapshot")
             return copies.export(file, "-f", "raw", self._address(pool_of(volume.org), volume.name))

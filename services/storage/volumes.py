@@ -271,8 +271,8 @@ class Store(Protocol):
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         """The file holds the snapshot's contents; without a name, those of the volume, which nobody may be writing.
 
-        A pinned volume is one that nobody writes. Safe to repeat: a file that is there is whole, and named with its digest; a
-        part of one never has that name.
+        A pinned volume is one that nobody writes. Safe to repeat, also when the snapshot is gone: a file that is there is whole, and
+        named with its digest; a part of one never has that name.
         """
         ...
 

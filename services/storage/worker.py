@@ -20,8 +20,10 @@ from projections.fleet.fold import Fleet, Vm
 from projections.usage.fold import Usage
 from projections.volumes.fold import Disk, Volumes
 from schemas.volume import in_cluster
+from services.storage.chores import chores
 from services.storage.decide import MOST_ATTEMPTS, move, sleeps_still, wants_pin, wants_volume
 from services.storage.errors import StorageError, WokeError
+from services.storage.freezing import Still, moving
 from services.storage.keeping import Keeping, Words, nothing
 from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes
@@ -74,8 +76,10 @@ class Storage:
         hosts: Hosts,
         pauses: Pauses | None = None,
         words: Words = nothing,
+        backups: str = "",
+        still: Still = moving,
     ) -> None:
-        """`words` has what VMs are told at their first boot."""
+        """`words` has what VMs are told at their first boot, `backups` is a directory; `still` keeps a guest from writing."""
         self._pauses = pauses or Pauses()
         self._settled = asyncio.Event()
         self._wanted: dict[Key, asyncio.Event] = {}
@@ -97,6 +101,7 @@ class Storage:
         self._releasing = Releasing(
             self._keeping, self._outcomes, clock, (self._starts, self._fleet, self._volumes)
         )
+        self._chores = chores(ledger, bus, clock, hosts, self._bell.ring, backups, still)
         self._running: set[Key] = set()
         self._found: dict[Key, str] = {}
         """The latest order for which the VM's volume was found where it was."""
@@ -107,6 +112,8 @@ class Storage:
         await self._ledger.live.wait()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._settle(), name="storage: settling")
+            for chore in self._chores:
+                tasks.create_task(chore.work(), name=f"storage: {type(chore).__name__}")
             left: defaultdict[str, list[Key]] = defaultdict(list)
             for key, disk in self._volumes.disks.items():
                 if not (in_cluster(disk.volume) or wants_pin(self._fleet.vms.get(key), disk)):
@@ -114,12 +121,8 @@ class Storage:
             for host, keys in left.items():
                 tasks.create_task(self._tidy_all(host, keys), name=f"storage: tidying {host}")
             while True:
-                for key in [
-                    *self._owed.boots,
-                    *self._starts.open,
-                    *self._owed.grows,
-                    *self._owed.sleepers,
-                ]:
+                keys = [*self._owed.boots, *self._starts.open, *self._owed.grows, *self._owed.sleepers]
+                for key in keys + [one for chore in self._chores for one in chore.open()]:
                     if key not in self._running and self._has_work(key):
                         self._begin(tasks, key, self._attend(key))
                 for key, wanted in self._wanted.items():
@@ -130,7 +133,9 @@ class Storage:
     def _has_work(self, key: Key) -> bool:
         if self._boot(key) is not None or self._releasing.owed(key) is not None:
             return True
-        return key in self._owed.grows or self._sleeper(key) is not None
+        if key in self._owed.grows or self._sleeper(key) is not None:
+            return True
+        return any(chore.has_work(key) for chore in self._chores)
 
     async def _settle(self) -> None:
         """No disk is touched before all that a former life asked is over; in a new house there was none."""
@@ -167,6 +172,8 @@ class Storage:
                     await self._releasing.release(key, start)
                 elif (growth := self._owed.grows.get(key)) is not None:
                     await self._keeping.grow(key, growth)
+                elif (chore := next((one for one in self._chores if one.has_work(key)), None)) is not None:
+                    await chore.attend(key)
                 elif (sleeper := self._sleeper(key)) is not None:
                     await self._rest(key)
                     async with self._pins[sleeper[0].host]:

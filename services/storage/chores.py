@@ -1,0 +1,59 @@
+"""What storage does for a VM besides its boots, growths and sleeps; each kind of work in a module of its own."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from events.bus.ledger import Ledger
+from events.bus.port import Bus
+from events.clock import Clock
+from projections.copies.fold import Copies
+from projections.fleet.fold import Fleet
+from services.storage.backups import Backups
+from services.storage.copy_outcomes import CopyOutcomes
+from services.storage.copying import Copying
+from services.storage.freezing import Still, moving
+from services.storage.nightly import Nightly
+from services.storage.port import Hosts
+from services.storage.state import Key
+
+
+class Chore(Protocol):
+    """One kind of work. The worker has one task for a VM at a time, whatever it does for it."""
+
+    def open(self) -> Iterable[Key]:
+        """VMs that may want it; a VM may be named twice."""
+        ...
+
+    def has_work(self, key: Key) -> bool:
+        """Whether something can be done for the VM now; it rings when that comes to be so without an event."""
+        ...
+
+    async def attend(self, key: Key) -> None:
+        """One step is done for the VM. It raises nothing that a host's refusal could raise, and waits for no repetition."""
+        ...
+
+    async def work(self) -> None:
+        """What is done beside the VMs' tasks, for ever."""
+        ...
+
+
+def chores(  # noqa: PLR0917 - what a worker is made from
+    ledger: Ledger,
+    bus: Bus,
+    clock: Clock,
+    hosts: Hosts,
+    ring: Callable[[], None],
+    backups: str = "",
+    still: Still = moving,
+) -> tuple[Chore, ...]:
+    """All kinds, in the order in which a VM gets them. `backups` is a directory, or empty."""
+    copying = Copying(
+        hosts,
+        CopyOutcomes(ledger, bus, clock),
+        (ledger.fold(Copies), ledger.fold(Fleet)),
+        ring,
+        Backups(Path(backups)) if backups else None,
+        still,
+    )
+    return (copying, Nightly(ledger, bus, clock))

@@ -1,0 +1,336 @@
+"""Copies of kept VMs' disks at work: snapshots and backups are made and dropped, and disks restored, as the ledger asks for it.
+
+Each call of `attend` is one try of one order, from a look at what is there: a kill between any two lines loses nothing. What a host
+refuses is tried again later, and whoever asks for the VM's disk meanwhile does not wait for it. Neither does anybody wait while a
+backup is read and written, which can take an hour: that is done beside everything else, from a snapshot that nobody writes.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from events.gate import CopyOrdered, DropOrdered, RestoreOrdered
+from projections.copies.fold import Copies
+from projections.fleet.fold import Fleet
+from services.storage.backups import Backups, NoBackupsError, draft_of
+from services.storage.copy_outcomes import CopyOutcomes, Whole
+from services.storage.decide import MOST_ATTEMPTS
+from services.storage.errors import StorageError
+from services.storage.freezing import Still
+from services.storage.metrics import ERRORS
+from services.storage.port import Hosts
+from services.storage.restoring import Restoring, is_long
+from services.storage.state import Key
+from services.storage.stores import store_of
+from services.storage.volumes import Copy, InUseError, MissingError, Snapshot, Store, Volume
+
+MOST_COPIES: Final = 2
+"""Disks of one host that are copied whole at a time."""
+
+MOST_IN_USE: Final = 24
+"""Tries of a call that somebody's open disk is in the way of: a minute and a half, for who died with a disk in Ceph is believed to live
+for half a minute."""
+
+_FIRST_PAUSE_SECONDS: Final = 0.25
+_LONGEST_PAUSE_SECONDS: Final = 5.0
+_LONGEST_DROP_PAUSE_SECONDS: Final = 300.0
+"""A copy that shall go is tried to be removed for ever."""
+_PROGRESS_SECONDS: Final = 30.0
+
+Owing = CopyOrdered | DropOrdered | RestoreOrdered
+
+log = logging.getLogger("virtscale.storage")
+
+
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """A backup that is to be read out of its snapshot."""
+
+    org: str
+    order: CopyOrdered
+    store: Store
+    file: Path
+
+
+class Copying:
+    """Storage's hands on copies. All it remembers it could do without: which tries have to wait, and what is under way."""
+
+    def __init__(  # noqa: PLR0917 - what a worker's hands are made from
+        self,
+        hosts: Hosts,
+        outcomes: CopyOutcomes,
+        folds: tuple[Copies, Fleet],
+        ring: Callable[[], None],
+        backups: Backups | None,
+        still: Still,
+    ) -> None:
+        self._hosts = hosts
+        self._outcomes = outcomes
+        self._copies, self._fleet = folds
+        self._ring = ring
+        self._backups = backups
+        self._still = still
+        self._restoring = Restoring(hosts, outcomes, folds)
+        self._tries: dict[str, int] = {}
+        """Refusals by order; that a host cannot be reached is none."""
+        self._pauses: dict[str, float] = {}
+        self._waiting: set[str] = set()
+        """Orders that are tried again later."""
+        self._long: dict[str, str] = {}
+        """Hosts by the order for which a whole disk of theirs is being copied."""
+        self._begun: list[_Export] = []
+        self._begins = asyncio.Event()
+        self._exporting: set[str] = set()
+        self._exported: dict[str, Copy | StorageError] = {}
+
+    def open(self) -> Iterator[Key]:
+        """VMs of which a copy or a restore is open."""
+        yield from self._copies.restoring
+        for org, vm, _ in (*self._copies.making, *self._copies.dropping):
+            yield (org, vm)
+
+    def owed(self, key: Key) -> Owing | None:
+        """What can be done now for the VM.
+
+        What goes because there are newer copies goes when those are there: the VM may have no other.
+        """
+        org, vm = key
+        restore = self._copies.restoring.get(key)
+        if restore is not None and self._may(restore):
+            return restore
+        copies = self._copies.of(org, vm)
+        making = [self._copies.making.get((org, vm, copy.name)) for copy in copies if copy.state == "ordered"]
+        for order in making:
+            if order is not None and self._may(order):
+                return order
+        for copy in copies:
+            drop = self._copies.dropping.get((org, vm, copy.name)) if copy.state == "dropping" else None
+            if drop is not None and self._may(drop) and not (making and drop.cause == "retention"):
+                return drop
+        return None
+
+    def has_work(self, key: Key) -> bool:
+        """Whether anything can."""
+        return self.owed(key) is not None
+
+    async def attend(self, key: Key) -> None:
+        """One order of the VM is a step further: over, or to be gone on with later."""
+        order, org = self.owed(key), key[0]
+        if order is None:
+            return
+        if _is_long(order):
+            self._long[order.id] = order.host
+        try:
+            if isinstance(order, CopyOrdered):
+                over = await self._make(org, order)
+            elif isinstance(order, DropOrdered):
+                await self._drop(org, order)
+                over = True
+            else:
+                await self._restoring.restore(org, order)
+                over = True
+        except StorageError as error:
+            over = await self._refused(org, order, error)
+        if over:
+            self._tries.pop(order.id, None)
+            self._pauses.pop(order.id, None)
+            self._free(order)
+
+    async def work(self) -> None:
+        """Backups are read out and written beside everything else, for ever."""
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                await self._begins.wait()
+                self._begins.clear()
+                begun, self._begun = self._begun, []
+                for one in begun:
+                    name = f"storage: backup {one.org}/{one.order.vm}/{one.order.copy}"
+                    tasks.create_task(self._export(one), name=name)
+
+    async def _export(self, one: _Export) -> None:
+        """The backup's file is whole, or it is known why not; the order is gone on with by whoever attends the VM."""
+        order = one.order
+        told = asyncio.create_task(_progress(one), name=f"storage: progress of {order.vm}/{order.copy}")
+        try:
+            self._exported[order.id] = await one.store.export(Volume(one.org, order.vm), order.copy, one.file)
+        except StorageError as error:
+            self._exported[order.id] = error
+        finally:
+            told.cancel()
+            self._exporting.discard(order.id)
+            self._ring()
+
+    # ---------------------------------------------------------------------------------------------------------- made
+
+    async def _make(self, org: str, order: CopyOrdered) -> bool:
+        """One try; False where a backup is being read out meanwhile."""
+        store = store_of(self._hosts, self._fleet, org, order)
+        if order.kind == "backup":
+            return await self._back_up(org, order, store)
+        taken = await self._snapshot(org, order, store)
+        seen = await store.look(Volume(org, order.vm))
+        if seen is None:
+            raise MissingError(f"There is no volume {org}/{order.vm} any more.", final=True)
+        # It may come to hold all that is on the disk now, while the guest writes everything anew.
+        whole = Whole(seen.place, seen.size_bytes, seen.size_bytes, None, taken.taken_at)
+        await self._outcomes.made(org, order, whole)
+        return True
+
+    async def _back_up(self, org: str, order: CopyOrdered, store: Store) -> bool:
+        if self._backups is None:
+            raise NoBackupsError
+        file, volume = self._backups.file(org, order.vm, order.copy), Volume(org, order.vm)
+        ended = self._exported.pop(order.id, None)
+        if isinstance(ended, StorageError):
+            raise ended
+        if ended is None:
+            if self._backups.dated(file) is None:
+                await self._snapshot(org, order, store)
+                self._backups.make_room(file)
+            # A file that is there, which a former life made, is read for its digest.
+            self._exporting.add(order.id)
+            self._begun.append(_Export(org, order, store, file))
+            self._begins.set()
+            return False
+        snapshot = await _found(store, volume, order.copy)
+        if snapshot is not None:
+            # In this order, and each safe to repeat: the file outlives the snapshot, and knows then what that knew.
+            self._backups.date(file, snapshot.taken_at)
+            await store.forget(volume, order.copy, self._domain(org, order.vm))
+        taken_at = self._backups.dated(file)
+        if taken_at is None:
+            raise StorageError(f"The backup {file} was there a moment ago, and is gone.")
+        whole = Whole(str(file), ended.size_bytes, ended.file_bytes, ended.sha256, taken_at)
+        await self._outcomes.made(org, order, whole)
+        return True
+
+    async def _snapshot(self, org: str, order: CopyOrdered, store: Store) -> Snapshot:
+        """Safe to repeat: a snapshot of that name stays as it is. A guest that a former life left standing still moves again."""
+        domain = self._domain(org, order.vm)
+        pool = self._fleet.pools.get((org, order.pool))
+        if domain is None or pool is None or pool.refresh != "agent" or not self._runs(org, order.vm):
+            return await store.snapshot(Volume(org, order.vm), order.copy, domain)
+        async with self._still(order.host, domain) as stands:
+            if not stands:
+                log.info("the guest of %s/%s does not stand still for its snapshot", org, order.vm)
+            return await store.snapshot(Volume(org, order.vm), order.copy, domain)
+
+    # -------------------------------------------------------------------------------------------------------- dropped
+
+    async def _drop(self, org: str, order: DropOrdered) -> None:
+        if order.kind == "backup":
+            Backups.remove(Path(order.place), org, order.vm, order.copy)
+        else:
+            store = store_of(self._hosts, self._fleet, org, order)
+            await _forget(store, Volume(org, order.vm), order.copy, self._domain(org, order.vm))
+        await self._outcomes.dropped(org, order)
+
+    # -------------------------------------------------------------------------------------------------------- refused
+
+    async def _refused(self, org: str, order: Owing, error: StorageError) -> bool:
+        """Whether the order has ended with it; else it is tried again after a pause."""
+        tries = self._tries[order.id] = self._tries.get(order.id, 0) + (not error.lost)
+        ERRORS.labels(order.host).inc()
+        log.warning("host %s: %s of %s/%s: %s", order.host, _what(order), org, order.vm, error)
+        most = MOST_IN_USE if isinstance(error, InUseError) else MOST_ATTEMPTS
+        if not isinstance(order, DropOrdered) and (error.final or tries >= most):
+            await self._give_up(org, order, error)
+            return True
+        longest = _LONGEST_DROP_PAUSE_SECONDS if isinstance(order, DropOrdered) else _LONGEST_PAUSE_SECONDS
+        self._waiting.add(order.id)
+        pause = self._pauses[order.id] = min(
+            2 * self._pauses.get(order.id, _FIRST_PAUSE_SECONDS / 2), longest
+        )
+        asyncio.get_running_loop().call_later(pause, self._wake, order)
+        self._free(order)
+        return False
+
+    async def _give_up(self, org: str, order: CopyOrdered | RestoreOrdered, error: StorageError) -> None:
+        """Nothing of it is left, as far as that can be had, and that it failed is told."""
+        try:
+            if isinstance(order, RestoreOrdered):
+                await self._restoring.discard(org, order, error)
+            else:
+                if order.kind == "backup" and self._backups is not None:
+                    file = self._backups.file(org, order.vm, order.copy)
+                    Backups.remove(file, org, order.vm, order.copy)
+                store = store_of(self._hosts, self._fleet, org, order)
+                await _forget(store, Volume(org, order.vm), order.copy, self._domain(org, order.vm))
+        except StorageError as left:
+            log.warning(
+                "host %s: what is left of %s of %s/%s: %s", order.host, _what(order), org, order.vm, left
+            )
+        if isinstance(order, RestoreOrdered):
+            await self._outcomes.restore_failed(org, order, error)
+        else:
+            await self._outcomes.failed(org, order, error)
+
+    # --------------------------------------------------------------------------------------------------------- inside
+
+    def _may(self, order: Owing) -> bool:
+        if order.id in self._waiting or order.id in self._exporting:
+            return False
+        if not _is_long(order) or order.id in self._long:
+            return True
+        return sum(host == order.host for host in self._long.values()) < MOST_COPIES
+
+    def _free(self, order: Owing) -> None:
+        if self._long.pop(order.id, None) is not None:
+            self._ring()
+
+    def _wake(self, order: Owing) -> None:
+        self._waiting.discard(order.id)
+        self._ring()
+
+    def _domain(self, org: str, vm: str) -> str | None:
+        """The domain that may have the disk open, awake or not."""
+        known = self._fleet.vms.get((org, vm))
+        return known.domain if known is not None else None
+
+    def _runs(self, org: str, vm: str) -> bool:
+        known = self._fleet.vms.get((org, vm))
+        return known is not None and known.state == "running"
+
+
+def _is_long(order: Owing) -> bool:
+    """Whether a whole disk is copied for it."""
+    if isinstance(order, CopyOrdered):
+        return order.kind == "backup"
+    return isinstance(order, RestoreOrdered) and is_long(order)
+
+
+def _what(order: Owing) -> str:
+    words = {CopyOrdered: "make", DropOrdered: "drop", RestoreOrdered: "restore"}
+    return f"{words[type(order)]} {order.kind} {order.copy}"
+
+
+async def _found(store: Store, volume: Volume, name: str) -> Snapshot | None:
+    return next((one for one in await store.snapshots(volume) if one.name == name), None)
+
+
+async def _forget(store: Store, volume: Volume, name: str, domain: str | None) -> None:
+    """The snapshot is gone, be it with its volume."""
+    try:
+        await store.forget(volume, name, domain)
+    except MissingError:
+        log.warning("volume %s is gone, and its snapshot %s with it", volume, name)
+
+
+async def _progress(one: _Export) -> None:
+    """How far the backup has come is in the log."""
+    draft, order = draft_of(one.file), one.order
+    while True:
+        await asyncio.sleep(_PROGRESS_SECONDS)
+        # The head of a directory's entry, which the copying itself has just written.
+        written = draft.stat().st_size if draft.exists() else 0
+        log.info(
+            "backup %s of %s/%s: %d MiB written, of a disk of %d MiB",
+            order.copy,
+            one.org,
+            order.vm,
+            written >> 20,
+            order.size_bytes >> 20,
+        )

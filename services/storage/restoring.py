@@ -1,0 +1,80 @@
+"""A disk is as a copy was: the VM's own, which goes back to a snapshot, or a new VM's, made from either kind of copy.
+
+A disk that was made from a copy stands alone: it lies over no template and over nobody's snapshot, so that neither is needed for it.
+"""
+
+from pathlib import Path
+
+from events.gate import RestoreOrdered
+from projections.copies.fold import Copies
+from projections.fleet.fold import Fleet
+from services.storage.copy_outcomes import CopyOutcomes
+from services.storage.errors import StorageError
+from services.storage.port import Hosts
+from services.storage.stores import store_of
+from services.storage.volumes import Copy, MissingError, OtherVolumeError, Seen, Store, Volume
+
+
+def is_long(order: RestoreOrdered) -> bool:
+    """Whether a whole disk is copied; one's own goes back in a moment."""
+    return order.vm != order.of
+
+
+class Restoring:
+    """Storage's hands on disks that are restored."""
+
+    def __init__(self, hosts: Hosts, outcomes: CopyOutcomes, folds: tuple[Copies, Fleet]) -> None:
+        self._hosts = hosts
+        self._outcomes = outcomes
+        self._copies, self._fleet = folds
+
+    async def restore(self, org: str, order: RestoreOrdered) -> None:
+        """One try: the disk is as the copy was, has as many bytes as were ordered, and that is told.
+
+        Safe to repeat, since the VM starts only when it was told.
+        """
+        store = store_of(self._hosts, self._fleet, org, order)
+        if is_long(order):
+            seen = await self._made(org, order, store)
+        else:
+            seen = await _gone_back(org, order, store)
+        await self._outcomes.restored(org, order, seen)
+
+    async def discard(self, org: str, order: RestoreOrdered, error: StorageError) -> None:
+        """Nothing is left of a disk that was made for the new VM, for its name may be another's later.
+
+        A disk of somebody else's that has the name stays, and so does one's own that did not go back.
+        """
+        if not is_long(order) or isinstance(error, OtherVolumeError):
+            return
+        store, volume = store_of(self._hosts, self._fleet, org, order), Volume(org, order.vm)
+        if await store.look(volume) is not None:
+            await store.purge(await store.trash(volume, 0))
+
+    async def _made(self, org: str, order: RestoreOrdered, store: Store) -> Seen:
+        volume = Volume(org, order.vm)
+        if order.kind == "backup":
+            seen = await store.load(self._backup(org, order), volume)
+        else:
+            # With Ceph it lies over the snapshot first; alone, neither VM holds the other back when it is deleted.
+            await store.clone(Volume(org, order.of), order.copy, volume)
+            seen = await store.detach(volume)
+        if seen.size_bytes < order.size_bytes:
+            seen = await store.grow(volume, order.size_bytes)
+        return seen
+
+    def _backup(self, org: str, order: RestoreOrdered) -> Copy:
+        """The file as it was told to be: one with another digest is taken for no copy."""
+        known = self._copies.get(org, order.of, order.copy)
+        if known is None or known.sha256 is None:
+            raise MissingError(f"{org}/{order.of} has no backup {order.copy}.", final=True)
+        return Copy(Path(order.place), known.disk_bytes, known.size_bytes, known.sha256)
+
+
+async def _gone_back(org: str, order: RestoreOrdered, store: Store) -> Seen:
+    """No disk becomes smaller by it."""
+    volume = Volume(org, order.vm)
+    there = await store.look(volume)
+    if there is None:
+        raise MissingError(f"There is no volume {volume} to be restored.", final=True)
+    return await store.restore(volume, order.copy, max(order.size_bytes, there.size_bytes))

@@ -20,6 +20,7 @@ from projections.forecasts.table import TABLES as FORECASTS
 from projections.freezes.table import TABLES as FREEZES
 from projections.maintenance.table import TABLES as MAINTENANCE
 from projections.opening import opened
+from projections.permissions.table import TABLES as PERMISSIONS
 from projections.rows import Touched, Writer
 from projections.signals.table import TABLES as SIGNALS
 from projections.swapping import remove, swap
@@ -41,6 +42,7 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     *DIRECTORY,
     *MAINTENANCE,
     *DRIFT,
+    *PERMISSIONS,
 )
 """Every table of every view."""
 

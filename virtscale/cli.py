@@ -24,6 +24,7 @@ from virtscale.hosts import commands as host_commands
 from virtscale.invocation import Deadline, Output, UsageError, here, present_house
 from virtscale.keys import commands as key_commands
 from virtscale.maintenance import commands as maintenance_commands
+from virtscale.permits import commands as permit_commands
 from virtscale.replaying import commands as replay_commands
 from virtscale.show import Format, end, is_unread, say, show
 from virtscale.vms import commands as vm_commands
@@ -48,6 +49,7 @@ app.command(replay_commands.replay)
 app.command(vm_commands.app)
 app.command(maintenance_commands.app)
 freeze_commands.register(app)
+permit_commands.register(app)
 backtest_commands.register(app)
 
 

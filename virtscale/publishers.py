@@ -60,6 +60,11 @@ def _orgs(house: House) -> set[str]:
     return {*contracts, *pools}
 
 
+def has_key(directory: Path, org: str, name: str) -> bool:
+    """Whether somebody may ask for the org in this name."""
+    return (directory / _LIST / f"{org}.{name}").exists()
+
+
 def all_of(directory: Path) -> tuple[Permit, ...]:
     """Every outsider's permit."""
     listed = sorted((directory / _LIST).glob("*.*")) if (directory / _LIST).is_dir() else []

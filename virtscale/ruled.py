@@ -1,4 +1,4 @@
-"""Asking the gate for a ruling, and waiting for it: the commands about contracts, keys and freezes."""
+"""Asking the gate for a ruling, and waiting for it: the commands about contracts, keys, freezes and permissions."""
 
 import asyncio
 from contextlib import aclosing
@@ -10,6 +10,7 @@ from events.gate import Answer, ContractRef, GateDecided
 from events.sentences import sentence
 from schemas.house import House
 from schemas.intake import ChangeHost, Freeze, RegisterKey, RevokeKey, Submit, Thaw
+from schemas.vm_intake import Permit
 from virtscale.ask import TurnedAwayError, events_after, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_REFUSED, EXIT_TIMEOUT
 
@@ -66,7 +67,7 @@ class Ruled:
 async def ruled(
     house: House,
     org: str,
-    request: Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost,
+    request: Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost | Permit,
     deadline_seconds: float = DEADLINE_SECONDS,
 ) -> Ruled:
     """The gate's answer as it stands in the ledger, whichever gate gave it and however often it died before.

@@ -58,6 +58,11 @@ def _cell(value: object) -> str:
     return str(value)
 
 
+def printable(text: str) -> str:
+    """The same without control characters: what came from outside may hold any, and a terminal is shown none."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 def say(text: str) -> None:
     """A line for the person, on standard error, so that standard output stays data."""
     sys.stderr.write(text + "\n")

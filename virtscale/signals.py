@@ -5,7 +5,7 @@ from typing import Final
 
 from virtscale import views
 from virtscale.exits import EXIT_DONE
-from virtscale.show import Format, say, show
+from virtscale.show import Format, printable, say, show
 
 _LOST: Final = """
 SELECT org, pool, lost, sources, code, lost_at, last_sample_at, text FROM signals ORDER BY org, pool
@@ -20,11 +20,6 @@ def show_signals(directory: Path, form: Format) -> int:
         say("Every query of every pool is heard.")
         return EXIT_DONE
     if form == "table":
-        rows = [{**row, "text": _printable(str(row["text"]))} for row in rows]
+        rows = [{**row, "text": printable(str(row["text"]))} for row in rows]
     show(rows, form, columns=["org", "pool", "lost", "code", "lost_at", "last_sample_at", "text"])
     return EXIT_DONE
-
-
-def _printable(text: str) -> str:
-    """A query is what somebody wrote into a pool's file; a terminal is shown no control character of it."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

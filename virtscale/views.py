@@ -49,6 +49,10 @@ FROM volumes LEFT JOIN vms ON vms.org = volumes.org AND vms.vm = volumes.vm
 ORDER BY volumes.org, vms.pool, length(volumes.vm), volumes.vm
 """
 
+PERMISSIONS: Final = """
+SELECT org, holder, permission, actor, reason, granted_at FROM permissions ORDER BY org, holder, permission
+"""
+
 FREEZES: Final = """
 SELECT org, pool, until, actor, reason, frozen_at FROM freezes WHERE until > ? ORDER BY org, pool
 """

@@ -16,7 +16,7 @@ from virtscale.ask import new_key
 from virtscale.exits import EXIT_DONE
 from virtscale.invocation import UsageError
 from virtscale.ruled import ruled
-from virtscale.show import Format, say, show
+from virtscale.show import Format, printable, say, show
 
 MOST_REASON: Final = 200
 
@@ -60,7 +60,7 @@ def show_freezes(directory: Path, form: Format) -> int:
             {
                 **row,
                 "pool": row["pool"] or "(all)",
-                "reason": _printable(str(row["reason"])),
+                "reason": printable(str(row["reason"])),
                 "frozen_at": _short(row["frozen_at"]),
                 "until": _short(row["until"]),
             }
@@ -119,8 +119,3 @@ def checked(reason: str) -> str:
 
 def _short(instant: str | float | None) -> str | None:
     return None if instant is None else said(dt.datetime.fromisoformat(str(instant)))
-
-
-def _printable(text: str) -> str:
-    """What came through the intake may hold anything; a terminal is shown none of it."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

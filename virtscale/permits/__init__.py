@@ -1,0 +1,1 @@
+"""`virtscale permit` and `permissions`: what publishers may do besides asking."""

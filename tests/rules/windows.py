@@ -1,7 +1,7 @@
 """A house with kept VMs, a gate and a steward on one ledger, for tests: time goes by the call."""
 
 import datetime as dt
-from typing import Any
+from typing import Any, Self
 
 from msgspec.structs import replace
 
@@ -42,7 +42,7 @@ class Windows(Keeping):
         self.steward.apply(recorded)
         return recorded
 
-    def house(self, vms: int = 1, vcpu: int = 8, **pool: Any) -> "Windows":
+    def house(self, vms: int = 1, vcpu: int = 8, **pool: Any) -> Self:
         """So many VMs run, of one vCPU each: `db`, or `db-a` and so on."""
         self.contract(
             quota=Capacity(vcpu=vcpu, memory_mib=1 << 20, block_bytes=1 << 50),
@@ -57,7 +57,7 @@ class Windows(Keeping):
             self.runs(name)
         return self
 
-    def to(self, when: dt.datetime) -> "Windows":
+    def to(self, when: dt.datetime) -> Self:
         """It is then."""
         assert when >= self.now, (when, self.now)
         self.now = when

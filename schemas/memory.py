@@ -8,8 +8,10 @@ their sum is more than the 3 GiB that are asked for, and with all options it is 
 import math
 from typing import Final, Literal
 
+from schemas.capacity import Size
 from schemas.image import MANAGED_FLOOR_MIB, Kind
 from schemas.names import Count
+from schemas.sizes import FAMILIES, family_of
 from schemas.struct import Value
 
 SWAPPINESS: Final = 1
@@ -101,6 +103,22 @@ def explain(memory_mib: int, image: Kind, *, alloy: bool = False, filebeats: Fil
     )
 
 
+def relief(size: Size) -> str:
+    """What whoever has a guest of this size can do when it ran out of memory: the next size, and swap meanwhile.
+
+    Twice as much where its size is its own, or the largest of its family.
+    """
+    family = family_of(size)
+    sizes = FAMILIES[family] if family is not None else ()
+    larger = next((one for one in sizes if one.memory_mib > size.memory_mib), None)
+    name = larger.name if larger is not None else f"{size.vcpu}x{2 * size.memory_mib}"
+    memory_mib = larger.memory_mib if larger is not None else 2 * size.memory_mib
+    return (
+        f"Give it more memory: the next size is {name} with {memory_mib} MiB. Until then let it have {swap_mib(size.memory_mib)} MiB of "
+        "swap, or run less in it."
+    )
+
+
 def kernel_mib(memory_mib: int) -> int:
     """MiB that the kernel keeps to itself and that no guest's MemTotal shows, rounded to the nearest.
 
@@ -172,6 +190,7 @@ __all__ = [
     "Verdict",
     "explain",
     "kernel_mib",
+    "relief",
     "swap_mib",
     "tmp_gib",
 ]

@@ -25,6 +25,15 @@ _MOST_OFF_MS: Final = 250
 """Half of what a woken guest's clock may be off: the other half is the probe's way to it and back."""
 
 _POOL: Final = "/dev/urandom"
+_COUNTERS: Final = "/proc/vmstat"
+_KILLS: Final = "oom_kill"
+_MOST_DIGITS: Final = 12
+_MOST_READ_BYTES: Final = 16_384
+"""The counters of a kernel take some 4 KiB."""
+
+ASK_SECONDS: Final = 2.0
+"""How long an agent has for an answer that nobody waits for; it takes some 5 ms without KVM."""
+
 _AWAY: Final = libvirt.VIR_ERR_AGENT_UNRESPONSIVE
 
 Said = TypeVar("Said")
@@ -43,6 +52,44 @@ class _Count(msgspec.Struct, frozen=True):
     """How many bytes were written: not more than it was given."""
 
     count: _Written
+
+
+class _Read(msgspec.Struct, frozen=True):
+    """What was read of a file, in base64."""
+
+    text: Annotated[str, msgspec.Meta(max_length=2 * _MOST_READ_BYTES)] = msgspec.field(name="buf-b64")
+
+
+def kills(domain: libvirt.virDomain) -> int:
+    """How many processes the guest's kernel killed since its boot for want of memory, by its own count.
+
+    `libvirtError` where there is no agent, `HypervisorError` where it does not say: what a tenant's program answers is not believed
+    beyond a number.
+    """
+    text = _file(domain, _COUNTERS, time.monotonic() + ASK_SECONDS)
+    for line in text.splitlines():
+        name, _, count = line.partition(" ")
+        if name == _KILLS and count.isdecimal() and len(count) <= _MOST_DIGITS:
+            return int(count)
+    raise HypervisorError(
+        f"The kernel in {domain.name()} counts no processes that it killed for want of memory."
+    )
+
+
+def _file(domain: libvirt.virDomain, path: str, ends_at: float) -> str:
+    """The beginning of a file of the guest's."""
+    domain.agentSetResponseTimeout(_left(ends_at))
+    handle = _ask(domain, ends_at, _Answer[_Handle], "guest-file-open", path=path, mode="r")
+    try:
+        asked = {"handle": handle, "count": _MOST_READ_BYTES}
+        read = _ask(domain, ends_at, _Answer[_Read], "guest-file-read", **asked)
+        return base64.b64decode(read.text, validate=True).decode("ascii", "replace")
+    except ValueError as error:
+        raise HypervisorError(
+            f"The agent in {domain.name()} gave no proper answer about {path}: {error}."
+        ) from error
+    finally:
+        _ask(domain, ends_at, _Answer[object], "guest-file-close", handle=handle)
 
 
 def refresh(domain: libvirt.virDomain) -> int:

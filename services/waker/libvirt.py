@@ -91,8 +91,9 @@ class Libvirt:
             await self._call("disconnect", session.close, chain=_CONNECTING)
 
     async def domains(self) -> list[Domain | Unknown]:
-        """All of our domains, also those whose mark cannot be read."""
-        return await self._call("list the domains", self._need().domains)
+        """All of our domains, with how they are built, also those whose mark cannot be read."""
+        session = self._need()
+        return await self._call("list the domains", lambda: session.domains(closely=True))
 
     async def state(self, name: str) -> DomainState:
         """The domain's state, without waiting for calls under way."""
@@ -132,6 +133,11 @@ class Libvirt:
         """The guest's clock is set and its entropy is fresh; so many bytes of it."""
         session = self._need()
         return await self._call(f"refresh {name}", lambda: session.refresh(name), chain=name)
+
+    async def kills(self, name: str) -> int:
+        """What the guest's kernel killed for want of memory, as its agent says."""
+        session = self._need()
+        return await self._call(f"ask the agent of {name}", lambda: session.kills(name))
 
     async def life(self, name: str) -> Life | None:
         """What the domain that runs was started as."""

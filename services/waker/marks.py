@@ -31,6 +31,8 @@ class Mark(msgspec.Struct, frozen=True):
     """The NUMA node that it is pinned to."""
     ephemeral_bytes: int = 0
     """What its ephemeral disk has; 0 where it has none."""
+    disks: tuple[tuple[str, str | None], ...] | None = None
+    """Its disks as it was defined with them; None in domains of before that was written down."""
 
 
 def read(domain: libvirt.virDomain) -> Mark | None:

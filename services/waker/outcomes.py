@@ -10,6 +10,7 @@ from events.bus.ledger import Ledger
 from events.bus.pen import Pen
 from events.bus.port import Bus
 from events.clock import Clock
+from events.drift import DomainDrifted, DomainSettled, VmOomKilled
 from events.fact import Fact
 from events.gate import AdoptOrdered, EraseOrdered, PlugOrdered, SaveOrdered
 from events.host import HostIdled, HostReconciled, HostRegistered
@@ -102,6 +103,12 @@ class Outcomes:
     async def idled(self, fact: HostIdled) -> None:
         """No VM was awake on the host, from when to when."""
         await self._record(fact, "host.idled", self._host, self._clock.now(), cause=None, correlation=None)
+
+    async def observed(
+        self, fact: DomainDrifted | DomainSettled | VmOomKilled, name: str, vm: str, moment: dt.datetime
+    ) -> None:
+        """What nobody ordered was seen of a VM."""
+        await self._record(fact, name, vm, moment, cause=None, correlation=None)
 
     async def defined(self, vm: Vm, defined: Defined) -> None:
         """The VM has its domain, under the reservation that asked for it."""

@@ -6,6 +6,7 @@ from typing import Final, Literal, Protocol
 
 from schemas.capacity import Size
 from schemas.names import is_name
+from services.waker.build import Build
 
 DomainState = Literal["running", "paused", "saved", "off", "missing"]
 """`saved` is off with an image of its memory on the host's disk: whoever starts it goes on where it slept."""
@@ -74,6 +75,8 @@ class Domain:
     vm: str
     size: Size
     state: DomainState
+    build: Build | None = None
+    """How it is built; None where its hypervisor does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +202,13 @@ class Hypervisor(Protocol):
         """The running guest's clock is its host's, and its kernel has fresh randomness; so many bytes of it.
 
         Ends within `REFRESH_SECONDS` and one call's time, or raises. Safe to repeat.
+        """
+        ...
+
+    async def kills(self, name: str) -> int:
+        """How many processes the running guest's kernel killed since its boot for want of memory, as its agent says; changes nothing.
+
+        An error where it has no agent, or one that does not answer within a second or two.
         """
         ...
 

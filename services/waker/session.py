@@ -14,7 +14,7 @@ import msgspec
 
 from schemas.house import HostPlace
 from schemas.template import has_seed
-from services.waker import agent, ephemeral, gone, hearing, marks, numa
+from services.waker import agent, ephemeral, gone, hearing, looking, marks, numa
 from services.waker.guest_ports import free_port
 from services.waker.images import disk_of
 from services.waker.layers import seed_of
@@ -121,18 +121,14 @@ class Session:
         with suppress(libvirt.libvirtError):
             self._connection.close()
 
-    def domains(self) -> list[Domain | Unknown]:
-        """All of our domains: two round trips for their states, and one for each that was not known.
+    def domains(self, *, closely: bool = False) -> list[Domain | Unknown]:
+        """All of our domains: two round trips for their states, and one for each that was not known; `closely` with how each is built.
 
         One whose mark cannot be read is in the list, since it may run; it is looked at anew each time, for somebody may mend it.
         """
         listed: list[Domain | Unknown] = []
-        kept = self._connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_MANAGEDSAVE)
-        images = {domain.name() for domain in kept}
-        for domain, stats in self._connection.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE):
-            name, state = domain.name(), STATES[stats["state.state"]]
-            if state == "off" and name in images:
-                state = "saved"
+        for domain, state, stats in looking.statistics(self._connection, closely=closely):
+            name = domain.name()
             try:
                 mark = self._marks.get(name) or marks.read(domain)
             except msgspec.DecodeError as error:
@@ -143,7 +139,8 @@ class Session:
             if mark is not None:
                 self._marks[name] = mark
                 self._domains[name] = domain
-                listed.append(Domain(name, mark.org, mark.pool, mark.vm, mark.size, state))
+                build = looking.build(domain, stats, state, mark) if closely else None
+                listed.append(Domain(name, mark.org, mark.pool, mark.vm, mark.size, state, build))
         return listed
 
     def _tell_once(self, name: str, error: msgspec.DecodeError) -> None:
@@ -204,6 +201,7 @@ class Session:
                 xml = numa.pin(xml, node)
             if mark.ephemeral_bytes:
                 xml = ephemeral.attach(xml, ephemeral.path(self._place, mark.org, mark.vm))
+            xml, mark = looking.marked(xml, mark)
             self._domains[name] = self._connection.defineXML(xml)
             self._marks[name] = mark
             return self._defined(name, port)
@@ -346,6 +344,10 @@ class Session:
     def refresh(self, name: str) -> int:
         """The guest's clock is this machine's and its entropy is fresh; so many bytes of it."""
         return self._on(name, agent.refresh)
+
+    def kills(self, name: str) -> int:
+        """How many processes the running guest's kernel killed since its boot, for want of memory."""
+        return self._on(name, agent.kills)
 
     def _on(self, name: str, call: Callable[[libvirt.virDomain], T]) -> T:
         domain = self._domains.get(name)

@@ -29,9 +29,11 @@ from schemas.house import HostPlace
 from services.waker import sysfs
 from services.waker.batches import Climbs, Turns
 from services.waker.decide import awaits_disk, awaits_pin, finding, ordered, reconciled
+from services.waker.drift import AGAIN_SECONDS, Comparing
 from services.waker.effects import Effects
 from services.waker.farewells import Farewells
 from services.waker.idle import Idleness, Idler
+from services.waker.memory import Memory
 from services.waker.metrics import CONNECTED, ERRORS
 from services.waker.outcomes import Outcomes
 from services.waker.port import REBOOTED, Domain, DomainState, Hypervisor, HypervisorError, Unknown, owner
@@ -87,6 +89,8 @@ class Waker:
         self._outcomes = Outcomes(ledger, bus, clock, place.name)
         self._effects = Effects(hypervisor, self._outcomes, known, clock)
         self._farewells = Farewells(ledger, hypervisor, self._outcomes, clock, place.name)
+        self._comparing = Comparing(ledger, hypervisor, self._outcomes, known, clock, place.name)
+        self._memory = Memory(ledger, hypervisor, self._outcomes, self._fleet, clock)
         self._turns = Turns(ledger.fold(Climbs), self._fleet, self._orders, place.name, clock)
         idleness = ledger.fold(Idleness)
         self._idler = Idler(
@@ -116,6 +120,10 @@ class Waker:
                 self._idler.watch(self._place.name, self._cpus, self._rest),
                 name=f"waker {self._place.name}: idle",
             )
+            minding = tasks.create_task(
+                self._memory.watch(self._place.name, self._ear.connected.is_set),
+                name=f"waker {self._place.name}: memory",
+            )
             shaken = self._shaken()
             while not self._removed():
                 if shaken != self._shaken():
@@ -131,7 +139,7 @@ class Waker:
                 # What storage did is told by the ledger; that an order waited too long for it, by nobody.
                 pause = _STORAGE_SECONDS if self._some_await_storage() else RECONCILE_SECONDS
                 await self._bell.wait(min(pause, self._turns.pause_seconds()))
-            for task in (watching, serving, idling, *self._hands.values()):
+            for task in (watching, serving, idling, minding, *self._hands.values()):
                 task.cancel()
         self.ended = True
 
@@ -325,6 +333,8 @@ class Waker:
                     self._compare(listed)
                     if awaited and not await self._reconcile(listed, since):
                         pause = _SETTLE_SECONDS
+                    if await self._comparing.look(listed, self._is_busy):
+                        pause = AGAIN_SECONDS
                 except HypervisorError as error:
                     self._hurt("list the domains", error)
                     pause = _LONGEST_PAUSE_SECONDS
@@ -364,9 +374,14 @@ class Waker:
             if vm.host == self._place.name:
                 domain = found.get(key)
                 self._hear(key, domain.state if domain is not None else "missing")
-            elif key in found and found[key].state == "running":
-                log.error("%s/%s runs on %s and belongs to %s", *key, self._place.name, vm.host)
         self._bell.ring()
+
+    def _is_busy(self, key: Key) -> bool:
+        """Whether something is being done to the domain by order, or is about to be."""
+        orders = self._orders
+        return (
+            key in self._running or key in orders.rises or key in orders.plugs or self._farewells.is_due(key)
+        )
 
     async def _reconcile(self, listed: Sequence[Domain | Unknown], since: int) -> bool:
         """The ledger, recovered at `since`, is told that it knows the host, if it does by now: every rumour was looked into."""

@@ -16,6 +16,7 @@ from events.ids import derive
 from events.vm import VmBooted, VmDefined, VmQuiesced, VmReady, VmUnready
 from schemas.capacity import Size
 from schemas.house import HostPlace
+from services.waker.build import Build
 from services.waker.port import (
     Defined,
     Definition,
@@ -70,6 +71,10 @@ class Host:
     defined: list[Definition] = field(default_factory=list)
     lives: dict[str, Life] = field(default_factory=dict[str, Life])
     """What each domain was started as, or will be."""
+    killed: dict[str, int] = field(default_factory=dict[str, int])
+    """What guests with an agent count of processes that their kernel killed."""
+    builds: dict[str, Build] = field(default_factory=dict[str, Build])
+    """How domains are built, where that is said."""
     obeys: bool = True
     """Its guests shut down when they are asked to."""
     others: dict[str, DomainState] = field(default_factory=dict[str, DomainState])
@@ -106,7 +111,15 @@ class Host:
         return [
             Unknown(name, state)
             if name in self.unreadable
-            else Domain(name, "acme", "web", name.partition(".")[2], self.sizes.get(name, SIZE), state)
+            else Domain(
+                name,
+                "acme",
+                "web",
+                name.partition(".")[2],
+                self.sizes.get(name, SIZE),
+                state,
+                self.builds.get(name),
+            )
             for name, state in self.states.items()
         ]
 
@@ -147,6 +160,12 @@ class Host:
     async def refresh(self, name: str) -> int:
         await self._job("refresh", name, lambda: self._move(name, {"running"}, "running"))
         return 64
+
+    async def kills(self, name: str) -> int:
+        await self._answer()
+        if name not in self.killed:
+            raise HypervisorError(f"{name} has no agent.")
+        return self.killed[name]
 
     async def life(self, name: str) -> Life | None:
         await self._answer()

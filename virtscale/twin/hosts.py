@@ -138,6 +138,11 @@ class SimulatedHost:
             await pause(REFRESH_SECONDS)
         return ENTROPY_BYTES
 
+    async def kills(self, name: str) -> int:
+        """No guest here wants memory."""
+        self._guest(name)
+        return 0
+
     async def life(self, name: str) -> Life | None:
         """What it was defined as last, for no domain here is defined while it runs."""
         guest = self._guests.get(name)

@@ -71,7 +71,7 @@ class Nights:
 
     def apply(self, recorded: Recorded) -> None:
         """The event is known."""
-        self.changes += 1
+        self.changes += type(recorded.fact) in self.TAKES
         match recorded.fact:
             case CopyDue(org=org, vm=vm, night=night, due_at=due_at):
                 self.asked[org, vm] = max((night, due_at), self.asked.get((org, vm), (night, due_at)))

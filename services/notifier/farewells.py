@@ -122,10 +122,10 @@ class Farewell:
                 return f"Deleted: {vm}, and nothing of it is left"
 
     def _last(self) -> Stage | str:
-        """How far it is."""
-        if self.story.completed:
+        """How far it is, for somebody who was told all but the news."""
+        if "soft" in self.story.completed:
             return self.story.completed[-1]
-        return "prepare" if any(isinstance(fact, DeletionBegun) for _, fact in self.news) else "scheduled"
+        return "scheduled" if any(isinstance(fact, DeletionScheduled) for _, fact in self.news) else "prepare"
 
     def _appointment(self) -> Appointment | None:
         told = self.story.scheduled

@@ -87,6 +87,12 @@ def up(
         int, Parameter(help="added to every port, so that a second house can stand beside the first")
     ] = 0,
     hosts: Annotated[int, Parameter(help="private hypervisors, each with its own libvirt and guests")] = 1,
+    ceph: Annotated[
+        bool,
+        Parameter(
+            help="a Ceph cluster of three zones for disks of kept VMs, empty at each start", negative=""
+        ),
+    ] = False,
 ) -> int:
     """Start everything on this machine, in the foreground; Ctrl-C ends it."""
     from virtscale.up import up as run
@@ -98,10 +104,12 @@ def up(
         raise UsageError(f"The ports cannot be shifted by {shift_ports}: choose 0 to {MOST_SHIFT}.")
     if not 1 <= hosts <= MOST_HOSTS:
         raise UsageError(f"{hosts} hosts cannot be started on one machine: choose 1 to {MOST_HOSTS}.")
+    if ceph and substrate == "test":
+        raise UsageError("Domains of libvirt's test driver have no disks: start with --ceph on qemu.")
     vms = _count(stock)
     chosen = "test" if substrate == "test" else "qemu"
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(here(), Ports.usual(shift_ports), chosen, vms, hosts))
+        runner.run(run(here(), Ports.usual(shift_ports), chosen, vms, hosts, ceph=ceph))
     return 0
 
 

@@ -9,7 +9,8 @@ from events import durable
 from lab import alertmanager
 from lab.hypervisor import short_directory
 from lab.ports import LOOPBACK
-from schemas.house import FILE, HostPlace, House, HouseError
+from schemas.house import FILE, CephPlace, HostPlace, House, HouseError
+from virtscale import cluster
 from virtscale.ports import Ports
 
 ORIGIN: Final = "ledger.virtscale.local/house"
@@ -37,12 +38,14 @@ class Kept(msgspec.Struct, frozen=True):
     alertmanager_url: str = ""
     backups: str | None = None
     """Empty where somebody wants none to be made."""
+    ceph: CephPlace | None = None
 
 
-def kept(directory: Path, *, permit_seconds: float | None = None) -> Kept:
+def kept(directory: Path, *, permit_seconds: float | None = None, own_ceph: bool = False) -> Kept:
     """What the house's description says that a start must not change, or `HouseError` where it cannot be read.
 
-    A path inside the house goes with it when its directory was moved. `permit_seconds` is chosen here where it is not None.
+    A path inside the house goes with it when its directory was moved. `permit_seconds` is chosen here where it is not None, and the
+    house's own cluster with `own_ceph`.
     """
     path = directory / FILE
     try:
@@ -56,7 +59,8 @@ def kept(directory: Path, *, permit_seconds: float | None = None) -> Kept:
         ) from error
     places = {name: _here(directory, found, name, path) for name in _PATHS}
     chosen = found.permit_seconds if permit_seconds is None else permit_seconds
-    return msgspec.structs.replace(found, **places, permit_seconds=chosen)
+    ceph = cluster.chosen(directory, found.directory, found.ceph, own=own_ceph)
+    return msgspec.structs.replace(found, **places, permit_seconds=chosen, ceph=ceph)
 
 
 def _here(directory: Path, found: Kept, name: str, path: Path) -> str | None:
@@ -101,6 +105,7 @@ def describe(
         remote_write=f"{LOOPBACK}:{ports.remote_write}",
         alertmanager_url=_alertmanager(ports, chosen),
         backups=str(directory / "backups") if chosen.backups is None else chosen.backups,
+        ceph=chosen.ceph,
     )
 
 

@@ -95,6 +95,24 @@ end = "05:00"
 """
 
 
+_IN_CEPH: Final = """\
+# VMs of this pool are kept, and their disks are in the house's Ceph cluster: `virtscale vm create acme/ceph NAME`.
+org = "acme"
+name = "ceph"
+kind = "kept"
+storage = "ceph"
+profile = "lab"
+template = "tiny"
+forecast = "off"
+grace_seconds = 20
+
+[size]
+name = "vs.tiny"
+vcpu = 1
+memory_mib = 96
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Beginning:
     """Drafts of the org's contract, with places for people and the last day, and of its pool."""
@@ -103,6 +121,8 @@ class Beginning:
     pool: str = _POOL
     kept: str = _KEPT
     """Of a pool that keeps VMs; empty where there is to be none."""
+    in_ceph: str = _IN_CEPH
+    """Of one that keeps them with their disks in Ceph, for a house that has a cluster."""
 
 
 USUAL: Final = Beginning()
@@ -134,6 +154,9 @@ def found(house: House, now: dt.datetime, begins: Beginning = USUAL) -> None:
         _write(contract, write(signed, text))
     if begins.kept and not kept.exists():
         _write(kept, begins.kept)
+    in_ceph = pools / f"{ORG}.ceph.toml"
+    if begins.in_ceph and house.ceph is not None and not in_ceph.exists():
+        _write(in_ceph, begins.in_ceph)
     if not pool.exists():
         # Domains of libvirt's test driver have no agent, so that none of them would ever be refreshed.
         bare = all(host.substrate == "test" for host in house.hosts)

@@ -77,7 +77,9 @@ class Screen:
         sys.stdout.flush()
 
 
-async def up(directory: Path, ports: Ports, substrate: Substrate, stock: int, hosts: int = 1) -> None:
+async def up(
+    directory: Path, ports: Ports, substrate: Substrate, stock: int, hosts: int = 1, *, ceph: bool = False
+) -> None:
     """The installation runs until SIGINT or SIGTERM; then everything that was started is gone."""
     screen = Screen()
     logging.basicConfig(
@@ -89,7 +91,9 @@ async def up(directory: Path, ports: Ports, substrate: Substrate, stock: int, ho
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, asked_to_end.set)
     life = asyncio.create_task(
-        _live(World(directory, ports, substrate, screen.say, own_hosts=hosts), ports, stock, screen)
+        _live(
+            World(directory, ports, substrate, screen.say, own_hosts=hosts, ceph=ceph), ports, stock, screen
+        )
     )
     asked = asyncio.create_task(asked_to_end.wait())
     await asyncio.wait({life, asked}, return_when=asyncio.FIRST_COMPLETED)

@@ -28,7 +28,8 @@ from projections.contracts.fold import Contracts
 from replay.keeping import intent
 from schemas.house import HostPlace, House
 from schemas.pool import read as read_pool
-from virtscale import description, founding, publishers, standing
+from virtscale import cluster, description, founding, publishers, standing
+from virtscale.cluster import OwnCluster
 from virtscale.description import Kept
 from virtscale.hosts import added as hosts
 from virtscale.hypervisors import Hypervisors
@@ -74,12 +75,14 @@ class World:
         own_hosts: int = 1,
         memory_mib: int | None = None,
         permit_seconds: float | None = None,
+        ceph: bool = False,
     ) -> None:
         """`own_hosts` private hypervisors, each lending `memory_mib` to guests: without it, their share of what is free.
 
         `permit_seconds` other than what the house has: with 0 the workers write without the sealer's permit, and it need not
-        run.
+        run. With `ceph` there is a cluster of its own for disks of kept VMs.
         """
+        self._ceph = ceph
         self._permit_seconds = permit_seconds
         self.directory = directory.resolve()
         self._own_hosts = tuple(f"h{number + 1}" for number in range(own_hosts))
@@ -98,6 +101,7 @@ class World:
         self.bus: BusServer
         self.balancer: Balancer
         self.metrics: Metrics
+        self.cluster: OwnCluster
         self.house: House
 
     async def __aenter__(self) -> Self:
@@ -180,12 +184,14 @@ class World:
         # Before anything else: two installations on one ledger would each acknowledge what the other overwrites.
         self._stack.enter_context(hold(self.directory / "up.lock", f"The house {self.directory} is up"))
         intent.require_whole(self.directory)
-        chosen = description.kept(self.directory, permit_seconds=self._permit_seconds)
+        chosen = description.kept(self.directory, permit_seconds=self._permit_seconds, own_ceph=self._ceph)
         self._check()
         self._added = hosts.all_of(self.directory)
         self.house = self._house(chosen)
         founding.found(self.house, dt.datetime.now(dt.UTC))
         await self._start_bus()
+        if cluster.is_own(self.directory, self.house.ceph):
+            await self._start_cluster()
         if self._substrate == "qemu":
             await self._start_hypervisors()
         await self._start_balancer()
@@ -253,6 +259,12 @@ class World:
     def _users(self, places: Iterable[HostPlace], outsiders: Iterable[Permit]) -> tuple[BusUser, ...]:
         own = (*workers([host.name for host in places]), reader("reader"), operator(), admin())
         return tuple(_user(self.house.keys, permit) for permit in (*own, *outsiders))
+
+    async def _start_cluster(self) -> None:
+        """Before the hypervisors, so that it is gone after their guests."""
+        self.cluster = OwnCluster(self.directory, self._say, self._changed)
+        self._stack.push_async_callback(self.cluster.stop)
+        await self.cluster.start()
 
     async def _start_hypervisors(self) -> None:
         self._stack.push_async_callback(self._hypervisors.stop)

@@ -190,6 +190,7 @@ async def a_world(
     hosts: int = 1,
     memory_mib: int | None = None,
     permit_seconds: float = 0.0,
+    ceph: bool = False,
 ) -> AsyncGenerator[tuple[World, list[str]]]:
     """A world of its own on free ports, and what it says; gone with its files when the block ends.
 
@@ -207,6 +208,7 @@ async def a_world(
             own_hosts=hosts,
             memory_mib=memory_mib,
             permit_seconds=permit_seconds,
+            ceph=ceph,
         )
         async with world:
             yield world, said

@@ -54,9 +54,7 @@ class House:
         await self.client.ask("change", wish)
 
     async def grow(self, vm: str, size_bytes: int) -> None:
-        await self.client.ask(
-            "resize", ResizeVm(vm=vm, key=new_key(), actor="kim", disk_bytes=size_bytes)
-        )
+        await self.client.ask("resize", ResizeVm(vm=vm, key=new_key(), actor="kim", disk_bytes=size_bytes))
 
     async def runs(self, vm: str, former: str | None = None) -> None:
         """Its guest answers, under another reservation than that one."""
@@ -68,7 +66,9 @@ class House:
         await self.client.until(ready, BOOT_SECONDS, f"{vm} does not run: {self.troubles()}")
 
     def troubles(self) -> list[str]:
-        return [one.text for kind in (VolumeFailed, VmWakeFailed) for one in self.client.history.facts(0, kind)]
+        return [
+            one.text for kind in (VolumeFailed, VmWakeFailed) for one in self.client.history.facts(0, kind)
+        ]
 
     def reservation(self, vm: str) -> str:
         return self.client.fleet.vms["acme", vm].reservation or ""

@@ -88,6 +88,9 @@ class House(Value, frozen=True):
     """The Alertmanager where the alerts of deleted VMs are silenced; empty where there is none, and then nobody is to be silenced."""
     backups: str = ""
     """The directory of backups of VMs, `<org>/<vm>/<copy>.qcow2`, best on another disk than theirs; empty where none can be made."""
+    clock: str = ""
+    """The file that says by how many seconds the house's clock is ahead of the machine's; empty in every house but those that were
+    founded for trying out what happens in weeks."""
     ceph: CephPlace | None = None
     """The cluster for pools with `storage = "ceph"`; without one their VMs get no disk."""
 

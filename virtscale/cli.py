@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 from schemas.names import is_name
 from virtscale.audit import commands as audit_commands
 from virtscale.backtesting import commands as backtest_commands
+from virtscale.clocks import commands as clock_commands
 from virtscale.contracts import commands as contract_commands
 from virtscale.demo import commands as demo_commands
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNREAD, EXIT_USAGE
@@ -47,6 +48,7 @@ app.command(demo_commands.app)
 app.command(forecast_commands.app)
 app.command(replay_commands.replay)
 app.command(vm_commands.app)
+app.command(clock_commands.app)
 app.command(maintenance_commands.app)
 freeze_commands.register(app)
 permit_commands.register(app)
@@ -93,6 +95,12 @@ def up(
             help="a Ceph cluster of three zones for disks of kept VMs, empty at each start", negative=""
         ),
     ] = False,
+    movable_clock: Annotated[
+        bool,
+        Parameter(
+            help="a new house for trying things out: `virtscale clock ahead 5d` moves its clock", negative=""
+        ),
+    ] = False,
 ) -> int:
     """Start everything on this machine, in the foreground; Ctrl-C ends it."""
     from virtscale.up import up as run
@@ -109,7 +117,9 @@ def up(
     vms = _count(stock)
     chosen = "test" if substrate == "test" else "qemu"
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(run(here(), Ports.usual(shift_ports), chosen, vms, hosts, ceph=ceph))
+        runner.run(
+            run(here(), Ports.usual(shift_ports), chosen, vms, hosts, ceph=ceph, movable_clock=movable_clock)
+        )
     return 0
 
 

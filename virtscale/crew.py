@@ -17,7 +17,7 @@ from events.bus.entrance import connect_as
 from events.bus.ledger import Ledger
 from events.bus.nats import NatsBus
 from events.bus.port import Bus
-from events.clock import SystemClock
+from events.clock import clock_of
 from events.fold import Fold
 from projections.keeper import Keeper
 from schemas.house import HostPlace, House
@@ -77,7 +77,7 @@ async def run(
         ledger = Ledger(reader)
         for kind in folds:
             ledger.fold(kind)
-        clock = SystemClock()
+        clock = clock_of(house.clock)
 
         async def wake_on(place: HostPlace, bus: Bus) -> None:
             """Ends when the host was removed, and the crew goes on without it."""

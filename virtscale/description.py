@@ -1,15 +1,17 @@
 """What `house.json` says of a house: where its parts are, found anew at each start, and what somebody chose, which stays."""
 
+import datetime as dt
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from events import durable
+from events.clock import ClockError, move
 from lab import alertmanager
 from lab.hypervisor import short_directory
 from lab.ports import LOOPBACK
-from schemas.house import FILE, CephPlace, HostPlace, House, HouseError
+from schemas.house import FILE, VARIABLE, CephPlace, HostPlace, House, HouseError
 from virtscale import cluster
 from virtscale.ports import Ports
 
@@ -22,7 +24,7 @@ PERMIT_SECONDS: Final = 5.0
 _OWN: Final = f"http://{LOOPBACK}:"
 """How the address of the house's own Alertmanager begins. One that begins otherwise (`http://localhost:`) is an operator's, and stays."""
 
-_PATHS: Final = ("audit", "audit_key", "marks", "backups")
+_PATHS: Final = ("audit", "audit_key", "marks", "backups", "clock")
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -38,6 +40,8 @@ class Kept(msgspec.Struct, frozen=True):
     alertmanager_url: str = ""
     backups: str | None = None
     """Empty where somebody wants none to be made."""
+    clock: str = ""
+    """A house that was founded with a clock that can be moved keeps it: without it, it would go back to earlier times."""
     ceph: CephPlace | None = None
 
 
@@ -65,7 +69,7 @@ def kept(directory: Path, *, permit_seconds: float | None = None, own_ceph: bool
 
 def _here(directory: Path, found: Kept, name: str, path: Path) -> str | None:
     said: str | None = getattr(found, name)
-    if said is None or (name == "backups" and not said):
+    if said is None or (name in {"backups", "clock"} and not said):
         return said
     if not Path(said).is_absolute():
         raise HouseError(f"{path} has the {name} {said!a:.90}: write an absolute path. Nothing was started.")
@@ -105,8 +109,24 @@ def describe(
         remote_write=f"{LOOPBACK}:{ports.remote_write}",
         alertmanager_url=_alertmanager(ports, chosen),
         backups=str(directory / "backups") if chosen.backups is None else chosen.backups,
+        clock=chosen.clock,
         ceph=chosen.ceph,
     )
+
+
+def with_movable_clock(directory: Path, chosen: Kept) -> Kept:
+    """The house is one whose clock can be moved, from its founding on; `ClockError` where it was founded otherwise."""
+    if chosen.clock:
+        return chosen
+    if (directory / "bus").exists():
+        raise ClockError(
+            f"The house {directory} was founded with the machine's clock and keeps it: what it holds may be somebody's work. Name "
+            f"another directory in ${VARIABLE} for a house whose clock can be moved. Nothing was started.",
+            "ClockFixed",
+        )
+    file = directory / "clock"
+    move(file, dt.timedelta())
+    return msgspec.structs.replace(chosen, clock=str(file))
 
 
 def _alertmanager(ports: Ports, chosen: Kept) -> str:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from events.bus.port import BusError
+from events.clock import ClockError
 from events.keys import KeyFileError
 from events.lock import TakenError
 from events.registry import UnknownEventError
@@ -49,6 +50,7 @@ SPOKEN: Final[tuple[type[Exception], ...]] = (
     AddressError,
     BusError,
     ClientsError,
+    ClockError,
     ConsoleError,
     ContractError,
     CurveError,

@@ -78,7 +78,14 @@ class Screen:
 
 
 async def up(
-    directory: Path, ports: Ports, substrate: Substrate, stock: int, hosts: int = 1, *, ceph: bool = False
+    directory: Path,
+    ports: Ports,
+    substrate: Substrate,
+    stock: int,
+    hosts: int = 1,
+    *,
+    ceph: bool = False,
+    movable_clock: bool = False,
 ) -> None:
     """The installation runs until SIGINT or SIGTERM; then everything that was started is gone."""
     screen = Screen()
@@ -92,7 +99,18 @@ async def up(
         asyncio.get_running_loop().add_signal_handler(number, asked_to_end.set)
     life = asyncio.create_task(
         _live(
-            World(directory, ports, substrate, screen.say, own_hosts=hosts, ceph=ceph), ports, stock, screen
+            World(
+                directory,
+                ports,
+                substrate,
+                screen.say,
+                own_hosts=hosts,
+                ceph=ceph,
+                movable_clock=movable_clock,
+            ),
+            ports,
+            stock,
+            screen,
         )
     )
     asked = asyncio.create_task(asked_to_end.wait())

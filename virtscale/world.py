@@ -1,7 +1,6 @@
 """A whole installation on one machine, out of the lab's parts: for `virtscale up`, and for tests that need it all."""
 
 import asyncio
-import datetime as dt
 import logging
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,6 +13,7 @@ from events import keys
 from events.bus.entrance import connect_as
 from events.bus.permissions import Permit, admin, operator, reader, workers
 from events.bus.port import Bus, UnansweredError
+from events.clock import clock_of
 from events.lock import hold
 from lab import doctor
 from lab.alertmanager import Alertmanager
@@ -76,12 +76,15 @@ class World:
         memory_mib: int | None = None,
         permit_seconds: float | None = None,
         ceph: bool = False,
+        movable_clock: bool = False,
     ) -> None:
         """`own_hosts` private hypervisors, each lending `memory_mib` to guests: without it, their share of what is free.
 
         `permit_seconds` other than what the house has: with 0 the workers write without the sealer's permit, and it need not
-        run. With `ceph` there is a cluster of its own for disks of kept VMs.
+        run. With `ceph` there is a cluster of its own for disks of kept VMs, and with `movable_clock` a new house is one for trying
+        things out.
         """
+        self._movable_clock = movable_clock
         self._ceph = ceph
         self._permit_seconds = permit_seconds
         self.directory = directory.resolve()
@@ -187,8 +190,11 @@ class World:
         chosen = description.kept(self.directory, permit_seconds=self._permit_seconds, own_ceph=self._ceph)
         self._check()
         self._added = hosts.all_of(self.directory)
+        if self._movable_clock:
+            chosen = description.with_movable_clock(self.directory, chosen)
         self.house = self._house(chosen)
-        founding.found(self.house, dt.datetime.now(dt.UTC))
+        self._warn_of_clock()
+        founding.found(self.house, clock_of(self.house.clock).now())
         await self._start_bus()
         if cluster.is_own(self.directory, self.house.ceph):
             await self._start_cluster()
@@ -202,6 +208,14 @@ class World:
         self._stack.push_async_callback(self.sink.stop)
         self._say(f"mail sink on {LOOPBACK}:{self._ports.smtp}")
         description.write(self.house)
+
+    def _warn_of_clock(self) -> None:
+        if self.house.clock:
+            now = clock_of(self.house.clock).now()
+            self._say(
+                f"THIS HOUSE IS FOR TRYING OUT: it says that it is {now:%Y-%m-%d %H:%M} UTC, and `virtscale clock ahead 5d` makes it "
+                "later. Nobody's work belongs here."
+            )
 
     def _check(self) -> None:
         self._ports.require_free()

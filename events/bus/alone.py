@@ -18,7 +18,7 @@ from events.bus import heap, mark
 from events.bus.entrance import connect_as
 from events.bus.ledger import Ledger
 from events.bus.port import Bus
-from events.clock import Clock, SystemClock
+from events.clock import Clock, clock_of
 from events.registry import ROWS
 from schemas.house import USUAL, VARIABLE, House, HouseError, load
 
@@ -136,7 +136,7 @@ async def _live(house: House, name: str, work: Work, *, reads: bool) -> None:
         await mark.compare(bus, place)
         async with asyncio.TaskGroup() as parts:
             # In this order: the folds are made before the first event is read.
-            parts.create_task(_finish(work(house, ledger, bus, SystemClock())), name=name)
+            parts.create_task(_finish(work(house, ledger, bus, clock_of(house.clock))), name=name)
             if reads:
                 parts.create_task(ledger.follow(), name=f"{name}: ledger")
                 parts.create_task(heap.settle(ledger), name=f"{name}: heap")

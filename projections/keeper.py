@@ -12,6 +12,8 @@ from events.fold import Fold
 from projections.activations.table import TABLES as ACTIVATIONS
 from projections.breakers.table import TABLES as BREAKERS
 from projections.contracts.table import TABLES as CONTRACTS
+from projections.copies.table import TABLES as COPIES
+from projections.deletions.table import TABLES as DELETIONS
 from projections.demand.table import TABLES as DEMAND
 from projections.directory.table import TABLES as DIRECTORY
 from projections.drift.table import TABLES as DRIFT
@@ -42,7 +44,9 @@ TABLES: Final[tuple[Table[Any], ...]] = (
     *DIRECTORY,
     *MAINTENANCE,
     *DRIFT,
+    *COPIES,
     *PERMISSIONS,
+    *DELETIONS,
 )
 """Every table of every view."""
 

@@ -8,7 +8,7 @@ from cyclopts import App, Parameter
 from schemas.image import Kind
 from schemas.memory import Filebeats
 from schemas.sizes import read as read_size
-from schemas.vm_intake import ChangeVm, CreateVm, ResizeVm, VmChange, When
+from schemas.vm_intake import ChangeVm, CreateVm, DeleteVm, ResizeVm, UndeleteVm, VmChange, When
 from virtscale.amounts import size_bytes
 from virtscale.ask import new_key
 from virtscale.freezes.commands import Actor, Reason
@@ -21,6 +21,12 @@ app = App(name="vm", help="VMs that are kept for their own sake: made, started, 
 
 Vm = Annotated[str, Parameter(help="a VM as ORG/NAME", name="VM")]
 Disk = Annotated[str, Parameter(help="bytes of its disk, as 40GiB; a disk only grows")]
+InZone = Annotated[
+    str,
+    Parameter(
+        help="zone of the dates that are shown, as Europe/Berlin; that of TZ, or the pool's, if absent"
+    ),
+]
 SizeOf = Annotated[str, Parameter(help="vs.s to vs.4xl, vc.s to vc.4xl, or vCPU and MiB as 2x8192")]
 
 
@@ -138,6 +144,79 @@ def resize(
         when="now" if now else "window",
     )
     return asking.ask(present_house(), org, request, deadline, output)
+
+
+@app.command
+def delete(
+    vm: Vm,
+    /,
+    *,
+    on: Annotated[
+        str,
+        Parameter(
+            help="the day on which it is shut down, as 2026-12-01 in its pool's zone; the earliest if absent"
+        ),
+    ] = "",
+    policy: Annotated[
+        str,
+        Parameter(help="when its disk, its backups and its name go, as deletion-2024-10; today's if absent"),
+    ] = "",
+    reason: Reason,
+    zone: InZone = "",
+    actor: Actor = None,
+    deadline: Deadline = 60.0,
+    output: Output = "table",
+) -> int:
+    """Have a VM deleted, in five stages from its day on; until its disk goes it can be had back."""
+    from virtscale.vms import deleting
+
+    (org, name), where = vm_of(vm), deleting.own_zone(zone)
+    request = DeleteVm(
+        vm=name,
+        key=new_key(),
+        actor=actor_of(actor),
+        reason=checked(reason),
+        day=deleting.day_of(on),
+        policy=policy or None,
+    )
+    return deleting.ask(present_house(), org, request, deadline, where, output)
+
+
+@app.command
+def undelete(
+    vm: Vm,
+    /,
+    *,
+    no_start: Annotated[
+        bool, Parameter(help="leave it off, also where it ran until its deletion stopped it", negative="")
+    ] = False,
+    reason: Reason = "taken back by hand",
+    actor: Actor = None,
+    deadline: Deadline = 300.0,
+    output: Output = "table",
+) -> int:
+    """Take a VM's deletion back, as long as its disk is there."""
+    from virtscale.vms import deleting
+
+    org, name = vm_of(vm)
+    request = UndeleteVm(
+        vm=name, key=new_key(), actor=actor_of(actor), reason=checked(reason), start=not no_start
+    )
+    return deleting.ask(present_house(), org, request, deadline, "", output)
+
+
+@app.command
+def deletions(
+    *,
+    org: Annotated[str, Parameter(help="of this org alone", name="--org")] = "",
+    zone: InZone = "",
+    every: Annotated[bool, Parameter(name="--all", help="also those that are over", negative="")] = False,
+    output: Output = "table",
+) -> int:
+    """Deletions: which stages are done, and when the others come."""
+    from virtscale.vms import deleting
+
+    return deleting.show_deletions(here(), org, deleting.own_zone(zone), output, every=every)
 
 
 @app.command(name="list")

@@ -17,10 +17,7 @@ from events.gate import (
     DrainCancelled,
     DrainOrdered,
     GateDecided,
-    GrowOrdered,
     Order,
-    PlugOrdered,
-    RebootOrdered,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -179,8 +176,6 @@ class Survey:
         match order:
             case WakeOrdered(purpose="keep") | BootOrdered(purpose="keep"):
                 pass  # such a VM is asked for by name, and no other rules would have chosen it
-            case RebootOrdered() | PlugOrdered() | GrowOrdered():
-                pass
             case WakeOrdered():
                 self._open[order.id] = ("wake", org, order.pool, at_ns)
             case BootOrdered(purpose="serve"):
@@ -198,6 +193,8 @@ class Survey:
                 self._open[order.id] = ("save", org, order.pool, at_ns)
             case StopOrdered():
                 self._open[f"stop {order.reservation}"] = ("stop", org, order.pool, at_ns)
+            case _:
+                pass  # about the very VM that is named
 
     def _close(self, name: str, recorded: Recorded) -> None:
         began = self._open.pop(name, None)

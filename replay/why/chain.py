@@ -10,21 +10,23 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from events.contract import ContractAccepted, ContractTookEffect, ContractVoided
+from events.copy import CopyDropped, CopyFailed, CopyMade, CopyRestored, CopyRestoreFailed
+from events.deletion import BackupsErased, EraseFailed, VmUndefined, VolumeErased
 from events.envelope import Recorded
 from events.gate import (
     Answer,
     BootOrdered,
     DrainCancelled,
+    DrainOrdered,
     GateDecided,
-    GrowOrdered,
     Order,
-    Rise,
-    SaveOrdered,
+    PlugOrdered,
     StopOrdered,
     SuspendOrdered,
     WakeOrdered,
 )
 from events.ids import derive
+from events.keep import VmAdopted, VmAdoptFailed
 from events.mail import MailAccepted, MailFailed
 from events.order import OrderOverdue
 from events.vm import (
@@ -45,7 +47,7 @@ from events.vm import (
     VmUnready,
     VmWakeFailed,
 )
-from events.volume import VolumeGrowFailed, VolumeGrown
+from events.volume import VolumeAdopted, VolumeAdoptFailed, VolumeGrowFailed, VolumeGrown
 from replay.why.named import Named
 from replay.why.words import tag_of
 
@@ -66,6 +68,19 @@ OfOrder = (
     | VmPlugFailed
     | VolumeGrown
     | VolumeGrowFailed
+    | VolumeAdopted
+    | VolumeAdoptFailed
+    | VmAdopted
+    | VmAdoptFailed
+    | CopyMade
+    | CopyFailed
+    | CopyDropped
+    | CopyRestored
+    | CopyRestoreFailed
+    | VmUndefined
+    | VolumeErased
+    | BackupsErased
+    | EraseFailed
 )
 Outcome = OfLife | OfOrder | VmDrained | VmFoundAwake
 
@@ -81,7 +96,9 @@ class Link:
 
 def life_of(order: Order) -> str:
     """The reservation that an order begins or moves on; one about a sleeper or a disk, which has none, is its own."""
-    return order.id if isinstance(order, Rise | SaveOrdered | GrowOrdered) else order.reservation
+    if isinstance(order, DrainOrdered | DrainCancelled | SuspendOrdered | StopOrdered | PlugOrdered):
+        return order.reservation
+    return order.id
 
 
 def outcome_of(recorded: Recorded) -> tuple[str, ...]:

@@ -1,7 +1,11 @@
 """What happens to VMs that are kept for their own sake, in sentences without a full stop."""
 
+from events.drift import DomainDrifted, DomainSettled, VmOomKilled
 from events.fact import Fact
 from events.keep import (
+    VmAdopted,
+    VmAdoptFailed,
+    VmAdoptRequested,
     VmChangeRequested,
     VmCreated,
     VmCreateRequested,
@@ -22,6 +26,7 @@ from events.maintenance import (
 )
 from events.vm import VmPlugFailed, VmPlugged, VmRebooted, VmRebootFailed
 from events.volume import VolumeGrowFailed, VolumeGrown
+from replay.why.disks import of_copy, of_deletion
 from schemas.capacity import Size
 from schemas.maintenance import Slot
 
@@ -58,8 +63,20 @@ def of_kept(fact: Fact) -> str | None:
             return f"the disk of {fact.vm} has {fact.size_bytes} bytes"
         case VolumeGrowFailed():
             return f"the disk of {fact.vm} has {fact.size_bytes} bytes as before: {fact.code}: {fact.text}"
+        case VmAdoptRequested():
+            return f"{fact.actor} asked to have the domain {fact.domain} on {fact.host} as {fact.vm}: {fact.reason}"
+        case VmAdopted():
+            return f"the domain on {fact.host} is {fact.domain} now, for {fact.vm}"
+        case VmAdoptFailed():
+            return f"the domain for {fact.vm} was not taken over: {fact.code}: {fact.text}"
+        case DomainDrifted():
+            return f"{fact.vm} on {fact.host} is not as it should be ({fact.what}): {fact.found} instead of {fact.expected}"
+        case DomainSettled():
+            return f"{fact.vm} on {fact.host} is as it should be again ({fact.what})"
+        case VmOomKilled():
+            return f"the guest of {fact.vm} killed {fact.kills} processes for want of memory: {fact.advice}"
         case _:
-            return _of_maintenance(fact)
+            return _of_maintenance(fact) or of_copy(fact) or of_deletion(fact)
 
 
 def _of_maintenance(fact: Fact) -> str | None:

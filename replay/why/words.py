@@ -7,17 +7,22 @@ from events.contract import ContractAccepted, ContractSubmitted, ContractTookEff
 from events.fact import Fact
 from events.freeze import FreezeRequested, ScalingFrozen, ScalingThawed, ThawRequested
 from events.gate import (
+    AdoptOrdered,
     Answer,
     BootOrdered,
     ContractRef,
+    CopyOrdered,
     DrainCancelled,
     DrainOrdered,
+    DropOrdered,
+    EraseOrdered,
     Evidence,
     GateDecided,
     GrowOrdered,
     Order,
     PlugOrdered,
     RebootOrdered,
+    RestoreOrdered,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -36,6 +41,7 @@ from events.key import KeyRegistered, KeyRegisterRequested, KeyRevoked, KeyRevok
 from events.ledger import LedgerRecovered, LedgerRolled, LedgerSealed
 from events.mail import MailAccepted, MailFailed, is_of_maintenance, is_of_signals
 from events.order import OrderOverdue
+from events.permission import PermissionChangeRequested, PermissionGranted, PermissionRevoked
 from events.person import PersonErased, PersonEraseRequested
 from events.pool import PoolDefined, PoolObserved, Reading
 from events.quiesce import QuiesceRequested
@@ -57,6 +63,7 @@ from events.vm import (
     VmWakeFailed,
 )
 from replay.why.ahead import of_readiness
+from replay.why.disks import of_disk
 from replay.why.kept import of_kept
 
 _SHOWN_DIGITS: Final = 12
@@ -150,6 +157,8 @@ def ordered(order: Order) -> str:
             return f"plug vCPU into {order.vm} on {order.host}, so that it has {order.size.vcpu}"
         case GrowOrdered():
             return f"grow the disk of {order.vm} to {order.size_bytes} bytes"
+        case CopyOrdered() | DropOrdered() | RestoreOrdered() | EraseOrdered() | AdoptOrdered():
+            return of_disk(order)
 
 
 def sampled(sample: Sample | None) -> str:
@@ -260,6 +269,12 @@ def _of_terms(fact: Fact) -> str | None:
             return f"{_whose(fact.org, fact.pool)} stands still until {moment(fact.until)}; {fact.actor}: {fact.reason}"
         case ScalingThawed():
             return f"the freeze of {_whose(fact.org, fact.pool)} has ended; {fact.actor}: {fact.reason}"
+        case PermissionChangeRequested():
+            return f"{fact.actor} asked to {fact.change} {fact.permission} for {fact.holder}: {fact.reason}"
+        case PermissionGranted():
+            return f"{fact.holder} has the permission {fact.permission}; {fact.actor}: {fact.reason}"
+        case PermissionRevoked():
+            return f"{fact.holder} has the permission {fact.permission} no more; {fact.actor}: {fact.reason}"
         case PoolDefined():
             pool = fact.definition
             return (

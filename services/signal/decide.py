@@ -12,8 +12,10 @@ from typing import Final
 import msgspec
 
 from events.ahead import is_to_come
+from events.copy import CopyDropRequested, CopyRequested, RestoreRequested
+from events.deletion import DeletionCancelRequested, DeletionRequested
 from events.ids import derive
-from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
+from events.keep import VmAdoptRequested, VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.maintenance import MaintenanceChangeRequested, MaintenanceRequested
 from events.person import PersonEraseRequested
 from events.quiesce import QuiesceRequested
@@ -39,8 +41,8 @@ from schemas.intake import (
 )
 from schemas.names import FORECAST, OPERATOR, PLATFORM, TRIGGER, is_name
 from schemas.pool import Pool, Trigger
-from schemas.vm_intake import AskMaintenance, ChangeMaintenance
-from services.signal import living, rulings
+from schemas.vm_intake import AdoptVm, AskMaintenance, ChangeMaintenance, Permit
+from services.signal import copying, deleting, living, rulings
 from services.signal.known import Known
 
 RequestFact = (
@@ -52,13 +54,19 @@ RequestFact = (
     | VmCreateRequested
     | VmChangeRequested
     | VmResizeRequested
+    | VmAdoptRequested
+    | CopyRequested
+    | CopyDropRequested
+    | RestoreRequested
+    | DeletionRequested
+    | DeletionCancelRequested
     | MaintenanceChangeRequested
     | MaintenanceRequested
     | Ruling
 )
 """The events that this worker writes."""
 
-Rule = Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost
+Rule = Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost | Permit
 """Requests that change what the gate decides by: only people of the platform may make them."""
 
 MOST_BYTES: Final = 16 * 1024
@@ -156,6 +164,17 @@ def judge(asked: Asked, known: Known, received_at: dt.datetime) -> RequestFact |
                 f"Only an operator may plan, move or cancel maintenance; {asked.publisher} is none. Nothing was stored.",
             )
         return living.judge_maintenance(asked.org, asked.publisher, request, known, received_at)
+    if isinstance(request, AdoptVm):
+        if asked.publisher != OPERATOR:
+            return Rejection(
+                "OperatorOnly",
+                f"Only an operator may have a domain adopted; {asked.publisher} is none. Nothing was stored.",
+            )
+        return living.adopt(asked.org, asked.publisher, request, known, received_at)
+    if isinstance(request, copying.Copying):
+        return copying.judge(asked.org, asked.publisher, request, known, received_at)
+    if isinstance(request, deleting.Deleting):
+        return deleting.judge(asked.org, asked.publisher, request, known, received_at)
     if isinstance(request, living.Living):
         return living.judge(asked.org, asked.publisher, request, known, received_at)
     return _judge_scaling(asked, request, known, received_at)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from projections.contracts.fold import Contracts
+from projections.copies.fold import Copies
 from projections.directory.fold import Directory
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
@@ -26,6 +27,7 @@ class Known:
     fleet: Fleet = field(default_factory=Fleet)
     contracts: Contracts = field(default_factory=Contracts)
     directory: Directory = field(default_factory=Directory)
+    copies: Copies = field(default_factory=Copies)
     image_of: ImageOf = lab_image
 
     def has(self, org: str) -> bool:

@@ -5,14 +5,14 @@ The gate asks the limits once more under the org's fence, and whether there is r
 
 import datetime as dt
 
-from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
+from events.keep import VmAdoptRequested, VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.maintenance import MaintenanceChangeRequested, MaintenanceRequested
 from projections.directory.fold import Kept
-from schemas.image import ImageError
+from schemas.image import Image, ImageError
 from schemas.intake import Rejection
 from schemas.limits import Door, check, check_disk, profile
 from schemas.names import OPERATOR
-from schemas.vm_intake import AskMaintenance, ChangeMaintenance, ChangeVm, CreateVm, ResizeVm
+from schemas.vm_intake import AdoptVm, AskMaintenance, ChangeMaintenance, ChangeVm, CreateVm, ResizeVm
 from services.signal.known import Known
 
 Living = CreateVm | ChangeVm | ResizeVm
@@ -24,12 +24,12 @@ def judge(
     """The event that the request becomes, or why it is refused at the door."""
     if isinstance(request, CreateVm):
         return _create(org, publisher, request, known, received_at)
-    kept = _kept(org, request.vm, known)
+    kept = kept_of(org, request.vm, known)
     if isinstance(kept, Rejection):
         return kept
     if isinstance(request, ChangeVm):
         if not request.reason.isprintable():
-            return _unprintable()
+            return unprintable()
         return VmChangeRequested(
             org=org,
             vm=request.vm,
@@ -53,11 +53,11 @@ def judge_maintenance(
     received_at: dt.datetime,
 ) -> MaintenanceChangeRequested | MaintenanceRequested | Rejection:
     """The event that the request becomes; whether there is such a maintenance, and where it may go, the steward says."""
-    kept = _kept(org, request.vm, known)
+    kept = kept_of(org, request.vm, known)
     if isinstance(kept, Rejection):
         return kept
     if not request.reason.isprintable():
-        return _unprintable()
+        return unprintable()
     if isinstance(request, AskMaintenance):
         return MaintenanceRequested(
             org=org,
@@ -91,8 +91,11 @@ def judge_maintenance(
     )
 
 
-def _kept(org: str, vm: str, known: Known) -> Kept | Rejection:
+def kept_of(org: str, vm: str, known: Known, *, departed: bool = False) -> Kept | Rejection:
+    """The VM of this name, also one whose disk is erased where `departed` says so; or that there is none."""
     kept = known.directory.get(org, vm)
+    if kept is None and departed:
+        kept = known.directory.departed.get((org, vm))
     if kept is None:
         scaled = known.fleet.vms.get((org, vm))
         if scaled is not None:
@@ -108,32 +111,84 @@ def _kept(org: str, vm: str, known: Known) -> Kept | Rejection:
     return kept
 
 
-def _unprintable() -> Rejection:
+def unprintable() -> Rejection:
+    """A reason is no line."""
     return Rejection(
         "ReasonUnprintable",
         "A reason is one line of letters that can be printed: it is shown on terminals for ever. Nothing was stored.",
     )
 
 
-def _create(
-    org: str, publisher: str, request: CreateVm, known: Known, received_at: dt.datetime
-) -> VmCreateRequested | Rejection:
+def adopt(
+    org: str, publisher: str, request: AdoptVm, known: Known, received_at: dt.datetime
+) -> VmAdoptRequested | Rejection:
+    """The event that an operator's wish to have somebody else's domain becomes."""
     pool = known.fleet.pools.get((org, request.pool))
-    if pool is None:
-        return Rejection("PoolUnknown", f"The org {org} has no pool {request.pool}. Nothing was stored.")
-    if pool.kind != "kept":
-        return Rejection(
-            "PoolScales",
-            f"The VMs of pool {org}/{pool.name} are alike and come and go with demand: make a single VM in a pool that says "
-            'kind = "kept". Nothing was stored.',
-        )
+    if pool is None or pool.kind != "kept":
+        return _no_pool_of_kept(org, request.pool, known)
+    if request.host not in known.fleet.hosts:
+        return Rejection("HostUnknown", f"There is no host {request.host}. Nothing was stored.")
+    if not request.reason.isprintable():
+        return unprintable()
     name = request.image or pool.template
+    image = _image(name, known)
+    if isinstance(image, Rejection):
+        return image
+    limits = profile(pool.profile, received_at)
+    objection = check(request.size, request.disk_bytes or None, image.kind, limits, _door(publisher))
+    if objection is not None:
+        return Rejection(objection.code, f"{objection.text} Nothing was stored.")
+    return VmAdoptRequested(
+        org=org,
+        vm=request.vm,
+        pool=request.pool,
+        publisher=publisher,
+        key=request.key,
+        actor=request.actor,
+        host=request.host,
+        domain=request.domain,
+        uuid=request.uuid,
+        size=request.size,
+        image=name,
+        kind=image.kind,
+        readiness=image.readiness,
+        disk=request.disk,
+        disk_bytes=request.disk_bytes,
+        reason=request.reason,
+        received_at=received_at,
+    )
+
+
+def _no_pool_of_kept(org: str, name: str, known: Known) -> Rejection:
+    if (org, name) not in known.fleet.pools:
+        return Rejection("PoolUnknown", f"The org {org} has no pool {name}. Nothing was stored.")
+    return Rejection(
+        "PoolScales",
+        f"The VMs of pool {org}/{name} are alike and come and go with demand: make a single VM in a pool that says "
+        'kind = "kept". Nothing was stored.',
+    )
+
+
+def _image(name: str, known: Known) -> Image | Rejection:
     try:
         image = known.image_of(name)
     except ImageError as error:
         return Rejection("ImageUnknown", f"{error} Nothing was stored.")
     if image is None:
         return Rejection("ImageUnknown", f"There is no image {name} here. Nothing was stored.")
+    return image
+
+
+def _create(
+    org: str, publisher: str, request: CreateVm, known: Known, received_at: dt.datetime
+) -> VmCreateRequested | Rejection:
+    pool = known.fleet.pools.get((org, request.pool))
+    if pool is None or pool.kind != "kept":
+        return _no_pool_of_kept(org, request.pool, known)
+    name = request.image or pool.template
+    image = _image(name, known)
+    if isinstance(image, Rejection):
+        return image
     size = request.size or pool.size
     disk_bytes = pool.disk_bytes if request.disk_bytes is None else request.disk_bytes
     limits = profile(pool.profile, received_at)

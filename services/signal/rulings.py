@@ -9,24 +9,29 @@ from events.contract import ContractSubmitted
 from events.freeze import FreezeRequested, ThawRequested
 from events.host import HostChangeRequested
 from events.key import KeyRegisterRequested, KeyRevokeRequested
+from events.permission import PermissionChangeRequested
 from events.ruling import Ruling
 from schemas.contract import acceptance
 from schemas.contract.document import ContractError, examine
 from schemas.contract.terms import fingerprint
 from schemas.intake import ChangeHost, Freeze, RegisterKey, Rejection, RevokeKey, Submit, Thaw
 from schemas.names import PLATFORM
+from schemas.vm_intake import Permit
 from services.signal.known import Known
 
 
 def judge(
     org: str,
     publisher: str,
-    request: Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost,
+    request: Submit | RegisterKey | RevokeKey | Freeze | Thaw | ChangeHost | Permit,
     known: Known,
     received_at: dt.datetime,
 ) -> Ruling | Rejection:
     """The event that an operator's request becomes, or why it is refused at the door."""
-    if isinstance(request, RevokeKey | Freeze | Thaw | ChangeHost) and not request.reason.isprintable():
+    if (
+        isinstance(request, RevokeKey | Freeze | Thaw | ChangeHost | Permit)
+        and not request.reason.isprintable()
+    ):
         return Rejection(
             "ReasonUnprintable",
             "A reason is one line of letters that can be printed: it is shown on terminals for ever. Nothing was stored.",
@@ -58,6 +63,20 @@ def judge(
             return _freeze_or_thaw(org, publisher, request, known, received_at)
         case ChangeHost():
             return _change_host(org, publisher, request, known, received_at)
+        case Permit():
+            if not known.has(org):
+                return _org_unknown(org)
+            return PermissionChangeRequested(
+                org=org,
+                publisher=publisher,
+                key=request.key,
+                actor=request.actor,
+                holder=request.holder,
+                permission=request.permission,
+                change=request.change,
+                reason=request.reason,
+                received_at=received_at,
+            )
 
 
 def _submit(
@@ -88,7 +107,7 @@ def _freeze_or_thaw(
     org: str, publisher: str, request: Freeze | Thaw, known: Known, received_at: dt.datetime
 ) -> Ruling | Rejection:
     if not known.has(org):
-        return Rejection("OrgUnknown", f"The org {org} has no contract and no pool here. Nothing was stored.")
+        return _org_unknown(org)
     if request.pool is not None and (org, request.pool) not in known.fleet.pools:
         return Rejection("PoolUnknown", f"The org {org} has no pool {request.pool}. Nothing was stored.")
     if isinstance(request, Freeze):
@@ -136,3 +155,7 @@ def _change_host(
         reason=request.reason,
         received_at=received_at,
     )
+
+
+def _org_unknown(org: str) -> Rejection:
+    return Rejection("OrgUnknown", f"The org {org} has no contract and no pool here. Nothing was stored.")

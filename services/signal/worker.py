@@ -18,6 +18,7 @@ from events.ids import derive
 from events.problems import problem
 from events.sentences import sentence
 from projections.contracts.fold import Contracts
+from projections.copies.fold import Copies
 from projections.directory.fold import Directory
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
@@ -72,7 +73,12 @@ class Signal:
         self._bus = bus
         self._clock = clock
         self._known = Known(
-            ledger.fold(Usage), ledger.fold(Fleet), ledger.fold(Contracts), ledger.fold(Directory), image_of
+            ledger.fold(Usage),
+            ledger.fold(Fleet),
+            ledger.fold(Contracts),
+            ledger.fold(Directory),
+            ledger.fold(Copies),
+            image_of,
         )
         self._intake = ledger.fold(Intake)
         self._bell = ledger.bell()

@@ -11,10 +11,7 @@ from events.gate import (
     BootOrdered,
     DrainCancelled,
     DrainOrdered,
-    GrowOrdered,
     Order,
-    PlugOrdered,
-    RebootOrdered,
     SaveOrdered,
     StopOrdered,
     SuspendOrdered,
@@ -46,8 +43,6 @@ TOLD_AGAIN: Final = (VmResumed, VmBooted, VmWakeFailed, VmQuiesced, VmStopped)
 def outcomes(order: Order, endings: tuple[Ending, ...]) -> list[tuple[Fact, ...]]:
     """Each way in which the order may end."""
     match order:
-        case RebootOrdered() | PlugOrdered() | GrowOrdered():
-            raise AssertionError(order)  # no VM of these worlds is kept for its own sake
         case WakeOrdered() | BootOrdered():
             return [_start(order, ending) for ending in endings]
         case DrainOrdered(vm=vm, reservation=reservation, id=id):
@@ -79,6 +74,8 @@ def outcomes(order: Order, endings: tuple[Ending, ...]) -> list[tuple[Fact, ...]
                 stopped_at=NOW,
             )
             return [(stopped,)]
+        case _:
+            raise AssertionError(order)  # no VM of these worlds is kept for its own sake
 
 
 def _start(order: WakeOrdered | BootOrdered, ending: Ending) -> tuple[Fact, ...]:

@@ -97,7 +97,7 @@ def test_digits_that_mean_more_than_one_event_are_too_few() -> None:
 def test_an_entry_tells_its_answers_or_what_stands_around_them(files: MemoryFiles) -> None:
     [entry] = Archive(files).entries(301, 301)
     told = tell(entry)
-    assert (told.seq, told.type, told.writer) == (301, "gate.decided.v3", "gate")
+    assert (told.seq, told.type, told.writer) == (301, "gate.decided.v4", "gate")
     assert told.answers == (("acme", REFUSAL, None),)
     [entry] = Archive(files).entries(302, 302)
     assert (tell(entry).type, tell(entry).id) == ("", "f" * 32)

@@ -63,7 +63,7 @@ async def test_a_vm_serves_because_of_an_order_a_decision_with_its_numbers_and_a
     assert wish.endswith(
         "the pool's trigger asked for 2 more VMs in acme/web, because up was 2, above 1, at 2026-11-22 09:00:00 UTC"
     )
-    assert events(told, "cause") == ["scale.requested.v1", "gate.decided.v3", "wake.ordered"]
+    assert events(told, "cause") == ["scale.requested.v1", "gate.decided.v4", "wake.ordered"]
     assert events(told, "then") == ["vm.defined.v1", "vm.resumed.v2", "vm.ready.v1"], "the steps in between"
     assert events(told, "this") == ["vm.announced.v1"]
 
@@ -75,7 +75,7 @@ async def test_what_came_of_a_request_is_its_answer_its_orders_and_their_outcome
     told = await explained(past, request.id)
     assert [step.event for step in told.steps] == [
         "scale.requested.v1",
-        "gate.decided.v3",
+        "gate.decided.v4",
         "wake.ordered",
         "wake.ordered",
         "vm.defined.v1",
@@ -86,7 +86,7 @@ async def test_what_came_of_a_request_is_its_answer_its_orders_and_their_outcome
     asked, then = told.because
     assert "the pool's trigger asked for 2 more VMs" in asked
     assert then.startswith(
-        f"then gate.decided.v3 at sequence {request.seq + 1}, 2026-11-22 09:00:00 UTC, by gate: "
+        f"then gate.decided.v4 at sequence {request.seq + 1}, 2026-11-22 09:00:00 UTC, by gate: "
     )
     assert told.steps[1].evidence == decided.answers[0].evidence
 
@@ -98,7 +98,7 @@ async def test_an_order_is_named_by_its_first_digits_and_tells_of_its_own_vm_alo
     assert (told.kind, told.id) == ("order", order)
     assert [(step.event, step.part) for step in told.steps] == [
         ("scale.requested.v1", "cause"),
-        ("gate.decided.v3", "cause"),
+        ("gate.decided.v4", "cause"),
         ("wake.ordered", "this"),
     ]
 
@@ -111,7 +111,7 @@ async def test_a_refusal_leads_to_its_mail_and_the_mail_back_to_who_asked() -> N
     told = await explained(past, request.id)
     assert [step.event for step in told.steps] == [
         "scale.requested.v1",
-        "gate.decided.v3",
+        "gate.decided.v4",
         "mail.accepted.v1",
     ]
     assert "the signed cap is 2 (quota 2 + 10 %, contract acme-2026 version 1)" in told.because[1]
@@ -136,12 +136,12 @@ async def test_a_vm_sleeps_because_it_was_drained_because_somebody_asked() -> No
         "because suspend.ordered",
         "because vm.drained.v1",
         "because drain.ordered",
-        "because gate.decided.v3",
+        "because gate.decided.v4",
         "because quiesce.requested.v1",
     ]
     assert [step.event for step in (await explained(past, request.id)).steps] == [
         "quiesce.requested.v1",
-        "gate.decided.v3",
+        "gate.decided.v4",
         "drain.ordered",
         "vm.drained.v1",
         "suspend.ordered",
@@ -230,7 +230,7 @@ async def test_a_decision_shows_all_that_it_answered_and_ordered() -> None:
     past.round()
     told = await explained(past, past.lines[-1].id)
     assert [step.event for step in told.steps if step.part == "this"] == [
-        "gate.decided.v3",
+        "gate.decided.v4",
         "wake.ordered",
         "wake.ordered",
     ]
@@ -328,5 +328,5 @@ async def test_a_vm_that_came_in_the_place_of_one_that_failed_came_because_of_th
     (order,) = past.round().orders
     told = await explained(past, order.id)
     causes = [step.event for step in told.steps if step.part == "cause"]
-    assert causes[:4] == ["scale.requested.v1", "gate.decided.v3", "wake.ordered", "vm.wake-failed.v2"]
+    assert causes[:4] == ["scale.requested.v1", "gate.decided.v4", "wake.ordered", "vm.wake-failed.v2"]
     assert told.steps[-1].what.startswith("wake web-2 on h1")

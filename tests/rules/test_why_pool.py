@@ -98,7 +98,7 @@ async def test_a_pool_that_grew_is_said_to_have_grown_and_by_whom() -> None:
     answer = await at(past)
     assert (answer.then.grew.moved, answer.then.grew.request) == (True, request.id)
     assert "4 of 4 VMs granted" in answer.then.grew.because
-    assert [step.event for step in answer.steps][-5:] == ["gate.decided.v3", *["wake.ordered"] * 4]
+    assert [step.event for step in answer.steps][-5:] == ["gate.decided.v4", *["wake.ordered"] * 4]
     past.scale(add=9)
     past.round()
     again = (await at(past)).then.grew

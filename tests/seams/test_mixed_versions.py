@@ -57,7 +57,7 @@ class Mixed:
         last, found = await self.reader.last(), list[tuple[str, GateDecided | None]]()
         for stored in await self.reader.read(1, last):
             envelope = msgspec.json.decode(stored.payload, type=Envelope)
-            decided = envelope.type == "gate.decided.v3"
+            decided = envelope.type == "gate.decided.v4"
             found.append(
                 (envelope.type, msgspec.json.decode(envelope.data, type=GateDecided) if decided else None)
             )

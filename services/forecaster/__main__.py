@@ -6,7 +6,7 @@ from typing import Final
 from events.bus.alone import run_alone
 from events.bus.ledger import Ledger
 from events.bus.port import Bus
-from events.clock import Clock
+from events.clock import Clock, machine
 from schemas.house import House
 from services.forecaster.keeping import Directory
 from services.forecaster.worker import Forecaster
@@ -17,7 +17,7 @@ FOLDER: Final = "forecast"
 
 async def work(house: House, ledger: Ledger, bus: Bus, clock: Clock) -> None:
     """Every pool is foreseen, for ever."""
-    await Forecaster(ledger, bus, clock, Directory(Path(house.directory) / FOLDER)).work()
+    await Forecaster(ledger, bus, machine(clock), Directory(Path(house.directory) / FOLDER)).work()
 
 
 if __name__ == "__main__":

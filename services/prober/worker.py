@@ -9,7 +9,7 @@ from typing import Final
 from events.bus.ledger import Ledger
 from events.bus.pen import Pen
 from events.bus.port import Bus
-from events.clock import Clock
+from events.clock import Clock, machine
 from events.fact import Fact
 from events.ids import derive
 from events.vm import VmReady, VmUnready
@@ -80,6 +80,8 @@ class Prober:
     def __init__(self, ledger: Ledger, bus: Bus, clock: Clock, guests: Guests) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._guests_clock = machine(clock)
+        """What guests should show: theirs are set by the machine's."""
         self._guests = guests
         self._pen = Pen(bus, "prober", clock)
         self._fleet = ledger.fold(Fleet)
@@ -212,7 +214,7 @@ class Prober:
     def _note(self, watch: _Watch, pulse: Pulse, started_at: dt.datetime, *, known_awake: bool) -> None:
         """The answer is the latest one, unless it is known good and this one is not: of two under way the older may come last."""
         now = self._clock.now()
-        told_ms, off_ms = offset_ms(pulse, (now - _EPOCH) // _MILLISECOND)
+        told_ms, off_ms = offset_ms(pulse, (self._guests_clock.now() - _EPOCH) // _MILLISECOND)
         if told_ms is None and not known_awake and watch.trip.refreshes:
             off_ms = 0  # to the second, and perhaps of before it was set: what its agent read back says more
         vm = self._fleet.vms.get((watch.trip.org, watch.trip.vm))

@@ -11,7 +11,7 @@ from events.bus.ledger import Bell
 from events.bus.pen import Pen
 from events.bus.permit import EVERY_SECONDS
 from events.bus.port import Bus, BusError, Grant, Store, Stored, UnansweredError
-from events.clock import Clock
+from events.clock import Clock, machine
 from events.ids import derive
 from events.ledger import LedgerSealed
 from events.tlog.files import Files
@@ -67,6 +67,8 @@ class Sealer:
         self._aside = aside
         self._every_seconds = every_seconds
         self._pen = Pen(bus, "sealer", clock)
+        self._bus_clock = machine(clock)
+        """What the bus's times are compared with."""
         self._waiting: list[Stored] = []
         """What was read and is not sealed, in order."""
         self._waiting_bytes = 0
@@ -236,7 +238,7 @@ class Sealer:
         while True:
             await bell.wait()
             now, last = self._clock.now(), self.archive.last
-            if not decide.tells(self.state, round(now.timestamp() * 1e9)):
+            if not decide.tells(self.state, round(self._bus_clock.now().timestamp() * 1e9)):
                 continue
             name = derive("ledger.sealed", self.archive.origin, last.size)
             fact = LedgerSealed(

@@ -29,6 +29,7 @@ from services.storage.port import Volumes as Place
 from services.storage.state import Key
 from services.storage.stores import NoStoreError
 from services.storage.volumes import Store, Volume
+from services.storage.written import Written
 
 _FIRST_PAUSE_SECONDS: Final = 0.25
 
@@ -57,6 +58,16 @@ class SeedMissingError(StorageError):
         super().__init__(text, final=True)
 
 
+DISK_MISSING: Final = "disk-missing"
+"""The VM's disk is gone with what its guest wrote, and it is not started with an empty one."""
+
+
+class DiskMissingError(StorageError):
+    """The disk of a VM that ran is gone."""
+
+    code = "DiskMissing"
+
+
 class Keeping:
     """Storage's hands on disks of kept VMs."""
 
@@ -65,12 +76,12 @@ class Keeping:
         hosts: Hosts,
         outcomes: Outcomes,
         words: Words,
-        folds: tuple[Directory, Fleet, Volumes, Usage],
+        folds: tuple[Directory, Fleet, Volumes, Usage, Written],
     ) -> None:
         self._hosts = hosts
         self._outcomes = outcomes
         self._words = words
-        self._directory, self._fleet, self._volumes, self._usage = folds
+        self._directory, self._fleet, self._volumes, self._usage, self._written = folds
         self._enrolled: dict[str, int] = {}
         """Orgs that were enrolled in this life of storage, with their quota then."""
 
@@ -80,6 +91,7 @@ class Keeping:
         `place` are the host's files, where it has any. Safe to repeat: what is there stays as it is.
         """
         kept, known = self._directory.get(*key), self._volumes.disks.get(key)
+        await self._must_be_there(key, order)
         if self._hosts.has_seed(order.template):
             await self._files(place, order).lay_seed(*key, self._told(key, kept))
         if (kept is None or kept.disk_bytes == 0) and self.where(key) == "local":
@@ -99,6 +111,19 @@ class Keeping:
         else:
             seen = await store.create(volume, size, order.template)
         return Made(seen.place, seen.size_bytes, there is None)
+
+    async def _must_be_there(self, key: Key, order: BootOrdered) -> None:
+        """Raise `DiskMissingError` where a disk is gone that a guest may have written to. One that nobody ever had is made anew."""
+        known = self._volumes.disks.get(key)
+        store = self._hosts.store(order.host, self.where(key))
+        if order.purpose != "keep" or known is None or store is None or not self._written.is_written(key):
+            return
+        if await store.look(Volume(*key)) is None:
+            raise DiskMissingError(
+                f"The disk of {key[0]}/{key[1]} is gone from {known.volume} on host {order.host}, and what its guest wrote with it. "
+                "Nothing was started, and no empty disk was made: bring the file back, or restore the VM from a backup.",
+                final=True,
+            )
 
     async def grow(self, key: Key, order: GrowOrdered) -> None:
         """The disk is as large as was ordered, or the ledger knows how large it is instead, and why."""

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 CALL_SECONDS: Final = Histogram(
     "virtscale_storage_call_seconds",
@@ -12,4 +12,7 @@ CALL_SECONDS: Final = Histogram(
 )
 ERRORS: Final = Counter(
     "virtscale_storage_errors_total", "Calls that a host refused or did not answer.", ["host"]
+)
+STRANGERS: Final = Gauge(
+    "virtscale_storage_files_of_nobody", "Files among a host's disks that belong to no VM.", ["host"]
 )

@@ -20,17 +20,19 @@ from projections.fleet.fold import Fleet, Vm
 from projections.usage.fold import Usage
 from projections.volumes.fold import Disk, Volumes
 from schemas.volume import in_cluster
+from services.storage.attempt import Attempt
 from services.storage.chores import chores
 from services.storage.decide import MOST_ATTEMPTS, move, sleeps_still, wants_pin, wants_volume
 from services.storage.errors import StorageError, WokeError
 from services.storage.freezing import Still, moving
-from services.storage.keeping import Keeping, Words, nothing
+from services.storage.keeping import DISK_MISSING, DiskMissingError, Keeping, Words, nothing
 from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts, Made, Sleeper
 from services.storage.port import Volumes as Place
 from services.storage.releasing import Releasing, Starts
 from services.storage.state import Key, Owed
+from services.storage.written import Written
 
 MOST_PINS: Final = 2
 """Disks of one host that are pinned at a time: giving up a former pin copies what was written since, on that host's disk."""
@@ -95,7 +97,7 @@ class Storage:
             hosts,
             self._outcomes,
             words,
-            (ledger.fold(Directory), self._fleet, self._volumes, ledger.fold(Usage)),
+            (ledger.fold(Directory), self._fleet, self._volumes, ledger.fold(Usage), ledger.fold(Written)),
         )
         self._starts = ledger.fold(Starts)
         self._releasing = Releasing(
@@ -229,10 +231,12 @@ class Storage:
                 attempts += not error.lost
                 self._hurt(order.host, f"make the disk of {key[0]}/{key[1]}", error)
                 if error.final or attempts >= MOST_ATTEMPTS:
-                    if known:
+                    lost = isinstance(error, DiskMissingError)
+                    if known and not lost:
                         self._found[key] = order.id  # the boot finds out by itself
                     else:
-                        await self._outcomes.volume_failed(vm, order, REFUSED, str(error))
+                        code = DISK_MISSING if lost else REFUSED
+                        await self._outcomes.volume_failed(vm, order, code, str(error))
                     return
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
@@ -255,7 +259,7 @@ class Storage:
         """Of this sleep is said whether its disk is pinned."""
         assert vm.asleep_since is not None, vm
         assert vm.domain is not None, vm
-        attempt = _Attempt(vm, Sleeper(vm.domain, disk.volume), vm.asleep_since)
+        attempt = Attempt(vm, Sleeper(vm.domain, disk.volume), vm.asleep_since)
         place = self._hosts.at(vm.host)
         if place is None:
             text = f"Host {vm.host} has no directory for disks any more."
@@ -266,7 +270,7 @@ class Storage:
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
-    async def _step(self, key: Key, place: Place, attempt: "_Attempt") -> bool:
+    async def _step(self, key: Key, place: Place, attempt: Attempt) -> bool:
         """One try, from a look at the disk on; whether the sleep is settled by it."""
         vm, sleep = attempt.vm, attempt.sleep
 
@@ -309,7 +313,7 @@ class Storage:
                 return await self._refuse(place, attempt, str(error))
             return False
 
-    async def _woke(self, place: Place, attempt: "_Attempt") -> bool:
+    async def _woke(self, place: Place, attempt: Attempt) -> bool:
         if not await self._left_whole(place, attempt):
             return False
         text = f"{attempt.vm.org}/{attempt.vm.name} woke before its disk was pinned as it fell asleep."
@@ -317,7 +321,7 @@ class Storage:
         await self._outcomes.snapshot_failed(attempt.vm, attempt.sleep, code, text)
         return True
 
-    async def _refuse(self, place: Place, attempt: "_Attempt", why: str) -> bool:
+    async def _refuse(self, place: Place, attempt: Attempt, why: str) -> bool:
         if not await self._left_whole(place, attempt):
             return False
         text = f"The disk of {attempt.vm.org}/{attempt.vm.name} is not pinned on {attempt.vm.host}: {why}"
@@ -325,7 +329,7 @@ class Storage:
         await self._outcomes.snapshot_failed(attempt.vm, attempt.sleep, code, text)
         return True
 
-    async def _left_whole(self, place: Place, attempt: "_Attempt") -> bool:
+    async def _left_whole(self, place: Place, attempt: Attempt) -> bool:
         """Whether nothing that was begun goes on under the VM: an attempt ends only then. One whose domain is off ended with it."""
         vm = self._fleet.vms.get((attempt.vm.org, attempt.vm.name))
         if not attempt.touched or vm is None or vm.state == "stopped":
@@ -385,14 +389,3 @@ class Storage:
     def _hurt(self, host: str, what: str, error: StorageError) -> None:
         ERRORS.labels(host).inc()
         log.warning("host %s: %s: %s", host, what, error)
-
-
-class _Attempt:
-    """What is being done for one sleep in this life of storage."""
-
-    def __init__(self, vm: Vm, sleeper: Sleeper, sleep: int) -> None:
-        self.vm = vm
-        self.sleeper = sleeper
-        self.sleep = sleep
-        self.touched = False
-        self.failures = 0

@@ -1,0 +1,122 @@
+"""A clock that is moved ahead by a file, and the machine's for everything outside the house."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from events.clock import MOST_AHEAD, ClockError, MovedClock, SystemClock, clock_of, machine, move, offset
+from schemas.zones import ZoneError
+from virtscale.clocks.moving import instant, said
+from virtscale.description import Kept, with_movable_clock
+from virtscale.invocation import UsageError
+
+DAY = dt.timedelta(days=1)
+SECOND = dt.timedelta(seconds=1)
+NOW = dt.datetime(
+    2026, 10, 24, 20, 30, tzinfo=dt.UTC
+)  # in Berlin 22:30, the evening before the clocks go back
+
+
+def ahead_of_machine(clock: MovedClock) -> dt.timedelta:
+    return clock.now() - SystemClock().now()
+
+
+def test_a_clock_that_was_moved_is_ahead_at_its_next_reading_for_all_who_read_it(tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    move(file, dt.timedelta())
+    ours, theirs = MovedClock(file), MovedClock(file)
+    assert abs(ahead_of_machine(ours)) < SECOND
+    assert move(file, 5 * DAY) == 5 * DAY
+    assert move(file, 3 * DAY) == 8 * DAY
+    for clock in (ours, theirs, MovedClock(file)):
+        assert abs(ahead_of_machine(clock) - 8 * DAY) < SECOND
+
+
+def test_a_clock_never_goes_back_whatever_the_file_says_afterwards(tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    move(file, 5 * DAY)
+    clock = MovedClock(file)
+    before = clock.now()
+    file.unlink()
+    file.write_text("60")
+    assert clock.now() >= before
+    with pytest.raises(ClockError, match="goes ahead only") as caught:
+        move(file, -SECOND)
+    assert caught.value.code == "ClockBackwards"
+
+
+@pytest.mark.parametrize("text", ["", "soon", "nan", "inf", "-1", str(2 * MOST_AHEAD.total_seconds())])
+def test_a_file_that_holds_no_offset_is_no_time_at_all(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    move(file, DAY)
+    clock = MovedClock(file)
+    clock.now()
+    file.unlink()
+    file.write_text(text)
+    for read in (clock.now, lambda: offset(file), lambda: MovedClock(file)):
+        with pytest.raises(ClockError, match="cannot be read"):
+            read()
+    file.unlink()
+    with pytest.raises(ClockError, match="cannot be read"):
+        clock.now()
+
+
+def test_no_clock_is_moved_further_than_ten_years_in_all(tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    move(file, MOST_AHEAD - DAY)
+    with pytest.raises(ClockError, match="the most are 3650") as caught:
+        move(file, 2 * DAY)
+    assert caught.value.code == "ClockTooFar"
+    assert offset(file) == MOST_AHEAD - DAY
+
+
+def test_guests_the_bus_and_the_metrics_go_by_the_machines_clock(tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    move(file, 43 * DAY)
+    clock = clock_of(str(file))
+    assert abs(machine(clock).now() - SystemClock().now()) < SECOND
+    plain = clock_of("")
+    assert isinstance(plain, SystemClock)
+    assert machine(plain) is plain
+
+
+def test_a_house_that_was_founded_with_the_machines_clock_keeps_it(tmp_path: Path) -> None:
+    chosen = with_movable_clock(tmp_path, Kept())
+    assert chosen.clock == str(tmp_path / "clock")
+    (tmp_path / "bus").mkdir()
+    assert with_movable_clock(tmp_path, chosen) == chosen, "it is started again"
+    with pytest.raises(ClockError, match="keeps it") as caught:
+        with_movable_clock(tmp_path, Kept())
+    assert caught.value.code == "ClockFixed"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "moment"),
+    [
+        ("23:00", "Europe/Berlin", dt.datetime(2026, 10, 24, 21, tzinfo=dt.UTC)),
+        ("22:30", "Europe/Berlin", dt.datetime(2026, 10, 25, 21, 30, tzinfo=dt.UTC)),  # now is over: tomorrow
+        ("22:00", "Europe/Berlin", dt.datetime(2026, 10, 25, 21, tzinfo=dt.UTC)),  # by the winter's clock
+        ("22:00", "UTC", dt.datetime(2026, 10, 24, 22, tzinfo=dt.UTC)),
+        ("2026-10-26", "Europe/Berlin", dt.datetime(2026, 10, 25, 23, tzinfo=dt.UTC)),
+        ("2026-10-26T00:01", "Europe/Berlin", dt.datetime(2026, 10, 25, 23, 1, tzinfo=dt.UTC)),
+        ("2026-10-26T00:01:30", "UTC", dt.datetime(2026, 10, 26, 0, 1, 30, tzinfo=dt.UTC)),
+    ],
+)
+def test_a_moment_is_the_next_on_the_clocks_there(text: str, where: str, moment: dt.datetime) -> None:
+    assert instant(text, where, NOW) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["", "soon", "24:00", "2026-02-30", "2026-10-26 00:01", "2026-10-26T00:01Z", "٢٢:00"]
+)
+def test_what_is_no_moment_is_said_to_be_none(text: str) -> None:
+    with pytest.raises(UsageError, match="is no moment"):
+        instant(text, "Europe/Berlin", NOW)
+    with pytest.raises(ZoneError):
+        instant("22:00", "Europe/Bielefeld", NOW)
+
+
+def test_how_far_it_is_ahead_is_said_in_days_and_hours() -> None:
+    assert said(dt.timedelta()) == "as by"
+    assert said(5 * DAY + dt.timedelta(hours=2, seconds=3)) == "5 d 2 h 3 s ahead of"

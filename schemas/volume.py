@@ -43,6 +43,15 @@ def seed_name(org: str, vm: str) -> str:
     return f"{org}.{vm}.seed.iso"
 
 
+def is_of(file: str, org: str, vm: str) -> bool:
+    """Whether a file among a host's disks is this VM's by its name: its disk, a layer, a seed, a draft, or what is in the trash.
+
+    A name has no dot in it, so that what stands between the first two is one VM's and nobody else's: `acme.db.qcow2` is not of
+    `acme.db-2`, nor the other way round.
+    """
+    return file.startswith(f"{org}.{vm}.")
+
+
 @dataclass(frozen=True, slots=True)
 class FileSource:
     """A volume that is a qcow2 file on the domain's host."""

@@ -192,6 +192,13 @@ class Calls:
                         opened.remove_snap(one["name"])
                 self._rbd.trash_remove(here, key)
 
+    def sweep(self, pool: str, image: str) -> None:
+        """No image of that name is in the making."""
+        with self._pool(pool) as here:
+            if self._marked(here, image):
+                self._clear(here, image)
+                here.remove_object(MARK + image)
+
     # ------------------------------------------------------------------------------------------------------- tenancy
 
     def monitors(self) -> list[str]:

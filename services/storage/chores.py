@@ -8,12 +8,16 @@ from events.bus.ledger import Ledger
 from events.bus.port import Bus
 from events.clock import Clock
 from projections.copies.fold import Copies
+from projections.deletions.fold import Deletions
 from projections.fleet.fold import Fleet
 from services.storage.backups import Backups
 from services.storage.copy_outcomes import CopyOutcomes
 from services.storage.copying import Copying
+from services.storage.drift import Comparing
+from services.storage.erasing import Erasing
 from services.storage.freezing import Still, moving
 from services.storage.nightly import Nightly
+from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts
 from services.storage.state import Key
 
@@ -56,4 +60,12 @@ def chores(  # noqa: PLR0917 - what a worker is made from
         Backups(Path(backups)) if backups else None,
         still,
     )
-    return (copying, Nightly(ledger, bus, clock))
+    erasing = Erasing(
+        hosts,
+        Outcomes(ledger, bus, clock),
+        clock,
+        (ledger.fold(Deletions), ledger.fold(Copies), ledger.fold(Fleet)),
+        ring,
+        Backups(Path(backups)) if backups else None,
+    )
+    return (copying, erasing, Nightly(ledger, bus, clock), Comparing(ledger, bus, clock, hosts))

@@ -21,6 +21,7 @@ from services.storage.errors import StorageError
 from services.storage.lane import Lane
 from services.storage.link import Link
 from services.storage.qcow2 import size_of
+from services.storage.survey import Survey, survey
 from services.storage.trash import TRASH, Trash
 from services.storage.volumes import (
     COPY_SECONDS,
@@ -114,6 +115,14 @@ class Directory:
     async def purge(self, trashed: Trashed) -> None:
         """The files are removed."""
         await self._call("purge", lambda: self._purge(trashed))
+
+    async def sweep(self, volume: Volume) -> None:
+        """The draft of its file is gone."""
+        await self._copy("sweep", lambda: self._sweep(volume))
+
+    async def survey(self) -> Survey:
+        """What lies in the directory, its trash left out."""
+        return await self._call("survey", lambda: survey(self._here))
 
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         """By `qemu-img convert`, with the template's part in it."""
@@ -280,6 +289,10 @@ class Directory:
         self._trash.remove(trashed)
 
     # -------------------------------------------------------------------------------------------------------- inside
+
+    def _sweep(self, volume: Volume) -> None:
+        file = self._path(volume)
+        file.with_name(file.name + _DRAFT).unlink(missing_ok=True)
 
     def _fill(self, volume: Volume, *origin: str) -> None:
         """The volume has what qemu-img reads from `origin`, from the moment at which it has its name."""

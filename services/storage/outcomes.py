@@ -7,7 +7,7 @@ from events.bus.pen import Pen
 from events.bus.port import Bus
 from events.clock import Clock
 from events.fact import Fact
-from events.gate import BootOrdered, GrowOrdered, RebootOrdered
+from events.gate import AdoptOrdered, BootOrdered, EraseOrdered, GrowOrdered, RebootOrdered
 from events.ids import derive
 from events.volume import (
     SnapshotFailed,
@@ -133,6 +133,14 @@ class Outcomes:
             observed_at=now,
         )
         await self._record(fact, "snapshot.failed", vm, now, None)
+
+    async def ended(
+        self, fact: Fact, name: str, order: EraseOrdered | AdoptOrdered, now: dt.datetime
+    ) -> None:
+        """The order has this outcome."""
+        own = derive(order.id, name, fact.org, order.vm, now.isoformat())
+        ack = await self._pen.record(fact, id=own, cause=order.id, correlation=order.request)
+        await self._ledger.reach(ack.seq)
 
     async def _record(
         self, fact: Fact, name: str, vm: Vm, now: dt.datetime, order: BootOrdered | RebootOrdered | None

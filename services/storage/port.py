@@ -62,6 +62,14 @@ class Volumes(Protocol):
         """The VM's seed disk tells it this; safe to repeat: one that says so stays, one that says otherwise is made anew."""
         ...
 
+    async def clear(self, org: str, vm: str) -> None:
+        """No file of the VM is left among the host's disks, nor in their trash: it was looked.
+
+        Its disk with its layers and snapshots, drafts, its seed disk, and whatever else bears its name. `InUseError` while somebody has
+        one of them open for writing: then nothing was removed. Safe to repeat.
+        """
+        ...
+
     async def look(self, sleeper: Sleeper) -> Look:
         """How the disk is; nothing that was asked before takes effect after it."""
         ...

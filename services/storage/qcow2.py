@@ -26,6 +26,7 @@ from services.storage.errors import StorageError, WokeError
 from services.storage.lane import Lane
 from services.storage.link import Link, refresh
 from services.storage.port import Look, Made, Sleeper, Standing
+from services.storage.remains import clear
 from services.storage.seed import lay
 
 T = TypeVar("T")
@@ -69,6 +70,12 @@ class Qcow2:
     async def lay_seed(self, org: str, vm: str, seed: Seed) -> None:
         """The seed disk lies among the disks."""
         await self._call(self._making, "lay a seed", lambda: lay(self._link.pool(), org, vm, seed))
+
+    async def clear(self, org: str, vm: str) -> None:
+        """No file with the VM's name is left, in the directory or its trash."""
+        await self._call(
+            self._making, "clear", lambda: clear(self._link.pool(), Path(self._place.volumes), org, vm)
+        )
 
     async def look(self, sleeper: Sleeper) -> Look:
         """The chain as libvirt has it, after all that was asked of the domain before."""

@@ -6,13 +6,11 @@ the image open under its org's own user, whom the host's libvirt knows by a secr
 """
 
 import base64
-import datetime as dt
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
-from xml.etree import ElementTree as ET
 
 import libvirt
 
@@ -20,6 +18,15 @@ from schemas.house import HostPlace
 from schemas.template import BASE
 from schemas.volume import ClusterSource, Source, secret_usage, secret_xml
 from services.storage import copies, qemu_img
+from services.storage.ceph_words import (
+    has_image,
+    joined,
+    moment,
+    place_of,
+    pool_of,
+    snapshot_of,
+    volumes_of,
+)
 from services.storage.lane import Lane
 from services.storage.link import Link
 from services.storage.qcow2 import size_of
@@ -61,11 +68,6 @@ class Cluster:
     user: str = "client.admin"
 
 
-def pool_of(org: str) -> str:
-    """The org's pool, and its user without `client.` before it."""
-    return f"org-{org}"
-
-
 class Rbd:
     """The volumes that domains of one host can have in a cluster. What copies has a lane and a child of its own."""
 
@@ -98,7 +100,7 @@ class Rbd:
         """By Ceph, whoever has the image open."""
         del domain
         must_be_name(name)
-        return await self._call("snapshot", lambda: _snapshot(self._ask("snapshot", volume, name=name)))
+        return await self._call("snapshot", lambda: snapshot_of(self._ask("snapshot", volume, name=name)))
 
     async def snapshots(self, volume: Volume) -> tuple[Snapshot, ...]:
         """Those that have a name."""
@@ -141,6 +143,10 @@ class Rbd:
         """The image's objects are removed one by one: its time grows with what was written."""
         await self._copy("purge", lambda: self._purge(trashed))
 
+    async def sweep(self, volume: Volume) -> None:
+        """An image that is marked as being made is gone, and so is its mark."""
+        await self._copy("sweep", lambda: self._ask_long("sweep", volume))
+
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         """By `qemu-img convert`, with the template's part in it."""
         return await self._copy("export", lambda: self._export(volume, name, file))
@@ -166,9 +172,9 @@ class Rbd:
             must_not_shrink(volume, size_of(self._templates / template / BASE), size_bytes)
             parent = [TEMPLATES, template, _ORIGIN]
         seen = self._seen(volume, self._ask("create", volume, size_bytes=size_bytes, parent=parent))
-        if seen.parent != _joined(parent):
+        if seen.parent != joined(parent):
             raise OtherVolumeError(
-                f"The image {seen.place} is no disk over {_joined(parent) or 'nothing'}, but over {seen.parent or 'nothing'}; rename it, "
+                f"The image {seen.place} is no disk over {joined(parent) or 'nothing'}, but over {seen.parent or 'nothing'}; rename it, "
                 "and ask again.",
                 final=True,
             )
@@ -201,12 +207,14 @@ class Rbd:
         must_not_shrink(volume, seen.size_bytes, size_bytes)
         if not seen.in_use:
             return self._seen(volume, self._ask("grow", volume, size_bytes=size_bytes))
-        if domain is None or not self._link.grow(domain, lambda disk: _has(disk, seen.place), size_bytes):
+        if domain is None or not self._link.grow(
+            domain, lambda disk: has_image(disk, seen.place), size_bytes
+        ):
             raise in_use(volume, "grown", domain)
         return self._must(volume)
 
     def _snapshots(self, volume: Volume) -> tuple[Snapshot, ...]:
-        found = [_snapshot(one) for one in self._ask("snapshots", volume)]
+        found = [snapshot_of(one) for one in self._ask("snapshots", volume)]
         return tuple(sorted(found, key=lambda one: (one.taken_at, one.name)))
 
     def _restore(self, volume: Volume, name: str, size_bytes: int) -> Seen:
@@ -220,7 +228,7 @@ class Rbd:
             seen = self._seen(to, self._ask("create", to, size_bytes=0, parent=parent))
         except MissingError as error:
             raise MissingError(f"There is no volume {volume} with a snapshot {name}.", final=True) from error
-        if seen.parent not in {None, _joined(parent)}:  # None: it was detached since
+        if seen.parent not in {None, joined(parent)}:  # None: it was detached since
             raise OtherVolumeError(
                 f"There is a volume {to} already, over {seen.parent}. Take another name.", final=True
             )
@@ -238,7 +246,7 @@ class Rbd:
 
     def _trashed(self, org: str) -> tuple[Trashed, ...]:
         found = [
-            Trashed(one["key"], Volume(org, one["name"]), _moment(one["until"]))
+            Trashed(one["key"], Volume(org, one["name"]), moment(one["until"]))
             for one in self._asking.ask("trashed", QUICK_SECONDS, pool=pool_of(org))
         ]
         return tuple(sorted(found, key=lambda one: (one.until, one.key)))
@@ -268,7 +276,8 @@ class Rbd:
                     raise in_use(trashed.volume, "purged", None) from error
                 case "Refused":
                     raise HasClonesError(
-                        f"Volume {trashed.volume} stays in the trash: {error} lie over its snapshots. Detach them first."
+                        f"Volume {trashed.volume} stays in the trash: {error} lie over its snapshots. Detach them first.",
+                        tuple(volumes_of(str(error))),
                     ) from error
                 case _:
                     raise
@@ -311,7 +320,7 @@ class Rbd:
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
                 raise
-        source = ClusterSource(_place(volume), monitors, user, known)
+        source = ClusterSource(place_of(volume), monitors, user, known)
         # Kept by libvirt over its restarts, in a file for its own user alone: a domain can be started without us.
         secret = connection.secretDefineXML(secret_xml(source))
         give = cast("Callable[[bytes], int]", secret.setValue)  # bytes, whatever its own description says
@@ -339,7 +348,7 @@ class Rbd:
             raise in_use(volume, what, None)
 
     def _seen(self, volume: Volume, found: dict[str, Any]) -> Seen:
-        return Seen(_place(volume), found["size_bytes"], _joined(found["parent"]), found["watchers"] > 0)
+        return Seen(place_of(volume), found["size_bytes"], joined(found["parent"]), found["watchers"] > 0)
 
     def _ask(self, call: str, volume: Volume, **arguments: object) -> Any:
         return self._told(self._asking, call, volume, QUICK_SECONDS, arguments)
@@ -378,24 +387,3 @@ class Rbd:
 
     async def _copy(self, what: str, call: Callable[[], T]) -> T:
         return await self._link.call(self._slow, what, call, COPY_SECONDS)
-
-
-def _place(volume: Volume) -> str:
-    return f"{pool_of(volume.org)}/{volume.name}"
-
-
-def _joined(parent: list[str] | None) -> str | None:
-    return None if parent is None else f"{parent[0]}/{parent[1]}@{parent[2]}"
-
-
-def _moment(seconds: float) -> dt.datetime:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC)
-
-
-def _snapshot(found: dict[str, Any]) -> Snapshot:
-    return Snapshot(found["name"], _moment(found["taken_at"]))
-
-
-def _has(disk: ET.Element, place: str) -> bool:
-    source = disk.find("source")
-    return source is not None and source.get("protocol") == "rbd" and source.get("name") == place

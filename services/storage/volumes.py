@@ -64,9 +64,19 @@ class TooEarlyError(StorageError):
 
 
 class HasClonesError(StorageError):
-    """Other volumes lie over this one's snapshots."""
+    """Other volumes lie over this one's snapshots; `clones` are those whose names could be read."""
 
     code = "HasClones"
+
+    def __init__(self, text: str, clones: "tuple[Volume, ...]" = ()) -> None:
+        super().__init__(text)
+        self.clones = clones
+
+
+class LeftError(StorageError):
+    """What was to be gone is still there, though everything was done that makes it go."""
+
+    code = "StillThere"
 
 
 class UnfitNameError(StorageError):
@@ -266,6 +276,10 @@ class Store(Protocol):
 
         `HasClonesError` where others lie over it: `detach` them first.
         """
+        ...
+
+    async def sweep(self, volume: Volume) -> None:
+        """Nothing is left of a making of the volume that was cut short; one that is whole stays. Safe to repeat."""
         ...
 
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:

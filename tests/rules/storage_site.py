@@ -58,6 +58,9 @@ class Toy:
     async def lay_seed(self, org: str, vm: str, seed: Seed) -> None:
         await self._ask(f"lay {seed.hostname}")
 
+    async def clear(self, org: str, vm: str) -> None:
+        await self._ask(f"clear {org}.{vm}")
+
     def at(self, host: str) -> Volumes | None:
         return self if host == "h1" else None
 

@@ -88,6 +88,10 @@ class ShelfLink:
         """It is gone."""
         await self._way("purge", trashed.volume, lambda: self._shelf.purge(trashed))
 
+    async def sweep(self, volume: Volume) -> None:
+        """What is made here is whole at once."""
+        await self._way("sweep", volume, lambda: None)
+
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         """The file holds the contents."""
         return await self._way("export", volume, lambda: self._shelf.export(volume, name, file))

@@ -1,0 +1,49 @@
+"""How Ceph calls what we call volumes, and how it says what it knows of them."""
+
+import datetime as dt
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree as ET
+
+from schemas.names import is_name
+from services.storage.volumes import Snapshot, Volume
+
+
+def pool_of(org: str) -> str:
+    """The org's pool, and its user without `client.` before it."""
+    return f"org-{org}"
+
+
+def place_of(volume: Volume) -> str:
+    """The image of a volume, as `pool/image`."""
+    return f"{pool_of(volume.org)}/{volume.name}"
+
+
+def joined(parent: list[str] | None) -> str | None:
+    """What an image lies over, as `pool/image@snapshot`."""
+    return None if parent is None else f"{parent[0]}/{parent[1]}@{parent[2]}"
+
+
+def volumes_of(places: str) -> Iterator[Volume]:
+    """The volumes among `pool/image, pool/image`."""
+    for place in places.split(", "):
+        pool, _, name = place.partition("/")
+        org = pool.removeprefix(pool_of(""))
+        if pool == pool_of(org) and is_name(org) and is_name(name):
+            yield Volume(org, name)
+
+
+def moment(seconds: float) -> dt.datetime:
+    """An instant as Ceph says it."""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def snapshot_of(found: dict[str, Any]) -> Snapshot:
+    """A snapshot as Ceph says it."""
+    return Snapshot(found["name"], moment(found["taken_at"]))
+
+
+def has_image(disk: ET.Element, place: str) -> bool:
+    """Whether a domain's disk is that image."""
+    source = disk.find("source")
+    return source is not None and source.get("protocol") == "rbd" and source.get("name") == place

@@ -1,0 +1,250 @@
+"""The end of a deleted VM's disk, and of its backups: removed for good, looked for, and then told.
+
+The disk goes once the domain is gone, so that nobody has it open. What cannot be removed is told once, and tried again for ever: a
+deletion is late then, and never forgotten.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from events.clock import Clock
+from events.deletion import BackupsErased, EraseFailed, VolumeErased
+from events.gate import EraseOrdered
+from projections.copies.fold import Copies, Copy
+from projections.deletions.fold import Deletions
+from projections.fleet.fold import Fleet
+from schemas.names import shorten
+from schemas.volume import in_cluster
+from services.storage.backups import Backups
+from services.storage.decide import MOST_ATTEMPTS
+from services.storage.errors import StorageError
+from services.storage.metrics import ERRORS
+from services.storage.outcomes import Outcomes
+from services.storage.port import Hosts
+from services.storage.remains import emptied
+from services.storage.state import Key
+from services.storage.stores import NoStoreError
+from services.storage.volumes import LeftError, Store, Volume
+
+FIRST_PAUSE_SECONDS: Final = 0.5
+LONGEST_PAUSE_SECONDS: Final = 300.0
+
+_DEAD: Final = frozenset({"fenced", "removed"})
+
+log = logging.getLogger("virtscale.storage")
+
+
+class BackupsAwayError(StorageError):
+    """The directory of backups is not to be had, and there were some in it."""
+
+    code = "BackupsAway"
+
+
+class Erasing:
+    """Storage's hands on what is left of deleted VMs."""
+
+    def __init__(  # noqa: PLR0917 - what a worker's hands are made from
+        self,
+        hosts: Hosts,
+        outcomes: Outcomes,
+        clock: Clock,
+        folds: tuple[Deletions, Copies, Fleet],
+        ring: Callable[[], None],
+        backups: Backups | None,
+    ) -> None:
+        self._hosts = hosts
+        self._outcomes = outcomes
+        self._clock = clock
+        self._deletions, self._copies, self._fleet = folds
+        self._ring = ring
+        self._backups = backups
+        self._pauses: dict[str, float] = {}
+        self._tries: dict[str, int] = {}
+        self._waiting: set[str] = set()
+        """Orders that are tried again later."""
+        self._told: set[tuple[str, str]] = set()
+        """Which trouble with which order was told in this life."""
+
+    def open(self) -> Iterator[Key]:
+        """VMs of which something is to be erased."""
+        return ((org, vm) for org, vm, _ in self._deletions.erasing)
+
+    def has_work(self, key: Key) -> bool:
+        """Whether something can be erased now."""
+        return self.order(key) is not None
+
+    def order(self, key: Key) -> EraseOrdered | None:
+        """The order that can be carried out now: of a disk once no host has the domain."""
+        standing = self._deletions.of(*key)
+        for what in ("disk", "backups"):
+            order = self._deletions.erasing.get((*key, what))
+            if order is None or standing is None or order.id in self._waiting:
+                continue
+            if what == "backups" or (standing.undefined and not standing.erased):
+                return order
+        return None
+
+    async def attend(self, key: Key) -> None:
+        """It is gone and the ledger knows, or it is tried again after a pause, which grows to five minutes."""
+        order = self.order(key)
+        if order is None:
+            return
+        try:
+            if order.what == "disk":
+                await self._erase_disk(key, order)
+            else:
+                await self._erase_backups(key, order)
+        except StorageError as error:
+            await self._refused(key, order, error)
+        else:
+            self._pauses.pop(order.id, None)
+            self._tries.pop(order.id, None)
+
+    async def work(self) -> None:
+        """Nothing is done beside the VMs' tasks."""
+
+    # ---------------------------------------------------------------------------------------------------------- a disk
+
+    async def _erase_disk(self, key: Key, order: EraseOrdered) -> None:
+        """Safe to repeat: what is gone already is looked for again, and nothing else bears the VM's name while it is deleted."""
+        known = [one for one in self._copies.of(*key) if one.kind == "snapshot"]
+        seen = 0
+        if self._is_in_cluster(key, order):
+            seen = await emptied(self._cluster(key, order), Volume(*key))
+        for host in self._places(key, order):
+            place = self._hosts.at(host)
+            if place is not None:
+                await place.clear(*key)
+            elif (
+                order.volume is not None
+                and not self._is_in_cluster(key, order)
+                and not self._is(host, {"removed"})
+            ):
+                raise NoStoreError(f"Host {host} has no directory for disks, and {order.volume} was there.")
+        now = self._clock.now()
+        fact = VolumeErased(
+            org=key[0],
+            vm=key[1],
+            host=order.host,
+            order=order.id,
+            volume=order.volume,
+            snapshots=max(seen, len(known)),
+            erased_at=now,
+        )
+        await self._outcomes.ended(fact, "volume.erased", order, now)
+
+    def _is_in_cluster(self, key: Key, order: EraseOrdered) -> bool:
+        if order.volume is not None:
+            return in_cluster(order.volume)
+        pool = self._fleet.pools.get((key[0], order.pool))
+        return pool is not None and pool.storage == "ceph"
+
+    def _cluster(self, key: Key, order: EraseOrdered) -> Store:
+        """The cluster, as any host of the house reaches it: no domain has part in this."""
+        for host in (order.host, *self._fleet.hosts):
+            store = self._hosts.store(host, "ceph") if host is not None else None
+            if store is not None:
+                return store
+        raise NoStoreError(
+            f"No host of the house reaches the cluster in which the disk of {key[0]}/{key[1]} is."
+        )
+
+    def _places(self, key: Key, order: EraseOrdered) -> list[str]:
+        """Hosts where files of the VM may be. One whose disk is in a cluster may have run anywhere, and left what it was told there."""
+        if not self._is_in_cluster(key, order):
+            return [order.host] if order.host is not None else []
+        return [host for host in self._fleet.hosts if not self._is(host, _DEAD)]
+
+    def _is(self, host: str, states: "frozenset[str] | set[str]") -> bool:
+        known = self._fleet.hosts.get(host)
+        return known is None or known.state in states
+
+    # --------------------------------------------------------------------------------------------------------- backups
+
+    async def _erase_backups(self, key: Key, order: EraseOrdered) -> None:
+        """Safe to repeat. Those that lie where backups lay before are removed from there."""
+        known = [one for one in self._copies.of(*key) if one.kind == "backup" and one.state != "ordered"]
+        found = await _removed(self._backups, key, known)
+        now = self._clock.now()
+        fact = BackupsErased(
+            org=key[0],
+            vm=key[1],
+            host=order.host,
+            order=order.id,
+            backups=max(found, len(known)),
+            erased_at=now,
+        )
+        await self._outcomes.ended(fact, "backups.erased", order, now)
+
+    # ---------------------------------------------------------------------------------------------------------- inside
+
+    async def _refused(self, key: Key, order: EraseOrdered, error: StorageError) -> None:
+        host = order.host or "none"
+        ERRORS.labels(host).inc()
+        log.warning("host %s: erase the %s of %s/%s: %s", host, order.what, *key, error)
+        tries = self._tries[order.id] = self._tries.get(order.id, 0) + 1
+        if error.final or tries >= MOST_ATTEMPTS:
+            await self._tell(key, order, error)
+        pause = min(2 * self._pauses.get(order.id, FIRST_PAUSE_SECONDS / 2), LONGEST_PAUSE_SECONDS)
+        self._pauses[order.id] = pause
+        self._waiting.add(order.id)
+        asyncio.get_running_loop().call_later(pause, self._wake, order.id)
+
+    def _wake(self, order: str) -> None:
+        self._waiting.discard(order)
+        self._ring()
+
+    async def _tell(self, key: Key, order: EraseOrdered, error: StorageError) -> None:
+        """The ledger knows this trouble; it is told once, also where a former life told it."""
+        standing = self._deletions.of(*key)
+        known = standing is not None and (standing.trouble or "").startswith(f"{error.code}: ")
+        if known or (order.id, error.code) in self._told:
+            return
+        self._told.add((order.id, error.code))
+        now = self._clock.now()
+        fact = EraseFailed(
+            org=key[0],
+            vm=key[1],
+            host=order.host,
+            order=order.id,
+            code=error.code,
+            text=shorten(str(error)),
+            observed_at=now,
+        )
+        await self._outcomes.ended(fact, "erase.failed", order, now)
+
+
+async def _removed(backups: Backups | None, key: Key, known: list[Copy]) -> int:
+    """No backup of the VM is left, and none is in the making; how many files there were.
+
+    One file at a time, and others have their turn in between: to unlink a large one takes its file system some tenths of a second.
+    """
+    org, vm = key
+    own = backups.file(org, vm, "any").parent if backups is not None else None
+    if own is not None and known and not own.parent.is_dir():
+        raise BackupsAwayError(
+            f"{own.parent} is not there, and {len(known)} backups of {org}/{vm} were: mount it again. Nothing was removed."
+        )
+    count = 0
+    try:
+        for path in sorted(own.iterdir()) if own is not None and own.is_dir() else ():
+            path.unlink(missing_ok=True)
+            count += 1
+            await asyncio.sleep(0)
+        if own is not None and own.is_dir():
+            own.rmdir()
+        for copy in known:
+            Backups.remove(Path(copy.place), org, vm, copy.name)
+            await asyncio.sleep(0)
+        places = (own, *(Path(one.place) for one in known))
+        left = [str(path) for path in places if path is not None and path.exists()]
+    except OSError as error:
+        raise StorageError(
+            f"The backups of {org}/{vm} cannot be removed: {error.strerror} ({error.filename})."
+        ) from error
+    if left:
+        raise LeftError(f"{', '.join(left)} is still there after it was removed.")
+    return count

@@ -29,6 +29,7 @@ from virtscale.permits import commands as permit_commands
 from virtscale.replaying import commands as replay_commands
 from virtscale.show import Format, end, is_unread, say, show
 from virtscale.vms import commands as vm_commands
+from virtscale.vms import copy_commands
 
 app = App(
     name="virtscale",
@@ -47,6 +48,7 @@ app.command(host_commands.app)
 app.command(demo_commands.app)
 app.command(forecast_commands.app)
 app.command(replay_commands.replay)
+copy_commands.register(vm_commands.app)
 app.command(vm_commands.app)
 app.command(clock_commands.app)
 app.command(maintenance_commands.app)

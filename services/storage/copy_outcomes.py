@@ -7,7 +7,7 @@ from typing import Protocol
 from events.bus.ledger import Ledger
 from events.bus.pen import Pen
 from events.bus.port import Bus
-from events.clock import Clock
+from events.clock import Clock, machine
 from events.copy import CopyDropped, CopyFailed, CopyMade, CopyRestored, CopyRestoreFailed
 from events.fact import Fact
 from events.gate import CopyOrdered, DropOrdered, RestoreOrdered
@@ -61,7 +61,8 @@ class CopyOutcomes:
             disk_bytes=whole.disk_bytes,
             size_bytes=whole.size_bytes,
             sha256=whole.sha256,
-            taken_at=whole.taken_at,
+            # The host's clock said when it was taken.
+            taken_at=whole.taken_at + (now - machine(self._clock).now()),
             made_at=now,
         )
         await self._record(fact, "copy.made", order, now)

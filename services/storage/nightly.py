@@ -1,6 +1,6 @@
 """Backups of each night are asked for, as the pools want them: an event that the gate answers like any request."""
 
-import asyncio
+import datetime as dt
 import logging
 from collections.abc import Iterable
 from typing import Final
@@ -19,9 +19,8 @@ from projections.volumes.fold import Volumes
 from services.storage.nights import Due, Nights, Sky, look
 from services.storage.state import Key
 
-_LONGEST_SECONDS: Final = 3600.0
-"""Between two looks when nothing happens: a clock that somebody set is noticed within the hour."""
-_LEAST_SECONDS: Final = 0.05
+LOOK_SECONDS: Final = 1.0
+"""How often the time is looked at, which somebody may have set."""
 
 log = logging.getLogger("virtscale.storage")
 
@@ -60,19 +59,17 @@ class Nightly:
         """Whatever is due is said, for ever."""
         await self._ledger.live.wait()
         while True:
-            seen, now = self._nights.changes, self._clock.now()
-            due, again = look(self._sky, now)
+            seen = self._nights.changes
+            due, again = look(self._sky, self._clock.now())
             for one in due:
                 await self._say(one)
-            left = (again - self._clock.now()).total_seconds() if again is not None else _LONGEST_SECONDS
-            await self._wait(seen if not due else -1, min(max(left, _LEAST_SECONDS), _LONGEST_SECONDS))
+            if not due:
+                await self._wait(seen, again)
 
-    async def _wait(self, seen: int, seconds: float) -> None:
-        """Something may be due: time has passed, or something happened that a night's backup follows from."""
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + seconds
-        while self._nights.changes == seen and (left := ends_at - loop.time()) > 0:
-            await self._bell.wait(left)
+    async def _wait(self, seen: int, again: dt.datetime | None) -> None:
+        """Something may be due: it is so late, or something happened that a night's backup follows from."""
+        while self._nights.changes == seen and (again is None or self._clock.now() < again):
+            await self._bell.wait(LOOK_SECONDS if again is not None else None)
 
     async def _say(self, due: Due) -> None:
         """It is in the ledger and folded. Another life of ours that says the same says it under the same id."""

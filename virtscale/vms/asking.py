@@ -1,4 +1,4 @@
-"""`virtscale vm create`, `start`, `stop`, `reboot`, `resize`, `protect`: asked for, decided, and followed until it is so."""
+"""`virtscale vm create`, `start`, `stop`, `reboot`, `resize`, `protect`, `snapshot`, `restore` and so on: asked for, decided, and followed until it is so."""
 
 import asyncio
 from contextlib import aclosing
@@ -30,12 +30,17 @@ from schemas.codes import MEANING
 from schemas.house import House
 from schemas.request import SeedRef
 from schemas.seed import Seed, check
-from schemas.vm_intake import ChangeVm, CreateVm, ResizeVm
+from schemas.vm_intake import ChangeVm, CopyVm, CreateVm, DropCopy, ResizeVm, RestoreVm
 from virtscale.ask import events_after, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TIMEOUT
 from virtscale.show import Format, say, write_json
+from virtscale.vms.ends import FAILURES, ends_copy
 
-_FAILURES: Final = VmWakeFailed | VmRebootFailed | VmUnready | VmPlugFailed | VolumeGrowFailed | VolumeFailed
+_FAILURES: Final = (
+    VmWakeFailed | VmRebootFailed | VmUnready | VmPlugFailed | VolumeGrowFailed | VolumeFailed | FAILURES
+)
+
+Asked = CreateVm | ChangeVm | ResizeVm | CopyVm | DropCopy | RestoreVm
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -50,9 +55,7 @@ class Told(msgspec.Struct, frozen=True):
     seconds: float
 
 
-def ask(
-    house: House, org: str, request: CreateVm | ChangeVm | ResizeVm, deadline_seconds: float, form: Format
-) -> int:
+def ask(house: House, org: str, request: Asked, deadline_seconds: float, form: Format) -> int:
     """What was asked is decided, and done or refused; the exit code. Ctrl-C ends the following and nothing else."""
     try:
         told, code = asyncio.run(_asked(house, org, request, deadline_seconds))
@@ -82,14 +85,12 @@ def seeded(house: House, org: str, vm: str, user_data: Path | None, keys: list[P
     return SeedRef(name, commitment)
 
 
-async def _asked(
-    house: House, org: str, request: CreateVm | ChangeVm | ResizeVm, deadline_seconds: float
-) -> tuple[Told, int]:
+async def _asked(house: House, org: str, request: Asked, deadline_seconds: float) -> tuple[Told, int]:
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with operator(house) as bus:
         receipt = await publish(bus, org, request)
-        following = Following(org, request.vm, receipt.id)
+        following = Following(org, _whose(request), receipt.id)
         try:
             async with asyncio.timeout(deadline_seconds), aclosing(events_after(bus, receipt.seq)) as events:
                 async for recorded in events:
@@ -98,6 +99,12 @@ async def _asked(
         except TimeoutError:
             following.gives_up(deadline_seconds, receipt.seq)
     return following.told(loop.time() - began), following.code
+
+
+def _whose(request: Asked) -> str:
+    """The VM that becomes otherwise: of a restore into a new VM, that one."""
+    into = request.into if isinstance(request, RestoreVm) else None
+    return into or request.vm
 
 
 class Following:
@@ -180,6 +187,8 @@ def _ends(order: Order, fact: Fact) -> bool:
         return isinstance(fact, VmStopped) and fact.reservation == order.reservation
     if isinstance(order, PlugOrdered):
         return isinstance(fact, VmPlugged | VmPlugFailed) and fact.order == order.id
+    if ends_copy(order, fact):
+        return True
     return (
         isinstance(order, GrowOrdered)
         and isinstance(fact, VolumeGrown | VolumeGrowFailed)

@@ -6,6 +6,7 @@ from typing import Final
 
 from virtscale import views
 from virtscale.exits import EXIT_DONE
+from virtscale.invocation import now_in
 from virtscale.show import Format, say, show
 
 _OPENED: Final = """
@@ -15,7 +16,7 @@ SELECT org, pool, scope, name, failures, code, opened_at, until FROM breakers OR
 
 def show_breakers(directory: Path, form: Format) -> int:
     """The breakers that were opened and not closed: `open`, or `on trial` once their time is over; the exit code."""
-    now = dt.datetime.now(dt.UTC)
+    now = now_in(directory)
     with views.opened(directory) as base:
         rows = base.rows(_OPENED)
     if form == "table" and not rows:

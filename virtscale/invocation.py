@@ -1,12 +1,14 @@
 """What every command shares: which house it speaks to, how it answers, and how wrong usage is said."""
 
+import datetime as dt
 import os
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from schemas.house import USUAL, VARIABLE, House, load
+from events.clock import clock_of
+from schemas.house import FILE, USUAL, VARIABLE, House, load
 from schemas.names import is_name
 from virtscale.show import Format
 
@@ -30,6 +32,11 @@ def here() -> Path:
 def present_house() -> House:
     """The house itself; `HouseError` where there is none."""
     return load(here())
+
+
+def now_in(directory: Path) -> dt.datetime:
+    """What time it is for the house there; the machine's time where only its views are, or its archive."""
+    return clock_of(load(directory).clock if (directory / FILE).exists() else "").now()
 
 
 def require_org(org: str) -> str:

@@ -25,7 +25,7 @@ from virtscale.contracts.signing import PaperError, load
 from virtscale.contracts.wording import commented
 from virtscale.crew import VIEWS
 from virtscale.exits import EXIT_DONE
-from virtscale.invocation import UsageError, require_org
+from virtscale.invocation import UsageError, now_in, require_org
 from virtscale.show import say
 
 _GIB_IN_MIB: Final = 1024
@@ -66,7 +66,7 @@ def draft(
         raise UsageError(f"{PLATFORM} is nobody's org and has no contract.")
     if output is not None and output.exists():
         raise PaperError(f"There is a file {output} already. Nothing was written.")
-    now = dt.datetime.now(dt.UTC)
+    now = now_in(directory)
     if addendum or amends is not None:
         before = _to_amend(directory, org, amends)
         contract, changed = _amended(before, wishes, now), before

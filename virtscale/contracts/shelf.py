@@ -15,7 +15,7 @@ from schemas.contract.terms import Contract
 from virtscale import views
 from virtscale.amounts import said, shown
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND
-from virtscale.invocation import require_org
+from virtscale.invocation import now_in, require_org
 from virtscale.show import Format, say, show
 from virtscale.views import Row
 
@@ -88,7 +88,7 @@ def version(directory: Path, org: str, number: int) -> Sheet:
 
 def show_contracts(directory: Path, org: str | None, form: Format) -> int:
     """All documents as a list, or with an org everything that its documents say today; the exit code."""
-    now = dt.datetime.now(dt.UTC)
+    now = now_in(directory)
     found = sheets(directory, None if org is None else require_org(org))
     if org is not None and not found:
         raise NothingSignedError(f"The org {org} has no accepted contract: nothing of it may grow.")

@@ -14,7 +14,7 @@ from virtscale import views
 from virtscale.amounts import said
 from virtscale.ask import new_key
 from virtscale.exits import EXIT_DONE
-from virtscale.invocation import UsageError
+from virtscale.invocation import UsageError, now_in
 from virtscale.ruled import ruled
 from virtscale.show import Format, printable, say, show
 
@@ -52,7 +52,7 @@ def thaw(house: House, target: str, reason: str, actor: str | None) -> int:
 
 def show_freezes(directory: Path, form: Format) -> int:
     """The freezes that hold now, and who said so."""
-    now = dt.datetime.now(dt.UTC).isoformat()
+    now = now_in(directory).isoformat()
     with views.opened(directory) as base:
         rows = base.rows(views.FREEZES, (now,))
     if form == "table":

@@ -186,5 +186,9 @@ class Endings(Windows):
     def dues(self, vm: str = "db") -> list[tuple[Stage, int]]:
         return [(one.stage, one.attempt) for one in self.all(DeletionDue) if one.vm == vm]
 
+    def all_ids(self) -> list[str]:
+        """Every deletion there ever was, oldest first."""
+        return [one.id for one in self.deleter.deletions.all()]
+
     def decisions(self) -> list[GateDecided]:
         return self.all(GateDecided)

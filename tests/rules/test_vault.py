@@ -119,3 +119,36 @@ def test_a_person_without_a_mail_address_is_not_stored(vault: Vault) -> None:
     with pytest.raises(VaultError):
         vault.put("acme-owner", {"phone": "1"})
     assert vault.presence("acme-owner") == "unknown"
+
+
+def test_what_a_vm_was_told_is_gone_for_good_and_its_name_is_free(vault: Vault, tmp_path: Path) -> None:
+    commitment = vault.put_seed("seed-db", "ssh-ed25519 AAAA")
+    (key,) = (tmp_path / "vault" / "keys").iterdir()
+    with key.open("rb") as held_open:
+        before = key.read_bytes()
+        assert vault.forget_seed("seed-db", commitment) is True
+        assert held_open.read() != before, "overwritten, not only unlinked"
+    assert vault.seed("seed-db", commitment) is None
+    assert [vault.forget_seed("seed-db", commitment) for _ in range(2)] == [False, False]
+    again = vault.put_seed("seed-db", "ssh-ed25519 AAAA")
+    assert again != commitment
+    assert vault.forget_seed("seed-db", commitment) is False
+    assert vault.seed("seed-db", again) == "ssh-ed25519 AAAA", "another VM of that name was told it"
+
+
+def test_forgetting_that_was_cut_short_is_finished_by_the_next(vault: Vault, tmp_path: Path) -> None:
+    commitment = vault.put_seed("seed-db", "text")
+    (tmp_path / "vault" / "values" / "seed-db.sealed").unlink()
+    assert vault.forget_seed("seed-db", commitment) is True
+    assert list((tmp_path / "vault" / "keys").iterdir()) == []
+
+
+def test_nobody_is_forgotten_because_a_request_calls_them_a_seed(vault: Vault, tmp_path: Path) -> None:
+    commitment = vault.put("acme-owner", MAIL)
+    assert vault.forget_seed("acme-owner", commitment) is False
+    assert vault.contact("acme-owner") == "owner@acme.test"
+    key = tmp_path / "vault" / "keys" / "acme-owner.key"
+    key.chmod(0o644)
+    with pytest.raises(VaultError, match="chmod 600"):
+        vault.forget_seed("acme-owner", commitment)
+    assert key.exists()

@@ -2,7 +2,7 @@
 
 from cyclopts import App
 
-from virtscale.replaying import report, statement, trace, views, whatif, why
+from virtscale.replaying import copies, report, statement, trace, views, whatif, why
 
 replay = App(
     name="replay",
@@ -14,3 +14,4 @@ trace.register(replay)
 whatif.register(replay)
 report.register(replay)
 statement.register(replay)
+copies.register(replay)

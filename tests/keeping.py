@@ -1,5 +1,6 @@
 """A past with VMs that are kept for their own sake, what is asked about them, and what becomes of them."""
 
+import datetime as dt
 from typing import Any, Self
 
 from events.envelope import Recorded
@@ -20,7 +21,8 @@ class Keeping(Past):
     """A past with a pool `apps` that keeps VMs, and what is asked about them."""
 
     def setting(self, vcpu: int = 4, disk_gib: int = 100, **pool: Any) -> Self:
-        self.contract(quota=Capacity(vcpu=vcpu, memory_mib=1 << 18, block_bytes=disk_gib * GIB))
+        quota = Capacity(vcpu=vcpu, memory_mib=1 << 18, block_bytes=disk_gib * GIB)
+        self.contract(quota=quota, valid_until=self.now + dt.timedelta(days=400))
         self.pool("apps", ONE, kind="kept", profile="lab", **pool)
         self.host()
         return self
@@ -69,13 +71,12 @@ class Keeping(Past):
         )
 
     def resize(self, size: Size | None = None, disk_gib: int | None = None, **terms: Any) -> Recorded:
-        members: dict[str, Any] = {"when": "now", "plug": False}
+        members: dict[str, Any] = {"when": "now", "plug": False, "publisher": "operator"}
         return self.happened(
             VmResizeRequested(
                 org=ORG,
                 vm="db",
                 pool="apps",
-                publisher="operator",
                 key=str(self.seq + 1),
                 actor="kim",
                 size=size,

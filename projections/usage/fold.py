@@ -17,12 +17,14 @@ from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
 from events.gate import (
+    AdoptOrdered,
     BootOrdered,
     GateDecided,
     GrowOrdered,
     Order,
     PlugOrdered,
     RebootOrdered,
+    RestoreOrdered,
     WakeOrdered,
 )
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
@@ -104,6 +106,8 @@ class Usage:
         self._strays: dict[str, int] = {}
         self._disks: dict[tuple[str, str], int] = {}
         self._stored: dict[str, int] = {}
+        self._awaited: dict[tuple[str, str], str] = {}
+        """The order that gives a VM its disk, where it was made for that."""
         self._plugging: dict[tuple[str, str], tuple[str, Size]] = {}
         """The order to plug in more vCPU, and the size that the VM has until it is carried out."""
         self._drifted: dict[tuple[str, str], tuple[str, Size]] = {}
@@ -160,14 +164,15 @@ class Usage:
                 | VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size))
             ):
                 self._store(org, vm, size)
-            case (
-                VolumeErased(org=org, vm=vm)
-                | VmAdoptFailed(org=org, vm=vm)
-                | VolumeAdoptFailed(org=org, vm=vm)
-            ):
+            case VolumeErased(org=org, vm=vm):
                 self._store(org, vm, 0)
-            case CopyRestoreFailed(org=org, vm=vm, of=of) if of != vm:
-                self._store(org, vm, 0)  # it was made for that, and has no disk
+            case (
+                VmAdoptFailed(org=org, vm=vm, order=order)
+                | VolumeAdoptFailed(org=org, vm=vm, order=order)
+                | CopyRestoreFailed(org=org, vm=vm, order=order)
+            ):
+                if self._awaited.get((org, vm)) == order:
+                    self._store(org, vm, 0)  # it was made for that, and has no disk
             case DomainDrifted(
                 org=org, vm=vm, what="size", reservation=str(reservation), size=Size() as size
             ):
@@ -214,6 +219,10 @@ class Usage:
                 if former is not None and former.reservation == order.reservation:
                     self._plugging[org, order.vm] = order.id, former.size
                     self._hold(org, order.vm, replace(former, size=order.size.larger(former.size)))
+            case AdoptOrdered():
+                self._awaited[org, order.vm] = order.id
+            case RestoreOrdered() if order.of != order.vm:
+                self._awaited[org, order.vm] = order.id
             case GrowOrdered():
                 self._store(org, order.vm, max(order.size_bytes, self.disk_bytes(org, order.vm)))
             case _:

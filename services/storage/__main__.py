@@ -6,6 +6,7 @@ from events.bus.port import Bus
 from events.clock import Clock
 from events.vault import Vault
 from schemas.house import House
+from services.storage.freezing import Freezer
 from services.storage.places import Places
 from services.storage.worker import Storage
 
@@ -14,8 +15,8 @@ async def work(house: House, ledger: Ledger, bus: Bus, clock: Clock) -> None:
     """Disks of all hosts are made and pinned, for ever."""
     places = Places(house, clock)
     try:
-        words = Vault(house.vault).seed
-        await Storage(ledger, bus, clock, places, words=words, backups=house.backups).work()
+        words, still = Vault(house.vault).seed, Freezer(places.place).still
+        await Storage(ledger, bus, clock, places, words=words, backups=house.backups, still=still).work()
     finally:
         await places.close()
 

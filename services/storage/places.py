@@ -49,7 +49,7 @@ class Places:
 
     def store(self, host: str, storage: Storage) -> Store | None:
         """A directory of that host, or the house's cluster as that host's domains reach it."""
-        place, templates = self._place(host), Path(self._house.templates)
+        place, templates = self.place(host), Path(self._house.templates)
         if place is None:
             return None
         known = self._stores.get((place, storage))
@@ -70,14 +70,14 @@ class Places:
 
     def at(self, host: str) -> Volumes | None:
         """The disks in a host's own directory."""
-        place = self._place(host)
+        place = self.place(host)
         if place is None or not place.volumes:
             return None
         if place not in self._known:
             self._known[place] = Qcow2(place, Path(self._house.templates))
         return self._known[place]
 
-    def _place(self, host: str) -> HostPlace | None:
+    def place(self, host: str) -> HostPlace | None:
         """Where the host is; one that is new to us is looked up in the house's description as it is by now."""
         for fresh in (False, True):
             if fresh:

@@ -54,6 +54,9 @@ class Difference:
     repair: str
     reservation: str | None = None
     size: Size | None = None
+    """With which it runs."""
+    ordered: Size | None = None
+    """With which it should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +109,17 @@ def is_news(known: Drift | None, now: dt.datetime, one: Difference) -> bool:
         one.reservation,
     ):
         return False
-    grew = one.size is not None and (known.size is None or known.size.larger(one.size) != known.size)
+    grew = _exceeds(one, known.size)
     other = known.reservation != one.reservation or known.repair != one.repair
     return grew or other or now - known.observed_at >= PATIENCE
+
+
+def _exceeds(one: Difference, told: Size | None) -> bool:
+    """Whether it takes more than what counts by now, which is the larger of what was ordered and what was told."""
+    if one.size is None or one.ordered is None:
+        return False
+    counts = one.ordered if told is None else one.ordered.larger(told)
+    return counts.larger(one.size) != counts
 
 
 def _is_over(drift: Drift, seen: Look) -> bool:
@@ -169,6 +180,7 @@ def _size(folds: Folds, vm: Vm, domain: Domain, build: Build) -> Difference | No
             repair,
             vm.reservation if runs else None,
             size,
+            shall,
         )
     if not build.stored.is_of(domain.size, shall.vcpu):
         expected = f"{domain.size.vcpu} vCPU, {domain.size.memory_mib} MiB"

@@ -6,29 +6,23 @@ outcomes and outcomes of somebody else's reservation change nothing.
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, get_args
 
 from events.contract import ContractTookEffect
-from events.copy import CopyRestored, CopyRestoreFailed
 from events.dead import DeadHosts
-from events.deletion import VolumeErased
-from events.drift import DomainDrifted, DomainSettled, VolumeDrifted
+from events.drift import DomainDrifted, DomainSettled
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
 from events.gate import (
-    AdoptOrdered,
     BootOrdered,
     GateDecided,
-    GrowOrdered,
     Order,
     PlugOrdered,
     RebootOrdered,
-    RestoreOrdered,
     WakeOrdered,
 )
 from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
-from events.keep import VmAdoptFailed, VmCreated
 from events.vm import (
     VmBooted,
     VmFoundAwake,
@@ -40,7 +34,7 @@ from events.vm import (
     VmStopped,
     VmWakeFailed,
 )
-from events.volume import VolumeAdopted, VolumeAdoptFailed, VolumeCreated, VolumeGrowFailed, VolumeGrown
+from projections.usage.stored import OfDisk, Stored
 from schemas.capacity import NOTHING, Capacity, Size
 from schemas.contract.document import terms
 from schemas.contract.terms import Contract
@@ -77,22 +71,12 @@ class Usage:
             VmQuiesced,
             VmStopped,
             VmFoundAwake,
-            VmCreated,
             VmPlugged,
             VmPlugFailed,
             VmRebootFailed,
-            VolumeCreated,
-            VolumeGrown,
-            VolumeGrowFailed,
-            VolumeAdopted,
-            VolumeAdoptFailed,
-            VolumeDrifted,
-            VolumeErased,
-            VmAdoptFailed,
-            CopyRestored,
-            CopyRestoreFailed,
             DomainDrifted,
             DomainSettled,
+            *get_args(OfDisk),
         }
     )
 
@@ -104,10 +88,7 @@ class Usage:
         self._proven: dict[str, Capacity] = {}
         self._reserved: dict[str, Capacity] = {}
         self._strays: dict[str, int] = {}
-        self._disks: dict[tuple[str, str], int] = {}
-        self._stored: dict[str, int] = {}
-        self._awaited: dict[tuple[str, str], str] = {}
-        """The order that gives a VM its disk, where it was made for that."""
+        self._disks = Stored()
         self._plugging: dict[tuple[str, str], tuple[str, Size]] = {}
         """The order to plug in more vCPU, and the size that the VM has until it is carried out."""
         self._drifted: dict[tuple[str, str], tuple[str, Size]] = {}
@@ -117,11 +98,11 @@ class Usage:
 
     def stored(self, org: str) -> int:
         """Bytes of all disks of the org, those of VMs that are off as well; of one that grows the larger size."""
-        return self._stored.get(org, 0)
+        return self._disks.total.get(org, 0)
 
     def disk_bytes(self, org: str, vm: str) -> int:
         """What the VM's disk counts; 0 where it has none."""
-        return self._disks.get((org, vm), 0)
+        return self._disks.of(org, vm)
 
     def used(self, org: str) -> Capacity:
         """Capacity of VMs proven awake."""
@@ -149,30 +130,7 @@ class Usage:
                 if self._fences.pass_on(recorded, decided):
                     for order in orders:
                         self._order(org, order)
-            case VmCreated(org=org, vm=vm, disk_bytes=size):
-                self._store(org, vm, size)
-            case VolumeCreated(org=org, vm=vm, size_bytes=size):
-                self._store(org, vm, max(size, self.disk_bytes(org, vm)))
-            case (
-                VolumeGrown(org=org, vm=vm, size_bytes=size)
-                | VolumeGrowFailed(org=org, vm=vm, size_bytes=size)
-            ):
-                self._store(org, vm, size)
-            case (
-                VolumeAdopted(org=org, vm=vm, size_bytes=size)
-                | CopyRestored(org=org, vm=vm, size_bytes=size)
-                | VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size))
-            ):
-                self._store(org, vm, size)
-            case VolumeErased(org=org, vm=vm):
-                self._store(org, vm, 0)
-            case (
-                VmAdoptFailed(org=org, vm=vm, order=order)
-                | VolumeAdoptFailed(org=org, vm=vm, order=order)
-                | CopyRestoreFailed(org=org, vm=vm, order=order)
-            ):
-                if self._awaited.get((org, vm)) == order:
-                    self._store(org, vm, 0)  # it was made for that, and has no disk
+                        self._disks.order(org, order)
             case DomainDrifted(
                 org=org, vm=vm, what="size", reservation=str(reservation), size=Size() as size
             ):
@@ -199,6 +157,8 @@ class Usage:
                 if (org, vm) not in self.holdings and reservation not in self._told:
                     self._hold(org, vm, Holding(pool, host, size, reservation, proven=True, stray=True))
                 self._told.add(reservation)
+            case fact if isinstance(fact, OfDisk):
+                self._disks.apply(fact)
             case _:
                 pass
 
@@ -219,12 +179,6 @@ class Usage:
                 if former is not None and former.reservation == order.reservation:
                     self._plugging[org, order.vm] = order.id, former.size
                     self._hold(org, order.vm, replace(former, size=order.size.larger(former.size)))
-            case AdoptOrdered():
-                self._awaited[org, order.vm] = order.id
-            case RestoreOrdered() if order.of != order.vm:
-                self._awaited[org, order.vm] = order.id
-            case GrowOrdered():
-                self._store(org, order.vm, max(order.size_bytes, self.disk_bytes(org, order.vm)))
             case _:
                 pass
 
@@ -249,12 +203,6 @@ class Usage:
         holding = self.holdings.get((org, vm))
         if holding is not None and size is not None and holding.reservation == reservation:
             self._hold(org, vm, replace(holding, size=size))
-
-    def _store(self, org: str, vm: str, size_bytes: int) -> None:
-        self._stored[org] = self._stored.get(org, 0) - self.disk_bytes(org, vm) + size_bytes
-        self._disks[org, vm] = size_bytes
-        if size_bytes == 0:
-            del self._disks[org, vm]
 
     def _hold(self, org: str, vm: str, holding: Holding) -> None:
         former = self.holdings.get((org, vm))

@@ -1,0 +1,86 @@
+"""Bytes of disks, which count while they exist, whether their VM is awake or not; of one that grows the larger size counts."""
+
+from dataclasses import dataclass, field
+
+from events.copy import CopyRestored, CopyRestoreFailed
+from events.deletion import VolumeErased
+from events.drift import VolumeDrifted
+from events.fact import Fact
+from events.gate import AdoptOrdered, GrowOrdered, Order, RestoreOrdered
+from events.keep import VmAdoptFailed, VmCreated
+from events.volume import VolumeAdopted, VolumeAdoptFailed, VolumeCreated, VolumeGrowFailed, VolumeGrown
+
+OfDisk = (
+    VmCreated
+    | VolumeCreated
+    | VolumeGrown
+    | VolumeGrowFailed
+    | VolumeAdopted
+    | VolumeDrifted
+    | VolumeErased
+    | VmAdoptFailed
+    | VolumeAdoptFailed
+    | CopyRestored
+    | CopyRestoreFailed
+)
+"""Events after which a disk counts otherwise."""
+
+
+@dataclass(slots=True)
+class Stored:
+    """What each VM's disk counts, and all of an org's together."""
+
+    total: dict[str, int] = field(default_factory=dict[str, int])
+    disks: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    _awaited: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """The order that gives a VM its disk, where it was made for that."""
+
+    def of(self, org: str, vm: str) -> int:
+        """What the VM's disk counts; 0 where it has none."""
+        return self.disks.get((org, vm), 0)
+
+    def order(self, org: str, order: Order) -> None:
+        """What an order of the gate adds."""
+        match order:
+            case GrowOrdered(vm=vm, size_bytes=size_bytes):
+                self._put(org, vm, max(size_bytes, self.of(org, vm)))
+            case AdoptOrdered():
+                self._awaited[org, order.vm] = order.id
+            case RestoreOrdered() if order.of != order.vm:
+                self._awaited[org, order.vm] = order.id
+            case _:
+                pass
+
+    def apply(self, fact: Fact) -> None:
+        """The disks now include the event."""
+        match fact:
+            case VmCreated(org=org, vm=vm, disk_bytes=size_bytes):
+                self._put(org, vm, size_bytes)
+            case VolumeCreated(org=org, vm=vm, size_bytes=size_bytes):
+                self._put(org, vm, max(size_bytes, self.of(org, vm)))
+            case (
+                VolumeGrown(org=org, vm=vm, size_bytes=size_bytes)
+                | VolumeGrowFailed(org=org, vm=vm, size_bytes=size_bytes)
+                | VolumeAdopted(org=org, vm=vm, size_bytes=size_bytes)
+                | CopyRestored(org=org, vm=vm, size_bytes=size_bytes)
+                | VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size_bytes))
+            ):
+                self._put(org, vm, size_bytes)
+            case VolumeErased(org=org, vm=vm):
+                self._put(org, vm, 0)
+            case (
+                VmAdoptFailed(org=org, vm=vm, order=order)
+                | VolumeAdoptFailed(org=org, vm=vm, order=order)
+                | CopyRestoreFailed(org=org, vm=vm, order=order)
+            ):
+                if self._awaited.get((org, vm)) == order:
+                    self._put(org, vm, 0)  # it was made for that, and has no disk
+            case _:
+                pass
+
+    def _put(self, org: str, vm: str, size_bytes: int) -> None:
+        self.total[org] = self.total.get(org, 0) - self.of(org, vm) + size_bytes
+        if size_bytes:
+            self.disks[org, vm] = size_bytes
+        else:
+            self.disks.pop((org, vm), None)

@@ -9,6 +9,7 @@ import json
 import select
 import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
@@ -37,12 +38,13 @@ class CephError(StorageError):
 
 
 class Speaker:
-    """The child, started at the first call. Blocks: it is asked by one thread at a time."""
+    """The child, started at the first call. Blocks: of two threads that ask it, the second waits for the first's answer."""
 
     def __init__(self, conf: Path, user: str = "client.admin") -> None:
         self._argv = (*TIED, PYTHON, "-I", str(CHILD), str(conf), user)
         self._conf = conf
         self._child: subprocess.Popen[bytes] | None = None
+        self._turn = threading.Lock()
         self._words: IO[bytes] | None = None
         """What the child says beside its answers; a pipe that nobody reads would fill, and hold it."""
 
@@ -53,6 +55,23 @@ class Speaker:
 
     def ask(self, call: str, seconds: float, /, **arguments: object) -> Any:
         """The cluster's answer. Raises `CephError`, or `StorageError` that is `lost` where none came in time."""
+        with self._turn:
+            return self._asked(call, seconds, arguments)
+
+    def close(self) -> None:
+        """The child is gone, and what it was asked but had not sent on is never done."""
+        child, self._child = self._child, None
+        words, self._words = self._words, None
+        if child is not None:
+            child.kill()
+            child.wait()
+            for pipe in (child.stdin, child.stdout):
+                if pipe is not None:
+                    pipe.close()
+        if words is not None:
+            words.close()
+
+    def _asked(self, call: str, seconds: float, arguments: dict[str, object]) -> Any:
         child, extra = self._child, 0.0
         if child is None or child.poll() is not None:
             self.close()
@@ -77,19 +96,6 @@ class Speaker:
         if "error" in said:
             raise CephError(said["error"], said["text"])
         return said["answer"]
-
-    def close(self) -> None:
-        """The child is gone, and what it was asked but had not sent on is never done."""
-        child, self._child = self._child, None
-        words, self._words = self._words, None
-        if child is not None:
-            child.kill()
-            child.wait()
-            for pipe in (child.stdin, child.stdout):
-                if pipe is not None:
-                    pipe.close()
-        if words is not None:
-            words.close()
 
     def _start(self) -> "subprocess.Popen[bytes]":
         self._words = tempfile.TemporaryFile()  # noqa: SIM115 - the child's for as long as it lives

@@ -47,17 +47,29 @@ class OwnCluster:
         self._directory = directory / _OWN.parent
         self._say = say
         self.ceph = Ceph(self._directory, on_change=on_change)
+        self._starting: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
-        """The cluster is healthy. Call `stop` in any case."""
+    def begin(self) -> None:
+        """The cluster is starting, beside whatever else is started. Call `stop` in any case."""
+        self._starting = asyncio.create_task(self._start(), name="ceph")
+
+    async def ready(self) -> None:
+        """The cluster is healthy."""
+        assert self._starting is not None
+        await self._starting
+        self._say(f"Ceph of three zones at {self.ceph.monitor}, configured in {self.ceph.conf}")
+
+    async def _start(self) -> None:
         await asyncio.to_thread(
             shutil.rmtree, self._directory, ignore_errors=True
         )  # of a life that was cut short
         await self.ceph.start()
-        self._say(f"Ceph of three zones at {self.ceph.monitor}, configured in {self.ceph.conf}")
 
     async def stop(self) -> None:
         """The cluster is gone, with all that was in it."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)  # who waited for it was told
         try:
             await self.ceph.stop()
         finally:

@@ -197,11 +197,13 @@ class World:
         founding.found(self.house, clock_of(self.house.clock).now())
         await self._start_bus()
         if cluster.is_own(self.directory, self.house.ceph):
-            await self._start_cluster()
+            self._begin_cluster()
         if self._substrate == "qemu":
             await self._start_hypervisors()
         await self._start_balancer()
         await self._start_metrics()
+        if cluster.is_own(self.directory, self.house.ceph):
+            await self.cluster.ready()
         if description.has_own_alertmanager(self.house):
             await self._start_alertmanager()
         await self.sink.start()
@@ -274,11 +276,11 @@ class World:
         own = (*workers([host.name for host in places]), reader("reader"), operator(), admin())
         return tuple(_user(self.house.keys, permit) for permit in (*own, *outsiders))
 
-    async def _start_cluster(self) -> None:
+    def _begin_cluster(self) -> None:
         """Before the hypervisors, so that it is gone after their guests."""
         self.cluster = OwnCluster(self.directory, self._say, self._changed)
         self._stack.push_async_callback(self.cluster.stop)
-        await self.cluster.start()
+        self.cluster.begin()
 
     async def _start_hypervisors(self) -> None:
         self._stack.push_async_callback(self._hypervisors.stop)

@@ -6,11 +6,12 @@ workers take no notice of them.
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,6 +108,10 @@ class Bare:
     def __init__(self, uri: str, volumes: Path, base: Path, binding: Binding) -> None:
         self.connection = libvirt.open(uri)
         self._volumes = volumes
+        # Storage would take them for files of VMs, and wonder whose.
+        self._own = volumes.with_name("bare")
+        self._own.mkdir()
+        own(self._own)
         self._base = base
         self.binding = binding
 
@@ -115,7 +120,7 @@ class Bare:
         xml = self.connection.lookupByName(domain).XMLDesc(
             libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE
         )
-        disk, port = str(self._volumes / f"{name}.bare"), free_ports(1)[0]
+        disk, port = str(self._own / f"{name}.qcow2"), free_ports(1)[0]
         for pattern, instead in (
             (r"<metadata>.*?</metadata>", ""),
             (r"<name>[^<]*</name>", f"<name>{name}</name>"),
@@ -185,15 +190,19 @@ class Bare:
         return timed(lambda: qemu_img("snapshot", "-a", "one", guest.disk))
 
     def clone(self, kind: str, guest: Guest) -> float:
-        """There is another disk with what the snapshot has."""
+        """There is another disk with what the snapshot has, which stands alone and outlasts a power cut."""
+        other = f"{guest.name}-other"
         if kind == "rbd":
-            return self.binding.ask("clone", guest.disk, to=f"{guest.name}-other")
-        other = f"{guest.disk}.other"
-        return timed(
-            lambda: qemu_img(
-                "convert", "-O", "qcow2", "-U", "-l", "snapshot.name=one", "-f", "qcow2", guest.disk, other
-            )
-        )
+            return self.binding.ask("clone", guest.disk, to=other) + self.binding.ask("flatten", other)
+        file = f"{guest.disk}.other"
+        words = ("convert", "-O", "qcow2", "-U", "-l", "snapshot.name=one", "-f", "qcow2", guest.disk, file)
+
+        def copy() -> None:
+            qemu_img(*words)
+            with Path(file).open("rb") as stream:
+                os.fsync(stream.fileno())
+
+        return timed(copy)
 
     def stop(self, guest: Guest) -> None:
         """The guest is off; its disk stays."""
@@ -225,7 +234,3 @@ class Bare:
         """Nobody is connected any more."""
         self.connection.close()
         self.binding.close()
-
-
-Step = Callable[[], Awaitable[float]]
-"""One call that says how many milliseconds it took."""

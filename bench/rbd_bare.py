@@ -1,4 +1,4 @@
-"""Ceph's own binding and nothing else, for bench/volumes.py: a line in says what, a line out how many milliseconds it took.
+"""Ceph's own binding and nothing else, for bench/volumes.py and bench/lifecycle.py: a line in says what, a line out how many milliseconds it took.
 
 Run by Debian's Python: `/usr/bin/python3 -I rbd_bare.py CONF POOL TEMPLATE_POOL TEMPLATE SNAPSHOT`.
 """
@@ -32,6 +32,7 @@ def main() -> None:
         "snapshot": lambda of: opened(of["name"], lambda image: image.create_snap("one")),
         "restore": lambda of: opened(of["name"], lambda image: image.rollback_to_snap("one")),
         "clone": lambda of: images.clone(here, of["name"], "one", here, of["to"]),
+        "flatten": lambda of: opened(of["name"], lambda image: image.flatten()),
         "trash": lambda of: images.trash_move(here, of["name"], 0),
         "recover": lambda of: images.trash_restore(here, images_id(of["name"]), of["name"]),
     }

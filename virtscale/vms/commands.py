@@ -241,6 +241,14 @@ def show(vm: Vm, /, *, output: Output = "table") -> int:
     return show_one(vm, output)
 
 
+@app.command
+def drift(*, output: Output = "table") -> int:
+    """Domains and disks that are otherwise than the ledger has them: changed by hand, missing, elsewhere."""
+    from virtscale.vms.shown import show_drift
+
+    return show_drift(here(), output)
+
+
 def _change(  # noqa: PLR0917 - what every change is made from
     vm: str,
     change: VmChange,

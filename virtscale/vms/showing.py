@@ -6,8 +6,10 @@ from typing import Final
 from schemas.limits import amount
 from virtscale import views
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND
+from virtscale.invocation import here
 from virtscale.show import Format, show
 from virtscale.vms.named import row_of
+from virtscale.vms.shown import found, lines
 
 _COLUMNS: Final = """
 SELECT directory.org, directory.vm, directory.pool, coalesce(vms.state, 'created') AS state, vms.host, vms.address,
@@ -39,10 +41,12 @@ def show_one(target: str, form: Format) -> int:
     row = row_of(target, ONE)
     if row is None:
         return EXIT_NOT_FOUND
+    drifts, kills = found(here(), str(row["org"]), str(row["vm"]))
     if form == "json":
-        show([row], form)
+        show([{**row, "drift": drifts, "memory": kills}], form)
     else:
         told = {**_told(row), "image": row["image"], "made by": row["actor"], "made at": row["created_at"]}
+        told |= lines(drifts, kills)
         show([{"what": name, "is": value} for name, value in told.items()], form)
     return EXIT_DONE
 

@@ -46,6 +46,7 @@ class Windows(Keeping):
         """So many VMs run, of one vCPU each: `db`, or `db-a` and so on."""
         self.contract(
             quota=Capacity(vcpu=vcpu, memory_mib=1 << 20, block_bytes=1 << 50),
+            valid_from=self.now - DAY,
             valid_until=self.now + dt.timedelta(days=800),
         )
         self.pool("apps", ONE, kind="kept", profile="lab", **pool)

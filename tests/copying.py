@@ -26,7 +26,7 @@ class Copying(Keeping):
 
     def copy(self, name: str = "before", kind: CopyKind = "snapshot", vm: str = "db") -> Recorded:
         """Somebody wants a copy."""
-        return self.happened(CopyRequested(vm=vm, kind=kind, copy=name, **self._asked()))
+        return self.happened(CopyRequested(vm=vm, kind=kind, copy=name, **self.asked()))
 
     def due(
         self, name: str = "nightly-20261122", night: dt.date = NIGHT, vm: str = "db", attempt: int = 1
@@ -46,11 +46,11 @@ class Copying(Keeping):
 
     def drop(self, name: str = "before", vm: str = "db") -> Recorded:
         """Somebody wants the copy gone."""
-        return self.happened(CopyDropRequested(vm=vm, copy=name, **self._asked()))
+        return self.happened(CopyDropRequested(vm=vm, copy=name, **self.asked()))
 
     def restore(self, name: str = "before", into: str | None = None, vm: str = "db") -> Recorded:
         """Somebody wants its contents back, or in a new VM."""
-        return self.happened(RestoreRequested(vm=vm, copy=name, into=into, **self._asked()))
+        return self.happened(RestoreRequested(vm=vm, copy=name, into=into, **self.asked()))
 
     def made(self, order: CopyOrdered, gib: int = 10) -> None:
         """Storage made it."""
@@ -124,7 +124,8 @@ class Copying(Keeping):
         """What they count."""
         return self.state.copies.stored(ORG) // GIB
 
-    def _asked(self) -> dict[str, Any]:
+    def asked(self) -> dict[str, Any]:
+        """What every request says."""
         return {
             "org": ORG,
             "pool": "apps",

@@ -6,7 +6,9 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from schemas.names import is_name
-from services.storage.volumes import Snapshot, Volume
+from services.storage.errors import StorageError
+from services.storage.speaker import CephError
+from services.storage.volumes import MissingError, ShrinkError, Snapshot, Volume, in_use
 
 
 def pool_of(org: str) -> str:
@@ -47,3 +49,24 @@ def has_image(disk: ET.Element, place: str) -> bool:
     """Whether a domain's disk is that image."""
     source = disk.find("source")
     return source is not None and source.get("protocol") == "rbd" and source.get("name") == place
+
+
+def refusal(error: CephError, call: str, volume: Volume) -> StorageError:
+    """What Ceph said about a volume, as whoever asked knows it."""
+    match error.kind:
+        case "ImageNotFound":
+            return MissingError(
+                f"There is no volume {volume}, or it has no such snapshot: {error}.", final=True
+            )
+        case "ObjectNotFound":
+            return MissingError(f"Org {volume.org} has no pool in the cluster: enrol it first.", final=True)
+        case "ImageBusy" | "ReadOnlyImage":
+            # Also after the one who had it open died, until Ceph has waited for him long enough.
+            return in_use(volume, f"touched ({call})", None)
+        case "Refused":
+            return ShrinkError(
+                f"Volume {volume} has {error} bytes and was asked to have less; a volume never shrinks. Nothing was changed.",
+                final=True,
+            )
+        case _:
+            return error

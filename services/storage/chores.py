@@ -7,9 +7,12 @@ from typing import Protocol
 from events.bus.ledger import Ledger
 from events.bus.port import Bus
 from events.clock import Clock
+from projections.adoptions.fold import Adoptions
 from projections.copies.fold import Copies
 from projections.deletions.fold import Deletions
 from projections.fleet.fold import Fleet
+from projections.usage.fold import Usage
+from services.storage.adopting import Adopting
 from services.storage.backups import Backups
 from services.storage.copy_outcomes import CopyOutcomes
 from services.storage.copying import Copying
@@ -68,4 +71,11 @@ def chores(  # noqa: PLR0917 - what a worker is made from
         ring,
         Backups(Path(backups)) if backups else None,
     )
-    return (copying, erasing, Nightly(ledger, bus, clock), Comparing(ledger, bus, clock, hosts))
+    adopting = Adopting(
+        hosts,
+        Outcomes(ledger, bus, clock),
+        clock,
+        (ledger.fold(Adoptions), ledger.fold(Fleet), ledger.fold(Usage)),
+        ring,
+    )
+    return (adopting, copying, erasing, Nightly(ledger, bus, clock), Comparing(ledger, bus, clock, hosts))

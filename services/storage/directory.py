@@ -6,17 +6,17 @@ more, and to give one up moves no data.
 """
 
 import datetime as dt
-import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 from xml.etree import ElementTree as ET
 
 from events.clock import Clock
 from schemas.house import HostPlace
 from schemas.template import BASE
 from schemas.volume import FileSource, Source, sleep_of, volume_name
-from services.storage import copies, qemu_img
+from services.storage import copies, filling, formers, qemu_img
+from services.storage.backups import draft_of
 from services.storage.errors import StorageError
 from services.storage.lane import Lane
 from services.storage.link import Link
@@ -27,6 +27,7 @@ from services.storage.volumes import (
     COPY_SECONDS,
     QUICK_SECONDS,
     Copy,
+    Former,
     MissingError,
     OtherVolumeError,
     PinnedError,
@@ -43,8 +44,6 @@ from services.storage.volumes import (
 )
 
 T = TypeVar("T")
-
-_DRAFT: Final = ".part"
 
 
 class Directory:
@@ -131,6 +130,14 @@ class Directory:
     async def load(self, copy: Copy, volume: Volume) -> Seen:
         """A copy of the file, owned as libvirt's guests need it."""
         return await self._copy("load", lambda: self._load(copy, volume))
+
+    async def take(self, volume: Volume, former: Former) -> Seen:
+        """Moved within a file system, else copied."""
+        return await self._copy("take", lambda: self._take(volume, former))
+
+    async def give_back(self, volume: Volume, former: Former) -> None:
+        """The file is where it was."""
+        await self._copy("give back", lambda: formers.give_back(former, filling.into(self._path(volume))))
 
     async def source(self, volume: Volume) -> Source:
         """The file that is to be written: the newest layer's, where there is one."""
@@ -291,22 +298,16 @@ class Directory:
     # -------------------------------------------------------------------------------------------------------- inside
 
     def _sweep(self, volume: Volume) -> None:
-        file = self._path(volume)
-        file.with_name(file.name + _DRAFT).unlink(missing_ok=True)
+        draft_of(self._path(volume)).unlink(missing_ok=True)
 
     def _fill(self, volume: Volume, *origin: str) -> None:
-        """The volume has what qemu-img reads from `origin`, from the moment at which it has its name."""
         self._link.pool()
-        file = self._path(volume)
-        draft = file.with_name(file.name + _DRAFT)
-        try:
-            qemu_img.run("convert", "-O", "qcow2", *origin, str(draft), seconds=COPY_SECONDS)
-            owner = self._here.stat()
-            os.chown(draft, owner.st_uid, owner.st_gid)
-            draft.chmod(0o600)
-            qemu_img.settle(draft, file)
-        finally:
-            draft.unlink(missing_ok=True)
+        filling.fill(self._path(volume), *origin)
+
+    def _take(self, volume: Volume, former: Former) -> Seen:
+        self._link.pool()
+        formers.take(self._link.connected(), volume, former, filling.into(self._path(volume)))
+        return self._seen(volume)
 
     def _path(self, volume: Volume) -> Path:
         if not self._here.is_dir():

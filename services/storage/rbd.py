@@ -17,13 +17,14 @@ import libvirt
 from schemas.house import HostPlace
 from schemas.template import BASE
 from schemas.volume import ClusterSource, Source, secret_usage, secret_xml
-from services.storage import copies, qemu_img
+from services.storage import copies, formers, qemu_img
 from services.storage.ceph_words import (
     has_image,
     joined,
     moment,
     place_of,
     pool_of,
+    refusal,
     snapshot_of,
     volumes_of,
 )
@@ -35,11 +36,11 @@ from services.storage.volumes import (
     COPY_SECONDS,
     QUICK_SECONDS,
     Copy,
+    Former,
     HasClonesError,
     MissingError,
     OtherVolumeError,
     Seen,
-    ShrinkError,
     Snapshot,
     TooEarlyError,
     Trashed,
@@ -154,6 +155,14 @@ class Rbd:
     async def load(self, copy: Copy, volume: Volume) -> Seen:
         """By `qemu-img convert` into another name, which is changed at the end."""
         return await self._copy("load", lambda: self._load(copy, volume))
+
+    async def take(self, volume: Volume, former: Former) -> Seen:
+        """By `qemu-img convert`; the former disk stays aside."""
+        return await self._copy("take", lambda: self._take(volume, former))
+
+    async def give_back(self, volume: Volume, former: Former) -> None:
+        """The image is gone, and the former disk where it was."""
+        await self._copy("give back", lambda: formers.give_back(former, self._into(volume)))
 
     async def source(self, volume: Volume) -> Source:
         """The image, the monitors, and the secret of the org's user, which the host's libvirt has from here on."""
@@ -329,12 +338,31 @@ class Rbd:
 
     # -------------------------------------------------------------------------------------------------------- inside
 
-    def _fill(self, pool: str, image: str, file: Path) -> dict[str, Any]:
+    def _take(self, volume: Volume, former: Former) -> Seen:
+        formers.take(self._link.connected(), volume, former, self._into(volume))
+        return self._must(volume)
+
+    def _into(self, volume: Volume) -> formers.Into:
+        pool = pool_of(volume.org)
+        return formers.Into(
+            exists=lambda: self._look(volume) is not None,
+            move=lambda _: False,
+            fill=lambda form, file: self._fill(pool, volume.name, file, form),
+            back=lambda _: None,
+            remove=lambda: self._drop(volume),
+        )
+
+    def _drop(self, volume: Volume) -> None:
+        self._ask_long("sweep", volume)
+        if self._look(volume) is not None:
+            self._purge(self._trash(volume, 0))
+
+    def _fill(self, pool: str, image: str, file: Path, form: str = "qcow2") -> dict[str, Any]:
         """There is an image with the file's contents, or the one that was there."""
         found = self._copying.ask("begin", COPY_SECONDS, pool=pool, image=image)
         if found is None:
             address = self._address(pool, image)
-            qemu_img.run("convert", "-f", "qcow2", "-O", "raw", str(file), address, seconds=COPY_SECONDS)
+            qemu_img.run("convert", "-f", form, "-O", "raw", str(file), address, seconds=COPY_SECONDS)
             found = self._copying.ask("whole", QUICK_SECONDS, pool=pool, image=image)
         return found
 
@@ -362,25 +390,7 @@ class Rbd:
         try:
             return speaker.ask(call, seconds, pool=pool_of(volume.org), image=volume.name, **arguments)
         except CephError as error:
-            match error.kind:
-                case "ImageNotFound":
-                    raise MissingError(
-                        f"There is no volume {volume}, or it has no such snapshot: {error}.", final=True
-                    ) from error
-                case "ObjectNotFound":
-                    raise MissingError(
-                        f"Org {volume.org} has no pool in the cluster: enrol it first.", final=True
-                    ) from error
-                case "ImageBusy" | "ReadOnlyImage":
-                    # Also after the one who had it open died, until Ceph has waited for him long enough.
-                    raise in_use(volume, f"touched ({call})", None) from error
-                case "Refused":
-                    raise ShrinkError(
-                        f"Volume {volume} has {error} bytes and was asked to have less; a volume never shrinks. Nothing was changed.",
-                        final=True,
-                    ) from error
-                case _:
-                    raise
+            raise refusal(error, call, volume) from error
 
     async def _call(self, what: str, call: Callable[[], T]) -> T:
         return await self._link.call(self._quick, what, call, QUICK_SECONDS + START_SECONDS)

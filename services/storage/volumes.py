@@ -188,6 +188,20 @@ class Copy:
     """Of the file, in hex."""
 
 
+@dataclass(frozen=True, slots=True)
+class Former:
+    """A domain of somebody else's on the store's host, whose only disk becomes a volume."""
+
+    order: str
+    """By which it is adopted: a repetition knows its own work by it."""
+    domain: str
+    uuid: str
+    file: str
+    """Its disk, on the store's host."""
+    most_bytes: int
+    """More than this the disk may not have: so much was asked for."""
+
+
 class Store(Protocol):
     """The volumes that the VMs of one host can have."""
 
@@ -294,6 +308,21 @@ class Store(Protocol):
         """There is a volume with the copy's contents, over nothing. `DamagedCopyError` where the digest differs: nothing was done.
 
         Safe to repeat: one that is there stays as it is.
+        """
+        ...
+
+    async def take(self, volume: Volume, former: Former) -> Seen:
+        """The volume has what the former domain's disk had, over nothing, and that domain cannot start any more.
+
+        `AdoptError` where it is not off, or not as it must be; then nothing was done, or `give_back` undoes it. Safe to repeat, also
+        after a kill: it goes on where it was.
+        """
+        ...
+
+    async def give_back(self, volume: Volume, former: Former) -> None:
+        """The former disk lies where it lay, as it was, and there is no such volume. Of a volume that never ran alone.
+
+        Safe to repeat; where nothing was taken by that order, nothing is done.
         """
         ...
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from schemas.volume import FileSource, Source
-from services.storage.volumes import Copy, Seen, Snapshot, Trashed, Volume
+from services.storage.formers import NoDomainError
+from services.storage.volumes import Copy, Former, Seen, Snapshot, Trashed, Volume
 from tests.simulation.shelf import Shelf
 
 T = TypeVar("T")
@@ -99,6 +100,13 @@ class ShelfLink:
     async def load(self, copy: Copy, volume: Volume) -> Seen:
         """There is a volume with the copy's contents."""
         return await self._way("load", volume, lambda: self._shelf.load(copy, volume))
+
+    async def take(self, volume: Volume, former: Former) -> Seen:
+        """Nobody else has domains here."""
+        raise NoDomainError(f"There is no domain {former.domain} to be {volume}.")
+
+    async def give_back(self, volume: Volume, former: Former) -> None:
+        """Nothing was ever taken."""
 
     async def source(self, volume: Volume) -> Source:
         """Its file."""

@@ -1,0 +1,247 @@
+"""Disks of domains that somebody made by hand become volumes of either driver, or lie where they lay."""
+
+import shutil
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from services.storage import filling, formers
+from services.storage.formers import AdoptError, DomainRunsError, NoDomainError
+from services.storage.volumes import Former, OtherVolumeError
+from tests.seams.foreigners import Foreigner, foreigner, make_disk
+from tests.seams.stores import MIB, TEMPLATE, Bench
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+KINDS = ["qcow2", pytest.param("rbd", marks=pytest.mark.long)]
+SIZE = 32 * MIB
+NUMBERS = count()
+
+
+def made(bench: Bench, form: str = "qcow2", *, disks: int = 1) -> Foreigner:
+    """A domain with a disk of an F."""
+    name = f"old-{next(NUMBERS)}"
+    files = [bench.directory / "images" / f"{name}-{number}.{form}" for number in range(disks)]
+    for file in files:
+        make_disk(file, form, "F")
+    return foreigner(bench.machine.uri, name, files, form)
+
+
+def former(one: Foreigner, order: str = "o" * 32, most_bytes: int = SIZE) -> Former:
+    return Former(order, one.name, one.uuid, str(one.file), most_bytes)
+
+
+def beside(one: Foreigner) -> list[str]:
+    """What lies where the disk lay."""
+    return sorted(path.name.removeprefix(one.file.name) for path in one.file.parent.glob(f"{one.file.name}*"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["qcow2", "raw"])
+async def test_a_disk_becomes_a_volume_and_its_domain_cannot_start_any_more(
+    both: dict[str, Bench], kind: str, form: str
+) -> None:
+    bench = both[kind]
+    one, volume = made(bench, form), bench.volume()
+    for store in (bench.store, bench.again()):
+        seen = await store.take(volume, former(one))
+        assert (seen.size_bytes, seen.parent, seen.in_use) == (SIZE, None, False)
+    assert bench.reads(volume, "F")
+    moved = (kind, form) == ("qcow2", "qcow2")
+    assert beside(one) == ([".adopted.json"] if moved else [".adopted", ".adopted.json"])
+    assert one.is_defined, "the domain is the waker's to undefine"
+    with pytest.raises(Exception, match="No such file"):
+        one.start()
+    await bench.store.snapshot(volume, "first")
+    await bench.store.grow(volume, 2 * SIZE)
+    one.forget()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("form", ["qcow2", "raw"])
+async def test_a_disk_that_was_taken_is_given_back_as_it_was(
+    both: dict[str, Bench], kind: str, form: str
+) -> None:
+    bench = both[kind]
+    one, volume = made(bench, form), bench.volume()
+    before = (one.file.read_bytes(), one.file.stat().st_mode, one.file.stat().st_uid)
+    await bench.store.give_back(volume, former(one))
+    await bench.store.take(volume, former(one))
+    for store in (bench.store, bench.again()):
+        await store.give_back(volume, former(one))
+        assert await store.look(volume) is None
+    assert (one.file.read_bytes(), one.file.stat().st_mode, one.file.stat().st_uid) == before
+    assert beside(one) == [""]
+    one.start()
+    one.forget()
+
+
+async def test_a_disk_of_another_file_system_is_copied_and_stays_aside(both: dict[str, Bench]) -> None:
+    bench = both["qcow2"]
+    one, volume = made(bench), bench.volume()
+    other = Path("/dev/shm") / one.file.name
+    if other.parent.stat().st_dev == bench.machine.volumes.stat().st_dev:
+        pytest.skip("/dev/shm and the directory of disks are one file system here")
+    shutil.copy(one.file, other)
+    one.forget()
+    there = foreigner(bench.machine.uri, one.name, [other], "qcow2")
+    try:
+        await bench.store.take(volume, former(there))
+        assert bench.reads(volume, "F")
+        assert beside(there) == [".adopted", ".adopted.json"]
+        await bench.store.give_back(volume, former(there))
+        assert beside(there) == [""]
+    finally:
+        there.forget()
+        for path in other.parent.glob(f"{other.name}*"):
+            path.unlink()
+
+
+async def refused(bench: Bench, one: Foreigner, kind: type[AdoptError], why: str, **terms: Any) -> None:
+    volume = bench.volume()
+    with pytest.raises(kind, match=why):
+        await bench.store.take(volume, former(one, **terms))
+    await bench.store.give_back(volume, former(one, **terms))
+    assert await bench.store.look(volume) is None
+
+
+async def test_a_domain_that_is_not_off_is_not_touched(both: dict[str, Bench]) -> None:
+    bench = both["qcow2"]
+    one = made(bench)
+    one.start()
+    await refused(bench, one, DomainRunsError, "runs, and only one that is off is adopted")
+    one.sleep()
+    await refused(bench, one, DomainRunsError, "sleeps on its host's disk")
+    assert beside(one) == [""]
+    one.forget()
+
+
+async def test_a_domain_that_is_not_as_it_must_be_stays_as_it_is(both: dict[str, Bench]) -> None:
+    bench = both["qcow2"]
+    two = made(bench, disks=2)
+    await refused(bench, two, AdoptError, "it has 2 disks")
+    two.forget()
+    large = made(bench)
+    await refused(
+        bench, large, AdoptError, f"has {SIZE} bytes, and {SIZE // 2} were asked", most_bytes=SIZE // 2
+    )
+    large.forget()
+    await refused(bench, large, NoDomainError, "There is no domain")
+    thin = made(bench)
+    make_disk(thin.file, "qcow2", "F", base=bench.directory / "templates" / TEMPLATE / "disk.qcow2")
+    await refused(bench, thin, AdoptError, "lies over .*disk.qcow2: flatten it")
+    thin.file.unlink()
+    await refused(bench, thin, NoDomainError, "is not there")
+    thin.forget()
+
+
+async def test_a_volume_that_is_there_is_never_overwritten_and_never_given_away(
+    both: dict[str, Bench],
+) -> None:
+    bench = both["qcow2"]
+    one, volume = made(bench), bench.volume()
+    await bench.store.create(volume, SIZE, TEMPLATE)
+    with pytest.raises(OtherVolumeError, match="There is a volume"):
+        await bench.store.take(volume, former(one))
+    await bench.store.give_back(volume, former(one))
+    assert await bench.store.look(volume) is not None
+    assert beside(one) == [""]
+    one.forget()
+
+
+@pytest.mark.parametrize("form", ["qcow2", pytest.param("raw", marks=pytest.mark.long)])
+async def test_a_domain_that_is_started_while_its_disk_is_set_aside_keeps_it(
+    both: dict[str, Bench], form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = both["qcow2"]
+    one, volume = made(bench, form), bench.volume()
+    real, calls = formers._form, count()
+
+    def started(*arguments: Any) -> str:
+        # It was looked at, and is started before the file gets its other name.
+        found = real(*arguments)
+        if next(calls) == 0:
+            one.start()
+        return found
+
+    monkeypatch.setattr(formers, "_form", started)
+    monkeypatch.setattr(formers.qemu_img, "written", lambda _: False)
+    with pytest.raises(DomainRunsError, match="runs, and only one"):
+        await bench.store.take(volume, former(one))
+    monkeypatch.undo()
+    await bench.store.give_back(volume, former(one))
+    assert beside(one) == [""]
+    one.end()
+    one.start()
+    one.forget()
+
+
+STEPS = ("note", "aside", "checked", "filled")
+
+
+class Killed(BaseException):
+    """Storage died here."""
+
+
+@pytest.mark.parametrize("form", ["qcow2", "raw"])
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("then", ["again", "back"])
+async def test_a_storage_that_died_between_two_steps_goes_on_or_gives_back(
+    both: dict[str, Bench], form: str, step: str, then: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = both["qcow2"]
+    one, volume = made(bench, form), bench.volume()
+    real_note, real_sync, real_written = formers._write_note, formers._sync, formers.qemu_img.written
+    real_into = filling.into
+
+    def after(name: str, real: Any) -> Any:
+        def call(*arguments: Any) -> Any:
+            answer = real(*arguments)
+            if name == step:
+                raise Killed
+            return answer
+
+        return call
+
+    def written(file: Path) -> bool:
+        answer = real_written(file)
+        if step == "checked" and file.name.endswith(".adopted"):
+            raise Killed
+        return answer
+
+    def into(file: Path) -> formers.Into:
+        found = real_into(file)
+        return formers.Into(
+            found.exists, after("filled", found.move), after("filled", found.fill), found.back, found.remove
+        )
+
+    monkeypatch.setattr(formers, "_write_note", after("note", real_note))
+    monkeypatch.setattr(formers, "_sync", after("aside", real_sync))
+    monkeypatch.setattr(formers.qemu_img, "written", written)
+    monkeypatch.setattr(filling, "into", into)
+    with pytest.raises(Killed):
+        await bench.again().take(volume, former(one))
+    monkeypatch.undo()
+    if then == "again":
+        await bench.again().take(volume, former(one))
+        assert bench.reads(volume, "F")
+    else:
+        await bench.again().give_back(volume, former(one))
+        assert beside(one) == [""]
+        assert await bench.store.look(volume) is None
+    one.forget()
+
+
+async def test_a_disk_that_was_adopted_before_and_lies_aside_is_not_lost(both: dict[str, Bench]) -> None:
+    bench = both["qcow2"]
+    one = made(bench, "raw")
+    await bench.store.take(bench.volume(), former(one))
+    make_disk(one.file, "raw", "G")
+    later = former(one, order="p" * 32)
+    with pytest.raises(OtherVolumeError, match="move it away"):
+        await bench.store.take(bench.volume(), later)
+    await bench.store.give_back(bench.volume(), later)
+    assert beside(one) == ["", ".adopted", ".adopted.json"]
+    one.forget()

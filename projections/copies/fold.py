@@ -46,6 +46,8 @@ class Copy(msgspec.Struct, frozen=True):
     taken_at: dt.datetime | None = None
     cause: DropCause | None = None
     """Why it goes."""
+    night: dt.date | None = None
+    """The night that it is of; None for one that somebody asked for, which stays until somebody wants it gone."""
 
 
 class Copies:
@@ -161,6 +163,7 @@ class Copies:
                         order=order.id,
                         request=order.request,
                         seq=seq,
+                        night=self._due.get((org, order.vm), {}).get(order.copy),
                     )
                 )
             case DropOrdered():

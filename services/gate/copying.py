@@ -28,7 +28,7 @@ _MOST_DROPS: Final = 16
 
 
 def copy(draft: Draft, pending: Pending, wish: CopyRequested | CopyDue) -> None:
-    """The disk is copied, and copies of the kind beyond those that the pool keeps are dropped; or nothing of it."""
+    """The disk is copied, and copies beyond those that the pool keeps are dropped; or nothing of it."""
     kind: CopyKind = wish.kind if isinstance(wish, CopyRequested) else "backup"
     known, copies = found(draft, wish.vm, wish.pool), draft.state.copies
     if known is None:
@@ -61,7 +61,7 @@ def copy(draft: Draft, pending: Pending, wish: CopyRequested | CopyDue) -> None:
         size_bytes=size_bytes,
         request=pending.id,
     )
-    drops = [_drop(one, kept.pool, pending, "retention") for one in _beyond(draft, kept, pool, kind)]
+    drops = [_drop(one, kept.pool, pending, "retention") for one in _beyond(draft, kept, pool, wish)]
     draft.do(pending, "Granted", (), [order, *drops], evidence=evidence)
 
 
@@ -174,12 +174,21 @@ def _unfit(draft: Draft, kept: Kept, pool: Pool, kind: CopyKind, disk: Disk | No
     return "CopiesFull" if len(draft.state.copies.of(draft.org, kept.name)) >= MOST_COPIES else None
 
 
-def _beyond(draft: Draft, kept: Kept, pool: Pool, kind: CopyKind) -> list[Copy]:
-    """The oldest of the VM's copies, as many as there are too many once there is one more."""
-    most = pool.snapshots_kept if kind == "snapshot" else pool.backups_kept
-    there = [one for one in draft.state.copies.of(draft.org, kept.name) if one.kind == kind]
-    free = [one for one in there if one.state == "made" and not _is_read(draft, one)]
-    return free[: min(_MOST_DROPS, max(0, len(there) + 1 - most))]
+def _beyond(draft: Draft, kept: Kept, pool: Pool, wish: CopyRequested | CopyDue) -> list[Copy]:
+    """The oldest of the VM's copies, as many as there are too many once there is one more.
+
+    Snapshots go so whoever asked for them, since they lie on the active storage. Of backups only those of nights do: what somebody
+    wanted to have elsewhere stays until somebody wants it gone.
+    """
+    there = draft.state.copies.of(draft.org, kept.name)
+    if isinstance(wish, CopyDue):
+        like, most = [one for one in there if one.night is not None], pool.backups_kept
+    elif wish.kind == "snapshot":
+        like, most = [one for one in there if one.kind == "snapshot"], pool.snapshots_kept
+    else:
+        return []
+    free = [one for one in like if one.state == "made" and not _is_read(draft, one)]
+    return free[: min(_MOST_DROPS, max(0, len(like) + 1 - most))]
 
 
 def _is_read(draft: Draft, copy: Copy) -> bool:

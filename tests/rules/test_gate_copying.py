@@ -162,6 +162,23 @@ def test_a_night_that_is_asked_twice_has_one_backup() -> None:
     assert past.state.copies.night(ORG, "db") == NIGHT
 
 
+def test_backups_of_nights_go_when_there_are_more_than_the_pool_keeps_and_those_that_people_wanted_stay() -> (
+    None
+):
+    past = running(backups="nightly", backups_kept=2)
+    past.copied("wanted", "backup")
+    past.copied("wanted-too", "backup")
+    for day in range(22, 26):
+        past.due(f"nightly-{day}", dt.date(2026, 11, day))
+        _, (order, *drops) = past.answer()
+        assert isinstance(order, CopyOrdered)
+        past.made(order, gib=1)
+        for drop in drops:
+            assert isinstance(drop, DropOrdered)
+            past.dropped(drop)
+    assert past.names == ["wanted", "wanted-too", "nightly-24", "nightly-25"]
+
+
 # ---------------------------------------------------------------------------------------------------------- dropping
 
 

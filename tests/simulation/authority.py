@@ -271,6 +271,7 @@ class Authority:
                 },
             )
             for one in self.orgs
+            if one.pools
         ]
 
     async def _take_in(self, host: Host) -> None:

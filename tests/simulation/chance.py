@@ -5,7 +5,7 @@ A world knows about half of the faults: worlds that have everything go wrong at 
 """
 
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
 from schemas.pool import Placement
@@ -138,6 +138,23 @@ class Plan:
     """Mean time until a host wakes nobody for a while, though it takes what it is told."""
     guests_unfit_seconds: float
     """The same for guests: those that wake are another boot than the one that slept."""
+    leap_seconds: float = 0.0
+    """Mean time between two leaps of all clocks: machines that were all suspended, for hours or days."""
+    keeps: bool = False
+    """Each org has a pool of VMs that are kept for their own sake, and there is a steward. Only where somebody asks for it."""
+
+
+def keeping(plan: Plan) -> Plan:
+    """The same world with VMs that are kept; in half of these worlds there are no others, and days go by."""
+    rng = random.Random(f"{plan.seed}/keeps")
+    kept = replace(plan, keeps=True, stores=True)
+    if rng.random() < ALONE_SHARE:
+        return replace(kept, pools=(), foresees=False, ends_older=False, leap_seconds=rng.choice((3.0, 6.0)))
+    return kept
+
+
+ALONE_SHARE: Final = 0.5
+"""Of the worlds with kept VMs have no others: what leaps over days cuts off whoever is given seconds."""
 
 
 _USUAL = {

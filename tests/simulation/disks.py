@@ -6,20 +6,24 @@ writes into a file that lies under another, and what the ledger calls pinned was
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from schemas.pool import Storage as Kind
 from schemas.seed import Seed
 from schemas.volume import layer_over
 from services.storage.errors import StorageError, WokeError
 from services.storage.port import Look, Made, Sleeper, Standing
-from services.storage.volumes import Store
+from services.storage.volumes import Store, Volume
 from services.waker.port import DomainState, HypervisorError, domain_name
 from tests.simulation.clock import pause
+from tests.simulation.shelves import ShelfLink
 
 if TYPE_CHECKING:
     from tests.simulation.hypervisor import Host
     from tests.simulation.machine import Observer
+    from tests.simulation.shelf import Shelf
+
+T = TypeVar("T")
 
 SIZE_BYTES: Final = 1 << 26
 _STANDINGS: Final[dict[DomainState, Standing]] = {
@@ -55,8 +59,30 @@ class Disks:
         self._host = host
         self._judge = judge
         self.by_domain: dict[str, Disk] = {}
+        self.shelf: Shelf | None = None
+        """Where the disks of VMs lie that are kept for their own sake."""
+        self.guest: Callable[[str, DomainState], None] = lambda *_: None
+        """Hears of each domain that is in another state now."""
         self._ran_seq: dict[str, int] = {}
         self._files: dict[str, str] = {}
+
+    def keep_on(self, shelf: "Shelf") -> None:
+        """Disks of kept VMs lie on this shelf."""
+
+        def holder(volume: Volume) -> str | None:
+            name = domain_name(volume.org, volume.name)
+            return name if self.state(name) in {"running", "paused"} else None
+
+        def pinned(volume: Volume) -> bool:
+            disk = self.by_domain.get(domain_name(volume.org, volume.name))
+            return disk is not None and disk.layer is not None
+
+        def gone(volume: Volume) -> None:
+            self.by_domain.pop(domain_name(volume.org, volume.name), None)
+
+        shelf.open_by, shelf.is_pinned, shelf.gone = holder, pinned, gone
+        shelf.made = lambda volume: self.make(domain_name(volume.org, volume.name), shelf.place(volume))
+        self.shelf = shelf
 
     def link(self) -> "DiskLink":
         """Storage's access, in one of its lives."""
@@ -69,6 +95,7 @@ class Disks:
 
     def changed(self, name: str, state: DomainState, *, by_fault: bool) -> None:
         """The domain is in this state now; one that runs writes to its disk."""
+        self.guest(name, state)
         disk = self.by_domain.get(name)
         if disk is None:
             return
@@ -175,6 +202,17 @@ class DiskLink:
         """No template here has a place for one."""
         raise AssertionError(org, vm, seed)
 
+    async def clear(self, org: str, vm: str) -> None:
+        """Nothing of the VM is left."""
+        shelf, volume = self._disks.shelf, Volume(org, vm)
+
+        def remove() -> None:
+            if shelf is not None:
+                shelf.clear(volume)
+            self._disks.by_domain.pop(domain_name(org, vm), None)
+
+        await self._way("clear", volume, remove)
+
     async def look(self, sleeper: Sleeper) -> Look:
         """How the disk is, behind all that was asked before."""
         seen: list[Look] = []
@@ -208,6 +246,26 @@ class DiskLink:
         await self._call(name, "pin", lambda: self._disks.pin(name, asleep_since))
         return sleeper.volume
 
+    def store(self) -> Store | None:
+        """The volumes of kept VMs."""
+        return None if self._disks.shelf is None else ShelfLink(self._disks.shelf, self._way)
+
+    async def _way(self, what: str, volume: Volume | None, effect: Callable[[], T]) -> T:
+        """A call on one volume waits for those before it; what it finds wrong is told to who asked."""
+        found: list[T] = []
+        wrong: list[StorageError] = []
+
+        def do() -> None:
+            try:
+                found.append(effect())
+            except StorageError as error:
+                wrong.append(error)
+
+        await self._call(f"volume {volume}", what, do)
+        if wrong:
+            raise wrong[0]
+        return found[0]
+
     async def _call(self, name: str, kind: str, effect: Callable[[], None]) -> None:
         if not self._host.up:
             raise StorageError("There is no connection to libvirtd.", lost=True)
@@ -222,9 +280,12 @@ class DiskLink:
 class DiskHosts:
     """All hosts, as one life of storage reaches them."""
 
-    def __init__(self, hosts: list["Host"], reach: Callable[[DiskLink], DiskLink]) -> None:
+    def __init__(self, hosts: list["Host"], reach: Callable[[Any], Any]) -> None:
         self._templates = set[str]().union(*(host.disk_templates for host in hosts))
         self._links = {host.name: reach(host.disks.link()) for host in hosts}
+        self._stores = {
+            host.name: reach(store) for host in hosts if (store := host.disks.link().store()) is not None
+        }
 
     def has_disk(self, template: str) -> bool:
         """Whether VMs of the template have a disk."""
@@ -242,8 +303,9 @@ class DiskHosts:
         raise AssertionError((org, quota_bytes))
 
     def store(self, host: str, storage: Kind) -> Store | None:
-        """No VM of these worlds is kept."""
-        del host, storage
+        """The volumes of kept VMs, where there are any."""
+        del storage
+        return self._stores.get(host)
 
     def at(self, host: str) -> DiskLink | None:
         """The disks of a host."""

@@ -60,7 +60,7 @@ class Life:
 
     def reach(self, target: Any) -> Any:
         """Access of this life to something outside of it; every call may be its last."""
-        return Reach(self, target)
+        return self.program.reaching(self, target)
 
     def strike(self, method: str, when: str) -> None:
         """The life may end here."""
@@ -167,8 +167,11 @@ class Program:
         *,
         note: Callable[[str], None],
         crashed: Callable[[str], None],
+        reaching: Callable[[Life, Any], Any] = Reach,
     ) -> None:
+        """`reaching` makes a life's access to something outside of it."""
         self.name = name
+        self.reaching = reaching
         self.grim = grim
         self._main = main
         self._weather = weather

@@ -103,7 +103,8 @@ class Rulings:
         for order in decided.orders:
             if isinstance(order, WakeOrdered | BootOrdered | DrainOrdered | DrainCancelled):
                 until = self._frozen(org, order.pool, read)
-                if until is not None and decided.now < until:
+                kept = isinstance(order, WakeOrdered | BootOrdered) and order.purpose == "keep"
+                if until is not None and decided.now < until and not kept:
                     yield f"{order.vm} was to move at #{seq} ({order.id[:8]}), and {org}/{order.pool} is frozen until {until}."
             if isinstance(order, WakeOrdered | BootOrdered):
                 if (state := self.host(order.host, read)) != "ready":

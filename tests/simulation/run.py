@@ -13,7 +13,7 @@ from events.bus import ledger
 from events.bus.port import Stored
 from events.envelope import Recorded
 from tests.simulation.afterwards import behind, is_owed, locked_out, try_again
-from tests.simulation.chance import Length, plan_of
+from tests.simulation.chance import Length, keeping, plan_of
 from tests.simulation.clock import DeadlockError, SpinError, VirtualLoop, pause
 from tests.simulation.load import Client
 from tests.simulation.older import comes_back_older
@@ -25,6 +25,8 @@ from tests.simulation.world import World
 
 LOOK_SECONDS: Final = 5.0
 """A world is looked at so often when its faults are over."""
+
+MONTHS_SECONDS: Final = 62 * 86_400.0
 
 MOST_CALM_SECONDS: Final = 1_500.0
 """A world that has not come to rest by then never will."""
@@ -69,18 +71,20 @@ def run(
     powers: bool = True,
     seals: bool = True,
     steps: bool = True,
+    keeps: bool = False,
     **changes: Any,
 ) -> Run:
     """The world of this seed lived, and was judged; it is as long as its seed says unless `length` says it.
 
     `changes` are what else of its plan shall be otherwise: what is rare is looked at where it is frequent.
     """
-    plan = replace(plan_of(seed, length, powers=powers, seals=seals, steps=steps), **changes)
+    plan = plan_of(seed, length, powers=powers, seals=seals, steps=steps)
+    plan = replace(keeping(plan) if keeps else plan, **changes)
     loop = VirtualLoop()
     loop.set_task_factory(make_task)
     world = World(plan, loop)
     faults: list[str] = []
-    with _silence(), _quick():
+    with silence(), quick():
         try:
             loop.run_until_complete(_story(world, faults))
         except (DeadlockError, SpinError) as error:
@@ -96,6 +100,8 @@ def run(
             lived = loop.time()
             loop.run_until_complete(_end(world))
             loop.end()
+            if world.directory is not None:
+                world.directory.cleanup()
     return Run(
         seed=seed,
         faults=tuple(dict.fromkeys(faults)),
@@ -116,6 +122,10 @@ async def _story(world: World, faults: list[str]) -> None:
     torment = asyncio.create_task(Torment(world).go_on())
     asking = [asyncio.create_task(_ask(world, client)) for client in world.clients]
     asking += [
+        asyncio.create_task(one.keep_asking(world.plan.chaos_seconds, world.plan.ask_seconds[0]))
+        for one in world.tenants
+    ]
+    asking += [
         asyncio.create_task(one.rule(world.plan.chaos_seconds, world.plan.rule_seconds))
         for one in world.authorities
     ]
@@ -123,6 +133,10 @@ async def _story(world: World, faults: list[str]) -> None:
         _calm(world)
         await asyncio.wait(asking, timeout=120.0)
     await _come_to_rest(world, faults, world.plan.quiet_seconds)
+    if world.living is not None and not (faults or world.truth.broken):
+        world.note("two months go by: who was to be deleted is gone")
+        world.clocks.pass_by(MONTHS_SECONDS)
+        await _come_to_rest(world, faults, LOOK_SECONDS)
     if not (faults or world.truth.broken) and is_owed(world):
         keys = await try_again(world)
         await _come_to_rest(world, faults, LOOK_SECONDS)
@@ -195,7 +209,7 @@ def _calm(world: World) -> None:
 
 
 @contextmanager
-def _quick() -> Generator[None]:
+def quick() -> Generator[None]:
     """A line of the ledger is decoded once for all who read it, and nobody collects garbage meanwhile.
 
     Events are frozen, so that sharing them changes nothing; `verdict` decodes and encodes each once more.
@@ -220,7 +234,7 @@ def _quick() -> Generator[None]:
 
 
 @contextmanager
-def _silence() -> Generator[None]:
+def silence() -> Generator[None]:
     """Workers say what goes wrong, and here everything does."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -1,18 +1,41 @@
 """The pools of a world, drawn by lot."""
 
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from schemas.capacity import Size
 from schemas.pool import Pool, Trigger
 from tests.simulation.chance import Chance, Plan
 from tests.simulation.foresight import foreseen
 
+KEPT_POOL: Final = "apps"
+
+MIB: Final = 1 << 20
+
+DISK_BYTES: Final = 64 * MIB
+"""What the disk of a kept VM has where nobody says otherwise."""
+
 SIZES: Final = (
     Size(name="small", vcpu=1, memory_mib=256),
     Size(name="medium", vcpu=2, memory_mib=512),
     Size(name="large", vcpu=3, memory_mib=512),
 )
+
+
+def kept_pool(org: str, **changes: Any) -> Pool:
+    """A pool that keeps VMs, with guests that obey soon."""
+    members: dict[str, Any] = {
+        "size": SIZES[0],
+        "template": "tiny",
+        "profile": "lab",
+        "disk_bytes": DISK_BYTES,
+        "grace_seconds": 3,
+        "order_seconds": 15,
+        "boot_seconds": 20,
+        "snapshots_kept": 2,
+        "backups_kept": 2,
+    }
+    return Pool(org=org, name=KEPT_POOL, kind="kept", **members | changes)
 
 
 def pool_of(plan: Plan, org: str, name: str, chance: Chance, chance_of: Callable[[str], Chance]) -> Pool:

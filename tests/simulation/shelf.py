@@ -77,7 +77,9 @@ class Shelf:
     volumes: dict[Volume, Kept] = field(default_factory=dict[Volume, Kept])
     binned: dict[str, tuple[Trashed, Kept]] = field(default_factory=dict[str, tuple[Trashed, Kept]])
     made: Callable[[Volume], None] = lambda _: None
+    """Hears of each volume that there is from now on, `gone` of each that is no more, `restored` of each that is as it once was."""
     gone: Callable[[Volume], None] = lambda _: None
+    restored: Callable[[Volume], None] = lambda _: None
     _binned: int = 0
 
     def place(self, volume: Volume) -> str:
@@ -146,6 +148,7 @@ class Shelf:
             raise in_use(volume, "restored", None)
         now = Contents(max(then.size_bytes, size_bytes), then.marks)
         self.volumes[volume] = replace(kept, now=now)
+        self.restored(volume)
         return self.seen(volume)
 
     def forget(self, volume: Volume, name: str, domain: str | None) -> None:
@@ -221,12 +224,20 @@ class Shelf:
             )
         self.binned.pop(trashed.key, None)
 
+    def clear(self, volume: Volume) -> None:
+        """Nothing of it is left, in the trash neither."""
+        if self.open_by(volume) is not None:
+            raise in_use(volume, "removed", None)
+        self.binned = {key: (one, kept) for key, (one, kept) in self.binned.items() if one.volume != volume}
+        if self.volumes.pop(volume, None) is not None:
+            self.gone(volume)
+
     def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         """See `Store`."""
-        contents = self._must_have(volume, name) if name is not None else self._kept(volume).now
-        if name is None and self.open_by(volume) is not None and not self.is_pinned(volume):
-            raise in_use(volume, "exported without a snapshot", None)
         if not file.exists():
+            contents = self._must_have(volume, name) if name is not None else self._kept(volume).now
+            if name is None and self.open_by(volume) is not None and not self.is_pinned(volume):
+                raise in_use(volume, "exported without a snapshot", None)
             file.parent.mkdir(parents=True, exist_ok=True)
             draft = file.with_name(file.name + ".part")
             draft.touch(mode=0o600)

@@ -14,6 +14,8 @@ SICK_SECONDS: Final = (4.0, 30.0)
 """How long a host wakes nobody, at least and at most; so with guests that wake unfit."""
 
 
+LEAPS_HOURS: Final = (1, 5, 14, 24, 75, 200)
+
 BUS_SHARE: Final = 0.3
 """Of the steps, where the bus's clock is set too."""
 
@@ -46,6 +48,7 @@ class Torment:
             (plan.clock_step_seconds, "clock step", self._clock_step),
             (plan.host_sick_seconds, "sick host", self._host_sick),
             (plan.guests_unfit_seconds, "unfit guests", self._guests_unfit),
+            (plan.leap_seconds, "leap", self._leap),
         ]
         async with asyncio.TaskGroup() as strikes:
             for mean_seconds, name, strike in troubles:
@@ -116,6 +119,11 @@ class Torment:
     async def _clock_step(self, chance: Chance) -> None:
         plan = self._world.plan
         await self._world.clocks.strike(chance, bus=plan.bus_steps and chance.rng.random() < BUS_SHARE)
+
+    async def _leap(self, chance: Chance) -> None:
+        hours = chance.rng.choice(LEAPS_HOURS)
+        self._world.note(f"{hours} hours go by")
+        self._world.clocks.pass_by(hours * 3600.0)
 
     async def _host_sick(self, chance: Chance) -> None:
         """Nothing starts on the host, whatever is tried; who runs there runs on."""

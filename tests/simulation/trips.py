@@ -274,8 +274,8 @@ class Trips:
         for answer in decided.answers:
             self._granted[answer.request] = self._granted.get(answer.request, 0) + answer.granted
         for order in decided.orders:
-            if not isinstance(order, WakeOrdered | BootOrdered):
-                continue
+            if not isinstance(order, WakeOrdered | BootOrdered) or order.purpose == "keep":
+                continue  # nobody takes the place of a VM that is kept, and no breaker holds it
             yield from self._may_start(decided, order, seq)
             first = order.request in answered
             if not first:

@@ -2,7 +2,7 @@
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -111,6 +111,8 @@ class Truth:
     """Which life of the announcer reads events as they come; 0 for none."""
     cut_at: Callable[[str, str, str], float] = lambda *_: 0.0
     """When sessions of a VM were last cut, in the loop's time."""
+    witness: Callable[[Recorded], Iterable[str]] = lambda _: ()
+    """What else is wrong with an event that all folds have; of whoever judges VMs that are kept."""
     stray_since: dict[str, int] = field(default_factory=dict)
     """The event that told of an org's stray, as long as it has one."""
 
@@ -173,6 +175,8 @@ class Truth:
             self.stray_since.setdefault(line.fact.org, line.seq)
         for org in [org for org in self.stray_since if not self.usage.strays(org)]:
             del self.stray_since[org]  # asleep again, or on a host that was called dead, which is no org's
+        for sentence in self.witness(line):
+            self.breaks(sentence)
         self._all_counted(f"after #{line.seq} {line.type}")
 
     def _decided(self, decided: GateDecided, seq: int) -> None:

@@ -10,9 +10,12 @@ from typing import Any, Final
 
 import msgspec
 
+from events.copy import CopyDue
+from events.deletion import DeletionDue
 from events.envelope import SUBJECTS, Recorded, address
 from events.gate import GateDecided
 from events.mail import MailAccepted, MailFailed
+from events.maintenance import MaintenanceBegun
 from events.person import PersonErased, PersonEraseRequested
 from projections.fleet.fold import Fleet, Vm
 from projections.fleet.life import ASLEEP, UNDER_ORDER
@@ -48,6 +51,8 @@ def unrest(world: World) -> Iterator[str]:
             yield f"{machine.name} runs and the ledger does not know."
     yield from _of_mails(world)
     yield from _of_balancer(world)
+    if world.living is not None:
+        yield from world.living.unrest()
 
 
 def _of_vm(world: World, vm: Vm) -> Iterator[str]:
@@ -130,7 +135,8 @@ def judge(world: World) -> Iterator[str]:
 def _requests(world: World) -> Iterator[str]:
     lines = world.truth.lines
     wishes = [line for line in lines if isinstance(line.fact, Wish)]
-    for id_, times in Counter(line.id for line in wishes).items():
+    asked = (line.id for line in wishes if not isinstance(line.fact, OF_WORKERS))
+    for id_, times in Counter(asked).items():
         if times > 1:
             yield f"Request {id_} is in the ledger {times} times."
     answers = Counter(
@@ -154,7 +160,8 @@ def _receipts(world: World) -> Iterator[str]:
         if isinstance(line.fact, GateDecided)
         for answer in line.fact.answers
     }
-    for client in (*world.clients, *(one.client for one in world.authorities)):
+    others = (*(one.client for one in world.authorities), *(one.client for one in world.tenants))
+    for client in (*world.clients, *others):
         for asked in client.asked:
             if not isinstance(asked.answer, Receipt):
                 continue
@@ -173,6 +180,9 @@ def _receipts(world: World) -> Iterator[str]:
                     yield f"A client was told {receipt.outcome} about {receipt.id}; decided was {answer}."
 
 
+OF_WORKERS: Final = (DeletionDue, CopyDue, MaintenanceBegun)
+"""Requests that workers say under ids which follow from what they are about: each telling is answered, and the first counts."""
+
 _SAID: Final = (
     *("pool", "person", "key", "add", "want", "count", "vms", "paused"),
     *("document", "public_key", "former", "endorsement", "host", "change", "seconds", "actor", "reason"),
@@ -183,7 +193,7 @@ _SAID: Final = (
 def _same(verb: str, payload: bytes, line: Recorded) -> Iterator[str]:
     asked = msgspec.json.decode(payload, type=VERBS[verb])
     for name in _SAID:
-        if getattr(asked, name, None) != getattr(line.fact, name, None):
+        if hasattr(asked, name) and getattr(asked, name) != getattr(line.fact, name, None):
             yield f"#{line.seq} says {line.fact}, and what was accepted for it is {asked}."
             return
 

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from functools import partial
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from events.bus import permissions
@@ -14,17 +15,21 @@ from events.envelope import Recorded, address
 from events.fact import Fact
 from events.ids import derive
 from events.registry import NEWEST
+from events.vault import Vault
 from schemas.capacity import Capacity
-from schemas.contract.terms import Override, fingerprint
+from schemas.contract.terms import Contract, Override, fingerprint
 from schemas.house import HostPlace
 from schemas.names import PLATFORM
+from schemas.pool import Pool
 from services.announcer.port import backend_name
 from services.announcer.worker import Announcer
+from services.deleter.worker import Deleter
 from services.forecaster.worker import Forecaster
 from services.gate.worker import Gate
 from services.notifier.worker import Notifier
 from services.prober.worker import Prober
 from services.signal.worker import Signal
+from services.steward.worker import Steward
 from services.storage.worker import Pauses, Storage
 from services.waker.worker import Waker
 from tests import papers
@@ -38,11 +43,16 @@ from tests.simulation.disks import DiskHosts
 from tests.simulation.foresight import Shelf
 from tests.simulation.hypervisor import Host
 from tests.simulation.link import Link
+from tests.simulation.living import Living
 from tests.simulation.load import Client
 from tests.simulation.neighbours import Balancer, Gauges, Network, People, Relay
-from tests.simulation.programs import Grim, Life, Program
+from tests.simulation.programs import Grim, Life, Program, Reach
 from tests.simulation.sealing import Files, Sealing, needs
-from tests.simulation.setting import pool_of
+from tests.simulation.setting import MIB, SIZES, kept_pool, pool_of
+from tests.simulation.shelf import Contents
+from tests.simulation.shelf import Shelf as DiskShelf
+from tests.simulation.silences import Hush
+from tests.simulation.tenants import Tenant
 from tests.simulation.truth import Truth
 from tests.simulation.wire import Connection, Trouble, WatchedServer
 
@@ -85,6 +95,7 @@ class World:
         ]
         for org in self.orgs:
             self._sign(org, chance)
+        self.kept_pools = [self._kept_pool(org) for org in self.orgs] if plan.keeps else []
         self.hosts = [self._host(number, chance) for number in range(1, plan.hosts + 1)]
         self.signal: Signal | None = None
         self.forecaster: Forecaster | None = None
@@ -95,25 +106,33 @@ class World:
         self.people = People({f"{org}-owner": f"owner@{org}.example" for org in self.orgs})
         self.gauges = Gauges(plan, self.chance("gauges"), self.clocks.now)
         self.shelf = Shelf(plan, self.chance("shelf"))
+        self.living = Living(self) if plan.keeps else None
+        self.hush = Hush(plan, self.chance("silences"), self.clocks.now)
+        self.directory = TemporaryDirectory(prefix="vs-") if plan.keeps else None
+        """For backups, which are files, and the vault; whoever made the world cleans it up."""
         self.network = Network(self.hosts, plan, self.chance("network"), self.clocks.now)
         self.ledgers: dict[str, Ledger] = {}
         self.homes: dict[str, str] = {}
         """The program in which each worker lives."""
-        self.trouble.breaks = self.truth.breaks
-        self.truth.reading = self._reading
-        self.truth.life = self._life
-        self.truth.clock = lambda host: self.clocks.of(self.homes[f"waker-{host}"]).now()
-        self.truth.clocks_step = plan.clock_step_seconds > 0
-        self.truth.announcer = self._announcing
-        self.truth.cut_at = lambda org, pool, vm: self.balancer.cut_at.get((backend_name(org, pool), vm), 0.0)
-        self.truth.batches = Batches(lambda host: self.homes[f"waker-{host}"] in self.clocks.stepped)
-        grim = Grim(plan, self.chance("grim"))
+        self._watch()
+        grim = self._grim()
         crashed = self.truth.breaks if self.sealing is None else self.sealing.crashed
         self.programs = [
-            Program(name, main, grim, self.weather, note=self.note, crashed=crashed)
+            Program(
+                name, main, grim, self.weather, note=self.note, crashed=crashed, reaching=self._reaching()
+            )
             for name, main in self._mains().items()
         ]
-        self.clients = [self._client(org, name) for org in self.orgs for name in ("shop", "operator")]
+        self.clients = [
+            self._client(org, name)
+            for org in (self.orgs if plan.pools else ())
+            for name in ("shop", "operator")
+        ]
+        self.tenants = [
+            Tenant(self._client(org, name, "tenant"))
+            for org in (self.orgs if plan.keeps else ())
+            for name in ("shop", "operator")
+        ]
         rulers = [self._client(org, "operator", "authority") for org in (*self.orgs, PLATFORM)]
         keys = {papers.public_key(org): papers.signing_key(org) for org in (*self.orgs, PLATFORM)}
         self.authorities = (
@@ -121,6 +140,17 @@ class World:
             if plan.rule_seconds
             else []
         )
+
+    def _watch(self) -> None:
+        """The judge sees what it must."""
+        self.trouble.breaks = self.truth.breaks
+        self.truth.reading = self._reading
+        self.truth.life = self._life
+        self.truth.clock = lambda host: self.clocks.of(self.homes[f"waker-{host}"]).now()
+        self.truth.clocks_step = self.plan.clock_step_seconds > 0
+        self.truth.announcer = self._announcing
+        self.truth.cut_at = lambda org, pool, vm: self.balancer.cut_at.get((backend_name(org, pool), vm), 0.0)
+        self.truth.batches = Batches(lambda host: self.homes[f"waker-{host}"] in self.clocks.stepped)
 
     def chance(self, part: str) -> Chance:
         """A part's own stream of chance."""
@@ -136,7 +166,8 @@ class World:
         """The org's contract is in force; in some worlds an addendum has its day while the world is at work."""
         middle = dt.timedelta(seconds=self.plan.chaos_seconds // 2)
         ends = chance.rng.choice((LONG, LONG, LONG, middle))
-        quota = Capacity(vcpu=chance.rng.choice((4, 6, 9)), memory_mib=1 << 16)
+        block_bytes = 1 << 30 if self.plan.keeps else 0
+        quota = Capacity(vcpu=chance.rng.choice((4, 6, 9)), memory_mib=1 << 16, block_bytes=block_bytes)
         contract = papers.terms(
             org,
             quota=quota,
@@ -149,8 +180,12 @@ class World:
         vcpu = chance.rng.choice((None, None, None, 2, 5, 12))
         changed = None
         if vcpu is not None:
-            quota = Capacity(vcpu=vcpu, memory_mib=1 << 16)
+            quota = Capacity(vcpu=vcpu, memory_mib=1 << 16, block_bytes=block_bytes)
             changed = papers.addendum(contract, EPOCH + middle, quota=quota, valid_until=EPOCH + LONG)
+        self._file(org, contract, changed)
+
+    def _file(self, org: str, contract: Contract, changed: Contract | None) -> None:
+        """The ledger begins with these documents."""
         sound = self.truth.rulings.sound
         sound |= {papers.public_key(PLATFORM), papers.public_key(org)}
         sound |= {fingerprint(papers.canonical(one)) for one in (contract, changed) if one is not None}
@@ -169,7 +204,22 @@ class World:
             host.missing_templates.add("tiny")
         if self.plan.stores:
             host.disk_templates.add("tiny")
+        if self.plan.keeps:
+            template = {"tiny": Contents(16 * MIB, {0: "T"})}
+            host.disks.keep_on(DiskShelf(name, self.clocks.of(BUS), template))
         return host
+
+    def _kept_pool(self, org: str) -> Pool:
+        """The org's pool that keeps VMs."""
+        return kept_pool(org, size=self.chance(f"kept {org}").rng.choice(SIZES[:2]))
+
+    def _grim(self) -> Grim:
+        """Who decides who dies."""
+        return Grim(self.plan, self.chance("grim"))
+
+    def _reaching(self) -> Callable[[Life, Any], Any]:
+        """How lives reach what is outside of them."""
+        return Reach
 
     def _client(self, org: str, name: str, part: str = "client") -> Client:
         permit = permissions.operator() if name == "operator" else permissions.publisher(org, name)
@@ -203,6 +253,14 @@ class World:
                 else {}
             ),
             **({"storage": (permissions.worker("storage"), self._storage)} if self.plan.stores else {}),
+            **(
+                {
+                    "steward": (permissions.worker("steward"), self._steward),
+                    "deleter": (permissions.worker("deleter"), self._deleter),
+                }
+                if self.plan.keeps
+                else {}
+            ),
             **({"sealer": (permissions.worker("sealer"), self._sealer)} if self.sealing is not None else {}),
         }
 
@@ -285,7 +343,8 @@ class World:
         return self.signal.work()
 
     def _gate(self, name: str, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
-        return Gate(ledger, bus, clock, f"{name}-{life.number}").work(self.pools)
+        pools = [*self.pools, *self.kept_pools]
+        return Gate(ledger, bus, clock, f"{name}-{life.number}").work(pools)
 
     def _waker(
         self, host: Host, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock
@@ -318,7 +377,17 @@ class World:
     def _storage(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         hosts = DiskHosts(self.hosts, life.reach)
         # What a former life asked is over when a disk is looked at: here, those who wait for a lock have an order.
-        return Storage(ledger, bus, clock, hosts, Pauses(0.1, 0.0)).work()
+        backups = f"{self.directory.name}/backups" if self.directory is not None else ""
+        return Storage(ledger, bus, clock, hosts, Pauses(0.1, 0.0), backups=backups).work()
+
+    def _steward(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        del life
+        return Steward(ledger, bus, clock).work()
+
+    def _deleter(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
+        assert self.directory is not None
+        vault = Vault(f"{self.directory.name}/vault")
+        return Deleter(ledger, bus, clock, life.reach(self.hush), vault).work()
 
     def _sealer(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         del ledger

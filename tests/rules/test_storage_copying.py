@@ -1,0 +1,306 @@
+"""Storage at work on copies, in virtual time: nobody waits for a backup, what is refused is tried again, and nights are asked for.
+
+The volumes are the simulation's, which pass the tests of the real drivers (tests/seams/test_storage_drivers.py).
+"""
+
+import asyncio
+import datetime as dt
+from collections import deque
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from events.bus.ledger import Ledger
+from events.bus.permissions import worker
+from events.copy import CopyDropped, CopyDue, CopyFailed, CopyMade
+from events.gate import BootOrdered, CopyOrdered, DropOrdered, GrowOrdered
+from events.ids import derive
+from events.keep import VmCreated
+from events.pool import PoolDefined
+from events.vm import VmBooted, VmDefined
+from events.volume import VolumeCreated, VolumeGrown
+from schemas.copy import CopyKind
+from schemas.pool import Pool
+from schemas.pool import Storage as Kind
+from services.storage.errors import StorageError
+from services.storage.freezing import Still, moving
+from services.storage.port import Volumes
+from services.storage.volumes import InUseError, Store, Volume
+from services.storage.worker import Pauses, Storage
+from tests.rules.desk import play
+from tests.rules.waker_host import SIZE, Site
+from tests.simulation.clock import pause
+from tests.simulation.shelf import Contents, Shelf
+from tests.simulation.shelves import ShelfLink
+
+T = TypeVar("T")
+MIB = 1 << 20
+HOUR = 3600.0
+
+
+class Scene:
+    """A pool of kept VMs with disks on one shelf; calls take their time, and are refused as a test wants it."""
+
+    def __init__(self, directory: Path, vms: int = 1, **pool: Any) -> None:
+        self.site = Site()
+        self.directory = directory
+        self.shelf = Shelf("h1", self.site.desk.clock, {"tiny": Contents(MIB, {})})
+        self.seconds: dict[str, float] = {}
+        """How long calls of a kind take."""
+        self.no: dict[str, deque[StorageError]] = {}
+        self.asked: list[str] = []
+        self.under_way = 0
+        self.most_under_way = 0
+        self.still: Still = moving
+        self.names = [f"db-{number}" for number in range(vms)]
+        now = self.site.desk.clock.now()
+        said: dict[str, Any] = {"refresh": "none", **pool}
+        defined = Pool("acme", "apps", SIZE, "tiny", kind="kept", **said)
+        self.site.desk.write(PoolDefined("acme", "apps", defined))
+        for name in self.names:
+            self.site.desk.write(
+                VmCreated(
+                    *("acme", name, "apps", SIZE, "tiny", "lab", "none"), *(8 * MIB, None, False, "kim", now)
+                )
+            )
+            seen = self.shelf.create(Volume("acme", name), 8 * MIB, "tiny")
+            self.site.desk.write(
+                VolumeCreated("acme", name, "h1", seen.place, "tiny", 8 * MIB, derive("boot"), now)
+            )
+
+    def has_disk(self, template: str) -> bool:
+        return template == "tiny"
+
+    def has_seed(self, template: str) -> bool:
+        return False
+
+    def template_bytes(self, template: str) -> int:
+        raise AssertionError(template)
+
+    async def enrol(self, org: str, quota_bytes: int) -> None:
+        raise AssertionError((org, quota_bytes))
+
+    def store(self, host: str, storage: Kind) -> Store | None:
+        return ShelfLink(self.shelf, self._way)
+
+    def at(self, host: str) -> Volumes | None:
+        return None
+
+    async def _way(self, what: str, volume: Volume | None, effect: Callable[[], T]) -> T:
+        self.asked.append(what)
+        long = what == "export"
+        self.under_way += long
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            await pause(self.seconds.get(what, 0.01))
+        finally:
+            self.under_way -= long
+        if self.no.get(what):
+            raise self.no[what].popleft()
+        return effect()
+
+    @asynccontextmanager
+    async def storage(self) -> AsyncGenerator[None]:
+        bus = self.site.desk.connect(worker("storage"))
+        ledger = Ledger(bus)
+        work = Storage(
+            *(ledger, bus, self.site.desk.clock, self, Pauses(0, 0)),
+            backups=str(self.directory),
+            still=self.still,
+        ).work()
+        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
+        try:
+            yield
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await bus.close()
+
+    def runs(self, vm: str = "db-0") -> None:
+        """The VM runs."""
+        now, reservation = self.site.desk.clock.now(), derive("boot", vm)
+        begin_by = now + dt.timedelta(seconds=60)
+        self.site.order(
+            BootOrdered(reservation, vm, "apps", "h1", SIZE, "tiny", derive("r"), "keep", begin_by, 0)
+        )
+        self.site.desk.write(
+            VmDefined("acme", vm, "apps", "h1", SIZE, f"vs-{vm}", "u", "127.0.0.1:21000", reservation)
+        )
+        self.site.desk.write(VmBooted("acme", vm, "h1", reservation, now, now, 1))
+
+    def copy(self, kind: CopyKind = "snapshot", vm: str = "db-0", name: str = "one") -> None:
+        own, place = derive("copy", vm, name), self.shelf.place(Volume("acme", vm))
+        self.site.order(CopyOrdered(own, vm, "apps", "h1", place, name, kind, 8 * MIB, derive("r")))
+
+    def drop(self, vm: str = "db-0", name: str = "one") -> None:
+        own, place = derive("drop", vm, name), self.shelf.place(Volume("acme", vm))
+        self.site.order(DropOrdered(own, vm, "apps", "h1", name, "snapshot", place, "asked", derive("r")))
+
+    def grow(self, vm: str) -> None:
+        own, place = derive("grow", vm), self.shelf.place(Volume("acme", vm))
+        self.site.order(GrowOrdered(own, vm, "apps", "h1", place, 16 * MIB, derive("r")))
+
+
+def test_nobody_waits_for_a_backup_neither_another_vm_nor_its_own(tmp_path: Path) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path, vms=2)
+        here.seconds["export"] = HOUR
+        async with here.storage():
+            here.copy("backup")
+            await pause(60)
+            for vm in here.names:
+                here.grow(vm)
+            await pause(5)
+            assert {one.vm for one in here.site.said(VolumeGrown)} == set(here.names)
+            assert here.site.said(CopyMade) == []
+            await pause(HOUR)
+        (made,) = here.site.said(CopyMade)
+        assert made.disk_bytes == 8 * MIB, "it is the disk of the moment at which it was asked for"
+        assert here.shelf.snapshots(Volume("acme", "db-0")) == ()
+
+    play(scene)
+
+
+def test_of_one_host_two_disks_are_read_whole_at_a_time_and_all_in_the_end(tmp_path: Path) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path, vms=7)
+        here.seconds["export"] = 600
+        async with here.storage():
+            for vm in here.names:
+                here.copy("backup", vm)
+            await pause(599)
+            taken = [vm for vm in here.names if here.shelf.snapshots(Volume("acme", vm))]
+            assert len(taken) == 2, "who waits has no snapshot yet, which would cost room"
+            await pause(4 * 600)
+        assert len(here.site.said(CopyMade)) == 7
+        assert here.most_under_way == 2
+
+    play(scene)
+
+
+@pytest.mark.parametrize(("kind", "call"), [("snapshot", "snapshot"), ("backup", "export")])
+def test_what_a_host_refuses_is_tried_three_times_and_nothing_is_left_of_it(
+    tmp_path: Path, kind: CopyKind, call: str
+) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path)
+        here.no[call] = deque([StorageError("disk full")] * 3)
+        async with here.storage():
+            here.copy(kind)
+            await pause(60)
+        (failed,) = here.site.said(CopyFailed)
+        assert (failed.code, failed.text) == ("Storage", "disk full")
+        assert here.asked.count(call) == 3
+        assert here.shelf.snapshots(Volume("acme", "db-0")) == ()
+        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+    play(scene)
+
+
+def test_a_host_that_is_away_is_waited_for(tmp_path: Path) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path)
+        here.no["snapshot"] = deque([StorageError("away", lost=True)] * 30)
+        async with here.storage():
+            here.copy()
+            await pause(300)
+        assert len(here.site.said(CopyMade)) == 1
+
+    play(scene)
+
+
+def test_a_disk_that_somebody_who_died_is_believed_to_have_open_is_waited_for_and_not_for_ever(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path)
+        here.no["snapshot"] = deque([InUseError("somebody has it open")] * 200)
+        async with here.storage():
+            here.copy()
+            await pause(40)
+            assert here.site.said(CopyFailed) == []
+            await pause(120)
+        assert [one.code for one in here.site.said(CopyFailed)] == ["VolumeInUse"]
+
+    play(scene)
+
+
+def test_a_copy_that_shall_go_is_tried_to_be_removed_until_it_is_gone(tmp_path: Path) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path)
+        async with here.storage():
+            here.copy()
+            await pause(5)
+            here.no["forget"] = deque([StorageError("no", final=True)] * 25)
+            here.drop()
+            await pause(HOUR)
+            assert here.site.said(CopyDropped) == []
+            await pause(2 * HOUR)
+        assert len(here.site.said(CopyDropped)) == 1
+        assert here.shelf.snapshots(Volume("acme", "db-0")) == ()
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("refresh", "awake", "stands"), [("agent", True, 1), ("none", True, 0), ("agent", False, 0)]
+)
+def test_a_guest_stands_still_for_its_snapshot_where_it_runs_and_has_an_agent_and_moves_again_whatever_comes(
+    tmp_path: Path, refresh: str, stands: int, *, awake: bool
+) -> None:
+    async def scene() -> None:
+        here, seen = Scene(tmp_path, refresh=refresh), list[str]()
+
+        @asynccontextmanager
+        async def still(host: str, domain: str) -> AsyncGenerator[bool]:
+            assert (host, domain) == ("h1", "vs-db-0")
+            seen.append("stands")
+            try:
+                yield True
+            finally:
+                seen.append(f"moves after {here.asked[-1]}")
+
+        here.still = still
+        here.no["snapshot"] = deque([StorageError("no")])
+        async with here.storage():
+            if awake:
+                here.runs()
+            here.copy()
+            await pause(30)
+        assert len(here.site.said(CopyMade)) == 1
+        assert seen == ["stands", "moves after snapshot"] * 2 * stands
+
+    play(scene)
+
+
+def test_the_night_is_asked_for_when_the_window_opens_and_three_times_if_nobody_answers(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path, vms=2, backups="nightly")
+        opens = dt.datetime(2026, 11, 22, 21, tzinfo=dt.UTC)
+        async with here.storage():
+            left = (opens - here.site.desk.clock.now()).total_seconds()
+            await pause(left - 2)
+            assert here.site.said(CopyDue) == []
+            await pause(4)
+            first = here.site.said(CopyDue)
+            assert {(one.vm, one.copy, one.attempt) for one in first} == {
+                (vm, "night-2026-11-22", 1) for vm in here.names
+            }
+        async with here.storage():
+            await pause(HOUR)
+        due = [one for one in here.site.said(CopyDue) if one.vm == "db-0"]
+        assert [one.attempt for one in due] == [1, 2, 3]
+        for one, number in zip(due, range(3), strict=True):
+            late = one.due_at - opens - number * dt.timedelta(minutes=10)
+            assert dt.timedelta() <= late < dt.timedelta(seconds=5)
+
+    play(scene)

@@ -46,6 +46,10 @@ QUEUE: Final = "signal"
 WAIT_SECONDS: Final = 5.0
 """Whoever waits for the gate's decision waits so long, and then has the receipt alone."""
 
+OVERTAKEN: Final = frozenset({"CopyExists", "CopiesFull", "DiskShrinks", "VmUnknown", "DeletionTooSoon"})
+"""What stands against a request because it was carried out, or because time went by: whoever asks again under its key, since no
+answer came, has its receipt."""
+
 NOT_KEPT: Final = frozenset({"Overloaded", "TooManyRequests", "LedgerFull"})
 """Nothing is wrong with these messages, and keeping them would add to what is wrong here."""
 
@@ -159,7 +163,11 @@ class Signal:
             return await self._reject(subject, payload, asked)
         fact = judge(asked, self._known, self._clock.now())
         if isinstance(fact, Rejection):
-            return await self._reject(subject, payload, fact)
+            known = self._intake.known(asked.id) if fact.code in OVERTAKEN else None
+            if known is None:
+                return await self._reject(subject, payload, fact)
+            receipt = Receipt(asked.id, known.seq, repeated=True)
+            return msgspec.json.encode(await self._decided(asked, receipt) if asked.waits else receipt)
         receipt = await self._store.offer(fact, asked.id)
         if isinstance(receipt, Rejection):
             return await self._reject(subject, payload, receipt)

@@ -20,7 +20,8 @@ from tests.given import ORG
 from tests.rules.test_house_description import started
 from virtscale import cli, description
 from virtscale.crew import VIEWS
-from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND, EXIT_USAGE
+from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_NOT_FOUND
+from virtscale.invocation import UsageError
 from virtscale.vms.asking import Following
 from virtscale.vms.copies import said
 from virtscale.world import Ports
@@ -172,9 +173,8 @@ def test_a_vm_that_there_never_was_is_not_found_and_a_name_that_is_none_is_said_
         ["copies", "--org", "No"],
         ["drop", "acme/db", "N"],
     ):
-        with pytest.raises(SystemExit) as stopped:
-            cli.main(["vm", *words])
-        assert stopped.value.code == EXIT_USAGE
+        with pytest.raises(UsageError):
+            cli.app(["vm", *words], result_action="return_value")
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,9 @@ class OwnCluster:
     def __init__(self, directory: Path, say: Callable[[str], None], on_change: OnChange) -> None:
         self._directory = directory / _OWN.parent
         self._say = say
-        self.ceph = Ceph(self._directory, on_change=on_change)
+        self._on_change = on_change
+        self._ending = False
+        self.ceph = Ceph(self._directory, on_change=self._changed)
         self._starting: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -67,6 +69,7 @@ class OwnCluster:
 
     async def stop(self) -> None:
         """The cluster is gone, with all that was in it."""
+        self._ending = True
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.gather(self._starting, return_exceptions=True)  # who waited for it was told
@@ -74,3 +77,7 @@ class OwnCluster:
             await self.ceph.stop()
         finally:
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+
+    def _changed(self, name: str, text: str) -> None:
+        if not self._ending:  # in the end its parts are killed, which is quicker
+            self._on_change(name, text)

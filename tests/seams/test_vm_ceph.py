@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import re
+import shlex
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -22,17 +24,29 @@ from schemas.vm_intake import ChangeVm, CreateVm, ResizeVm, VmChange
 from services.waker.port import domain_name
 from tests.seams.client import Client
 from tests.seams.crew import Crew
-from tests.seams.house import a_client, a_world, run, waker_of
+from tests.seams.house import Done, a_client, a_world, run, waker_of
+from tests.seams.test_readme import masked
 from tests.support import eventually
 from virtscale.ask import new_key
 from virtscale.world import World
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+PAGE: Final = Path(__file__).parents[2] / "docs" / "storage.md"
 MIB: Final = 1 << 20
 WORKERS: Final = ("signal", "gate", "storage", "prober")
 HOST_MIB: Final = 400
 BOOT_SECONDS: Final = 60.0
+
+
+def transcripts() -> list[tuple[str, list[str]]]:
+    """Each command of the page about disks in Ceph, with the lines that it is said to answer."""
+    page = PAGE.read_text().partition("## Disks in Ceph")[2]
+    blocks = re.findall(r"^```\n(\$ virtscale .*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    return [
+        (command.removeprefix("$ virtscale "), lines)
+        for command, *lines in (block.splitlines() for block in blocks)
+    ]
 
 
 @dataclass
@@ -42,6 +56,17 @@ class House:
     world: World
     crew: Crew
     client: Client
+
+    async def plays(self, command: str, lines: list[str]) -> None:
+        """The command has answered what the page shows."""
+        done = await self.command(*shlex.split(command))
+        said = {masked(line) for line in (done.err + done.out).splitlines()}
+        missing = [line for line in lines if masked(line) not in said]
+        assert missing == [], f"`virtscale {command}` said otherwise:\n{done.err}{done.out}"
+
+    async def command(self, *words: str) -> Done:
+        program = Path(sys.executable).with_name("virtscale")
+        return await run(program, *words, house=self.world.directory, deadline_seconds=BOOT_SECONDS)
 
     async def create(self, vm: str) -> None:
         """The VM was made, and its guest answers."""
@@ -128,28 +153,26 @@ async def house() -> AsyncIterator[House]:
             raise
 
 
-async def test_a_vm_boots_from_ceph_keeps_what_it_wrote_over_a_reboot_and_sees_its_disk_grow(
-    house: House,
-) -> None:
-    await house.create("db")
+async def test_a_vm_boots_from_ceph_and_keeps_what_it_wrote_as_the_page_says(house: House) -> None:
+    (create, resize, reboot) = transcripts()
+    await house.plays(*create)
     (made,) = house.client.history.facts(0, VolumeCreated)
     assert (made.volume, made.size_bytes) == ("org-acme/db", 64 * MIB)
     disk = await asyncio.to_thread(house.disk, "db", made.host)
-    assert disk["source"] == {"protocol": "rbd", "name": "org-acme/db", "index": disk["source"]["index"]}
+    assert (disk["source"]["protocol"], disk["source"]["name"]) == ("rbd", "org-acme/db")
     assert disk["driver"]["discard"] == "unmap"
     await house.write("db", "kept", "as it was")
-    former = house.reservation("db")
-    await house.change("db", "reboot")
-    await house.runs("db", former)
-    assert await house.read("db", "kept") == "as it was"
-    assert [one.order for one in house.released("db")] == [former, house.reservation("db")]
-    await house.grow("db", 96 * MIB)
-    await eventually(lambda: house.client.history.facts(0, VolumeGrown), 20)
+
+    await house.plays(*resize)
 
     async def seen() -> bool:
         return await house.read("db") == str(96 * MIB)
 
     await eventually(seen, 10, every_seconds=0.2, why="the guest does not see its disk grow")
+    former = house.reservation("db")
+    await house.plays(*reboot)
+    assert await house.read("db", "kept") == "as it was"
+    assert [one.order for one in house.released("db")] == [former, house.reservation("db")]
     assert house.troubles() == []
 
 
@@ -185,9 +208,7 @@ async def test_a_vm_whose_host_is_gone_starts_on_the_other_with_the_disk_it_had(
     await house.crew.dismiss(waker_of(host))
     house.kill_qemu("moved", host)
     await house.world.hypervisors[host].kill()
-    program = Path(sys.executable).with_name("virtscale")
-    words = ("host", "fence", host, "--reason", "its rack burnt", "--yes")
-    fenced = await run(program, *words, house=house.world.directory)
+    fenced = await house.command("host", "fence", host, "--reason", "its rack burnt", "--yes")
     assert fenced.code == 0, fenced.err
     await house.change("moved", "start")
     await house.runs("moved", former)

@@ -60,8 +60,8 @@ class Hush:
         self._ring = ring
         self._running: set[str] = set()
         self._tries: dict[str, _Try] = {}
-        self._sure: dict[str, tuple[int, dt.datetime]] = {}
-        """How many stages had begun when the silence was last seen as it should be, and when that was."""
+        self._sure: dict[str, tuple[str, int, dt.datetime]] = {}
+        """The silence that was last seen as it should be, how many stages had begun then, and when that was."""
         self._ended: dict[str, dt.datetime] = {}
         """When it was last seen that a cancelled deletion has no silence."""
 
@@ -104,8 +104,10 @@ class Hush:
     def _is_sure(self, deletion: Deletion, now: dt.datetime) -> bool:
         if deletion.silence is None:
             return False
-        begun, seen = self._sure.get(deletion.id, (0, now))
-        return begun == len(deletion.begun) and seen <= now < seen + SURE
+        silence, begun, seen = self._sure.get(deletion.id, ("", 0, now))
+        # Another deleter that asked in the same moment may have made another silence: of both one is to stay.
+        is_same = (silence, begun) == (deletion.silence, len(deletion.begun))
+        return is_same and seen <= now < seen + SURE
 
     async def _tried(self, id_: str, call: Coroutine[Any, Any, None]) -> None:
         try:
@@ -113,13 +115,15 @@ class Hush:
         except SilenceError as error:
             await self._failed(id_, error)
         else:
-            self._tries.pop(id_, None)
+            self._tries[id_] = _Try(not_before=asyncio.get_running_loop().time() + FIRST_PAUSE_SECONDS)
 
     async def _set(self, deletion: Deletion, silence: Silence) -> None:
         """The silence stands, and the ledger knows its id. Safe to repeat: the port finds what a former call made."""
         set_as = await self._silences.set(silence)
-        self._sure[deletion.id] = len(deletion.begun), self._now()
-        if set_as != deletion.silence:
+        self._sure[deletion.id] = set_as, len(deletion.begun), self._now()
+        present = self._state.deletions.get(deletion.id)
+        known = deletion.silence if present is None else present.silence
+        if set_as != known:
             fact = SilenceSet(
                 org=deletion.org,
                 vm=deletion.vm,
@@ -129,7 +133,7 @@ class Hush:
                 ends_at=silence.ends_at,
                 set_at=self._now(),
             )
-            await self._say(fact, derive("silence.set", deletion.id, set_as), deletion)
+            await self._say(fact, derive("silence.set", deletion.id, set_as, known or ""), deletion)
 
     async def _end(self, deletion: Deletion) -> None:
         """No silence of the deletion is left, and the ledger knows. Safe to repeat: what is over stays so."""

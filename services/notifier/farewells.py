@@ -17,7 +17,7 @@ from events.envelope import Recorded
 from events.ids import derive
 from events.mail import deletion_id
 from events.maintenance import notice_of
-from schemas.deletion import STAGES, Stage
+from schemas.deletion import STAGES, Schedule, Stage
 from schemas.ics import Appointment, uid_of
 from schemas.zones import both
 from services.notifier.errand import Errand, when
@@ -111,13 +111,13 @@ class Farewell:
             return f"Not deleted after all: {vm}"
         match self._last():
             case "scheduled":
-                return f"To be deleted: {vm}, shut down {both(schedule.soft, schedule.zone)}"
+                return f"To be deleted: {vm}, shut down {_local(schedule.soft, schedule)}"
             case "prepare":
-                return f"Soon to be deleted: {vm}, shut down {both(schedule.soft, schedule.zone)}"
+                return f"Soon to be deleted: {vm}, shut down {_local(schedule.soft, schedule)}"
             case "soft":
-                return f"Shut down to be deleted: {vm}, to be had back until {both(schedule.hard, schedule.zone)}"
+                return f"Shut down to be deleted: {vm}, gone {_local(schedule.hard, schedule)}"
             case "hard":
-                return f"Deleted: {vm}, backups until {both(schedule.purge, schedule.zone)}"
+                return f"Deleted: {vm}, backups until {_local(schedule.purge, schedule)}"
             case _:
                 return f"Deleted: {vm}, and nothing of it is left"
 
@@ -279,6 +279,11 @@ class Farewells:
         """A story that is over and told is forgotten."""
         if self._stories[deletion].over and not any(of == deletion for _, _, of in self._untold):
             del self._stories[deletion]
+
+
+def _local(instant: dt.datetime, schedule: Schedule) -> str:
+    """As the clocks there show it: a subject has one line, and the mail has the rest."""
+    return both(instant, schedule.zone).partition(" (")[0]
 
 
 def _is_news(fact: OfDeletion, story: Story) -> bool:

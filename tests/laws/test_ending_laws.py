@@ -112,8 +112,6 @@ def kept(house: Endings) -> None:
     completed: dict[str, list[str]] = {}
     over: set[str] = set()
     erased: Counter[tuple[str, str]] = Counter()
-    ordered: dict[tuple[str, str], EraseOrdered] = {}
-    proven: set[tuple[type, str]] = set()
     names: set[str] = set()
     for line in house.lines:
         match line.fact:
@@ -136,19 +134,11 @@ def kept(house: Endings) -> None:
                 if told.deletion in over:
                     continue  # it was on its way when somebody was faster, and counts for nothing
                 assert begun[told.deletion][-1] == told.stage
-                if told.stage == "hard":
-                    order = ordered[told.deletion, "disk"]
-                    assert (VolumeErased, order.id) in proven, "complete without its disk being gone"
-                    assert order.host is None or (VmUndefined, order.id) in proven
-                elif told.stage == "purge":
-                    assert (BackupsErased, ordered[told.deletion, "backups"].id) in proven
                 completed[told.deletion].append(told.stage)
                 if told.stage == "recycle":
                     names.discard(told.vm)
                     over.add(told.deletion)
                     del standing[told.vm]
-            case (VmUndefined() | VolumeErased() | BackupsErased()) as told:
-                proven.add((type(told), told.order))
             case DeletionCancelled() as told:
                 assert "hard" not in begun[told.deletion], "too late"
                 assert standing.pop(told.vm) == told.deletion
@@ -157,7 +147,6 @@ def kept(house: Endings) -> None:
                 for order in orders:
                     if isinstance(order, EraseOrdered):
                         erased[order.deletion, order.what] += 1
-                        ordered[order.deletion, order.what] = order
                         needed = "hard" if order.what == "disk" else "purge"
                         assert begun[order.deletion][-1] == needed, "erased without its stage"
                     elif isinstance(order, BootOrdered) and order.vm in standing:
@@ -169,6 +158,28 @@ def kept(house: Endings) -> None:
         assert list(deletion.begun) == begun[deletion.id]
         assert list(deletion.completed) == completed[deletion.id]
         assert bool(deletion.over) == (deletion.id in over)
+
+
+def proven(house: Endings) -> None:
+    """What a stage removes is gone, as others have said, before it is complete."""
+    ordered: dict[tuple[str, str], EraseOrdered] = {}
+    gone: set[tuple[type, str]] = set()
+    for line in house.lines:
+        match line.fact:
+            case GateDecided(orders=orders):
+                for order in orders:
+                    if isinstance(order, EraseOrdered):
+                        ordered[order.deletion, order.what] = order
+            case (VmUndefined() | VolumeErased() | BackupsErased()) as told:
+                gone.add((type(told), told.order))
+            case DeletionCompleted(deletion=deletion, stage="hard"):
+                order = ordered[deletion, "disk"]
+                assert (VolumeErased, order.id) in gone
+                assert order.host is None or (VmUndefined, order.id) in gone
+            case DeletionCompleted(deletion=deletion, stage="purge"):
+                assert (BackupsErased, ordered[deletion, "backups"].id) in gone
+            case _:
+                pass
 
 
 ACTIONS = (
@@ -275,6 +286,7 @@ def test_stages_come_in_order_never_early_and_of_cancel_and_begin_exactly_one_wi
     for _ in range(steps):
         story.step()
     kept(house)
+    proven(house)
     house.settles()
     for left in list(house.deleter.deletions.standing()):
         house.to(max(house.now, left.schedule.recycle + DAY))
@@ -283,6 +295,7 @@ def test_stages_come_in_order_never_early_and_of_cancel_and_begin_exactly_one_wi
         house.later(SELDOM.total_seconds())
     assert list(house.deleter.deletions.standing()) == [], "whatever happened, it is worked off"
     kept(house)
+    proven(house)
 
 
 @examples(40)
@@ -311,6 +324,7 @@ def test_after_any_outage_stages_are_caught_up_in_order(
     house.settles()
     assert house.completed() == list(STAGES)
     kept(house)
+    proven(house)
 
 
 @pytest.mark.parametrize("vms", [30, pytest.param(200, marks=pytest.mark.long)])
@@ -341,6 +355,7 @@ def test_a_year_of_many_vms_that_are_deleted_taken_back_and_deleted_again(vms: i
     house.to(house.now + 60 * DAY)
     house.settles()
     kept(house)
+    proven(house)
     assert list(house.deleter.deletions.standing()) == []
     assert tally["Done"] > 100
     assert tally["DeletionFinal"] > 0

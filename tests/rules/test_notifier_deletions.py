@@ -148,7 +148,7 @@ def test_each_stage_that_matters_is_one_mail_and_no_more_come_of_copies() -> Non
             "Deleted",
         ]
         assert [mail.appointment is not None for mail in mine(relay)] == [True, True, False, False]
-        assert "until" in mine(relay)[2].subject
+        assert "gone 20" in mine(relay)[2].subject
         assert "backups until" in mine(relay)[3].subject
         assert "undelete" not in mine(relay)[3].text
 

@@ -36,7 +36,7 @@ from schemas.capacity import Capacity, Size
 from schemas.contract.terms import Person
 from schemas.intake import VERBS
 from schemas.pool import Pool
-from schemas.vm_intake import ChangeMaintenance, ChangeVm, CreateVm
+from schemas.vm_intake import ChangeMaintenance, ChangeVm, CreateVm, DeleteVm, UndeleteVm
 from services.gate.worker import Gate
 from services.notifier.smtp import Smtp
 from services.notifier.worker import Notifier
@@ -52,6 +52,7 @@ ORG = "acme"
 POOL = Pool(ORG, "apps", Size("own-1x1024", 1, 1024), "tiny", kind="kept", profile="lab")
 OPS = Person("acme-ops", "0" * 64)
 
+Asked = type[CreateVm] | type[ChangeVm] | type[ChangeMaintenance] | type[DeleteVm] | type[UndeleteVm]
 F = TypeVar("F", bound=Fact)
 _VERBS = {request: verb for verb, request in VERBS.items()}
 
@@ -86,36 +87,37 @@ class Heard:
 class Site:
     """The workers of a house without a host, whose part the test plays."""
 
+    WORKERS = ("signal", "gate", "steward", "steward", "notifier")
+    CONTRACT_DAYS = 30
+
     def __init__(self, world: World, sink: MailSink) -> None:
-        self._world = world
-        self._sink = sink
+        self.world = world
+        self.sink = sink
         self.clock = Ahead()
-        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self.tasks: dict[str, list[asyncio.Task[None]]] = {}
         self.heard = Heard()
         self.fleet = Fleet()
         self._keys = 0
 
     async def begin(self) -> None:
-        ledger = Ledger(await self._world.connect(permissions.reader("view")))
+        ledger = Ledger(await self.world.connect(permissions.reader("view")))
         self.heard, self.fleet = ledger.fold(Heard), ledger.fold(Fleet)
-        self._tasks["view"] = [asyncio.create_task(ledger.follow())]
-        self.operator = await self._world.connect(permissions.operator())
-        self._waker = Pen(
-            await self._world.connect(permissions.worker("waker", "h1")), "waker-h1", self.clock
-        )
-        self._prober = Pen(await self._world.connect(permissions.worker("prober")), "prober", self.clock)
-        gate = Pen(await self._world.connect(permissions.worker("gate")), "gate", self.clock)
+        self.tasks["view"] = [asyncio.create_task(ledger.follow())]
+        self.operator = await self.world.connect(permissions.operator())
+        self.waker = Pen(await self.world.connect(permissions.worker("waker", "h1")), "waker-h1", self.clock)
+        self._prober = Pen(await self.world.connect(permissions.worker("prober")), "prober", self.clock)
+        gate = Pen(await self.world.connect(permissions.worker("gate")), "gate", self.clock)
         now = self.clock.now()
         contract = papers.terms(
             ORG,
             quota=Capacity(vcpu=8, memory_mib=1 << 20, block_bytes=1 << 40),
             technical=(OPS,),
             valid_from=now - dt.timedelta(days=1),
-            valid_until=now + dt.timedelta(days=30),
+            valid_until=now + dt.timedelta(days=self.CONTRACT_DAYS),
         )
-        await self._tell(gate, papers.took_effect(contract, now))
-        await self._tell(
-            self._waker,
+        await self.tell(gate, papers.took_effect(contract, now))
+        await self.tell(
+            self.waker,
             HostRegistered(
                 org="platform",
                 host="h1",
@@ -127,12 +129,12 @@ class Site:
                 observed_at=now,
             ),
         )
-        for name in ("signal", "gate", "steward", "steward", "notifier"):
+        for name in self.WORKERS:
             await self.start(name)
 
     async def start(self, name: str) -> None:
         """The worker is at work; said twice, there are two."""
-        bus = await self._world.connect(permissions.worker(name))  # pyright: ignore[reportArgumentType]
+        bus = await self.world.connect(permissions.worker(name))  # pyright: ignore[reportArgumentType]
         ledger = Ledger(bus)
         match name:
             case "signal":
@@ -143,21 +145,21 @@ class Site:
                 work = Steward(ledger, bus, self.clock).work()
             case _:
                 people = People({"acme-ops": "ops@acme.test"})
-                work = Notifier(ledger, bus, self.clock, Smtp(LOOPBACK, self._sink.port), people).work()
+                work = Notifier(ledger, bus, self.clock, Smtp(LOOPBACK, self.sink.port), people).work()
         tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        self._tasks.setdefault(name, []).extend(tasks)
+        self.tasks.setdefault(name, []).extend(tasks)
 
     async def kill(self, name: str) -> None:
         """All of this name are gone."""
-        for task in self._tasks.pop(name):
+        for task in self.tasks.pop(name):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
     async def end(self) -> None:
-        for name in list(self._tasks):
+        for name in list(self.tasks):
             await self.kill(name)
 
-    async def asks(self, kind: type[CreateVm] | type[ChangeVm] | type[ChangeMaintenance], **said: Any) -> str:
+    async def asks(self, kind: Asked, **said: Any) -> str:
         """The operator asked for it; the request's id."""
         self._keys += 1
         request = kind(key=f"k{self._keys}", actor="kim", **said)
@@ -188,8 +190,8 @@ class Site:
         )
         who: dict[str, Any] = {"org": ORG, "vm": "db", "reservation": self.fleet.vms[ORG, "db"].reservation}
         now = self.clock.now()
-        await self._tell(self._waker, VmBooted(**who, host="h1", started_at=now, booted_at=now, attempts=1))
-        await self._tell(
+        await self.tell(self.waker, VmBooted(**who, host="h1", started_at=now, booted_at=now, attempts=1))
+        await self.tell(
             self._prober,
             VmReady(
                 **who,
@@ -202,7 +204,8 @@ class Site:
             ),
         )
 
-    async def _tell(self, pen: Pen, fact: Fact) -> None:
+    async def tell(self, pen: Pen, fact: Fact) -> None:
+        """A worker whose part the test plays has said it."""
         id_ = derive("told", type(fact).__name__, self.clock.now().isoformat())
         await pen.record(fact, id=id_, cause=None, correlation=id_)
 

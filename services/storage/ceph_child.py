@@ -134,9 +134,10 @@ class Calls:
             return _snapshots(opened)
 
     def restore(self, pool: str, image: str, name: str, size_bytes: int) -> dict[str, Any]:
-        """The image is as at the snapshot, and has at least this size."""
+        """The image is as at the snapshot, and has at least this size, and no less than before."""
         with self._image(pool, image) as opened:
             _must_have(opened, name)
+            size_bytes = max(size_bytes, opened.size())
             opened.rollback_to_snap(name)
             if opened.size() < size_bytes:
                 opened.resize(size_bytes)

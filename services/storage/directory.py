@@ -201,6 +201,7 @@ class Directory:
         _must_have(file, volume, name)
         if qemu_img.written(file):
             raise in_use(volume, "restored", None)
+        size_bytes = max(size_bytes, self._seen(volume).size_bytes)
         qemu_img.run("snapshot", "-a", name, str(file))
         if self._seen(volume).size_bytes < size_bytes:
             qemu_img.run("resize", "-f", "qcow2", str(file), str(size_bytes))

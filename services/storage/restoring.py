@@ -37,7 +37,8 @@ class Restoring:
         if is_long(order):
             seen = await self._made(org, order, store)
         else:
-            seen = await _gone_back(org, order, store)
+            # No disk becomes smaller by it.
+            seen = await store.restore(Volume(org, order.vm), order.copy, order.size_bytes)
         await self._outcomes.restored(org, order, seen)
 
     async def discard(self, org: str, order: RestoreOrdered, error: StorageError) -> None:
@@ -69,12 +70,3 @@ class Restoring:
         if known is None or known.sha256 is None:
             raise MissingError(f"{org}/{order.of} has no backup {order.copy}.", final=True)
         return Copy(Path(order.place), known.disk_bytes, known.size_bytes, known.sha256)
-
-
-async def _gone_back(org: str, order: RestoreOrdered, store: Store) -> Seen:
-    """No disk becomes smaller by it."""
-    volume = Volume(org, order.vm)
-    there = await store.look(volume)
-    if there is None:
-        raise MissingError(f"There is no volume {volume} to be restored.", final=True)
-    return await store.restore(volume, order.copy, max(order.size_bytes, there.size_bytes))

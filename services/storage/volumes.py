@@ -238,7 +238,7 @@ class Store(Protocol):
         ...
 
     async def restore(self, volume: Volume, name: str, size_bytes: int) -> Seen:
-        """The volume is as it was at the snapshot, and has `size_bytes`: a restore shrinks nothing either.
+        """The volume is as it was at the snapshot, and has `size_bytes`, or as many as it had: a restore shrinks nothing either.
 
         The other snapshots stay. `InUseError` while somebody has it open. Safe to repeat until it is written again.
         """

@@ -146,7 +146,7 @@ class Shelf:
         then = self._must_have(volume, name)
         if self.open_by(volume) is not None:
             raise in_use(volume, "restored", None)
-        now = Contents(max(then.size_bytes, size_bytes), then.marks)
+        now = Contents(max(then.size_bytes, size_bytes, kept.now.size_bytes), then.marks)
         self.volumes[volume] = replace(kept, now=now)
         self.restored(volume)
         return self.seen(volume)

@@ -220,8 +220,7 @@ class Rbd:
             domain, lambda disk: has_image(disk, seen.place), size_bytes
         ):
             raise in_use(volume, "grown", domain)
-        # QEMU has said so; to look again costs as much as the growing (docs/performance.md).
-        return replace(seen, size_bytes=size_bytes)
+        return replace(seen, size_bytes=size_bytes)  # QEMU said so: a look costs as much as the growing
 
     def _snapshots(self, volume: Volume) -> tuple[Snapshot, ...]:
         found = [snapshot_of(one) for one in self._ask("snapshots", volume)]

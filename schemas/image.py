@@ -19,14 +19,15 @@ Kind = Literal["nixos-managed", "cloud-init", "lab"]
 """Managed by the platform; the customer's own, told by a seed disk what to become; a guest that only shows that it lives."""
 
 Readiness = Literal["http", "agent", "none"]
-"""What makes a started VM ready: its page answers, its QEMU guest agent answers, or nothing more than that it runs."""
+"""What makes a started VM ready: its page answers, its QEMU guest agent answers, or nothing more than that it runs. Nobody waits for
+an agent yet, so no image can ask for it."""
 
 MANAGED_FLOOR_MIB: Final = 3 * 1024
 """Below 3 GiB a managed VM is not ordered: management, telemetry and caches take most of the first two."""
 
 _READINESS: Final[dict[Kind, tuple[Readiness, ...]]] = {
     "nixos-managed": ("http",),
-    "cloud-init": ("none", "agent"),
+    "cloud-init": ("none",),
     "lab": ("http",),
 }
 """What each kind can be asked, its usual one first."""

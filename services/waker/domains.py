@@ -16,6 +16,10 @@ MOST_PLUGGED: Final = 2
 """A kept VM's domain is defined to take so many times its vCPU: more need a reboot. Each place costs QEMU some memory."""
 
 
+CHANGED: Final = ("size", "disk")
+"""What the waker found otherwise of a domain that a new definition puts right."""
+
+
 class Domains:
     """The waker's word for what a domain shall be."""
 
@@ -52,9 +56,13 @@ class Domains:
     def is_outdated(self, vm: Vm, order: Rise) -> bool:
         """Whether a domain that is there may be another than the order wants: of a disk of before, or with a size of before.
 
-        One that is pinned is given its node anew at each start from off, since others have come and gone meanwhile.
+        One that is pinned is given its node anew at each start from off, since others have come and gone meanwhile. One that somebody
+        changed by hand is what its order says again.
         """
+        changed = any(
+            self._known.drifts.get(vm.org, vm.name, vm.host, "domain", what) is not None for what in CHANGED
+        )
         disk = self._known.volumes.disks.get((vm.org, vm.name))
         pool = self._known.fleet.pools.get((vm.org, vm.pool))
         special = pool is not None and (pool.numa == "pinned" or pool.ephemeral)
-        return is_kept(order) or special or (disk is not None and disk.order == order.id)
+        return is_kept(order) or special or changed or (disk is not None and disk.order == order.id)

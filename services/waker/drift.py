@@ -14,7 +14,7 @@ from typing import Final
 from events.bus.ledger import Ledger
 from events.clock import Clock
 from events.drift import DomainDrifted, DomainSettled
-from projections.drift.fold import Drift, Drifts
+from projections.drift.fold import Drift
 from projections.fleet.fold import Fleet, Vm
 from projections.fleet.life import SLEEPING
 from projections.volumes.fold import Volumes
@@ -223,7 +223,7 @@ class Comparing:
         self._clock = clock
         self._host = host
         self._folds = Folds(known.fleet, known.volumes, ledger.fold(Sizes))
-        self._drifts = ledger.fold(Drifts)
+        self._drifts = known.drifts
 
     async def look(self, listed: Sequence[Domain | Unknown], busy: Callable[[Key], bool]) -> bool:
         """The ledger knows what is otherwise on the host, and what is so no more; whether anything was put right just now.

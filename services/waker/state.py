@@ -33,6 +33,7 @@ from events.vm import (
     VmStopped,
     VmWakeFailed,
 )
+from projections.drift.fold import Drifts
 from projections.fleet.fold import Fleet
 from projections.fleet.known import FOUND_PAUSED
 from projections.volumes.fold import Volumes
@@ -50,6 +51,7 @@ class Known:
     fleet: Fleet
     orders: "Orders"
     volumes: Volumes
+    drifts: Drifts
 
 
 class Orders:

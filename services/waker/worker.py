@@ -19,6 +19,7 @@ from events.bus.port import Bus, UnansweredError
 from events.clock import Clock
 from events.gate import BootOrdered
 from events.registry import UnknownEventError
+from projections.drift.fold import Drifts
 from projections.epochs.fold import Epochs
 from projections.fleet.fold import Fleet
 from projections.fleet.life import UP
@@ -84,7 +85,7 @@ class Waker:
         self._orders = ledger.fold(Orders)
         self._volumes = ledger.fold(Volumes)
         self._epochs = ledger.fold(Epochs)
-        known = Known(self._fleet, self._orders, self._volumes)
+        known = Known(self._fleet, self._orders, self._volumes, ledger.fold(Drifts))
         self._bell = ledger.bell()
         self._outcomes = Outcomes(ledger, bus, clock, place.name)
         self._effects = Effects(hypervisor, self._outcomes, known, clock)

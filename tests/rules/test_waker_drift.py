@@ -115,6 +115,21 @@ async def test_a_definition_that_somebody_edited_waits_for_the_next_boot(kind: s
 
 
 @played
+async def test_a_vm_of_demand_that_somebody_edited_while_it_was_off_is_defined_anew_when_it_boots() -> None:
+    site, name = Site(), domain_name("acme", "web-1")
+    own = site.awake()
+    site.desk.write(VmStopped("acme", "web-1", "h1", own, None, "ordered", "off", site.desk.clock.now()))
+    site.host.put("web-1", "off", heard=False)
+    site.host.builds[name] = replace(GOOD, live=None, stored=Shape(4, 512, 512))
+    async with site.waker():
+        await pause(5)
+        assert [one.repair for one in site.said(DomainDrifted)] == ["at-next-boot"]
+        site.boot(number=2)
+        await pause(5)
+    assert [one for one in site.host.asked if one.startswith("define")] == [f"define {name}"]
+
+
+@played
 async def test_a_disk_that_somebody_swapped_or_added_is_said_and_a_layer_of_storages_own_is_none() -> None:
     pinned = replace(GOOD, disks=(("vda", "/volumes/acme.db.s12.qcow2"),))
     site = Keep(pinned)

@@ -58,6 +58,10 @@ class Keeping:
             text = f"The reboot of {vm.org}/{vm.name} could not begin by {order.begin_by:%H:%M:%S} UTC; it runs on as it did."
             await self._outcomes.reboot_failed(vm, life.size, "order-expired", text)
             return False
+        if (nodeless := await self._nodeless(vm)) is not None:
+            text = f"{vm.org}/{vm.name} is not rebooted, and runs on as it did: {nodeless}"
+            await self._outcomes.reboot_failed(vm, life.size, "host-full", text)
+            return False
         lacking = lacking_mib(self._fleet, vm, frozenset[str]())
         if lacking > 0:
             text = f"Host {vm.host} lacks {lacking} of the {vm.size.memory_mib} MiB that {vm.org}/{vm.name} shall have; it runs on as it did."
@@ -68,6 +72,13 @@ class Keeping:
         await timed("stop", self._hypervisor.stop(name))
         await self._freed(vm, order)
         return True
+
+    async def _nodeless(self, vm: Vm) -> str | None:
+        """Why no node has room for a pinned VM as it shall be; None where one has, or where it is pinned to none."""
+        pool = self._fleet.pools.get((vm.org, vm.pool))
+        if pool is None or pool.numa != "pinned":
+            return None
+        return await self._hypervisor.nodeless(domain_name(vm.org, vm.name), vm.size.memory_mib)
 
     async def _freed(self, vm: Vm, order: RebootOrdered) -> None:
         """Storage said what became of the disk, or had its time, or the order holds no more."""

@@ -109,6 +109,11 @@ class Libvirt:
         session, name = self._need(), domain_name(definition.org, definition.vm)
         return await self._call(f"define {name}", lambda: session.define(definition), chain=name)
 
+    async def nodeless(self, name: str, memory_mib: int) -> str | None:
+        """Why a pinned domain would fit no node."""
+        session = self._need()
+        return await self._call(f"look at {name}", lambda: session.nodeless(name, memory_mib), chain=name)
+
     async def start(self, name: str, within_seconds: float | None = None) -> None:
         """The domain is booted, or goes on where it was saved."""
         session = self._need()

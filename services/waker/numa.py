@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree as ET
 
+import libvirt
+
 from services.waker.marks import Mark
-from services.waker.port import HypervisorError
+from services.waker.port import Domain, HypervisorError, Unknown
 
 _VCPU: Final = re.compile(r"<vcpu\b([^>]*)>[^<]*</vcpu>")
 _SAID: Final = ("<numatune", "<vcpupin", "<emulatorpin")
@@ -83,6 +85,33 @@ def choose(host: str, known: Iterable[Node], taken_mib: Mapping[int, int], memor
             'choose a smaller size, or define the pool with numa = "free".'
         )
     return best
+
+
+class Pinning:
+    """Which node each pinned domain of one connection goes to."""
+
+    def __init__(self, host: str, connection: libvirt.virConnect) -> None:
+        self._host = host
+        self._connection = connection
+        self._coming: set[str] = set()
+        """Domains that have a node and were not started yet: they will hold memory of it."""
+
+    def node(
+        self, name: str, memory_mib: int, listed: Iterable[Domain | Unknown], marks: Mapping[str, Mark]
+    ) -> Node:
+        """Where the domain goes when it starts from off; what it holds now, awake, is free by then. `NodesFullError` where it fits none."""
+        awake = {one.name for one in listed if one.state not in {"off", "missing"}}
+        others = [marks[one] for one in (awake | self._coming) - {name} if one in marks]
+        known = nodes(self._connection.getCapabilities())
+        return choose(self._host, known, taken_mib(others), memory_mib)
+
+    def comes(self, name: str) -> None:
+        """It holds its node's memory from here on."""
+        self._coming.add(name)
+
+    def came(self, name: str) -> None:
+        """It was started, or will not be: libvirt's own list has it, or nobody needs to."""
+        self._coming.discard(name)
 
 
 def pin(xml: str, node: Node) -> str:

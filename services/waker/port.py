@@ -175,6 +175,10 @@ class Hypervisor(Protocol):
         """The domain exists and is off or as it was; safe to repeat: name, uuid and address are the same."""
         ...
 
+    async def nodeless(self, name: str, memory_mib: int) -> str | None:
+        """Why the domain, which is pinned, would fit no NUMA node of the host with so much memory; None where it would."""
+        ...
+
     async def start(self, name: str, within_seconds: float = CALL_SECONDS) -> None:
         """The domain that was off runs, one that was saved where it slept; an error on one that runs.
 

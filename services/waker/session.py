@@ -74,9 +74,8 @@ class Session:
         self._marks: dict[str, marks.Mark] = {}
         self._unread: set[str] = set()
         """Domains of which it was said that their mark cannot be read."""
-        self._placing: set[str] = set()
-        """Pinned domains that were defined and not started yet: they will hold memory of their node."""
         self._connection = connection = libvirt.open(place.uri)
+        self._pinning = numa.Pinning(place.name, connection)
         self.open = True
         self.report = HostReport(connection.getLibVersion(), int(connection.getInfo()[2]))
         if not place.uri.startswith(_TEST):
@@ -172,7 +171,8 @@ class Session:
                 return self._defined(name, mark.port)
             ports = {known.port for known in self._marks.values()}
             port = mark.port if mark is not None else free_port(self._place, ports)
-            node = self._node(name, definition, listed) if definition.pinned else None
+            memory_mib = definition.size.memory_mib
+            node = self._pinning.node(name, memory_mib, listed, self._marks) if definition.pinned else None
             mark = marks.Mark(
                 definition.org,
                 definition.pool,
@@ -199,6 +199,7 @@ class Session:
             xml = fill(self._templates, definition.template, values, marks.xml(mark), disk, seed=seed)
             if node is not None:
                 xml = numa.pin(xml, node)
+                self._pinning.comes(name)
             if mark.ephemeral_bytes:
                 xml = ephemeral.attach(xml, ephemeral.path(self._place, mark.org, mark.vm))
             xml, mark = looking.marked(xml, mark)
@@ -206,14 +207,13 @@ class Session:
             self._marks[name] = mark
             return self._defined(name, port)
 
-    def _node(self, name: str, definition: Definition, listed: list[Domain | Unknown]) -> numa.Node:
-        """Where the pinned domain goes. It holds nothing itself: it is off, or is being defined anew."""
-        awake = {one.name for one in listed if one.state not in {"off", "missing"}}
-        others = [self._marks[one] for one in (awake | self._placing) - {name} if one in self._marks]
-        known = numa.nodes(self._connection.getCapabilities())
-        node = numa.choose(self._place.name, known, numa.taken_mib(others), definition.size.memory_mib)
-        self._placing.add(name)
-        return node
+    def nodeless(self, name: str, memory_mib: int) -> str | None:
+        """Why the domain, which is pinned, would fit no node with so much memory; None where it would."""
+        try:
+            self._pinning.node(name, memory_mib, self.domains(), self._marks)
+        except numa.NodesFullError as error:
+            return str(error)
+        return None
 
     def start(self, name: str) -> None:
         """The domain is booted, or goes on where it was saved; an error on one that runs.
@@ -224,7 +224,7 @@ class Session:
         if mark is not None and mark.ephemeral_bytes and self.state(name) == "off":
             ephemeral.renew(self._connection, self._place, (mark.org, mark.vm), mark.ephemeral_bytes)
         self._on(name, lambda domain: domain.create())
-        self._placing.discard(name)
+        self._pinning.came(name)
         if self.state(name) == "paused":
             self.resume(name)
 
@@ -253,7 +253,7 @@ class Session:
         """The domain is off or gone, and so are the image of one that was saved, and its ephemeral disk."""
         mark = self._mark(name)
         self._power_off(name)
-        self._placing.discard(name)
+        self._pinning.came(name)
         if mark is not None and mark.ephemeral_bytes:
             try:
                 ephemeral.remove(self._connection, (mark.org, mark.vm))

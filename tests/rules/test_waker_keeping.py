@@ -6,6 +6,7 @@ import pytest
 
 from events.gate import BootOrdered, PlugOrdered, RebootOrdered, StopOrdered
 from events.ids import derive
+from events.pool import PoolDefined
 from events.vm import (
     VmBooted,
     VmDefined,
@@ -18,6 +19,7 @@ from events.vm import (
     VmWakeFailed,
 )
 from schemas.capacity import Size
+from schemas.pool import Pool
 from services.waker.port import REBOOTED, Life, domain_name
 from tests.rules.desk import play
 from tests.rules.waker_host import NO, SIZE, Fate, Site
@@ -91,6 +93,26 @@ def test_a_reboot_asks_the_guest_defines_the_domain_anew_and_starts_it() -> None
         assert (site.host.defined[-1].size, site.host.defined[-1].order) == (LARGE, own)
         assert [said.reservation for said in site.said(VmBooted)] == [former, own]
         assert site.said(VmStopped) == []
+        assert site.host.of("db") == "running"
+
+    play(scene)
+
+
+def test_a_pinned_vm_that_fits_no_node_as_it_shall_be_runs_on_as_it_is() -> None:
+    async def scene() -> None:
+        site = Keep()
+        former = site.running()
+        pool = Pool(org="acme", name="apps", size=SIZE, template="tiny", kind="kept", numa="pinned")
+        site.desk.write(PoolDefined("acme", "apps", pool))
+        site.host.node_mib = LARGE.memory_mib - 1
+        async with site.waker():
+            await pause(1)
+            site.reboot(former)
+            await pause(10)
+        assert site.did() == []
+        (failed,) = site.said(VmRebootFailed)
+        assert (failed.code, failed.size) == ("host-full", SIZE)
+        assert "no node has 1024 MiB" in failed.text
         assert site.host.of("db") == "running"
 
     play(scene)

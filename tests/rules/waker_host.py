@@ -80,6 +80,8 @@ class Host:
     others: dict[str, DomainState] = field(default_factory=dict[str, DomainState])
     """Domains of somebody else, by uuid."""
     most_vcpu: int = 8
+    node_mib: int = 4096
+    """Of its only NUMA node."""
     unreadable: set[str] = field(default_factory=set)
     """Domains whose mark nobody can read."""
     full: bool = False
@@ -142,6 +144,10 @@ class Host:
     def _define(self, name: str, definition: Definition) -> None:
         if self.states.setdefault(name, "off") in {"off", "missing"}:
             self.lives[name] = Life(definition.order, definition.size)
+
+    async def nodeless(self, name: str, memory_mib: int) -> str | None:
+        await self._answer()
+        return f"no node has {memory_mib} MiB for {name}" if memory_mib > self.node_mib else None
 
     async def start(self, name: str, within_seconds: float = 20.0) -> None:
         self.within = within_seconds

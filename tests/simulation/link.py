@@ -70,6 +70,10 @@ class Link:
         await self._host.call(name, "define", lambda: defined.append(self._host.define(definition)))
         return defined[0]
 
+    async def nodeless(self, name: str, memory_mib: int) -> str | None:
+        """It has one node, with all that the host has."""
+        del name, memory_mib
+
     async def start(self, name: str, within_seconds: float = CALL_SECONDS) -> None:
         """The domain that was off runs."""
         asked = self._ask(name, "start")

@@ -103,6 +103,10 @@ class SimulatedHost:
             guest.size, guest.order = definition.size, definition.order
         return Defined(name, f"uuid-of-{name}", guest.address)
 
+    async def nodeless(self, name: str, memory_mib: int) -> str | None:
+        """It has one node, with all that the host has."""
+        del name, memory_mib
+
     async def start(self, name: str, within_seconds: float = CALL_SECONDS) -> None:
         """It boots, or goes on where it was saved."""
         del within_seconds  # no wait here is longer

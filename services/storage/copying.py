@@ -45,6 +45,17 @@ Owing = CopyOrdered | DropOrdered | RestoreOrdered
 log = logging.getLogger("virtscale.storage")
 
 
+class HostGoneError(StorageError):
+    """The disk was on a host that is the house's no more."""
+
+    code = "HostGone"
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"Host {host} was removed, and the disk with it: restore a backup into a new VM.", final=True
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Export:
     """A backup that is to be read out of its snapshot."""
@@ -124,6 +135,8 @@ class Copying:
         if _is_long(order):
             self._long[order.id] = order.host
         try:
+            if not isinstance(order, DropOrdered) and self._went_with_its_host(org, order):
+                raise HostGoneError(order.host)
             if isinstance(order, CopyOrdered):
                 over = await self._make(org, order)
             elif isinstance(order, DropOrdered):
@@ -221,9 +234,10 @@ class Copying:
     # -------------------------------------------------------------------------------------------------------- dropped
 
     async def _drop(self, org: str, order: DropOrdered) -> None:
+        """A snapshot on a host that was removed went with that host."""
         if order.kind == "backup":
             Backups.remove(Path(order.place), org, order.vm, order.copy)
-        else:
+        elif not self._went_with_its_host(org, order):
             store = store_of(self._hosts, self._fleet, org, order)
             await _forget(store, Volume(org, order.vm), order.copy, self._domain(org, order.vm))
         await self._outcomes.dropped(org, order)
@@ -236,10 +250,11 @@ class Copying:
         ERRORS.labels(order.host).inc()
         log.warning("host %s: %s of %s/%s: %s", order.host, _what(order), org, order.vm, error)
         most = MOST_IN_USE if isinstance(error, InUseError) else MOST_ATTEMPTS
-        if not isinstance(order, DropOrdered) and (error.final or tries >= most):
-            await self._give_up(org, order, error)
+        ends = error.final or tries >= most
+        if ends and not isinstance(order, DropOrdered) and await self._give_up(org, order, error):
             return True
-        longest = _LONGEST_DROP_PAUSE_SECONDS if isinstance(order, DropOrdered) else _LONGEST_PAUSE_SECONDS
+        slow = isinstance(order, DropOrdered) or ends
+        longest = _LONGEST_DROP_PAUSE_SECONDS if slow else _LONGEST_PAUSE_SECONDS
         self._waiting.add(order.id)
         pause = self._pauses[order.id] = min(
             2 * self._pauses.get(order.id, _FIRST_PAUSE_SECONDS / 2), longest
@@ -248,25 +263,38 @@ class Copying:
         self._free(order)
         return False
 
-    async def _give_up(self, org: str, order: CopyOrdered | RestoreOrdered, error: StorageError) -> None:
-        """Nothing of it is left, as far as that can be had, and that it failed is told."""
+    async def _give_up(self, org: str, order: CopyOrdered | RestoreOrdered, error: StorageError) -> bool:
+        """Nothing of it is left, and that it failed is told; False where something may be left, or land yet.
+
+        Then the order stays: the next copy of that name would be taken for one that a former life made, with what was on the disk
+        then.
+        """
         try:
-            if isinstance(order, RestoreOrdered):
-                await self._restoring.discard(org, order, error)
-            else:
-                if order.kind == "backup" and self._backups is not None:
-                    file = self._backups.file(org, order.vm, order.copy)
-                    Backups.remove(file, org, order.vm, order.copy)
-                store = store_of(self._hosts, self._fleet, org, order)
-                await _forget(store, Volume(org, order.vm), order.copy, self._domain(org, order.vm))
+            await self._discard(org, order, error)
         except StorageError as left:
             log.warning(
                 "host %s: what is left of %s of %s/%s: %s", order.host, _what(order), org, order.vm, left
             )
+            if not left.final:
+                return False
         if isinstance(order, RestoreOrdered):
             await self._outcomes.restore_failed(org, order, error)
         else:
             await self._outcomes.failed(org, order, error)
+        return True
+
+    async def _discard(self, org: str, order: CopyOrdered | RestoreOrdered, error: StorageError) -> None:
+        """What was begun is removed; on a host that was removed it is gone with that."""
+        if isinstance(order, CopyOrdered) and order.kind == "backup" and self._backups is not None:
+            file = self._backups.file(org, order.vm, order.copy)
+            Backups.remove(file, org, order.vm, order.copy)
+        if self._went_with_its_host(org, order):
+            return
+        if isinstance(order, RestoreOrdered):
+            await self._restoring.discard(org, order, error)
+        else:
+            store = store_of(self._hosts, self._fleet, org, order)
+            await _forget(store, Volume(org, order.vm), order.copy, self._domain(org, order.vm))
 
     # --------------------------------------------------------------------------------------------------------- inside
 
@@ -284,6 +312,12 @@ class Copying:
     def _wake(self, order: Owing) -> None:
         self._waiting.discard(order.id)
         self._ring()
+
+    def _went_with_its_host(self, org: str, order: Owing) -> bool:
+        """Whether what the order is about lay on a host that was removed. One that is fenced may come back, and is waited for."""
+        host, pool = self._fleet.hosts.get(order.host), self._fleet.pools.get((org, order.pool))
+        in_cluster = pool is not None and pool.storage != "local"
+        return host is not None and host.state == "removed" and not in_cluster
 
     def _domain(self, org: str, vm: str) -> str | None:
         """The domain that may have the disk open, awake or not."""

@@ -17,6 +17,7 @@ from events.bus.ledger import Ledger
 from events.bus.permissions import worker
 from events.copy import CopyDropped, CopyDue, CopyFailed, CopyMade
 from events.gate import BootOrdered, CopyOrdered, DropOrdered, GrowOrdered
+from events.host import HostFenced, HostRegistered, HostRemoved
 from events.ids import derive
 from events.keep import VmCreated
 from events.pool import PoolDefined
@@ -245,6 +246,33 @@ def test_a_copy_that_shall_go_is_tried_to_be_removed_until_it_is_gone(tmp_path: 
             await pause(2 * HOUR)
         assert len(here.site.said(CopyDropped)) == 1
         assert here.shelf.snapshots(Volume("acme", "db-0")) == ()
+
+    play(scene)
+
+
+def test_a_host_that_is_declared_dead_is_waited_for_and_one_that_is_removed_takes_its_copies_along(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path)
+        write, now = here.site.desk.write, here.site.desk.clock.now()
+        write(HostRegistered("platform", "h1", "test:///default", 1, "test", 4, 4096, now))
+        async with here.storage():
+            here.copy(name="kept")
+            await pause(5)
+            here.no["snapshot"] = deque([StorageError("away", lost=True)] * 10_000)
+            here.no["forget"] = deque([StorageError("away", lost=True)] * 10_000)
+            here.copy()
+            await pause(30)
+            assert here.site.said(CopyFailed) == []
+            write(HostFenced("platform", "h1", "kim", "it burnt", now))
+            here.drop(name="kept")
+            await pause(30)
+            assert here.site.said(CopyFailed) == here.site.said(CopyDropped) == [], "it may come back"
+            write(HostRemoved("platform", "h1", "kim", "it burnt", now))
+            await pause(600)
+        assert [one.code for one in here.site.said(CopyFailed)] == ["HostGone"]
+        assert len(here.site.said(CopyDropped)) == 1
 
     play(scene)
 

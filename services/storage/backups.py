@@ -77,6 +77,8 @@ class Backups:
         try:
             for one in (file, draft_of(file)):
                 one.unlink(missing_ok=True)
+        except NotADirectoryError:
+            return  # where no directory is, no file is
         except OSError as error:
             raise StorageError(f"The backup {file} cannot be removed: {error.strerror}.") from error
 

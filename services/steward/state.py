@@ -8,7 +8,7 @@ from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
 from events.fold import FoldsOfReader
-from events.gate import BootOrdered, GateDecided, RebootOrdered, WakeOrdered
+from events.gate import BootOrdered, GateDecided, PlugOrdered, RebootOrdered, WakeOrdered
 from events.ids import derive
 from events.keep import VmChangeRequested, VmResized
 from events.maintenance import (
@@ -21,7 +21,16 @@ from events.maintenance import (
     MaintenanceRescheduled,
     MaintenanceScheduled,
 )
-from events.vm import VmBooted, VmReady, VmRebootFailed, VmStopped, VmUnready, VmWakeFailed
+from events.vm import (
+    VmBooted,
+    VmPlugFailed,
+    VmPlugged,
+    VmReady,
+    VmRebootFailed,
+    VmStopped,
+    VmUnready,
+    VmWakeFailed,
+)
 from projections.deletions.fold import Deletions
 from projections.directory.fold import Directory, Kept
 from projections.fleet.fold import Fleet
@@ -85,6 +94,8 @@ class Desk:
             VmStopped,
             VmWakeFailed,
             VmRebootFailed,
+            VmPlugged,
+            VmPlugFailed,
             DeletionScheduled,
             DeletionBegun,
             DeletionCancelled,
@@ -96,6 +107,8 @@ class Desk:
         """Announced reboots and people's own work by the id of their request, until one was declined or nothing more becomes of it."""
         self.resized: dict[tuple[str, str], str] = {}
         """The id of the newest `vm.resized` of each VM."""
+        self.plugs: dict[tuple[str, str], str] = {}
+        """Orders to plug more vCPU into a VM that have no outcome: until then nobody knows whether it must be rebooted."""
         self.changes: dict[str, MaintenanceChangeRequested] = {}
         """What was asked about entries and is not answered."""
         self.farewells: dict[str, str] = {}
@@ -171,6 +184,9 @@ class Desk:
             for order in decided.orders
             if isinstance(order, RebootOrdered | BootOrdered | WakeOrdered)
         }
+        for order in decided.orders:
+            if isinstance(order, PlugOrdered):
+                self.plugs[decided.org, order.vm] = order.id
         for answer in decided.answers:
             wish = self._asked.pop(answer.request, None)
             if wish is not None and answer.code == "Announced":
@@ -195,8 +211,12 @@ class Desk:
                 self._end(order, "done", "Done")
             case VmUnready(reservation=order):
                 self._end(order, "failed", "VmUnready")
-            case VmStopped(reservation=order):
+            case VmStopped(org=org, vm=vm, reservation=order):
+                self.plugs.pop((org, vm), None)
                 self._end(order, "failed", "VmStopped")
+            case VmPlugged(org=org, vm=vm, order=order) | VmPlugFailed(org=org, vm=vm, order=order):
+                if self.plugs.get((org, vm)) == order:
+                    del self.plugs[org, vm]
             case VmWakeFailed(reservation=order, code=code) | VmRebootFailed(reservation=order, code=code):
                 self._end(order, "failed", code)
             case _:

@@ -1,7 +1,9 @@
 """What the steward says: planned, told, begun once, and over."""
 
 import datetime as dt
+from typing import Any
 
+from events.gate import PlugOrdered
 from events.maintenance import (
     MaintenanceBegun,
     MaintenanceCancelled,
@@ -10,6 +12,7 @@ from events.maintenance import (
     MaintenanceRescheduled,
     MaintenanceScheduled,
 )
+from events.vm import VmPlugFailed, VmPlugged
 from schemas.capacity import Size
 from schemas.maintenance import Window
 from tests.given import ORG
@@ -74,6 +77,30 @@ def test_a_vm_that_runs_with_another_size_than_it_shall_have_is_rebooted_in_a_wi
     house.rebooted(order)
     house.look()
     assert house.entry.result == "done"
+
+
+def test_vcpu_that_are_plugged_in_are_no_reason_to_reboot_unless_that_fails() -> None:
+    more = Size("own-3x1024", 3, 1024)
+    for outcome in ("plugged", "failed", "stopped"):
+        house = Windows().house()
+        house.resize(more, plug=True)
+        _, (plug,) = house.answer()
+        assert isinstance(plug, PlugOrdered)
+        assert house.look() == [], "nobody knows yet, and contacts are told of nothing"
+        who: dict[str, Any] = {"org": ORG, "vm": "db", "host": "h1", "reservation": plug.reservation}
+        if outcome == "plugged":
+            house.happened(VmPlugged(**who, order=plug.id, size=more, plugged_at=house.now))
+            assert house.look() == []
+        elif outcome == "failed":
+            house.happened(
+                VmPlugFailed(**who, order=plug.id, code="plug-refused", text="no", observed_at=house.now)
+            )
+            (said,) = house.look()
+            assert isinstance(said, MaintenanceScheduled)
+        else:
+            house.off()
+            assert house.look() == []
+            assert house.steward.desk.plugs == {}
 
 
 def test_an_inverse_resize_before_the_window_leaves_nothing_to_do() -> None:

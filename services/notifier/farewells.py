@@ -51,6 +51,7 @@ class Story:
     completed: list[Stage] = field(default_factory=list[Stage])
     cancelled: DeletionCancelled | None = None
     newest_ns: int = 0
+    """When the last of it was said, by the clock of who said it: as its instants are, which the bus's may not be near."""
 
     @property
     def over(self) -> bool:
@@ -185,7 +186,7 @@ class Farewell:
                     f"{vm} was shut down to be deleted. Its disk is still there, and its alerts are silent."
                 )
             case "hard":
-                return f"{vm} was deleted: its disk and its snapshots are gone. Its backups are still there."
+                return f"{vm} was deleted: its disk and its snapshots are gone. Backups of it, where there are any, are still there."
             case "purge":
                 return f"{vm} was deleted: its disk, its snapshots and its backups are gone."
             case _:
@@ -236,7 +237,7 @@ class Farewells:
             story.completed.append(fact.stage)
         elif isinstance(fact, DeletionCancelled):
             story.cancelled = fact
-        story.newest_ns = recorded.stored_ns
+        story.newest_ns = int(recorded.time.timestamp() * 1e6) * 1000
         if _is_news(fact, story):
             for person in self._contacts.get(fact.org, ()):
                 self._untold.setdefault((fact.org, person, fact.deletion), {}).setdefault(

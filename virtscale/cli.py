@@ -28,8 +28,8 @@ from virtscale.maintenance import commands as maintenance_commands
 from virtscale.permits import commands as permit_commands
 from virtscale.replaying import commands as replay_commands
 from virtscale.show import Format, end, is_unread, say, show
+from virtscale.vms import adopt_commands, copy_commands
 from virtscale.vms import commands as vm_commands
-from virtscale.vms import copy_commands
 
 app = App(
     name="virtscale",
@@ -49,6 +49,7 @@ app.command(demo_commands.app)
 app.command(forecast_commands.app)
 app.command(replay_commands.replay)
 copy_commands.register(vm_commands.app)
+adopt_commands.register(vm_commands.app)
 app.command(vm_commands.app)
 app.command(clock_commands.app)
 app.command(maintenance_commands.app)

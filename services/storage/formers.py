@@ -161,21 +161,35 @@ def _must_fit(file: Path, form: str, former: Former) -> None:
         )
     if qemu_img.written(file):
         raise DomainRunsError(f"Somebody has {file} open: its domain {former.domain} is left as it is.")
-    found: dict[str, Any] = json.loads(qemu_img.run("info", "--output=json", "-f", form, str(file)))
-    own: dict[str, Any] = found.get("format-specific", {}).get("data", {})
-    why = None
-    if "backing-filename" in found:
-        why = f"lies over {found['backing-filename']}: flatten it (`qemu-img rebase -b ''`)"
-    elif found.get("encrypted") or "data-file" in own:
-        why = "is encrypted, or has its data in another file: convert it to a qcow2 or raw file that stands alone"
-    elif own.get("corrupt"):
-        why = "is damaged: repair it (`qemu-img check -r all`)"
-    elif found.get("snapshots"):
-        why = f"has {len(found['snapshots'])} snapshots inside: delete them (`qemu-img snapshot -d`)"
-    elif found["virtual-size"] > former.most_bytes:
-        why = f"has {found['virtual-size']} bytes, and {former.most_bytes} were asked for: ask again for all of it"
+    why = unfit(file, form)
+    if why is None and (size := size_of(file, form)) > former.most_bytes:
+        why = f"has {size} bytes, and {former.most_bytes} were asked for: ask again for all of it"
     if why is not None:
         raise AdoptError(f"The disk {file} of {former.domain} {why}, and ask again. Nothing was changed.")
+
+
+def unfit(file: Path, form: str) -> str | None:
+    """Why the disk is not whole in itself, and what to do about it; None where it is. Also while somebody has it open."""
+    found = _info(file, form)
+    own: dict[str, Any] = found.get("format-specific", {}).get("data", {})
+    if "backing-filename" in found:
+        return f"lies over {found['backing-filename']}: flatten it (`qemu-img rebase -b ''`)"
+    if found.get("encrypted") or "data-file" in own:
+        return "is encrypted, or has its data in another file: convert it to a qcow2 or raw file that stands alone"
+    if own.get("corrupt"):
+        return "is damaged: repair it (`qemu-img check -r all`)"
+    if found.get("snapshots"):
+        return f"has {len(found['snapshots'])} snapshots inside: delete them (`qemu-img snapshot -d`)"
+    return None
+
+
+def size_of(file: Path, form: str) -> int:
+    """What the disk has, in bytes."""
+    return int(_info(file, form)["virtual-size"])
+
+
+def _info(file: Path, form: str) -> dict[str, Any]:
+    return json.loads(qemu_img.run("info", "-U", "--output=json", "-f", form, str(file)))
 
 
 def _noted(former: Former) -> _Note | None:

@@ -10,7 +10,7 @@ import libvirt
 SECONDS = 30
 BYTES = 65536
 DOMAIN = """\
-<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>64</memory><vcpu>1</vcpu>
+<domain type='qemu'><name>{name}</name><uuid>{uuid}</uuid><memory unit='MiB'>96</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type></os><devices>{disks}</devices></domain>
 """
 DISK = """\

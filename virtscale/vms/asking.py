@@ -30,7 +30,7 @@ from schemas.codes import MEANING
 from schemas.house import House
 from schemas.request import SeedRef
 from schemas.seed import Seed, check
-from schemas.vm_intake import ChangeVm, CopyVm, CreateVm, DropCopy, ResizeVm, RestoreVm
+from schemas.vm_intake import AdoptVm, ChangeVm, CopyVm, CreateVm, DropCopy, ResizeVm, RestoreVm
 from virtscale.ask import events_after, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TIMEOUT
 from virtscale.show import Format, say, write_json
@@ -40,7 +40,7 @@ _FAILURES: Final = (
     VmWakeFailed | VmRebootFailed | VmUnready | VmPlugFailed | VolumeGrowFailed | VolumeFailed | FAILURES
 )
 
-Asked = CreateVm | ChangeVm | ResizeVm | CopyVm | DropCopy | RestoreVm
+Asked = CreateVm | ChangeVm | ResizeVm | CopyVm | DropCopy | RestoreVm | AdoptVm
 
 
 class Told(msgspec.Struct, frozen=True):

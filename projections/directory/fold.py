@@ -95,7 +95,9 @@ class Directory:
             case VmUnprotected(org=org, vm=vm):
                 self._change(org, vm, protected=False)
             case VolumeGrown(org=org, vm=vm, size_bytes=size_bytes):
-                self._change(org, vm, disk_bytes=size_bytes)
+                kept = self.get(org, vm)
+                if kept is not None:  # told late, it says what the disk had before it grew again
+                    self._change(org, vm, disk_bytes=max(size_bytes, kept.disk_bytes))
             case VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size_bytes)):
                 self._change(org, vm, disk_bytes=size_bytes)
             case GateDecided(org=org, orders=orders) as decided:

@@ -32,6 +32,10 @@ class Stored:
 
     total: dict[str, int] = field(default_factory=dict[str, int])
     disks: dict[tuple[str, str], int] = field(default_factory=dict[tuple[str, str], int])
+    _open: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
+    """The order by which a disk comes to have another size, and that has not ended: what is told of a former one says nothing."""
+    _erased: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """VMs whose disk is gone: what is told late of it makes none, until there is another VM of that name."""
     _awaited: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """The order that gives a VM its disk, where it was made for that."""
 
@@ -43,11 +47,14 @@ class Stored:
         """What an order of the gate adds."""
         match order:
             case GrowOrdered(vm=vm, size_bytes=size_bytes):
+                self._open[org, vm] = order.id
                 self._put(org, vm, max(size_bytes, self.of(org, vm)))
             case AdoptOrdered():
-                self._awaited[org, order.vm] = order.id
-            case RestoreOrdered() if order.of != order.vm:
-                self._awaited[org, order.vm] = order.id
+                self._open[org, order.vm] = self._awaited[org, order.vm] = order.id
+            case RestoreOrdered():
+                self._open[org, order.vm] = order.id
+                if order.of != order.vm:
+                    self._awaited[org, order.vm] = order.id
             case _:
                 pass
 
@@ -55,18 +62,29 @@ class Stored:
         """The disks now include the event."""
         match fact:
             case VmCreated(org=org, vm=vm, disk_bytes=size_bytes):
+                self._erased.discard((org, vm))
                 self._put(org, vm, size_bytes)
             case VolumeCreated(org=org, vm=vm, size_bytes=size_bytes):
-                self._put(org, vm, max(size_bytes, self.of(org, vm)))
+                if (org, vm) not in self._erased:
+                    self._put(org, vm, max(size_bytes, self.of(org, vm)))
+            case VolumeGrown(org=org, vm=vm, size_bytes=size_bytes, order=order):
+                if self._open.get((org, vm)) == order:
+                    del self._open[org, vm]
+                if (org, vm) in self.disks:  # told late, it says what the disk had before it grew again
+                    self._put(org, vm, max(size_bytes, self.of(org, vm)))
             case (
-                VolumeGrown(org=org, vm=vm, size_bytes=size_bytes)
-                | VolumeGrowFailed(org=org, vm=vm, size_bytes=size_bytes)
-                | VolumeAdopted(org=org, vm=vm, size_bytes=size_bytes)
-                | CopyRestored(org=org, vm=vm, size_bytes=size_bytes)
-                | VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size_bytes))
+                VolumeGrowFailed(org=org, vm=vm, size_bytes=size_bytes, order=order)
+                | VolumeAdopted(org=org, vm=vm, size_bytes=size_bytes, order=order)
+                | CopyRestored(org=org, vm=vm, size_bytes=size_bytes, order=order)
             ):
+                if self._open.get((org, vm)) == order:
+                    del self._open[org, vm]
+                    self._put(org, vm, size_bytes)
+            case VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size_bytes)):
                 self._put(org, vm, size_bytes)
             case VolumeErased(org=org, vm=vm):
+                self._erased.add((org, vm))
+                self._open.pop((org, vm), None)
                 self._put(org, vm, 0)
             case (
                 VmAdoptFailed(org=org, vm=vm, order=order)

@@ -91,8 +91,9 @@ class Volumes:
                 | VolumeGrowFailed(org=org, vm=vm, size_bytes=size_bytes)
             ):
                 known = self.disks.get((org, vm))
-                if known is not None:
-                    self.disks[org, vm] = replace(known, size_bytes=size_bytes)
+                if known is not None:  # told late, it says what the disk had before it grew again
+                    larger = max(known.size_bytes, size_bytes)
+                    self.disks[org, vm] = replace(known, size_bytes=larger)
             case VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size_bytes)):
                 known = self.disks.get((org, vm))
                 if known is not None:
@@ -117,7 +118,9 @@ class Volumes:
 
     def _put(self, disk: Disk) -> None:
         key = (disk.org, disk.vm)
-        erased_at = self._erased.get(key)
+        erased_at, known = self._erased.get(key), self.disks.get(key)
+        if known is not None and known.order == disk.order:
+            return  # told once more, and it may have grown since
         if erased_at is None or disk.created_at > erased_at:
             self.disks[key] = disk
             self._erased.pop(key, None)

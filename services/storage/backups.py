@@ -2,9 +2,11 @@
 
 import datetime as dt
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from events import durable
 from services.storage.errors import StorageError
 from services.storage.volumes import must_be_name
 
@@ -24,6 +26,19 @@ class NoBackupsError(StorageError):
         )
 
 
+class InTheWayError(StorageError):
+    """Where the backup is to be lies a file that this order did not make."""
+
+    code = "BackupInTheWay"
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(
+            f"{file} is there already, and is no backup that this ledger knows: move it away, or choose another name. It was left as "
+            "it is.",
+            final=True,
+        )
+
+
 class Backups:
     """The files of all backups. Its calls touch names and heads alone, never what is in a file, and do not wait for a disk to be read."""
 
@@ -36,16 +51,41 @@ class Backups:
             must_be_name(name)
         return self._root / org / vm / f"{copy}{_SUFFIX}"
 
-    def make_room(self, file: Path) -> None:
-        """Its directories are there, for nobody else to look into. `StorageError` where they cannot be made."""
+    def claim(self, file: Path, order: str) -> None:
+        """The file that is or will be there is this order's; its directories are there, for nobody else to look into.
+
+        Safe to repeat. `InTheWayError` where there is a file that another made, such as a house of before with the same directory: it
+        would be taken for one that a former life had made whole.
+        """
         try:
             for directory in reversed(file.parents):
                 if directory == self._root or self._root in directory.parents:
                     directory.mkdir(mode=_OURS_ALONE, exist_ok=True)
                 else:
                     directory.mkdir(exist_ok=True)
+            if _claimed(file) == order:
+                return
+            if file.exists():
+                raise InTheWayError(file)
+            durable.write(_claim_of(file), order.encode(), mode=0o600)
         except OSError as error:
             raise StorageError(f"No backup can be written to {file.parent}: {error.strerror}.") from error
+
+    @staticmethod
+    def settle(file: Path) -> None:
+        """The ledger knows the backup; nothing else needs to. Safe to repeat."""
+        with suppress(OSError):  # what stays goes with the backup
+            _claim_of(file).unlink()
+
+    @staticmethod
+    def discard(file: Path, order: str) -> None:
+        """Nothing of the backup that the order was to make is left; another's file stays."""
+        try:
+            if _claimed(file) == order:
+                for one in (file, draft_of(file), _claim_of(file)):
+                    one.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"The backup {file} cannot be removed: {error.strerror}.") from error
 
     @staticmethod
     def date(file: Path, taken_at: dt.datetime) -> None:
@@ -75,7 +115,7 @@ class Backups:
         if file.parts[-3:] != (org, vm, f"{copy}{_SUFFIX}"):
             raise StorageError(f"{file} is no place of a backup {copy} of {org}/{vm}; nothing was removed.")
         try:
-            for one in (file, draft_of(file)):
+            for one in (file, draft_of(file), _claim_of(file)):
                 one.unlink(missing_ok=True)
         except NotADirectoryError:
             return  # where no directory is, no file is
@@ -86,3 +126,15 @@ class Backups:
 def draft_of(file: Path) -> Path:
     """What a copy is called until it is whole."""
     return file.with_name(f"{file.name}.part")
+
+
+def _claim_of(file: Path) -> Path:
+    """Beside a backup that is being made: whose it is."""
+    return file.with_name(f"{file.name}.order")
+
+
+def _claimed(file: Path) -> str | None:
+    try:
+        return _claim_of(file).read_text()
+    except (FileNotFoundError, NotADirectoryError):
+        return None

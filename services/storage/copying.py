@@ -200,9 +200,9 @@ class Copying:
         if isinstance(ended, StorageError):
             raise ended
         if ended is None:
+            self._backups.claim(file, order.id)
             if self._backups.dated(file) is None:
                 await self._snapshot(org, order, store)
-                self._backups.make_room(file)
             # A file that is there, which a former life made, is read for its digest.
             self._exporting.add(order.id)
             self._begun.append(_Export(org, order, store, file))
@@ -218,6 +218,7 @@ class Copying:
             raise StorageError(f"The backup {file} was there a moment ago, and is gone.")
         whole = Whole(str(file), ended.size_bytes, ended.file_bytes, ended.sha256, taken_at)
         await self._outcomes.made(org, order, whole)
+        self._backups.settle(file)
         return True
 
     async def _snapshot(self, org: str, order: CopyOrdered, store: Store) -> Snapshot:
@@ -286,8 +287,7 @@ class Copying:
     async def _discard(self, org: str, order: CopyOrdered | RestoreOrdered, error: StorageError) -> None:
         """What was begun is removed; on a host that was removed it is gone with that."""
         if isinstance(order, CopyOrdered) and order.kind == "backup" and self._backups is not None:
-            file = self._backups.file(org, order.vm, order.copy)
-            Backups.remove(file, org, order.vm, order.copy)
+            self._backups.discard(self._backups.file(org, order.vm, order.copy), order.id)
         if self._went_with_its_host(org, order):
             return
         if isinstance(order, RestoreOrdered):

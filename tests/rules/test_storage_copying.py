@@ -205,6 +205,23 @@ def test_what_a_host_refuses_is_tried_three_times_and_nothing_is_left_of_it(
     play(scene)
 
 
+def test_a_file_of_somebody_elses_is_taken_for_no_backup_and_stays(tmp_path: Path) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path)
+        file = tmp_path / "acme" / "db-0" / "one.qcow2"
+        file.parent.mkdir(parents=True)
+        file.write_text("of a house of before")
+        async with here.storage():
+            here.copy("backup")
+            await pause(30)
+        assert [one.code for one in here.site.said(CopyFailed)] == ["BackupInTheWay"]
+        assert file.read_text() == "of a house of before"
+        assert list(file.parent.iterdir()) == [file]
+        assert here.shelf.snapshots(Volume("acme", "db-0")) == ()
+
+    play(scene)
+
+
 def test_a_host_that_is_away_is_waited_for(tmp_path: Path) -> None:
     async def scene() -> None:
         here = Scene(tmp_path)

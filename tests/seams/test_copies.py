@@ -201,6 +201,8 @@ async def test_killed_at_any_call_of_the_driver_each_order_ends_once_and_as_it_w
     if what == "backup":
         backups = site.said(CopyMade)[before:]
         assert {one.sha256 for one in backups} == {_digest(one.place) for one in backups}
+        there = {str(path) for path in Path(backups[0].place).parent.iterdir()}
+        assert there == {one.place for one in site.said(CopyMade) if one.kind == "backup"}
         assert all(abs(dt.datetime.now(dt.UTC) - one.taken_at) < MOMENT for one in backups)
     if what == "back":
         assert bench.reads(site.volume, "A", MIB)

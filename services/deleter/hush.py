@@ -67,12 +67,21 @@ class Hush:
 
     def look(self, jobs: asyncio.TaskGroup) -> None:
         """Whatever is to be called is under way, or waits for its turn."""
+        self._forget()
         for id_, call in self._wanted():
             if len(self._running) >= MOST_AT_ONCE:
                 call.close()
                 return
             self._running.add(id_)
             jobs.create_task(self._tried(id_, call)).add_done_callback(self._over(id_))
+
+    def _forget(self) -> None:
+        """What is remembered of deletions that were carried out is gone."""
+        for id_ in [*self._sure, *self._tries]:
+            deletion = self._state.deletions.get(id_)
+            if deletion is None or deletion.over == "recycled":
+                self._sure.pop(id_, None)
+                self._tries.pop(id_, None)
 
     def _over(self, id_: str) -> Callable[[asyncio.Task[None]], None]:
         def over(_: asyncio.Task[None]) -> None:

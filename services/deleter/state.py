@@ -23,7 +23,7 @@ from events.keep import VmCreated
 from projections.deletions.fold import Deletions
 from projections.fleet.fold import Fleet
 from projections.maintenance.fold import Calendar
-from schemas.deletion import Stage
+from schemas.deletion import STAGES, Stage
 from schemas.names import Count
 from schemas.request import SeedRef
 from schemas.struct import Value
@@ -84,8 +84,9 @@ class Desk:
                 self.last.setdefault(deletion, recorded.id)
             case DeletionDue(deletion=deletion, stage=stage, attempt=attempt) if deletion in self.last:
                 known = self.asked.get(deletion)
-                if known is None or (known.stage, known.attempt) != (stage, attempt):
-                    self.asked[deletion] = Asked(stage, attempt)
+                asked = Asked(stage, attempt)
+                if known is None or _place(known) < _place(asked):  # a copy of an older one is no news
+                    self.asked[deletion] = asked
                     self._waiting[recorded.id] = deletion
             case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._hear(decided)
@@ -127,6 +128,10 @@ class Desk:
     def _forget(self, deletion: str) -> None:
         for known in (self.asked, self.last, self.prepared_at):
             known.pop(deletion, None)
+
+
+def _place(asked: Asked) -> tuple[int, int]:
+    return STAGES.index(asked.stage), asked.attempt
 
 
 @dataclass(frozen=True, slots=True)

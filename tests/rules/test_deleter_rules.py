@@ -210,6 +210,24 @@ def test_two_deleters_say_the_same_under_the_same_ids_and_it_counts_once() -> No
     assert [stage for stage, _ in house.begun()] == ["prepare", "soft"]
 
 
+def test_a_copy_of_what_was_said_before_keeps_nobody_waiting() -> None:
+    house = until("soft")
+    house.change("stop")
+    house.gates()
+    house.deletes()
+    first = house.lines[-1]
+    house.gates()
+    house.later(60)
+    assert said(house.deletes()) == [("DeletionDue", "soft")]
+    house.gates()
+    house.off()
+    house.happened(first.fact, first.id)
+    house.later(60)
+    assert ("DeletionDue", "soft") in said(house.deletes())
+    house.works()
+    assert house.completed()[-1] == "soft"
+
+
 def test_every_event_names_the_one_behind_it() -> None:
     house = scheduled()
     house.to(house.at("prepare"))

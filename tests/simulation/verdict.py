@@ -12,6 +12,7 @@ import msgspec
 
 from events.copy import CopyDue
 from events.deletion import DeletionDue
+from events.drift import DomainDrifted
 from events.envelope import SUBJECTS, Recorded, address
 from events.gate import GateDecided
 from events.mail import MailAccepted, MailFailed
@@ -130,6 +131,14 @@ def judge(world: World) -> Iterator[str]:
     yield from world.truth.trips.at_rest()
     yield from broken_forecasts(world.truth.lines)
     yield from _lines(world)
+    yield from _false_alarms(world)
+
+
+def _false_alarms(world: World) -> Iterator[str]:
+    """Nobody changes a domain by hand here: a size or a disk that is told to be otherwise was taken for so in the middle of a change."""
+    for line in world.truth.lines:
+        if isinstance(line.fact, DomainDrifted) and line.fact.what in {"size", "disk"}:
+            yield f"#{line.seq} says that {line.fact.vm} is {line.fact.found} instead of {line.fact.expected}."
 
 
 def _requests(world: World) -> Iterator[str]:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from events.dead import DeadHosts
 from events.deletion import DeletionCompleted
-from events.drift import DomainDrifted
+from events.drift import DomainDrifted, DomainSettled
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
@@ -84,6 +84,8 @@ class Fleet:
         self._fences = Fences()
         self._dead = DeadHosts()
         self._told: set[str] = set()
+        self._drifted: dict[tuple[str, str], tuple[str, Size, Size]] = {}
+        """Of a VM that runs with another size than was ordered: its reservation, the size that was ordered, and the one it has."""
         self._forecasting: dict[str, int] = {}
 
     def forecasting(self, org: str) -> int:
@@ -186,6 +188,12 @@ class Fleet:
                     self._roster.put(replace(known, alarmed=True))
             case VmFoundAwake() as stray:
                 self._stray(stray, seq)
+            case DomainDrifted(
+                org=org, vm=vm, what="size", reservation=str(reservation), size=Size() as size
+            ):
+                self._drift(self._held(org, vm, reservation), size)
+            case DomainSettled(org=org, vm=vm, what="size"):
+                self._settle(org, vm)
             case fact:
                 self._live(fact, seq)
 
@@ -219,12 +227,7 @@ class Fleet:
                 if known is not None:
                     runs_on = replace(known, proven=True, size=size, order=None, due_at=None)
                     self._step(runs_on, "vm.reboot-failed", seq)
-            case (
-                VmPlugged(org=org, vm=vm, reservation=reservation, size=size)
-                | DomainDrifted(
-                    org=org, vm=vm, what="size", reservation=str(reservation), size=Size() as size
-                )
-            ):
+            case VmPlugged(org=org, vm=vm, reservation=reservation, size=size):
                 known = self._held(org, vm, reservation)
                 if known is not None:
                     self._roster.put(replace(known, size=size))
@@ -261,6 +264,21 @@ class Fleet:
                     self._end(org, vm, None, found, seq)
             case _:
                 pass
+
+    def _drift(self, held: Vm | None, size: Size) -> None:
+        """It runs with this size, whatever was ordered; what was ordered is kept for when that is put right."""
+        if held is not None and held.reservation is not None:
+            own, ordered, _ = self._drifted.get((held.org, held.name), ("", held.size, held.size))
+            shall = ordered if own == held.reservation else held.size
+            self._drifted[held.org, held.name] = held.reservation, shall, size
+            self._roster.put(replace(held, size=size))
+
+    def _settle(self, org: str, vm: str) -> None:
+        """It runs as it was ordered again, if it is that life still, and has no other size by order since."""
+        drifted = self._drifted.pop((org, vm), None)
+        held = self._held(org, vm, drifted[0]) if drifted is not None else None
+        if drifted is not None and held is not None and held.size == drifted[2]:
+            self._roster.put(replace(held, size=drifted[1]))
 
     def _rest(self, org: str, vm: str, order: str, event: str, seq: int) -> None:
         """An order about a sleeper has ended; it goes on sleeping."""

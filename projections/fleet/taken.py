@@ -3,7 +3,7 @@
 from typing import Final
 
 from events.deletion import DeletionCompleted
-from events.drift import DomainDrifted
+from events.drift import DomainDrifted, DomainSettled
 from events.fact import Fact
 from events.gate import GateDecided
 from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
@@ -49,6 +49,7 @@ TAKEN: Final[frozenset[type[Fact]]] = frozenset(
         GateDecided,
         OrderOverdue,
         DomainDrifted,
+        DomainSettled,
         DeletionCompleted,
         *_OF_HOSTS,
         *_BEGINNINGS,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from events.contract import ContractTookEffect
+from events.drift import DomainDrifted, DomainSettled
 from events.envelope import Recorded
 from events.gate import GateDecided
 from events.host import HostFenced
@@ -23,6 +24,8 @@ from schemas.capacity import ENFORCED, Dimension
 
 _CHANGES = (
     ContractTookEffect,
+    DomainDrifted,
+    DomainSettled,
     GateDecided,
     VmBooted,
     VmFoundAwake,

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, fields
 from typing import Final, Literal
 
 from events.deletion import DeletionBegun, DeletionCancelled, DeletionScheduled
+from events.drift import DomainDrifted
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
@@ -36,6 +37,7 @@ from projections.directory.fold import Directory, Kept
 from projections.fleet.fold import Fleet
 from projections.maintenance.fold import Calendar, OfEntry
 from schemas.activity import Maintenance
+from schemas.capacity import Size
 from schemas.vm_intake import MaintenanceWork
 
 Outcome = Literal["done", "failed"]
@@ -79,6 +81,7 @@ class Desk:
         {
             VmChangeRequested,
             VmResized,
+            DomainDrifted,
             GateDecided,
             MaintenanceRequested,
             MaintenanceChangeRequested,
@@ -106,7 +109,7 @@ class Desk:
         self.reboots: dict[str, Wanted] = {}
         """Announced reboots and people's own work by the id of their request, until one was declined or nothing more becomes of it."""
         self.resized: dict[tuple[str, str], str] = {}
-        """The id of the newest `vm.resized` of each VM."""
+        """The newest event of each VM by which what it runs with is not what it shall have: `vm.resized`, or somebody's hand."""
         self.plugs: dict[tuple[str, str], str] = {}
         """Orders to plug more vCPU into a VM that have no outcome: until then nobody knows whether it must be rebooted."""
         self.changes: dict[str, MaintenanceChangeRequested] = {}
@@ -130,7 +133,7 @@ class Desk:
         match recorded.fact:
             case VmChangeRequested(change="reboot", when="window") as wish:
                 self._asked[recorded.id] = wish
-            case VmResized(org=org, vm=vm):
+            case VmResized(org=org, vm=vm) | DomainDrifted(org=org, vm=vm, what="size", size=Size()):
                 self.resized[org, vm] = recorded.id
             case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._hear(decided)

@@ -15,6 +15,7 @@ from events.volume import (
     SnapshotFailed,
     SnapshotTaken,
     VolumeAdopted,
+    VolumeAdoptFailed,
     VolumeCreated,
     VolumeFailed,
     VolumeGrowFailed,
@@ -59,6 +60,7 @@ class Volumes:
             VolumeGrowFailed,
             VolumeDrifted,
             VolumeAdopted,
+            VolumeAdoptFailed,
             VolumeErased,
             CopyRestored,
             VolumeReleased,
@@ -102,6 +104,10 @@ class Volumes:
                 self._put(_given(adopted, adopted.adopted_at))
             case CopyRestored() as restored:
                 self._put(_given(restored, restored.restored_at))
+            case VolumeAdoptFailed(org=org, vm=vm, order=order):
+                known = self.disks.get((org, vm))
+                if known is not None and known.order == order:  # it was taken, and given back
+                    del self.disks[org, vm]
             case VolumeErased(org=org, vm=vm, erased_at=at):
                 if self.disks.pop((org, vm), None) is not None:
                     self._erased[org, vm] = at

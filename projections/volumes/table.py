@@ -2,16 +2,39 @@
 
 from collections.abc import Iterable
 
+from events.copy import CopyRestored
+from events.deletion import VolumeErased
+from events.drift import VolumeDrifted
 from events.envelope import Recorded
-from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeGrowFailed, VolumeGrown
+from events.volume import (
+    SnapshotFailed,
+    SnapshotTaken,
+    VolumeAdopted,
+    VolumeAdoptFailed,
+    VolumeCreated,
+    VolumeGrowFailed,
+    VolumeGrown,
+)
 from projections.table import Cell, Key, Table
 from projections.volumes.fold import Volumes
 
+_Changes = (
+    VolumeCreated
+    | VolumeGrown
+    | VolumeGrowFailed
+    | VolumeDrifted
+    | VolumeAdopted
+    | VolumeAdoptFailed
+    | VolumeErased
+    | CopyRestored
+    | SnapshotTaken
+    | SnapshotFailed
+)
+"""What makes a disk's row another one, or ends it."""
+
 
 def _touched(recorded: Recorded) -> Iterable[Key]:
-    if isinstance(
-        recorded.fact, VolumeCreated | VolumeGrown | VolumeGrowFailed | SnapshotTaken | SnapshotFailed
-    ):
+    if isinstance(recorded.fact, _Changes):
         yield (recorded.fact.org, recorded.fact.vm)
 
 

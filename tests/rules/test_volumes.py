@@ -2,11 +2,19 @@
 
 import pytest
 
+from events.deletion import VolumeErased
 from events.envelope import Recorded
 from events.fact import Fact
 from events.ids import derive
 from events.registry import NEWEST
-from events.volume import SnapshotFailed, SnapshotTaken, VolumeCreated, VolumeFailed
+from events.volume import (
+    SnapshotFailed,
+    SnapshotTaken,
+    VolumeAdopted,
+    VolumeAdoptFailed,
+    VolumeCreated,
+    VolumeFailed,
+)
 from projections.volumes.fold import Disk, Volumes
 from projections.volumes.table import TABLES
 from tests.simulation.clock import EPOCH
@@ -96,3 +104,19 @@ def test_the_table_has_a_row_for_each_disk() -> None:
     row = dict(zip(table.columns, table.row(volumes, KEY) or (), strict=True))
     assert (row["vm"], row["snapshot"], row["pinned_since"], row["layers"]) == ("web-1", VOLUME, 20, 2)
     assert table.row(volumes, ("acme", "web-2")) is None
+
+
+def test_a_disk_that_is_erased_or_given_back_is_none_and_neither_has_a_row() -> None:
+    order = derive("adopt")
+    adopted = VolumeAdopted("acme", "web-1", "h1", order, "/images/a", VOLUME, "tiny", 1 << 26, EPOCH)
+    erased = VolumeErased("acme", "web-1", "h1", derive("erase"), VOLUME, 0, EPOCH)
+    given_back = VolumeAdoptFailed("acme", "web-1", "h1", order, "DomainRuns", "It runs.", EPOCH)
+    other = VolumeAdoptFailed("acme", "web-1", "h1", derive("other"), "DomainRuns", "It runs.", EPOCH)
+    assert disk(adopted).order == order
+    assert folded(adopted, other).disks != {}
+    for facts in ((MADE, erased), (adopted, erased), (adopted, given_back)):
+        volumes = folded(*facts)
+        assert volumes.disks == {}
+        for seq, fact in enumerate(facts, 1):
+            assert list(TABLES[0].touched(recorded(fact, seq))) == [KEY]
+        assert TABLES[0].row(volumes, KEY) is None

@@ -8,13 +8,14 @@ from services.waker.port import DomainState, HypervisorError
 from services.waker.states import state_of
 
 _TEST: Final = "test:"
-_OURS: Final = (
-    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
-    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+_OURS: Final = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+_QEMUS: Final = (
+    libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+    | libvirt.VIR_DOMAIN_UNDEFINE_TPM
 )
-_FIRMWARE: Final = libvirt.VIR_DOMAIN_UNDEFINE_NVRAM | libvirt.VIR_DOMAIN_UNDEFINE_TPM
-"""What the guest's firmware and its TPM kept; the test driver has neither, and refuses the words."""
+"""What else QEMU's driver keeps for a domain, and what the guest's firmware and TPM kept; the test driver has none, and refuses the
+words."""
 
 
 def undefine(connection: libvirt.virConnect, name: str) -> None:
@@ -22,7 +23,7 @@ def undefine(connection: libvirt.virConnect, name: str) -> None:
 
     The trap: libvirt undefines a domain that runs without ending it. Whoever asks has it off, and looks afterwards.
     """
-    flags = _OURS if connection.getURI().startswith(_TEST) else _OURS | _FIRMWARE
+    flags = _OURS if connection.getURI().startswith(_TEST) else _OURS | _QEMUS
     try:
         connection.lookupByName(name).undefineFlags(flags)
     except libvirt.libvirtError as error:

@@ -220,3 +220,48 @@ async def test_no_libvirtd_is_a_lost_connection_that_says_where(tmp_path: Path) 
     assert caught.value.lost
     with pytest.raises(HypervisorError, match="no connection"):
         await host.domains()
+
+
+@pytest.mark.parametrize("how", ["off", "running", "saved", "missing"])
+async def test_a_domain_is_undefined_whatever_it_is_and_its_port_is_free(
+    tmp_path: Path, place: HostPlace, how: str
+) -> None:
+    host = Libvirt(place, tmp_path)
+    await host.connect()
+    name, vm = domain_name("gone", f"vm-{how}"), f"vm-{how}"
+    address = None
+    if how != "missing":
+        address = (await host.define(_definition("gone", vm))).address
+        if how != "off":
+            await host.start(name)
+        if how == "saved":
+            await host.suspend(name)
+            await host.save(name)
+    for _ in range(2):
+        await host.undefine(name)
+        assert await host.state(name) == "missing"
+    again = await host.define(_definition("gone", "other"))
+    assert address in {None, again.address}
+    await host.undefine(again.name)
+    await host.close()
+
+
+async def test_a_domain_of_others_is_retired_only_while_it_is_off_and_by_its_own_name(
+    tmp_path: Path, place: HostPlace
+) -> None:
+    host = Libvirt(place, tmp_path)
+    await host.connect()
+    filled = XML.format(name="old-db", uuid="7c1ef0a0-0000-4000-8000-00000000db01", memory_mib=64, vcpu=1)
+    with libvirt.open(place.uri) as connection:
+        domain = connection.defineXML(filled)
+        own = domain.UUIDString()
+        with pytest.raises(HypervisorError, match="is called old-db by now, and not older") as refused:
+            await host.retire("older", own)
+        assert refused.value.final
+        domain.create()
+        assert await host.retire("old-db", own) == "running"
+        domain.destroy()
+        assert await host.retire("old-db", own) == "off"
+        assert await host.retire("old-db", own) == "missing"
+        assert "old-db" not in [one.name() for one in connection.listAllDomains()]
+    await host.close()

@@ -33,6 +33,7 @@ from services.deleter.port import Found, Silence, SilenceError
 from services.deleter.worker import Deleter
 from tests.rules.desk import Desk, play
 from tests.simulation.clock import EPOCH, pause
+from tests.support import turns
 
 F = TypeVar("F", bound=Fact)
 DELETION = derive("a deletion")
@@ -74,7 +75,7 @@ class Alerts:
         self.silences.pop(id, None)
 
     async def _answered(self) -> None:
-        await asyncio.sleep(0)
+        await turns(1)
         if self.answers:
             raise self.answers.pop(0)
 

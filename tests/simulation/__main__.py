@@ -37,9 +37,9 @@ class Summary:
     virtual_seconds: float
 
 
-def summary(seed: int, length: Length | None = None) -> Summary:
-    """The seed was run."""
-    done = run(seed, length)
+def summary(seed: int, length: Length | None = None, *, keeps: bool = False) -> Summary:
+    """The seed was run; with VMs that are kept, if so asked for."""
+    done = run(seed, length, keeps=keeps)
     return Summary(seed, done.faults, done.events, done.kills, done.strikes, done.virtual_seconds)
 
 
@@ -57,14 +57,18 @@ def main() -> int:
         action="store_true",
         help="with --seed: nobody rules, and hosts are as few as they once were",
     )
+    parser.add_argument(
+        "--kept", action="store_true", help="there are VMs that are kept for their own sake as well"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("-v", "--verbose", action="store_true", help="with --seed: the trace and the ledger")
     arguments = parser.parse_args()
     length: Length | None = arguments.length
     if arguments.seed is not None:
-        return one(run(arguments.seed, length, powers=not arguments.plain), verbose=arguments.verbose)
+        done = run(arguments.seed, length, powers=not arguments.plain, keeps=arguments.kept)
+        return one(done, verbose=arguments.verbose)
     seeds = range(arguments.first, arguments.first + arguments.seeds)
-    return many(seeds, arguments.processes, length)
+    return many(seeds, arguments.processes, length, keeps=arguments.kept)
 
 
 def one(done: Run, *, verbose: bool) -> int:
@@ -80,7 +84,7 @@ def one(done: Run, *, verbose: bool) -> int:
     return 1 if done.faults else 0
 
 
-def many(seeds: range, processes: int, length: Length | None = None) -> int:
+def many(seeds: range, processes: int, length: Length | None = None, *, keeps: bool = False) -> int:
     """Many seeds, side by side; what is done when Ctrl-C comes is told all the same."""
     began, told = time.monotonic(), time.monotonic()
     done: list[Summary] = []
@@ -89,10 +93,10 @@ def many(seeds: range, processes: int, length: Length | None = None) -> int:
     with multiprocessing.get_context("fork").Pool(processes, _ignore_interrupt, maxtasksperchild=50) as pool:
         try:
             # In order, so that whatever is done is done without a hole and can be gone on from.
-            for result in pool.imap(partial(summary, length=length), seeds, chunksize=AT_ONCE):
+            for result in pool.imap(partial(summary, length=length, keeps=keeps), seeds, chunksize=AT_ONCE):
                 done.append(result)
                 if result.faults:
-                    _tell(result)
+                    _tell(result, keeps=keeps)
                 if time.monotonic() - told > (1 if sys.stderr.isatty() else 10):
                     told = time.monotonic()
                     _progress(done, len(seeds), told - began)
@@ -105,7 +109,7 @@ def many(seeds: range, processes: int, length: Length | None = None) -> int:
     if interrupted:
         left = len(seeds) - len(done)
         print(
-            f"To go on: make simulate SEEDS={left} ARGS='--from {seeds.start + len(done)}{f' --length {length}' if length else ''}'"
+            f"To go on: make simulate SEEDS={left} ARGS='--from {seeds.start + len(done)}{f' --length {length}' if length else ''}{' --kept' if keeps else ''}'"
         )
         return 130
     return 1 if any(result.faults for result in done) else 0
@@ -137,12 +141,13 @@ def _commit() -> str:
         return "unknown"
 
 
-def _tell(result: Summary) -> None:
+def _tell(result: Summary, *, keeps: bool) -> None:
     _end_progress()
     print(f"seed {result.seed} breaks a law:")
     for fault in result.faults[:5]:
         print(f"  {fault}")
-    print(f"  to repeat it: make simulate SEED={result.seed} ARGS=-v", flush=True)
+    arguments = "'--kept -v'" if keeps else "-v"
+    print(f"  to repeat it: make simulate SEED={result.seed} ARGS={arguments}", flush=True)
 
 
 def _progress(done: Sequence[Summary], of: int, seconds: float) -> None:

@@ -164,8 +164,13 @@ class Stage(World):
 
     def __init__(self, script: Script, seed: int, loop: asyncio.AbstractEventLoop) -> None:
         self.script = script
-        super().__init__(calm(seed), loop)
+        super().__init__(self.plan_for(seed), loop)
         self.weather.calm = True
+
+    @staticmethod
+    def plan_for(seed: int) -> Plan:
+        """What may happen by itself: nothing."""
+        return calm(seed)
 
     def _sign(self, org: str, chance: Chance) -> None:
         """Room for all that a story needs, and no other day than today's."""

@@ -111,6 +111,7 @@ class Truth:
     """Which life of the announcer reads events as they come; 0 for none."""
     cut_at: Callable[[str, str, str], float] = lambda *_: 0.0
     """When sessions of a VM were last cut, in the loop's time."""
+    most_events: int = MOST_EVENTS
     witness: Callable[[Recorded], Iterable[str]] = lambda _: ()
     """What else is wrong with an event that all folds have; of whoever judges VMs that are kept."""
     stray_since: dict[str, int] = field(default_factory=dict)
@@ -140,8 +141,8 @@ class Truth:
             self.breaks(f"The ledger goes from {len(self.stored)} to {stored.seq}.")
         self.stored.append(stored)
         self.grown_at = self.loop_time()
-        if len(self.stored) == MOST_EVENTS:
-            self.breaks(f"The ledger has {MOST_EVENTS} events and goes on growing.")
+        if len(self.stored) == self.most_events:
+            self.breaks(f"The ledger has {self.most_events} events and goes on growing.")
         line = read(stored.seq, stored.stored_ns, stored.payload)
         self.lines.append(line)
         self.note(line)

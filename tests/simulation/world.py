@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
@@ -60,6 +61,9 @@ DAY: Final = dt.timedelta(days=1)
 LONG: Final = dt.timedelta(days=90)
 """How long a contract holds: an addendum needs 30 days' notice and a contract that lasts so long."""
 
+MEMORY: Final = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Files of a world lie in memory where there is such a place: thousands of backups a second wait for no disk."""
+
 Work = Callable[[Life, Ledger, Any, VirtualClock], Awaitable[None]]
 """A worker, given what its process has."""
 
@@ -108,7 +112,7 @@ class World:
         self.shelf = Shelf(plan, self.chance("shelf"))
         self.living = Living(self) if plan.keeps else None
         self.hush = Hush(plan, self.chance("silences"), self.clocks.now)
-        self.directory = TemporaryDirectory(prefix="vs-") if plan.keeps else None
+        self.directory = TemporaryDirectory(prefix="vs-", dir=MEMORY) if plan.keeps else None
         """For backups, which are files, and the vault; whoever made the world cleans it up."""
         self.network = Network(self.hosts, plan, self.chance("network"), self.clocks.now)
         self.ledgers: dict[str, Ledger] = {}

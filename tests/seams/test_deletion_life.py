@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
 from events.bus import permissions
@@ -40,6 +41,9 @@ from tests.seams.alerts import alert, listed, states
 from tests.seams.bus_worlds import World, a_world
 from tests.seams.test_maintenance_life import ORG, Site, invitation
 from tests.support import eventually, free_port
+from virtscale import cli, description
+from virtscale.ask import TurnedAwayError
+from virtscale.ports import Ports
 
 DAY = dt.timedelta(days=1)
 
@@ -221,3 +225,42 @@ async def test_all_five_stages_come_on_a_clock_that_jumps_and_the_name_is_free(t
         ]
         await site.asks(CreateVm, pool="apps", vm="db", start=False)
         await site.comes(VmCreated, 2)
+
+
+async def test_the_commands_say_what_was_decided_and_end_with_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VIRTSCALE_HOUSE", str(tmp_path))
+
+    async def command(*words: str) -> tuple[int, str]:
+        capsys.readouterr()
+        code = await asyncio.to_thread(cli.app, ["vm", *words], result_action="return_value")
+        said = capsys.readouterr()
+        return int(code), said.out + said.err
+
+    async with a_farewell(tmp_path) as (site, _, _):
+        await site.has_a_vm()
+        described = description.describe(
+            tmp_path, Ports.usual(), "/templates", (), description.kept(tmp_path, permit_seconds=0.0)
+        )
+        description.write(
+            msgspec.structs.replace(
+                described, bus_url=site.url, keys=str(tmp_path / "keys"), permit_seconds=0.0
+            )
+        )
+        day = (site.clock.now() + 3 * DAY).date().isoformat()
+        code, said = await command("delete", "acme/db", "--on", day, "--zone", "UTC", "--reason", "over")
+        assert code == 0
+        assert "acme/db will be deleted: prepare " in said
+        assert "(UTC; policy deletion-2024-10)" in said
+        code, said = await command("delete", "acme/db", "--reason", "twice")
+        assert (code, "take that back first" in said) == (3, True)
+        code, said = await command("undelete", "acme/db", "-o", "json")
+        told = msgspec.json.decode(said[said.index("{") : said.rindex("}") + 1])
+        assert (code, told["told"]["code"]) == (0, "Done")
+        assert told["deletion"] == (await site.comes(DeletionCancelled)).deletion
+        code, said = await command("undelete", "acme/db")
+        assert (code, "No deletion of the VM is scheduled" in said) == (3, True)
+        with pytest.raises(TurnedAwayError, match="the earliest is") as refused:
+            await command("delete", "acme/db", "--on", "2020-01-01", "--reason", "over")
+        assert (refused.value.code, refused.value.exit_code) == ("DeletionTooSoon", 2)

@@ -45,7 +45,7 @@ from services.signal.worker import Signal
 from services.steward.worker import Steward
 from tests import papers
 from tests.rules.notifier_relay import People
-from tests.seams.bus_worlds import World, a_world
+from tests.seams.bus_worlds import NatsWorld, World, a_world
 from tests.support import eventually, free_port
 
 ORG = "acme"
@@ -98,6 +98,12 @@ class Site:
         self.heard = Heard()
         self.fleet = Fleet()
         self._keys = 0
+
+    @property
+    def url(self) -> str:
+        """Where the bus is."""
+        assert isinstance(self.world, NatsWorld)
+        return self.world.server.url
 
     async def begin(self) -> None:
         ledger = Ledger(await self.world.connect(permissions.reader("view")))

@@ -24,6 +24,7 @@ from lab import accelerator, guest, hypervisor, template
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from schemas.pool import Storage as Kind
+from services.storage.freezing import Freezer
 from services.storage.port import Sleeper, Volumes
 from services.storage.qcow2 import Qcow2
 from services.storage.volumes import Store
@@ -275,6 +276,25 @@ async def test_a_join_that_a_dead_storage_left_behind_is_ended_when_the_vm_is_aw
     look = await world.disks.look(sleeper)
     assert (look.joining, look.layers) == (False, 2)
     assert await world.read("first") == "one"
+
+
+@in_one_loop
+async def test_a_guest_stands_still_for_a_moment_and_one_that_was_left_so_moves_again(world: World) -> None:
+    if not world.reservation:
+        async with world.storage():
+            await world.boot()
+    await world.write("moving", "yes")
+    still = Freezer(lambda _: world.disks._place).still
+    async with still("h1", NAME) as stands:
+        assert stands
+        writing = asyncio.create_task(world.write("moving", "not yet"))
+        done, _ = await asyncio.wait({writing}, timeout=0.5)
+        assert not done
+        # As one finds it whose former life died just now.
+        async with Freezer(lambda _: world.disks._place).still("h1", NAME) as again:
+            assert not again
+        await writing
+    assert await world.read("moving") == "not yet"
 
 
 @pytest.mark.long

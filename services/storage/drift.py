@@ -19,6 +19,7 @@ from events.clock import Clock
 from events.drift import VolumeDrifted, VolumeSettled
 from events.fact import Fact
 from events.ids import derive
+from events.registry import UnknownEventError
 from projections.copies.fold import Copies
 from projections.directory.fold import Directory
 from projections.drift.fold import Drift, Drifts
@@ -28,7 +29,7 @@ from schemas.names import shorten
 from schemas.template import BASE
 from schemas.volume import in_cluster
 from services.storage.errors import StorageError
-from services.storage.metrics import ERRORS, STRANGERS
+from services.storage.metrics import DRIFTED, ERRORS, STRANGERS
 from services.storage.port import Hosts
 from services.storage.state import Key, Owed
 from services.storage.survey import Lying, Survey, Surveyed
@@ -188,7 +189,8 @@ class Comparing:
             for host in list(self._folds.fleet.hosts):
                 try:
                     await self._compare(host)
-                except StorageError as error:
+                except (StorageError, UnknownEventError) as error:
+                    # The latter: what a file says of itself cannot be told in the ledger. The other hosts are looked at.
                     ERRORS.labels(host).inc()
                     log.warning("host %s: its disks are not compared with the ledger: %s", host, error)
             await asyncio.sleep(LOOK_SECONDS)
@@ -201,6 +203,7 @@ class Comparing:
             return  # its directory may not be made yet
         first = look(self._folds, host, await store.survey())
         self._name(host, first.strangers)
+        DRIFTED.labels(host).set(len(first.found))
         if not self._concerns(host, first):
             return
         await asyncio.sleep(AGAIN_SECONDS)

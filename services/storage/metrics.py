@@ -16,3 +16,8 @@ ERRORS: Final = Counter(
 STRANGERS: Final = Gauge(
     "virtscale_storage_files_of_nobody", "Files among a host's disks that belong to no VM.", ["host"]
 )
+DRIFTED: Final = Gauge(
+    "virtscale_storage_drifted",
+    "Things about disks of the host that were otherwise at the last look.",
+    ["host"],
+)

@@ -12,6 +12,8 @@ from services.storage.errors import StorageError
 from services.storage.trash import TRASH
 
 _DISK: Final = ".qcow2"
+_MOST_BYTES: Final = 2**53
+"""What an event can say; a head with more is no disk's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +79,6 @@ def _lying(file: Path) -> Lying:
         head = qemu_img.head(file)
     except (OSError, UnicodeDecodeError):  # gone since it was listed, or no file of ours
         head = None
-    return Lying(None, None) if head is None else Lying(head.size_bytes, head.parent)
+    if head is None or head.size_bytes > _MOST_BYTES:
+        return Lying(None, None)
+    return Lying(head.size_bytes, head.parent)

@@ -22,6 +22,7 @@ from schemas.capacity import Size
 from schemas.names import shorten
 from services.waker.build import Build, Shape, other_disks
 from services.waker.decide import ordered
+from services.waker.metrics import DRIFTED
 from services.waker.outcomes import Outcomes
 from services.waker.port import Domain, Hypervisor, Unknown, domain_name, owner
 from services.waker.sizes import Sizes
@@ -76,8 +77,19 @@ class Folds:
     sizes: Sizes
 
 
-def look(folds: Folds, host: str, listed: Sequence[Domain | Unknown], busy: Callable[[Key], bool]) -> Look:
-    """Everything about the host's domains that is not as the ledger has it; of a VM on its way nothing is said."""
+def look(
+    folds: Folds,
+    host: str,
+    listed: Sequence[Domain | Unknown],
+    busy: Callable[[Key], bool],
+    *,
+    stops: bool = True,
+) -> Look:
+    """Everything about the host's domains that is not as the ledger has it; of a VM on its way nothing is said.
+
+    `stops` is False where the ledger was recovered and does not know the host yet: then nobody's second life is ended, for what was
+    lost of the ledger may say that it is the only one.
+    """
     found: dict[Where, Difference] = {}
     unsure: set[Key] = set()
     for domain in listed:
@@ -89,7 +101,7 @@ def look(folds: Folds, host: str, listed: Sequence[Domain | Unknown], busy: Call
         if isinstance(domain, Unknown) or busy(key):
             unsure.add(key)
         elif vm.host != host:
-            told = [_elsewhere(folds, vm, domain, host)]
+            told = [_elsewhere(folds, vm, domain, host, stops=stops)]
         elif domain.build is None or not _stands(vm):
             unsure.add(key)
         else:
@@ -131,7 +143,7 @@ def _stands(vm: Vm) -> bool:
     return ordered(vm) is None and vm.state not in {"booting", "waking"}
 
 
-def _elsewhere(folds: Folds, vm: Vm, domain: Domain, host: str) -> Difference | None:
+def _elsewhere(folds: Folds, vm: Vm, domain: Domain, host: str, *, stops: bool) -> Difference | None:
     """A domain of a VM that is another host's in the ledger.
 
     One that is awake, or asleep in RAM, beside the ledger's that is so too is a second life of one VM, and must end before both
@@ -147,7 +159,7 @@ def _elsewhere(folds: Folds, vm: Vm, domain: Domain, host: str) -> Difference | 
             "elsewhere",
             f"on {vm.host}",
             f"{domain.state} on {host}",
-            "stop" if lives else "none",
+            "stop" if lives and stops else "none",
         )
     disk = folds.volumes.disks.get((vm.org, vm.name))
     if not kept or (disk is not None and not disk.volume.startswith("/")):
@@ -225,18 +237,21 @@ class Comparing:
         self._folds = Folds(known.fleet, known.volumes, ledger.fold(Sizes))
         self._drifts = known.drifts
 
-    async def look(self, listed: Sequence[Domain | Unknown], busy: Callable[[Key], bool]) -> bool:
+    async def look(
+        self, listed: Sequence[Domain | Unknown], busy: Callable[[Key], bool], *, stops: bool = True
+    ) -> bool:
         """The ledger knows what is otherwise on the host, and what is so no more; whether anything was put right just now.
 
         `listed` is what was just seen; errors of the hypervisor come through.
         """
-        first = look(self._folds, self._host, listed, busy)
+        first = look(self._folds, self._host, listed, busy, stops=stops)
+        DRIFTED.labels(self._host).set(len(first.found))
         if not self._concerns(first):
             return False
         await asyncio.sleep(AGAIN_SECONDS)
         again = await self._hypervisor.domains()
         await self._ledger.catch_up()
-        second = look(self._folds, self._host, again, busy)
+        second = look(self._folds, self._host, again, busy, stops=stops)
         for drift in [one for one in self._drifts.of(self._host, "domain") if _is_over(one, first)]:
             if _is_over(drift, second):
                 await self._settled(drift)

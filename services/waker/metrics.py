@@ -14,3 +14,8 @@ EFFECT_SECONDS: Final = Histogram(
 ERRORS: Final = Counter(
     "virtscale_waker_errors_total", "Calls that the hypervisor refused or did not answer.", ["host"]
 )
+DRIFTED: Final = Gauge(
+    "virtscale_waker_drifted",
+    "Things about domains of the host that were otherwise at the last look.",
+    ["host"],
+)

@@ -334,10 +334,10 @@ class Waker:
                     self._compare(listed)
                     if awaited and not await self._reconcile(listed, since):
                         pause = _SETTLE_SECONDS
-                    if await self._comparing.look(listed, self._is_busy):
+                    if await self._comparing.look(listed, self._is_busy, stops=not awaited):
                         pause = AGAIN_SECONDS
-                except HypervisorError as error:
-                    self._hurt("list the domains", error)
+                except (HypervisorError, UnknownEventError) as error:
+                    self._hurt("compare the domains", error)
                     pause = _LONGEST_PAUSE_SECONDS
                 try:
                     async with asyncio.timeout(pause):

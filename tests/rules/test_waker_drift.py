@@ -10,11 +10,14 @@ from events.gate import BootOrdered
 from events.ids import derive
 from events.pool import PoolDefined
 from events.vm import VmBooted, VmDefined, VmReady, VmRebooted, VmStopped
+from projections.fleet.fold import Fleet, Vm
+from projections.volumes.fold import Volumes
 from schemas.capacity import Size
 from schemas.pool import Pool
 from services.waker.build import Build, Shape, disks_in, other_disks
-from services.waker.drift import PATIENCE
-from services.waker.port import domain_name
+from services.waker.drift import PATIENCE, Folds, look
+from services.waker.port import Domain, domain_name
+from services.waker.sizes import Sizes
 from tests.rules.desk import played
 from tests.rules.waker_host import SIZE, Site
 from tests.simulation.clock import pause
@@ -200,6 +203,22 @@ async def test_a_domain_that_runs_elsewhere_while_the_ledgers_own_is_off_is_left
         await pause(3 * MINUTE)
     assert site.drifted() == [("elsewhere", "on h2", "running on h1", "none")]
     assert site.host.of("db") == "running"
+
+
+def test_a_second_life_is_left_alone_while_a_recovered_ledger_does_not_know_the_host() -> None:
+    fleet = Fleet()
+    fleet.vms["acme", "db"] = Vm(
+        "acme", "db", "apps", "h2", SIZE, "running", reservation=derive("own"), proven=True
+    )
+    folds, here = (
+        Folds(fleet, Volumes(), Sizes()),
+        [Domain(NAME, "acme", "apps", "db", SIZE, "running", GOOD)],
+    )
+    repairs = [
+        [one.repair for one in look(folds, "h1", here, lambda _: False, stops=stops).found.values()]
+        for stops in (True, False)
+    ]
+    assert repairs == [["stop"], ["none"]]
 
 
 def test_a_description_says_its_disks_whatever_stands_in_its_mark() -> None:

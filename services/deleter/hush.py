@@ -157,7 +157,9 @@ class Hush:
             fact = SilenceEnded(
                 org=deletion.org, vm=deletion.vm, deletion=deletion.id, silence=silence, ended_at=self._now()
             )
-            await self._say(fact, derive("silence.ended", deletion.id, silence), deletion)
+            # Behind the last word of one that was set: another deleter may tell of its own only after this one ended it.
+            since = self._state.desk.silenced.get(deletion.id, "")
+            await self._say(fact, derive("silence.ended", deletion.id, silence, since), deletion)
 
     async def _failed(self, id_: str, error: SilenceError) -> None:
         """The failure is told once for each code, and the next try waits, longer each time."""

@@ -13,6 +13,7 @@ from events.deletion import (
     DeletionDue,
     DeletionScheduled,
     SilenceFailed,
+    SilenceSet,
 )
 from events.envelope import Recorded
 from events.fact import Fact
@@ -51,6 +52,7 @@ class Desk:
             DeletionBegun,
             DeletionCompleted,
             DeletionCancelled,
+            SilenceSet,
             SilenceFailed,
         }
     )
@@ -64,6 +66,8 @@ class Desk:
         """When the first stage of each began that is not over."""
         self.cancelled: dict[str, dt.datetime] = {}
         """When those were cancelled whose alerts may be silenced."""
+        self.silenced: dict[str, str] = {}
+        """The last event by which alerts were silenced, by deletion."""
         self.told: dict[str, frozenset[str]] = {}
         """Codes of `silence.failed`, by deletion."""
         self.seeds: dict[tuple[str, str], SeedRef] = {}
@@ -104,6 +108,8 @@ class Desk:
                 if deletion in self.prepared_at:
                     self.cancelled.setdefault(deletion, at)
                 self._forget(deletion)
+            case SilenceSet(deletion=deletion):
+                self.silenced[deletion] = recorded.id
             case SilenceFailed(deletion=deletion, code=code):
                 self.told[deletion] = self.told.get(deletion, frozenset()) | {code}
             case _:

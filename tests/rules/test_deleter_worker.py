@@ -49,6 +49,7 @@ class Alerts:
     answers: list[SilenceError] = field(default_factory=list[SilenceError])
     silences: dict[str, Silence] = field(default_factory=dict[str, Silence])
     sets: int = 0
+    finds: int = 0
     ends: list[str] = field(default_factory=list[str])
 
     async def set(self, silence: Silence) -> str:
@@ -62,6 +63,7 @@ class Alerts:
         return id_
 
     async def find(self, org: str, vm: str, deletion: str) -> tuple[Found, ...]:
+        self.finds += 1
         await self._answered()
         return tuple(
             Found(id_, one.starts_at, one.ends_at, begun=False)
@@ -240,6 +242,30 @@ def test_a_cancelled_deletion_ends_its_silences_also_those_that_land_late(tmp_pa
             asked = len(alerts.ends)
             await pause(5000)
             assert len(alerts.ends) == asked
+
+    play(scene, most_seconds=1e8)
+
+
+def test_a_silence_that_is_told_of_after_it_was_ended_is_ended_once_more_and_no_oftener(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        desk, alerts = Desk(), Alerts()
+        deleting = Deleting(desk, 2)
+        async with deleter(desk, alerts, Vault(tmp_path)):
+            deleting.begins("prepare")
+            await pause(10)
+            deleting.cancels()
+            await pause(10)
+            assert alerts.silences == {}
+            told = deleting.said(SilenceSet)[0]
+            desk.write(told, id=derive("another deleter's"))
+            await pause(10)
+            assert [one.silence for one in deleting.said(SilenceEnded)] == [told.silence] * 2
+            await pause(200)
+            asked = alerts.finds
+            await pause(1000)
+            assert alerts.finds == asked
 
     play(scene, most_seconds=1e8)
 

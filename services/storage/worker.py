@@ -211,7 +211,7 @@ class Storage:
         """The order has its disk, or is told that there is none, or does not hold any more.
 
         A waker does not wait for a disk that the ledger knows, and nothing is told of one that is there. One that is gone is made
-        anew, empty as its template's; its pin went with it.
+        anew, empty as its template's, and its pin went with it; not so a kept VM's that ran, whose order is refused.
         """
         vm, attempts, pause = self._fleet.vms[key], 0, _FIRST_PAUSE_SECONDS
         known = (disk := self._volumes.disks.get(key)) is not None and disk.host == order.host

@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import replace
 
+from events.dead import DeadHosts
 from events.deletion import (
     BackupsErased,
     DeletionBegun,
@@ -25,7 +26,7 @@ from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
 from events.gate import EraseOrdered, GateDecided
-from events.host import HostFenced, HostRemoved
+from events.host import HostAdmitted, HostFenced, HostRegistered, HostRemoved
 from schemas.deletion import STAGES, Schedule, Stage
 
 Over = Literal["", "cancelled", "recycled"]
@@ -109,6 +110,8 @@ class Deletions:
             VolumeErased,
             BackupsErased,
             EraseFailed,
+            HostRegistered,
+            HostAdmitted,
             HostFenced,
             HostRemoved,
         }
@@ -118,6 +121,7 @@ class Deletions:
         self._all: dict[str, Deletion] = {}
         self._standing: dict[tuple[str, str], str] = {}
         self._fences = Fences()
+        self._dead = DeadHosts()
         self.erasing: dict[tuple[str, str, str], EraseOrdered] = {}
         """Orders to erase of which something is left to do, by org, VM and what."""
 
@@ -148,7 +152,10 @@ class Deletions:
                     for order in orders:
                         if isinstance(order, EraseOrdered):
                             self._erase(org, order)
-            case HostFenced(host=host) | HostRemoved(host=host):
+            case HostRegistered() | HostAdmitted() as fact:
+                self._dead.apply(fact)
+            case HostFenced(host=host) | HostRemoved(host=host) as fact:
+                self._dead.apply(fact)
                 for deletion in list(self.standing()):
                     if deletion.disk is not None and deletion.disk.host == host:
                         self._proven(deletion, undefined=True)
@@ -221,7 +228,9 @@ class Deletions:
             return
         self.erasing[org, order.vm, order.what] = order
         if order.what == "disk":
-            self._put(known, disk=order, undefined=order.host is None)
+            # On a host that is dead nothing runs, and nobody is there who could undefine it.
+            nowhere = order.host is None or order.host in self._dead
+            self._put(known, disk=order, undefined=nowhere)
         else:
             self._put(known, backups=order)
 

@@ -371,3 +371,18 @@ def test_backups_whose_disk_is_not_mounted_are_not_said_to_be_gone(tmp_path: Pat
         assert len(here.site.said(BackupsErased)) == 1
 
     play(scene)
+
+
+def test_a_vm_whose_host_was_gone_before_is_erased_all_the_same() -> None:
+    async def scene() -> None:
+        here = Scene()
+        here.host()
+        here.toy.hosts = []
+        here.site.desk.write(HostRemoved(PLATFORM, "h1", "kim", "gone", here.now()))
+        here.there.schedule()
+        async with here.storage():
+            here.there.erase()
+            await pause(60)
+        assert len(here.site.said(VolumeErased)) == 1
+
+    play(scene)

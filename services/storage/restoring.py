@@ -27,6 +27,12 @@ class Restoring:
         self._hosts = hosts
         self._outcomes = outcomes
         self._copies, self._fleet = folds
+        self._begun: set[str] = set()
+        """Orders for which a disk may have been made already, by this life or a former one."""
+
+    def inherit(self) -> None:
+        """What is open by now may have been begun by a former life: a disk that is there is its own."""
+        self._begun.update(order.id for order in self._copies.restoring.values())
 
     async def restore(self, org: str, order: RestoreOrdered) -> None:
         """One try: the disk is as the copy was, has as many bytes as were ordered, and that is told.
@@ -40,13 +46,14 @@ class Restoring:
             # No disk becomes smaller by it.
             seen = await store.restore(Volume(org, order.vm), order.copy, order.size_bytes)
         await self._outcomes.restored(org, order, seen)
+        self._begun.discard(order.id)
 
     async def discard(self, org: str, order: RestoreOrdered, error: StorageError) -> None:
         """Nothing is left of a disk that was made for the new VM, for its name may be another's later.
 
         A disk of somebody else's that has the name stays, and so does one's own that did not go back.
         """
-        if not is_long(order) or isinstance(error, OtherVolumeError):
+        if not is_long(order) or isinstance(error, OtherVolumeError) or order.id not in self._begun:
             return
         store, volume = store_of(self._hosts, self._fleet, org, order), Volume(org, order.vm)
         if await store.look(volume) is not None:
@@ -54,6 +61,13 @@ class Restoring:
 
     async def _made(self, org: str, order: RestoreOrdered, store: Store) -> Seen:
         volume = Volume(org, order.vm)
+        if order.id not in self._begun and (stranger := await store.look(volume)) is not None:
+            raise OtherVolumeError(
+                f"{stranger.place} is there already, and nobody made it for {org}/{order.vm}: move it away, or take another name. It was "
+                "left as it is.",
+                final=True,
+            )
+        self._begun.add(order.id)
         if order.kind == "backup":
             seen = await store.load(self._backup(org, order), volume)
         else:

@@ -152,6 +152,24 @@ async def test_a_backup_that_was_altered_is_nobodys_disk(both: dict[str, Bench],
         assert await site.bench.store.look(new) is None
 
 
+@EITHER
+@pytest.mark.parametrize("copy", ["one", "night"])
+async def test_a_disk_of_somebody_elses_is_not_taken_for_the_new_vms_and_stays(
+    both: dict[str, Bench], tmp_path: Path, kind: str, copy: str
+) -> None:
+    site = await site_of(both, kind, tmp_path)
+    new = site.bench.volume()
+    await site.bench.store.create(new, SIZE_BYTES)
+    site.bench.write(new, "X", MIB)
+    async with site.storage():
+        await site.outcome(site.copy("one"))
+        await site.outcome(site.copy("night", "backup"))
+        failed = await site.outcome(site.restore(copy, into=new))
+    assert isinstance(failed, CopyRestoreFailed)
+    assert failed.code == "OtherVolume"
+    assert site.bench.reads(new, "X", MIB)
+
+
 async def test_a_backup_that_cannot_be_written_leaves_nothing_behind(
     both: dict[str, Bench], tmp_path: Path
 ) -> None:

@@ -134,8 +134,11 @@ class Calls:
             return _snapshots(opened)
 
     def restore(self, pool: str, image: str, name: str, size_bytes: int) -> dict[str, Any]:
-        """The image is as at the snapshot, and has at least this size, and no less than before."""
+        """The image is as at the snapshot, and has at least this size, and no less than before. Nothing is done while somebody watches it."""
         with self._image(pool, image) as opened:
+            found = _seen(opened, own=1)
+            if found["watchers"]:
+                return found
             _must_have(opened, name)
             size_bytes = max(size_bytes, opened.size())
             opened.rollback_to_snap(name)

@@ -45,6 +45,7 @@ from services.storage.volumes import (
     TooEarlyError,
     Trashed,
     Volume,
+    closed,
     in_use,
     missing,
     must_be_name,
@@ -227,8 +228,8 @@ class Rbd:
         return tuple(sorted(found, key=lambda one: (one.taken_at, one.name)))
 
     def _restore(self, volume: Volume, name: str, size_bytes: int) -> Seen:
-        self._must_be_closed(volume, "restored")
-        return self._seen(volume, self._ask_long("restore", volume, name=name, size_bytes=size_bytes))
+        found = self._ask_long("restore", volume, name=name, size_bytes=size_bytes)
+        return closed(volume, self._seen(volume, found), "restored")
 
     def _clone(self, volume: Volume, name: str, to: Volume) -> Seen:
         must_share_org(volume, to)
@@ -306,10 +307,7 @@ class Rbd:
         return self._seen(volume, self._fill(pool_of(volume.org), volume.name, copy.file))
 
     def _release(self, volume: Volume) -> Seen:
-        seen = self._seen(volume, self._ask("release", volume))
-        if seen.in_use:
-            raise in_use(volume, "released", None)
-        return seen
+        return closed(volume, self._seen(volume, self._ask("release", volume)), "released")
 
     def _source(self, volume: Volume) -> ClusterSource:
         self._ask("release", volume)  # one that is in use stays as it is
@@ -372,8 +370,7 @@ class Rbd:
         return f"rbd:{pool}/{image}:id={self._cluster.user.removeprefix('client.')}:conf={conf}"
 
     def _must_be_closed(self, volume: Volume, what: str) -> None:
-        if self._must(volume).in_use:
-            raise in_use(volume, what, None)
+        closed(volume, self._must(volume), what)
 
     def _seen(self, volume: Volume, found: dict[str, Any]) -> Seen:
         return Seen(place_of(volume), found["size_bytes"], joined(found["parent"]), found["watchers"] > 0)

@@ -158,6 +158,13 @@ class Seen:
     """Somebody has it open for writing, asleep or not."""
 
 
+def closed(volume: Volume, seen: Seen, what: str) -> Seen:
+    """The same volume; `InUseError` where somebody has it open, which the cluster has left as it is then."""
+    if seen.in_use:
+        raise in_use(volume, what, None)
+    return seen
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A volume's contents at a moment, as after a power cut."""

@@ -161,10 +161,10 @@ class Bare:
         flag = libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES
         return timed(lambda: self.domain(guest).blockResize("vda", size, flag))
 
-    def snapshot(self, kind: str, guest: Guest) -> float:
+    def snapshot(self, kind: str, guest: Guest, name: str) -> float:
         """The disk of the guest that runs has a snapshot."""
         if kind == "rbd":
-            return self.binding.ask("snapshot", guest.disk)
+            return self.binding.ask("snapshot", guest.disk, **{"as": name})
         domain = self.domain(guest)
 
         def take() -> None:
@@ -176,26 +176,33 @@ class Bare:
             )
             command = {
                 "execute": "blockdev-snapshot-internal-sync",
-                "arguments": {"device": node, "name": "one"},
+                "arguments": {"device": node, "name": name},
             }
             said = json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps(command), 0))
             assert "return" in said, said
 
         return timed(take)
 
-    def restore(self, kind: str, guest: Guest) -> float:
+    def restore(self, kind: str, guest: Guest, name: str) -> float:
         """The disk of the guest that is off is as it was."""
         if kind == "rbd":
-            return self.binding.ask("restore", guest.disk)
-        return timed(lambda: qemu_img("snapshot", "-a", "one", guest.disk))
+            return self.binding.ask("restore", guest.disk, **{"as": name})
+        return timed(lambda: qemu_img("snapshot", "-a", name, guest.disk))
 
-    def clone(self, kind: str, guest: Guest) -> float:
+    def clone(self, kind: str, guest: Guest, name: str) -> float:
         """There is another disk with what the snapshot has, which stands alone and outlasts a power cut."""
-        other = f"{guest.name}-other"
+        other = f"{guest.name}-{name}"
         if kind == "rbd":
-            return self.binding.ask("clone", guest.disk, to=other) + self.binding.ask("flatten", other)
-        file = f"{guest.disk}.other"
-        words = ("convert", "-O", "qcow2", "-U", "-l", "snapshot.name=one", "-f", "qcow2", guest.disk, file)
+            made = self.binding.ask("clone", guest.disk, to=other, **{"as": name})
+            return made + self.binding.ask("flatten", other)
+        file = f"{guest.disk}.{name}"
+        words = (
+            *("convert", "-O", "qcow2", "-U", "-l", f"snapshot.name={name}"),
+            "-f",
+            "qcow2",
+            guest.disk,
+            file,
+        )
 
         def copy() -> None:
             qemu_img(*words)

@@ -9,6 +9,7 @@ from events.deletion import DeletionBegun, DeletionCancelled, DeletionCompleted,
 from events.envelope import Recorded
 from events.gate import GateDecided
 from events.keep import VmAdoptFailed, VmCreated
+from projections.adoptions.fold import Adoptions
 from projections.copies.fold import Copies, Copy
 from projections.deletions.fold import Deletions
 from projections.directory.fold import Directory
@@ -18,8 +19,8 @@ from schemas.capacity import ENFORCED, NOTHING, STORED, Capacity
 from schemas.deletion import STAGES, Schedule, Stage
 from services.storage.volumes import Volume
 from services.waker.port import domain_name
-from tests.simulation.guests import Guests
-from tests.simulation.shelf import Shelf
+from tests.simulation.guests import PLACE, Guests
+from tests.simulation.shelf import Contents, Foreign, Shelf
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -39,6 +40,11 @@ def _there(copy: Copy) -> int:
     return file.stat().st_size if file.exists() else 0
 
 
+FOREIGN: Final = 2
+"""Domains of somebody else's on each host, and what their disks have."""
+FOREIGN_BYTES: Final = 48 << 20
+
+
 class Living:
     """The judge of kept VMs in one world."""
 
@@ -48,7 +54,11 @@ class Living:
         self.directory, self.copies = Directory(), Copies()
         self.deletions, self.leases = Deletions(), Leases()
         self.calendar = Calendar()
-        self._folds = (self.directory, self.copies, self.deletions, self.leases, self.calendar)
+        self.adoptions = Adoptions()
+        self._folds = (
+            *(self.directory, self.copies, self.deletions, self.leases),
+            *(self.calendar, self.adoptions),
+        )
         self._names: dict[Key, str] = {}
         """Who has which name: the event that gave it."""
         self._stages: dict[str, list[Stage]] = {}
@@ -61,6 +71,10 @@ class Living:
             assert shelf is not None, host.name
             self.guests[host.name] = Guests(shelf, self._truth.breaks, self._may_lose)
             host.disks.guest = self.guests[host.name].changed
+            for number in range(FOREIGN):
+                file = f"/{host.name}/old-{number}.img"
+                contents = Contents(FOREIGN_BYTES, {PLACE: "41"})
+                shelf.foreign[file] = Foreign(f"old-{number}", f"{host.name}-old-{number}", contents)
         self._truth.witness = self.fold
 
     # -------------------------------------------------------------------------------------------------- as it happens
@@ -141,6 +155,8 @@ class Living:
         if what == "restore":
             return key in self.copies.restoring
         deletion = self.deletions.of(*key)
+        if key in self.adoptions.open:
+            return True
         erased = deletion is not None and deletion.disk is not None
         return erased or key in self.copies.restoring or key not in self._truth.volumes.disks
 
@@ -150,7 +166,7 @@ class Living:
         """Where what is there is not what the ledger says, one sentence each."""
         for key in (*self.copies.making, *self.copies.dropping):
             yield f"The copy {key[2]} of {key[1]} is under way."
-        for key in (*self.copies.restoring, *self.directory.adopting, *self.deletions.erasing):
+        for key in (*self.copies.restoring, *self.adoptions.open, *self.deletions.erasing):
             yield f"{key[1]} is being restored, adopted or erased."
         yield from self._silent()
         for org in self._world.orgs:
@@ -211,6 +227,9 @@ class Living:
         for volume in shelf.volumes:
             if (volume.org, volume.name) not in self.directory.vms:
                 yield f"The disk of {volume} is left on {shelf.host}, and there is no such VM."
+        for file, foreign in shelf.foreign.items():
+            if (foreign.order is not None) != (foreign.state == "missing"):
+                yield f"The disk {file} is taken by {foreign.order}, and its former domain is {foreign.state}."
         for trashed, _ in shelf.binned.values():
             yield f"The disk of {trashed.volume} is in the trash of {shelf.host}."
 

@@ -13,9 +13,11 @@ from typing import Final
 import msgspec
 
 from events.clock import Clock
+from services.storage.formers import DomainRunsError, NoDomainError
 from services.storage.volumes import (
     Copy,
     DamagedCopyError,
+    Former,
     MissingError,
     OtherVolumeError,
     PinnedError,
@@ -30,6 +32,7 @@ from services.storage.volumes import (
     must_not_shrink,
     must_share_org,
 )
+from services.waker.port import DomainState, HypervisorError
 
 EMPTY: Final = "\0"
 _SECOND: Final = dt.timedelta(seconds=1)
@@ -64,6 +67,19 @@ class Kept:
 
 
 @dataclass(slots=True)
+class Foreign:
+    """A domain of somebody else's, and its only disk."""
+
+    domain: str
+    uuid: str
+    contents: Contents
+    state: DomainState = "off"
+    """`missing` once nobody has it defined."""
+    order: str | None = None
+    """By which its disk was taken."""
+
+
+@dataclass(slots=True)
 class Shelf:
     """The volumes of one host, and its trash. Each call is done at once, and outlives whoever asked for it."""
 
@@ -75,6 +91,8 @@ class Shelf:
     is_pinned: Callable[[Volume], bool] = lambda _: False
     """Whether a layer lies above it."""
     volumes: dict[Volume, Kept] = field(default_factory=dict[Volume, Kept])
+    foreign: dict[str, Foreign] = field(default_factory=dict[str, Foreign])
+    """Domains of somebody else's, by the file of their disk."""
     binned: dict[str, tuple[Trashed, Kept]] = field(default_factory=dict[str, tuple[Trashed, Kept]])
     made: Callable[[Volume], None] = lambda _: None
     """Hears of each volume that there is from now on, `gone` of each that is no more, `restored` of each that is as it once was."""
@@ -262,6 +280,42 @@ class Shelf:
         if volume not in self.volumes:
             self._put(volume, Kept(msgspec.json.decode(payload, type=Contents)))
         return self.seen(volume)
+
+    def take(self, volume: Volume, former: Former) -> Seen:
+        """See `Store`."""
+        found = self.foreign.get(former.file)
+        if found is None or (found.domain, found.uuid) != (former.domain, former.uuid):
+            raise NoDomainError(f"There is no domain {former.domain} with the disk {former.file}.")
+        if found.order == former.order and volume in self.volumes:
+            return self.seen(volume)
+        if volume in self.volumes or found.order is not None:
+            raise OtherVolumeError(f"{former.file} or {volume} is another's by now.", final=True)
+        if found.state != "off":
+            raise DomainRunsError(f"The domain {former.domain} is {found.state}, and is not touched.")
+        found.order = former.order
+        self._put(volume, Kept(found.contents))
+        return self.seen(volume)
+
+    def give_back(self, volume: Volume, former: Former) -> None:
+        """See `Store`."""
+        found = self.foreign.get(former.file)
+        if found is not None and found.order == former.order:
+            found.order = None
+            if volume in self.volumes:
+                self._take(volume)
+
+    def retire(self, domain: str, uuid: str) -> DomainState:
+        """The domain is undefined where it was off, and its disk stays; how it was found."""
+        found = next((one for one in self.foreign.values() if one.uuid == uuid), None)
+        if found is None or found.state == "missing":
+            return "missing"
+        if found.domain != domain:
+            raise HypervisorError(
+                f"The domain {uuid} is called {found.domain}, and no more {domain}.", final=True
+            )
+        before = found.state
+        found.state = "missing" if before == "off" else before
+        return before
 
     def _put(self, volume: Volume, kept: Kept) -> None:
         self.volumes[volume] = kept

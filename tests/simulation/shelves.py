@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from schemas.volume import FileSource, Source
-from services.storage.formers import NoDomainError
 from services.storage.volumes import Copy, Former, Seen, Snapshot, Trashed, Volume
 from tests.simulation.shelf import Shelf
 
@@ -102,11 +101,12 @@ class ShelfLink:
         return await self._way("load", volume, lambda: self._shelf.load(copy, volume))
 
     async def take(self, volume: Volume, former: Former) -> Seen:
-        """Nobody else has domains here."""
-        raise NoDomainError(f"There is no domain {former.domain} to be {volume}.")
+        """The former domain's disk is the volume."""
+        return await self._way("take", volume, lambda: self._shelf.take(volume, former))
 
     async def give_back(self, volume: Volume, former: Former) -> None:
-        """Nothing was ever taken."""
+        """The disk is its former domain's again."""
+        await self._way("give back", volume, lambda: self._shelf.give_back(volume, former))
 
     async def source(self, volume: Volume) -> Source:
         """Its file."""

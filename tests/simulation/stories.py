@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tests.simulation.setting import DISK_BYTES, MIB, SIZES
+from tests.simulation.living import FOREIGN_BYTES
+from tests.simulation.setting import DISK_BYTES, KEPT_POOL, MIB, SIZES
 from tests.simulation.telling import Part, Story, Teller
 
 MORE_BYTES: Final = DISK_BYTES + 16 * MIB
@@ -43,6 +44,25 @@ def passed(**time: float) -> Part:
     """So much time went by."""
     return lambda teller: teller.later(**time)
 
+
+async def woken(teller: Teller) -> None:
+    """Somebody started the domain that is to be adopted."""
+    for host in teller.stage.hosts:
+        assert host.disks.shelf is not None
+        host.disks.shelf.foreign[FORMER["disk"]].state = "running"
+
+
+FORMER: Final[Mapping[str, Any]] = {
+    "pool": KEPT_POOL,
+    "host": "h1",
+    "domain": "old-0",
+    "uuid": "h1-old-0",
+    "size": SIZES[0],
+    "disk": "/h1/old-0.img",
+    "disk_bytes": FOREIGN_BYTES,
+    "reason": "because",
+}
+ADOPTED: Final = asked("adopt", **FORMER)
 
 RUNS: Final = (created(),)
 OFF: Final = (created(start=False),)
@@ -95,6 +115,10 @@ STORIES: Final[Mapping[str, Story]] = {
     "delete one off": Story((*OFF, DELETED), passed(days=50)),
     "undelete": Story((*RUNS, DELETED), asked("undelete", reason="because")),
     "undelete after soft": Story((*RUNS, *SOFT), asked("undelete", reason="because")),
+    "adopt": Story((), ADOPTED),
+    "adopt one that runs": Story((woken,), asked("adopt", **FORMER)),
+    "start what was adopted": Story((ADOPTED,), changed("start")),
+    "delete what was adopted": Story((ADOPTED, changed("start"), DELETED), passed(days=50)),
     "the name again": Story((*RUNS, *PURGED, passed(days=8)), created()),
 }
 """Each flow of kept VMs."""

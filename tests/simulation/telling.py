@@ -172,6 +172,12 @@ def portrait(stage: Stage) -> dict[str, Any]:
             (one.entry.vm, one.entry.stage, one.entry.result or "")
             for one in living.calendar.entries.values()
         ),
+        "foreign": {
+            file: (foreign.state, foreign.order is not None)
+            for host in stage.hosts
+            if host.disks.shelf is not None
+            for file, foreign in host.disks.shelf.foreign.items()
+        },
         "silent": [(org, vm) for org, vm, _ in stage.hush.silent()],
         "backups": sorted(
             (str(file.relative_to(stage.directory.name)), file.read_bytes())

@@ -54,6 +54,7 @@ class Tenant:
             (self._restore, 3),
             (self._delete, 3),
             (self._undelete, 2),
+            (self._adopt, 2),
         ]
 
     def _create(self, vm: str) -> tuple[str, Body]:
@@ -88,6 +89,21 @@ class Tenant:
         if rng.random() < 0.8:
             body["copy"] = rng.choice(COPIES)
         return "copy", body
+
+    def _adopt(self, vm: str) -> tuple[str, Body]:
+        rng = self.client.chance.rng
+        host, number = rng.choice(("h1", "h2")), rng.randrange(3)
+        return "adopt", {
+            "vm": vm,
+            "pool": KEPT_POOL,
+            "host": host,
+            "domain": f"old-{number}",
+            "uuid": f"{host}-old-{number}",
+            "size": SIZES[0],
+            "disk": f"/{host}/old-{number}.img",
+            "disk_bytes": 48 * MIB,
+            "reason": "because",
+        }
 
     def _drop(self, vm: str) -> tuple[str, Body]:
         return "drop", {"vm": vm, "copy": self.client.chance.rng.choice(COPIES), "reason": "because"}

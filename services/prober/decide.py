@@ -88,7 +88,8 @@ class Seen:
 def judge(trip: Trip, seen: Seen | None, off_answers: int) -> Verdict:
     """What is known of the guest by now; `off_answers` of those given since it is known awake had a clock that was off.
 
-    A guest that was booted is ready when it answers. One that was woken goes on where it slept: with the clock of then and the
+    A guest that was booted is ready when it answers, and what answers as the boot before is the guest that is being shut down: a reboot
+    is ordered while that still runs. One that was woken goes on where it slept: with the clock of then and the
     randomness of then, until its agent has seen to both. Where its pool wants nobody refreshed, it sees to its clock itself: it
     has its whole window for that, and does not serve before, where it tells its clock. Whether it was woken or booted its
     waker says, and until then neither its clock nor that another boot answers means that it does not serve.
@@ -98,6 +99,8 @@ def judge(trip: Trip, seen: Seen | None, off_answers: int) -> Verdict:
         return "not-refreshed"
     if seen is None:
         return "again"
+    if not woken and not seen.other_boot:
+        return "again" if awake else "wait"
     is_off = seen.off_ms > MOST_OFF_MS
     if not awake and (trip.refreshes or (woken and (seen.other_boot or is_off))):
         return "wait"

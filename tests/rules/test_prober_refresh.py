@@ -248,6 +248,9 @@ _WOKEN = replace(_ASLEEP, awake_at=EPOCH, refreshed=True)
         (_WOKEN, Seen(other_boot=False, off_ms=MOST_OFF_MS + 1), ENOUGH_ANSWERS - 1, "again"),
         (_WOKEN, Seen(other_boot=False, off_ms=MOST_OFF_MS + 1), ENOUGH_ANSWERS, "clock-off"),
         (_WOKEN, Seen(other_boot=True, off_ms=0), 0, "rebooted"),
+        (replace(_ASLEEP, cold=True), Seen(other_boot=False, off_ms=0), 0, "wait"),
+        (replace(_WOKEN, cold=True), Seen(other_boot=False, off_ms=0), 0, "again"),
+        (replace(_WOKEN, cold=True), Seen(other_boot=True, off_ms=MOST_OFF_MS + 1), 0, "ready"),
     ],
 )
 def test_what_an_answer_means(trip: Trip, seen: Seen | None, off_answers: int, verdict: Verdict) -> None:

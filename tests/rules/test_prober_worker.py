@@ -31,6 +31,7 @@ class Toy:
         self.card_up = asyncio.Event()
         """Probes that go out before this are lost."""
         self.card_up.set()
+        self.boot_id = "boot-1"
         self.clock_off_ms: int | None = None
         self.sent_at: list[float] = []
         self.in_flight = 0
@@ -54,7 +55,7 @@ class Toy:
         finally:
             self.in_flight -= 1
         told_ms = int((EPOCH.timestamp() + loop.time()) * 1000)
-        return Pulse("boot-1", None if self.clock_off_ms is None else told_ms + self.clock_off_ms)
+        return Pulse(self.boot_id, None if self.clock_off_ms is None else told_ms + self.clock_off_ms)
 
 
 def story(tell: Callable[[Told, Toy], Awaitable[None]]) -> None:
@@ -183,9 +184,25 @@ def test_nobody_asks_a_guest_of_a_host_that_is_dead() -> None:
         assert told.all(VmUnready) == []
         await told.tell(HostAdmitted(PLATFORM, "h1", "ops", "it was not", EPOCH))
         toy.awake.set()
+        toy.boot_id = "boot-2"
         await told.boot("web-1")
         await told.proven("web-1", cold=True)
         await told.becomes("web-1", "warm")
+
+    story(tell)
+
+
+def test_a_guest_that_is_being_shut_down_for_its_reboot_is_not_the_one_that_was_booted() -> None:
+    async def tell(told: Told, toy: Toy) -> None:
+        toy.awake.set()
+        await told.boot("web-1")
+        await pause(1)  # the former guest answers all the while
+        await told.proven("web-1", cold=True)
+        await pause(2)
+        assert told.vm("web-1").state == "booting"
+        toy.boot_id = "boot-2"
+        await told.becomes("web-1", "warm")
+        assert [one.boot_id for one in told.all(VmReady)] == ["boot-1", "boot-2"]
 
     story(tell)
 

@@ -79,8 +79,8 @@ def decide(
     if stage is None or now < deletion.instant(stage):
         return None
     attempt = deletion.attempts(stage) + 1
-    asked = state.desk.asked.get(deletion.id)
-    if asked is not None and asked.stage == stage:
+    asked = state.desk.asked.get((deletion.id, stage))
+    if asked is not None:
         if asked.answered_at is None:
             return None
         pause = AGAIN if asked.attempt <= MOST_QUICK else SELDOM

@@ -31,9 +31,8 @@ from schemas.struct import Value
 
 
 class Asked(Value, frozen=True):
-    """A stage that was said to be due, and when the gate answered; None while it has not."""
+    """How a stage was last said to be due, and when the gate answered; None while it has not."""
 
-    stage: Stage
     attempt: Count
     answered_at: dt.datetime | None = None
     retry_at: dt.datetime | None = None
@@ -58,8 +57,8 @@ class Desk:
     )
 
     def __init__(self) -> None:
-        self.asked: dict[str, Asked] = {}
-        """By deletion, the last time that one of its stages was said to be due."""
+        self.asked: dict[tuple[str, Stage], Asked] = {}
+        """By deletion and stage, the last time that it was said to be due."""
         self.last: dict[str, str] = {}
         """By deletion, the event that the next one follows from."""
         self.prepared_at: dict[str, dt.datetime] = {}
@@ -72,8 +71,8 @@ class Desk:
         """Codes of `silence.failed`, by deletion."""
         self.seeds: dict[tuple[str, str], SeedRef] = {}
         """What the newest VM of each name was told at its first boot, by org and VM."""
-        self._waiting: dict[str, str] = {}
-        """Deletions by the event that said a stage to be due and that nobody answered."""
+        self._waiting: dict[str, tuple[str, Stage]] = {}
+        """Deletion and stage by the event that said it to be due and that nobody answered."""
         self._fences = Fences()
 
     def apply(self, recorded: Recorded) -> None:
@@ -87,11 +86,10 @@ class Desk:
             case DeletionScheduled(deletion=deletion):
                 self.last.setdefault(deletion, recorded.id)
             case DeletionDue(deletion=deletion, stage=stage, attempt=attempt) if deletion in self.last:
-                known = self.asked.get(deletion)
-                asked = Asked(stage, attempt)
-                if known is None or _place(known) < _place(asked):  # a copy of an older one is no news
-                    self.asked[deletion] = asked
-                    self._waiting[recorded.id] = deletion
+                known = self.asked.get((deletion, stage))
+                if known is None or known.attempt < attempt:  # a copy of an older one is no news
+                    self.asked[deletion, stage] = Asked(attempt)
+                    self._waiting[recorded.id] = deletion, stage
             case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._hear(decided)
             case DeletionBegun(deletion=deletion, stage=stage) as begun if deletion in self.last:
@@ -126,18 +124,16 @@ class Desk:
 
     def _hear(self, decided: GateDecided) -> None:
         for answer in decided.answers:
-            deletion = self._waiting.pop(answer.request, None)
-            asked = self.asked.get(deletion or "")
-            if deletion is not None and asked is not None:
-                self.asked[deletion] = replace(asked, answered_at=decided.now, retry_at=answer.retry_at)
+            about = self._waiting.pop(answer.request, None)
+            asked = None if about is None else self.asked.get(about)
+            if about is not None and asked is not None:
+                self.asked[about] = replace(asked, answered_at=decided.now, retry_at=answer.retry_at)
 
     def _forget(self, deletion: str) -> None:
-        for known in (self.asked, self.last, self.prepared_at):
+        for stage in STAGES:
+            self.asked.pop((deletion, stage), None)
+        for known in (self.last, self.prepared_at):
             known.pop(deletion, None)
-
-
-def _place(asked: Asked) -> tuple[int, int]:
-    return STAGES.index(asked.stage), asked.attempt
 
 
 @dataclass(frozen=True, slots=True)

@@ -184,7 +184,7 @@ def proven(house: Endings) -> None:
 
 ACTIONS = (
     "time", "instant", "away", "delete", "delete", "cancel", "race", "protect", "unprotect", "start", "stop", "reboot",
-    "gate", "gate", "deleter", "deleter", "late deleter", "steward", "waker", "waker", "erase", "again", "create",
+    "gate", "gate", "deleter", "deleter", "late deleter", "steward", "waker", "waker", "erase", "again", "create", "confused",
 )  # fmt: skip
 
 
@@ -222,6 +222,8 @@ class Story:
                     house.happened(again.fact, again.id)
             case "time" | "instant" | "away":
                 self.time(action, vm)
+            case "confused":
+                self.confused_deleter(vm)
             case _:
                 self.ask(action, vm)
 
@@ -259,6 +261,16 @@ class Story:
                 house.create(vm)
             case _:
                 pass
+
+    def confused_deleter(self, vm: str) -> None:
+        """One that says any stage to be due at any time."""
+        standing = self.house.deleter.deletions.of(ORG, vm)
+        if standing is not None:
+            who: dict[str, Any] = {"org": ORG, "vm": vm, "pool": "apps", "deletion": standing.id}
+            attempt = self.dice.randint(1, 3)
+            self.house.happened(
+                DeletionDue(**who, stage=self.dice.choice(STAGES), attempt=attempt, due_at=self.house.now)
+            )
 
     def late_deleter(self, off: dt.timedelta) -> None:
         """One that has read less than there is."""

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 MOST_THREADS: Final = 48
-"""Each call of one host under way has one: effects, boots, restores, saves, refreshes and looks have 42 slots between them."""
+"""Each call of one host under way has one: effects, boots, restores, saves, refreshes, looks and questions about memory have 46 slots between them."""
 
 MOST_WAITING: Final = 1024
 

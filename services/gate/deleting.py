@@ -85,7 +85,7 @@ def cancel(draft: Draft, pending: Pending, wish: DeletionCancelRequested) -> Non
             draft.decline(pending, "VmBusy", 1)  # it is being stopped
             return
         code, evidence = asked(draft, kept.size.compute)
-        host = home(draft, pool, vm, kept.size) if code == "Granted" else ""
+        host = home(draft, pool, kept, kept.size) if code == "Granted" else ""
         if code == "Granted" and not host:
             code = "HostsFull" if host is None else "HostGone"
             evidence = (*evidence, draft.places.host_evidence(kept.size.memory_mib))

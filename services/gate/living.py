@@ -229,7 +229,7 @@ def _start(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
     if code != "Granted":
         draft.decline(pending, code, 1, evidence=evidence)
         return
-    host = home(draft, pool, vm, size)
+    host = home(draft, pool, kept, size)
     if host is None or host == "":
         lacking = draft.places.host_evidence(size.memory_mib)
         draft.decline(pending, "HostsFull" if host is None else "HostGone", 1, evidence=(*evidence, lacking))
@@ -242,17 +242,23 @@ def _start(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
     draft.do(pending, "Granted", (), [start], evidence=evidence)
 
 
-def home(draft: Draft, pool: Pool, vm: Vm | None, size: Size) -> str | None:
-    """Where it starts: where its disk is, if that is a host's. None where no host has room, empty where its own is not there."""
-    room = draft.places.room(pool.name)
-    if vm is None or (pool.storage == "ceph" and vm.state == "stopped"):
+def home(draft: Draft, pool: Pool, kept: Kept, size: Size) -> str | None:
+    """Where it starts: where its disk is, if that is a host's. None where no host has room, empty where its own is not there.
+
+    A VM that was adopted, or made from a copy, has a disk before it ever ran.
+    """
+    key, room = (draft.org, kept.name), draft.places.room(pool.name)
+    vm, disk = draft.fleet.vms.get(key), draft.state.volumes.disks.get(key)
+    off = vm is None or vm.state == "stopped"
+    if off and (pool.storage == "ceph" or (vm is None and disk is None)):
         return room.take(pool.placement, size.memory_mib)
-    host = draft.fleet.hosts.get(vm.host)
+    where = disk.host if off and disk is not None else vm.host if vm is not None else ""
+    host = draft.fleet.hosts.get(where)
     if host is None or host.state != "ready":
         return ""
-    if vm.state in {"quiesced", "saving"}:
-        return vm.host  # it holds its memory there
-    return vm.host if room.take_on(vm.host, size.memory_mib) else None
+    if vm is not None and vm.state in {"quiesced", "saving"}:
+        return where  # it holds its memory there
+    return where if room.take_on(where, size.memory_mib) else None
 
 
 def _stop(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:

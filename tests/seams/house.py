@@ -191,6 +191,7 @@ async def a_world(
     memory_mib: int | None = None,
     permit_seconds: float = 0.0,
     ceph: bool = False,
+    movable_clock: bool = False,
 ) -> AsyncGenerator[tuple[World, list[str]]]:
     """A world of its own on free ports, and what it says; gone with its files when the block ends.
 
@@ -209,6 +210,7 @@ async def a_world(
             memory_mib=memory_mib,
             permit_seconds=permit_seconds,
             ceph=ceph,
+            movable_clock=movable_clock,
         )
         async with world:
             yield world, said

@@ -81,10 +81,8 @@ def decide(
     attempt = deletion.attempts(stage) + 1
     asked = state.desk.asked.get((deletion.id, stage))
     if asked is not None:
-        if asked.answered_at is None:
-            return None
         pause = AGAIN if asked.attempt <= MOST_QUICK else SELDOM
-        if now < max(asked.answered_at + pause, asked.retry_at or asked.answered_at):
+        if not asked.answered or now < asked.said_at + pause:
             return None
     return _due(deletion, stage, attempt, state)
 

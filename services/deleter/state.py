@@ -31,12 +31,12 @@ from schemas.struct import Value
 
 
 class Asked(Value, frozen=True):
-    """How a stage was last said to be due, and when the gate answered; None while it has not."""
+    """How a stage was last said to be due, and whether the gate has answered."""
 
     attempt: Count
-    answered_at: dt.datetime | None = None
-    retry_at: dt.datetime | None = None
-    """Before this instant asking again cannot help."""
+    said_at: dt.datetime
+    """By a deleter's clock, as is whatever it is compared with: the gate's may be ahead."""
+    answered: bool = False
 
 
 class Desk:
@@ -88,7 +88,7 @@ class Desk:
             case DeletionDue(deletion=deletion, stage=stage, attempt=attempt) if deletion in self.last:
                 known = self.asked.get((deletion, stage))
                 if known is None or known.attempt < attempt:  # a copy of an older one is no news
-                    self.asked[deletion, stage] = Asked(attempt)
+                    self.asked[deletion, stage] = Asked(attempt, recorded.time)
                     self._waiting[recorded.id] = deletion, stage
             case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._hear(decided)
@@ -127,7 +127,7 @@ class Desk:
             about = self._waiting.pop(answer.request, None)
             asked = None if about is None else self.asked.get(about)
             if about is not None and asked is not None:
-                self.asked[about] = replace(asked, answered_at=decided.now, retry_at=answer.retry_at)
+                self.asked[about] = replace(asked, answered=True)
 
     def _forget(self, deletion: str) -> None:
         for stage in STAGES:

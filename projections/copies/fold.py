@@ -74,6 +74,8 @@ class Copies:
         self.restoring: dict[tuple[str, str], RestoreOrdered] = {}
         """Orders to restore without an outcome, by the VM whose disk it becomes."""
         self._copies: dict[tuple[str, str], dict[str, Copy]] = {}
+        self._before: dict[tuple[str, str, str], Copy] = {}
+        """Copies that are on their way out, as they were."""
         self._stored: dict[str, int] = {}
         self._fences = Fences()
         self._due: dict[tuple[str, str], dict[str, dt.date]] = {}
@@ -126,11 +128,13 @@ class Copies:
                 self._made(made)
             case CopyFailed(org=org, vm=vm, copy=name, order=order):
                 if self._is_open(self.making, (org, vm, name), order):
-                    del self.making[org, vm, name]
+                    failed = self.making.pop((org, vm, name))
                     self._remove(org, vm, name)
+                    self._keep_after_all(org, failed)
             case CopyDropped(org=org, vm=vm, copy=name, order=order):
                 if self._is_open(self.dropping, (org, vm, name), order):
                     del self.dropping[org, vm, name]
+                    self._before.pop((org, vm, name), None)
                     self._remove(org, vm, name)
             case CopyRestored(org=org, vm=vm, order=order) | CopyRestoreFailed(org=org, vm=vm, order=order):
                 known = self.restoring.get((org, vm))
@@ -170,6 +174,7 @@ class Copies:
                 known = self.get(org, order.vm, order.copy)
                 if known is not None:
                     self.dropping[org, order.vm, order.copy] = order
+                    self._before[org, order.vm, order.copy] = known
                     self._put(
                         replace(
                             known, state="dropping", order=order.id, request=order.request, cause=order.cause
@@ -203,6 +208,14 @@ class Copies:
             former = self._nights.get((made.org, made.vm), night)
             self._nights[made.org, made.vm] = max(former, night)
 
+    def _keep_after_all(self, org: str, failed: CopyOrdered) -> None:
+        """What was to go because this copy came stays, since it did not come: storage removes nothing for it before."""
+        for copy in self.of(org, failed.vm):
+            if copy.state == "dropping" and copy.cause == "retention" and copy.request == failed.request:
+                key = (org, failed.vm, copy.name)
+                del self.dropping[key]
+                self._put(self._before.pop(key))
+
     @staticmethod
     def _is_open(
         orders: dict[tuple[str, str, str], CopyOrdered] | dict[tuple[str, str, str], DropOrdered],
@@ -229,6 +242,7 @@ class Copies:
         for copy in [one for one in self.of(org, vm) if one.kind == kind]:
             self.making.pop((org, vm, copy.name), None)
             self.dropping.pop((org, vm, copy.name), None)
+            self._before.pop((org, vm, copy.name), None)
             self._remove(org, vm, copy.name)
 
     def _forget_nights(self, key: tuple[str, str]) -> None:

@@ -100,6 +100,22 @@ def test_the_oldest_of_a_kind_goes_when_there_is_one_more_than_the_pool_keeps() 
     assert past.copies_gib == 30
 
 
+def test_a_copy_that_failed_costs_no_older_one() -> None:
+    past = running(snapshots_kept=1)
+    past.copied("one")
+    past.copy("two")
+    _, (order, drop) = past.answer()
+    assert isinstance(order, CopyOrdered)
+    assert isinstance(drop, DropOrdered)
+    past.happened(CopyFailed(ORG, "db", "h1", "two", "snapshot", order.id, "refused", "no", past.now))
+    assert past.names == ["one"]
+    assert past.state.copies.dropping == {}
+    assert not past.state.copies.is_busy(ORG, "db")
+    past.dropped(drop)  # nobody does that any more, and if somebody did it is none of the ledger's orders
+    past.copied("three")
+    assert past.names == ["three"]
+
+
 def test_a_pool_that_keeps_fewer_than_before_drops_several_with_the_next_one() -> None:
     past = running(snapshots_kept=4)
     for name in ("one", "two", "three", "four"):

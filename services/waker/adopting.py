@@ -10,7 +10,7 @@ from projections.adoptions.fold import Adoptions
 from schemas.names import shorten
 from services.waker.bars import timed
 from services.waker.outcomes import Outcomes
-from services.waker.port import Hypervisor, HypervisorError
+from services.waker.port import Hypervisor, HypervisorError, domain_name
 from services.waker.state import Key
 
 DOMAIN_RUNS = "domain-runs"
@@ -61,7 +61,12 @@ class Adopting:
         now = self._clock.now()
         if found in {"off", "missing"}:
             fact = VmAdopted(
-                org=key[0], vm=key[1], host=self._host, order=order.id, domain=order.domain, adopted_at=now
+                org=key[0],
+                vm=key[1],
+                host=self._host,
+                order=order.id,
+                domain=domain_name(*key),
+                adopted_at=now,
             )
             await self._outcomes.ended(fact, "vm.adopted", order, now)
             return

@@ -162,7 +162,7 @@ def test_a_former_domain_goes_once_storage_has_its_disk_and_not_before(found: Do
             order = taken(site, there)
             await pause(3)
         assert site.host.others == {}
-        assert [(said.order, said.domain) for said in site.said(VmAdopted)] == [(order, "old-db")]
+        assert [(said.order, said.domain) for said in site.said(VmAdopted)] == [(order, NAME)]
         assert site.said(VmAdoptFailed) == []
 
     play(scene)

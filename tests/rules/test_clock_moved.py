@@ -3,12 +3,14 @@
 import datetime as dt
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from events.clock import MOST_AHEAD, ClockError, MovedClock, SystemClock, clock_of, machine, move, offset
-from schemas.zones import ZoneError
-from virtscale.clocks.moving import instant, said
-from virtscale.description import Kept, with_movable_clock
+from schemas.house import load
+from schemas.zones import BERLIN, ZoneError
+from virtscale.clocks.moving import ahead, instant, said, show_time, to
+from virtscale.description import ORIGIN, Kept, begin, kept, with_movable_clock, write
 from virtscale.invocation import UsageError
 
 DAY = dt.timedelta(days=1)
@@ -120,3 +122,42 @@ def test_what_is_no_moment_is_said_to_be_none(text: str) -> None:
 def test_how_far_it_is_ahead_is_said_in_days_and_hours() -> None:
     assert said(dt.timedelta()) == "as by"
     assert said(5 * DAY + dt.timedelta(hours=2, seconds=3)) == "5 d 2 h 3 s ahead of"
+
+
+def test_the_clock_of_a_house_that_is_somebodys_is_shown_and_not_moved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begin(tmp_path, ORIGIN)
+    assert show_time(tmp_path, BERLIN, "table") == 0
+    assert "as by the machine's clock" in capsys.readouterr().err
+    for move_it in (
+        lambda: ahead(tmp_path, "5d", BERLIN, "table"),
+        lambda: to(tmp_path, "22:00", BERLIN, "table"),
+    ):
+        with pytest.raises(ClockError, match="nobody moves it") as caught:
+            move_it()
+        assert caught.value.code == "ClockFixed"
+
+
+def test_a_house_for_trying_out_keeps_the_time_that_it_came_to_wherever_it_is_moved(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    begin(here, ORIGIN)
+    write(msgspec.structs.replace(load(here), clock=with_movable_clock(here, Kept()).clock))
+    ahead(here, "3d", BERLIN, "table")
+    ahead(here, "12h", BERLIN, "table")
+    assert "3 d 12 h ahead of the machine's clock" in capsys.readouterr().err
+    here.rename(there)
+    again = kept(there)
+    assert again.clock == str(there / "clock")
+    assert offset(Path(again.clock)) == 3.5 * DAY
+    write(msgspec.structs.replace(load(there), directory=str(there), clock=again.clock))
+    with pytest.raises(ClockError, match="goes ahead only"):
+        to(there, "2020-01-01", BERLIN, "table")
+    for wrong in ("", "5", "0d", "-5d", "5w", "1.5d"):
+        with pytest.raises(UsageError, match="no duration"):
+            ahead(there, wrong, BERLIN, "table")
+    with pytest.raises(ClockError, match="the most are 3650"):
+        ahead(there, "999999999d", BERLIN, "table")
+    assert offset(there / "clock") == 3.5 * DAY

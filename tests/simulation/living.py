@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from events.copy import CopyRestoreFailed
 from events.deletion import DeletionBegun, DeletionCancelled, DeletionCompleted, DeletionScheduled
 from events.envelope import Recorded
 from events.gate import GateDecided
 from events.keep import VmAdoptFailed, VmCreated
+from events.volume import VolumeAdoptFailed
 from projections.adoptions.fold import Adoptions
 from projections.copies.fold import Copies, Copy
 from projections.deletions.fold import Deletions
@@ -88,7 +90,9 @@ class Living:
                 if (org, vm) in self._names:
                     yield f"{org}/{vm} was made at #{line.seq}, and the name is another's since {self._names[org, vm]}."
                 self._names[org, vm] = f"#{line.seq}"
-            case VmAdoptFailed(org=org, vm=vm):
+            case VmAdoptFailed(org=org, vm=vm) | VolumeAdoptFailed(org=org, vm=vm):
+                self._names.pop((org, vm), None)
+            case CopyRestoreFailed(org=org, vm=vm, of=of) if of != vm:
                 self._names.pop((org, vm), None)
             case DeletionScheduled(deletion=deletion, schedule=schedule):
                 self._stages[deletion], self._schedules[deletion] = [], schedule
@@ -213,12 +217,10 @@ class Living:
     def _copies_of(self, key: Key) -> Iterator[str]:
         volume = Volume(*key)
         made = {one.name for one in self.copies.of(*key) if one.kind == "snapshot"}
-        there = {
-            one.name
-            for shelf in self._shelves()
-            if volume in shelf.volumes
-            for one, _ in shelf.volumes[volume].snapshots
-        }
+        shelves = [shelf for shelf in self._shelves() if volume in shelf.volumes]
+        there = {one.name for shelf in shelves for one, _ in shelf.volumes[volume].snapshots}
+        if any(self._truth.rulings.was_dead(shelf.host) for shelf in shelves):
+            there &= made  # what was under way when its host was called dead is there again with it
         if made != there:
             yield f"{volume} has the snapshots {sorted(made)} in the ledger, and {sorted(there)} are there."
 
@@ -239,7 +241,9 @@ class Living:
             key = (machine.org, machine.vm)
             kept, vm = self.directory.vms.get(key), self._truth.fleet.vms.get(key)
             scaled = machine.pool in {pool.name for pool in self._world.pools}
-            if kept is None and not scaled:
+            # Of a host that was called dead nothing is asked any more: should it live, a domain that is off may be left there.
+            forgiven = machine.state == "off" and self._truth.rulings.was_dead(name)
+            if kept is None and not scaled and not forgiven:
                 yield f"The domain {machine.name} is left on {name}, and there is no such VM."
             if kept is None or vm is None or machine.state != "running":
                 continue

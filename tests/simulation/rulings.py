@@ -96,6 +96,10 @@ class Rulings:
         known = (state for at, state in reversed(self._hosts.get(host, ())) if seq is None or at <= seq)
         return next(known, "unknown")
 
+    def was_dead(self, host: str) -> bool:
+        """Whether somebody ever called the host dead, or removed it."""
+        return any(state in DEAD for _, state in self._hosts.get(host, ()))
+
     # --------------------------------------------------------------------------------------------------- decisions
 
     def _decided(self, decided: GateDecided, seq: int) -> Iterator[str]:

@@ -139,6 +139,11 @@ def read(text: str) -> Pool:
             f"Pool {pool.org}/{pool.name} wants at least {pool.min_vms} and at most {pool.max_vms} VMs. "
             "Nothing was stored."
         )
+    if pool.kind == "scaled" and pool.storage == "ceph":
+        raise PoolError(
+            f"Pool {pool.org}/{pool.name} scales, and disks of VMs that come and go are files on their hosts: leave `storage` out, or "
+            'say kind = "kept". Nothing was stored.'
+        )
     objection = flaw(pool.window)
     if objection is not None:
         raise PoolError(f"The pool {pool.org}/{pool.name}: {objection.text} Nothing was stored.")

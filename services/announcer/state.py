@@ -11,13 +11,8 @@ from events.gate import (
     DrainCancelled,
     DrainOrdered,
     GateDecided,
-    GrowOrdered,
     Order,
-    PlugOrdered,
     RebootOrdered,
-    SaveOrdered,
-    StopOrdered,
-    SuspendOrdered,
     WakeOrdered,
 )
 from events.vm import (
@@ -93,8 +88,8 @@ class Changes:
                 drains[order.id] = Drain(order.id, order.drain_seconds, now)
             case DrainCancelled():
                 self._drains.get((org, order.vm), {}).pop(order.drain, None)
-            case SuspendOrdered() | SaveOrdered() | StopOrdered() | PlugOrdered() | GrowOrdered():
-                pass
+            case _:
+                pass  # no drain of the VM begins or ends with it
 
     def _note(self, org: str, vm: str, seq: int) -> None:
         self._changed.pop((org, vm), None)

@@ -79,8 +79,6 @@ class Fleet:
         self.pools: dict[tuple[str, str], Pool] = {}
         self.hosts: dict[str, Host] = {}
         self._roster = Roster()
-        self.vms = self._roster.vms
-        self._loads = self._roster.loads
         self._fences = Fences()
         self._dead = DeadHosts()
         self._told: set[str] = set()
@@ -88,13 +86,18 @@ class Fleet:
         """Of a VM that runs with another size than was ordered: its reservation, the size that was ordered, and the one it has."""
         self._forecasting: dict[str, int] = {}
 
+    @property
+    def vms(self) -> dict[tuple[str, str], Vm]:
+        """Every VM that the ledger tells of, by org and name."""
+        return self._roster.vms
+
     def forecasting(self, org: str) -> int:
         """How many of the org's pools a forecast moves: they share its warm reserve."""
         return self._forecasting.get(org, 0)
 
     def free_mib(self, host: str) -> int:
         """Memory that a new VM could take on the host; paused guests hold theirs, guests that are off do not."""
-        return self.hosts[host].memory_mib - self._loads.lent_mib.get(host, 0)
+        return self.hosts[host].memory_mib - self._roster.loads.lent_mib.get(host, 0)
 
     def members(self, org: str, pool: str, state: State) -> dict[str, None]:
         """The pool's VMs in a state, in the order they came into it."""
@@ -107,23 +110,23 @@ class Fleet:
 
     def awake(self, host: str) -> int:
         """VMs that are awake on the host, or about to be; a host without any may idle."""
-        return self._loads.awake.get(host, 0)
+        return self._roster.loads.awake.get(host, 0)
 
     def paused(self, host: str) -> int:
         """VMs that are asleep in the host's memory, and can be woken there and nowhere else."""
-        return self._loads.paused.get(host, 0)
+        return self._roster.loads.paused.get(host, 0)
 
     def saved(self, host: str) -> int:
         """VMs that are asleep on the host's disk, and hold none of its memory."""
-        return self._loads.saved.get(host, 0)
+        return self._roster.loads.saved.get(host, 0)
 
     def imaging_mib(self, host: str) -> int:
         """Memory that is being written to the host's disk, or read back from there, or waits for that."""
-        return self._loads.imaging_mib.get(host, 0)
+        return self._roster.loads.imaging_mib.get(host, 0)
 
     def saving(self, host: str) -> int:
         """VMs of the host whose RAM is being written to its disk; they are among the paused."""
-        return self._loads.saving.get(host, 0)
+        return self._roster.loads.saving.get(host, 0)
 
     def count(self, org: str, pool: str, states: frozenset[State]) -> int:
         """How many VMs of the pool are in one of the states."""
@@ -136,16 +139,18 @@ class Fleet:
     def staying(self, org: str, pool: str) -> int:
         """VMs that serve the pool or soon will; stock under preparation, leavers, and what hangs are not among them."""
         return (
-            self.count(org, pool, STAYING) - self._loads.stock.get((org, pool), 0) - self.hanging(org, pool)
+            self.count(org, pool, STAYING)
+            - self._roster.loads.stock.get((org, pool), 0)
+            - self.hanging(org, pool)
         )
 
     def hanging(self, org: str, pool: str) -> int:
         """VMs of which nothing is heard though they should serve long since: they count, and nobody waits for them."""
-        return self._loads.hanging.get((org, pool), 0)
+        return self._roster.loads.hanging.get((org, pool), 0)
 
     def is_silent(self, host: str) -> bool:
         """Whether the host lets starts go by unanswered, so that nothing should be started there that can be elsewhere."""
-        return self._loads.is_silent(host)
+        return self._roster.loads.is_silent(host)
 
     def attention(self, org: str) -> Iterator[Vm]:
         """VMs whose next step is the gate's to order, in the order they came to need it."""
@@ -295,7 +300,7 @@ class Fleet:
         known = self._held(org, vm, reservation)
         if known is not None:
             if not known.proven:
-                self._loads.hear(known.host, seq)
+                self._roster.loads.hear(known.host, seq)
             self._step(replace(known, proven=True), "vm.unprobed" if known.unprobed else "", seq)
 
     def _held(self, org: str, vm: str, reservation: str) -> Vm | None:
@@ -346,7 +351,7 @@ class Fleet:
         known = self.vms.get((org, vm))
         if known is None or known.reservation != reservation:
             return
-        self._loads.hear(known.host, seq)
+        self._roster.loads.hear(known.host, seq)
         asleep = replace(known, reservation=None, proven=False, order=None, purpose="serve", since_seq=seq)
         match found:
             case "paused":

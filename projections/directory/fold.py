@@ -15,7 +15,7 @@ from events.fact import Fact
 from events.fences import Fences
 from events.gate import AdoptOrdered, GateDecided, RestoreOrdered
 from events.keep import VmAdopted, VmAdoptFailed, VmCreated, VmProtected, VmResized, VmUnprotected
-from events.volume import VolumeAdoptFailed, VolumeGrown
+from events.volume import VolumeAdoptFailed, VolumeGrowFailed, VolumeGrown
 from schemas.capacity import Size
 from schemas.image import Kind, Readiness
 from schemas.request import SeedRef
@@ -55,6 +55,7 @@ class Directory:
             VmAdopted,
             VmAdoptFailed,
             VolumeGrown,
+            VolumeGrowFailed,
             VolumeDrifted,
             VolumeAdoptFailed,
             CopyRestored,
@@ -94,7 +95,12 @@ class Directory:
                 self._change(org, vm, protected=True)
             case VmUnprotected(org=org, vm=vm):
                 self._change(org, vm, protected=False)
-            case VolumeGrown(org=org, vm=vm, size_bytes=size_bytes):
+            case (
+                VolumeGrown(org=org, vm=vm, size_bytes=size_bytes)
+                | VolumeGrowFailed(
+                    org=org, vm=vm, size_bytes=size_bytes
+                )  # as large as a former order made it
+            ):
                 kept = self.get(org, vm)
                 if kept is not None:  # told late, it says what the disk had before it grew again
                     self._change(org, vm, disk_bytes=max(size_bytes, kept.disk_bytes))

@@ -261,5 +261,7 @@ class Deletions:
 
     def _put(self, known: Deletion, **members: Any) -> None:
         changed = self._all[known.id] = replace(known, **members)
-        if changed.over:
-            self._standing.pop((known.org, known.vm), None)
+        key = (known.org, known.vm)
+        # What is told of one that is over, as that its silence has ended, leaves one that was scheduled since standing.
+        if changed.over and self._standing.get(key) == known.id:
+            del self._standing[key]

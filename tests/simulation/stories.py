@@ -119,6 +119,7 @@ STORIES: Final[Mapping[str, Story]] = {
     "adopt one that runs": Story((woken,), asked("adopt", **FORMER)),
     "start what was adopted": Story((ADOPTED,), changed("start")),
     "delete what was adopted": Story((ADOPTED, changed("start"), DELETED), passed(days=50)),
+    "deleted again": Story((*RUNS, DELETED, asked("undelete", reason="because")), DELETED),
     "the name again": Story((*RUNS, *PURGED, passed(days=8)), created()),
 }
 """Each flow of kept VMs."""

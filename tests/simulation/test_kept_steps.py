@@ -8,7 +8,7 @@ from typing import Final
 import pytest
 
 from services.signal import worker as signal
-from services.storage.restoring import Restoring
+from services.storage.copies.restoring import Restoring
 from services.storage.volumes import Volume
 from services.waker import keeping as waker_keeping
 from tests.simulation.disks import DiskLink

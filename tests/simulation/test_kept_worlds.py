@@ -16,6 +16,9 @@ MANY_SEEDS = range(20, 620)
 KEPT = {
     72: "a deleter told what was due once more, when the bus had forgotten the first time: each telling has one answer",
     393: "a snapshot that landed after it was given up was there for the next copy of that name",
+    16: "a VM that was adopted and had not run yet was started on a host that had not its disk",
+    1410: "a growth that failed had found the disk larger, and the directory did not hear of it",
+    1416: "the end of a cancelled deletion's silence ended the deletion that was scheduled since: its VM was never deleted",
     398: "a growth told late, after the disk had grown again: the ledger had less than there was",
 }
 """Each was a bug, of the workers or of the simulation itself, and is none any more."""

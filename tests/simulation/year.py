@@ -16,7 +16,7 @@ from msgspec.structs import replace as struct_replace
 from schemas.capacity import NOTHING, Capacity, Size
 from schemas.maintenance import Window
 from schemas.pool import Pool
-from services.storage.nights import Nights, Sky, look
+from services.storage.copies.nights import Nights, Sky, look
 from tests import papers
 from tests.simulation.chance import Chance
 from tests.simulation.clock import EPOCH, VirtualLoop, pause

@@ -1,0 +1,28 @@
+"""Deletions of one VM after one another: what is told late of the first says nothing of the second."""
+
+import datetime as dt
+
+from events.deletion import DeletionCancelled, DeletionScheduled, SilenceEnded, SilenceSet
+from projections.deletions.fold import Deletions
+from schemas.deletion import POLICIES, stages
+from tests.given import ORG, Past
+
+FIRST, SECOND = "1" * 32, "2" * 32
+
+
+def test_the_end_of_a_cancelled_deletions_silence_leaves_the_next_deletion_standing() -> None:
+    past, deletions = Past(), Deletions()
+    plan = stages(dt.date(2026, 12, 24), "Europe/Berlin", POLICIES[-1])
+    now, who = past.now, {"org": ORG, "vm": "db"}
+    asked = {"pool": "apps", "actor": "kim", "reason": "because"}
+    for fact in (
+        DeletionScheduled(**who, **asked, deletion=FIRST, schedule=plan, scheduled_at=now),
+        SilenceSet(**who, deletion=FIRST, silence="one", starts_at=now, ends_at=now, set_at=now),
+        DeletionCancelled(**who, **asked, deletion=FIRST, cancelled_at=now),
+        DeletionScheduled(**who, **asked, deletion=SECOND, schedule=plan, scheduled_at=now),
+        SilenceEnded(**who, deletion=FIRST, silence="one", ended_at=now),
+    ):
+        deletions.apply(past.happened(fact))
+    standing = deletions.of(ORG, "db")
+    assert standing is not None
+    assert standing.id == SECOND

@@ -21,8 +21,8 @@ import libvirt_qemu
 from lab.hypervisor import own
 from lab.ports import LOOPBACK, free_ports
 from schemas.volume import volume_name
-from services.storage.rbd import TEMPLATES, pool_of
-from services.storage.speaker import PYTHON
+from services.storage.ceph.rbd import TEMPLATES, pool_of
+from services.storage.ceph.speaker import PYTHON
 
 ORG = "acme"
 _PROBE_SECONDS = 0.25

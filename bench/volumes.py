@@ -21,10 +21,10 @@ from events.clock import SystemClock
 from lab.ceph import Ceph
 from lab.hypervisor import Hypervisor
 from schemas.house import HostPlace
-from services.storage.directory import Directory
-from services.storage.rbd import TEMPLATES, Cluster, Rbd, pool_of
-from services.storage.speaker import PYTHON
-from services.storage.tenants import Tenants
+from services.storage.ceph.rbd import TEMPLATES, Cluster, Rbd, pool_of
+from services.storage.ceph.speaker import PYTHON
+from services.storage.ceph.tenants import Tenants
+from services.storage.files.directory import Directory
 from services.storage.volumes import Store, Volume
 
 MIB = 1 << 20

@@ -6,7 +6,7 @@ from events.bus.port import Bus
 from events.clock import Clock
 from events.vault import Vault
 from schemas.house import House
-from services.storage.freezing import Freezer
+from services.storage.copies.freezing import Freezer
 from services.storage.places import Places
 from services.storage.worker import Storage
 

@@ -6,12 +6,12 @@ from events.clock import Clock
 from schemas.house import HostPlace, House, HouseError, load
 from schemas.pool import Storage
 from schemas.template import BASE, has_disk, has_seed
-from services.storage.directory import Directory
+from services.storage.ceph.rbd import Cluster, Rbd
+from services.storage.ceph.tenants import Tenants
 from services.storage.errors import StorageError
+from services.storage.files.directory import Directory
+from services.storage.files.qcow2 import Qcow2, size_of
 from services.storage.port import Volumes
-from services.storage.qcow2 import Qcow2, size_of
-from services.storage.rbd import Cluster, Rbd
-from services.storage.tenants import Tenants
 from services.storage.volumes import Store
 
 

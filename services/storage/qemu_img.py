@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from services.storage.errors import StorageError
-from services.storage.speaker import TIED
+from services.storage.tied import TIED
 from services.storage.volumes import QUICK_SECONDS, InUseError, Snapshot
 
 _FLOCK: Final = struct.Struct("hhqqi0q")

@@ -21,10 +21,10 @@ from projections.usage.fold import Usage
 from projections.volumes.fold import Disk, Volumes
 from schemas.volume import in_cluster
 from services.storage.attempt import Attempt
-from services.storage.chores import chores
+from services.storage.chores.kinds import chores
+from services.storage.copies.freezing import Still, moving
 from services.storage.decide import MOST_ATTEMPTS, move, sleeps_still, wants_pin, wants_volume
 from services.storage.errors import StorageError, WokeError
-from services.storage.freezing import Still, moving
 from services.storage.keeping import DISK_MISSING, DiskMissingError, Keeping, Words, nothing
 from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes

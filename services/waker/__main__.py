@@ -8,7 +8,7 @@ from events.bus.port import Bus
 from events.clock import Clock
 from events.lock import hold
 from schemas.house import House
-from services.waker.libvirt import Libvirt
+from services.waker.libvirt.hypervisor import Libvirt
 from services.waker.worker import Waker
 
 

@@ -8,7 +8,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from schemas.volume import is_of, layer_over, seed_name, volume_name
-from services.storage.trash import Trash
+from services.storage.files.trash import Trash
 from services.storage.volumes import Trashed, Volume
 
 NAMES = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)

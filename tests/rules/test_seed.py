@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.seed import MOST_KEYS, MOST_USER_DATA_BYTES, Seed, SeedError, check, files
-from services.storage import seed as seeds
-from services.storage.iso import SECTOR, image
+from services.storage.files import seed as seeds
+from services.storage.files.iso import SECTOR, image
 
 SEED = Seed("i-1", "web-1")
 

@@ -26,8 +26,8 @@ from events.volume import VolumeCreated, VolumeGrown
 from schemas.copy import CopyKind
 from schemas.pool import Pool
 from schemas.pool import Storage as Kind
+from services.storage.copies.freezing import Still, moving
 from services.storage.errors import StorageError
-from services.storage.freezing import Still, moving
 from services.storage.port import Volumes
 from services.storage.volumes import InUseError, Store, Volume
 from services.storage.worker import Pauses, Storage

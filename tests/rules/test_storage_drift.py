@@ -22,8 +22,8 @@ from events.volume import VolumeCreated, VolumeFailed, VolumeGrown
 from schemas.names import PLATFORM
 from schemas.pool import Pool
 from services.storage.errors import StorageError
+from services.storage.files.survey import Lying, Survey, newest, survey
 from services.storage.port import Hosts
-from services.storage.survey import Lying, Survey, newest, survey
 from services.storage.volumes import Seen, Volume
 from services.storage.worker import Pauses, Storage
 from tests.rules.desk import played

@@ -19,7 +19,7 @@ from events.host import HostFenced, HostRegistered, HostRemoved
 from events.ids import derive
 from schemas.names import PLATFORM
 from schemas.pool import Storage as Kind
-from services.storage.erasing import LONGEST_PAUSE_SECONDS
+from services.storage.chores.erasing import LONGEST_PAUSE_SECONDS
 from services.storage.errors import StorageError
 from services.storage.volumes import HasClonesError, InUseError, Store, TooEarlyError, Trashed, Volume
 from services.storage.worker import Pauses, Storage

@@ -12,7 +12,7 @@ from events.gate import CopyOrdered
 from projections.deletions.fold import Deletions
 from schemas.deletion import POLICIES, stages
 from schemas.maintenance import Window
-from services.storage.nights import MOST_TRIES, Due, Nights, Sky, look, night_of, opening
+from services.storage.copies.nights import MOST_TRIES, Due, Nights, Sky, look, night_of, opening
 from tests.copying import Copying
 from tests.given import ORG
 

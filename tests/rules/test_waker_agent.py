@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from events.pool import PoolDefined
 from events.vm import VmResumed
-from services.waker import agent
+from services.waker.libvirt import agent
 from services.waker.port import ENTROPY_BYTES, REFRESH_SECONDS, Domain, HypervisorError, domain_name
 from tests.rules.desk import play, pool
 from tests.rules.waker_host import SIZE, Host, Site

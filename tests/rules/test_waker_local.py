@@ -14,9 +14,9 @@ from schemas.capacity import Size
 from schemas.ephemeral import POLICIES, ephemeral_bytes
 from schemas.pool import Pool
 from schemas.sizes import COMPUTE, GENERAL, own, read
-from services.waker import ephemeral, numa
-from services.waker.marks import Mark
-from services.waker.numa import Node, NodesFullError, UnpinnableError
+from services.waker.libvirt import ephemeral, numa
+from services.waker.libvirt.marks import Mark
+from services.waker.libvirt.numa import Node, NodesFullError, UnpinnableError
 from services.waker.port import Definition
 from tests.rules.desk import play
 from tests.rules.waker_host import SIZE, Site

@@ -7,7 +7,7 @@ import pytest
 
 from schemas.template import has_disk, has_seed
 from schemas.volume import ClusterSource
-from services.waker.templates import TemplateMissingError, fill
+from services.waker.libvirt.templates import TemplateMissingError, fill
 
 TEXT = "<domain><name>{name}</name><d>{disk}</d><s>{seed}</s></domain>"
 

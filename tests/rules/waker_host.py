@@ -17,6 +17,7 @@ from events.vm import VmBooted, VmDefined, VmQuiesced, VmReady, VmUnready
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from services.waker.build import Build
+from services.waker.libvirt.templates import TemplateMissingError
 from services.waker.port import (
     Defined,
     Definition,
@@ -30,7 +31,6 @@ from services.waker.port import (
     Unknown,
     domain_name,
 )
-from services.waker.templates import TemplateMissingError
 from services.waker.worker import Waker
 from tests.rules.desk import REF, Desk
 from tests.simulation.clock import pause

@@ -19,7 +19,7 @@ from events.volume import VolumeCreated
 from schemas.copy import CopyKind, DropCause
 from schemas.pool import Pool
 from schemas.pool import Storage as Kind
-from services.storage.freezing import Still, moving
+from services.storage.copies.freezing import Still, moving
 from services.storage.port import Volumes
 from services.storage.volumes import Store, Volume
 from services.storage.worker import Pauses, Storage

@@ -31,12 +31,12 @@ from lab import accelerator, guest, hypervisor, template
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from schemas.pool import Storage as Kind
-from services.storage.directory import Directory
+from services.storage.files.directory import Directory
+from services.storage.files.qcow2 import Qcow2
 from services.storage.port import Volumes
-from services.storage.qcow2 import Qcow2
 from services.storage.volumes import Store, Volume
 from services.storage.worker import Pauses, Storage
-from services.waker.libvirt import Libvirt
+from services.waker.libvirt.hypervisor import Libvirt
 from services.waker.port import domain_name
 from tests.rules.leaving import Leaving
 from tests.rules.waker_host import Site

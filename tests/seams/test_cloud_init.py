@@ -13,7 +13,7 @@ import pytest
 
 from lab import guest, packages
 from schemas.seed import Seed, check
-from services.storage import seed as seeds
+from services.storage.files import seed as seeds
 
 NAMES = ("cloud-init", "python3-yaml", "python3-configobj", "python3-requests", "python3-urllib3")
 BESIDES = ("python3-idna", "python3-certifi", "python3-chardet", "python3-six")

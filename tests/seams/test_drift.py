@@ -31,7 +31,7 @@ from schemas.house import HostPlace
 from schemas.pool import Pool
 from schemas.volume import volume_name
 from services.waker import memory
-from services.waker.libvirt import Libvirt
+from services.waker.libvirt.hypervisor import Libvirt
 from services.waker.port import domain_name
 from services.waker.worker import Waker
 from tests.rules.waker_host import Site

@@ -30,10 +30,10 @@ from schemas.image import image_of
 from schemas.seed import Seed
 from schemas.template import has_seed
 from schemas.volume import seed_name
-from services.storage import seed as seeds
-from services.waker.libvirt import Libvirt
+from services.storage.files import seed as seeds
+from services.waker.libvirt.hypervisor import Libvirt
+from services.waker.libvirt.templates import TemplateMissingError
 from services.waker.port import Definition, domain_name
-from services.waker.templates import TemplateMissingError
 from tests.support import eventually, free_port
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")

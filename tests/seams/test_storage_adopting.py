@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from services.storage import filling, formers
+from services.storage import formers
+from services.storage.files import filling
 from services.storage.formers import AdoptError, DomainRunsError, NoDomainError
 from services.storage.volumes import Former, OtherVolumeError
 from tests.seams.foreigners import Foreigner, foreigner, make_disk

@@ -8,9 +8,9 @@ import pytest
 
 from schemas.house import HostPlace
 from schemas.volume import FileSource
-from services.storage.qcow2 import Qcow2
-from services.storage.rbd import Rbd, pool_of
-from services.storage.remains import emptied
+from services.storage.ceph.rbd import Rbd, pool_of
+from services.storage.files.qcow2 import Qcow2
+from services.storage.files.remains import emptied
 from services.storage.volumes import InUseError, Store, TooEarlyError, Volume
 from tests.seams.stores import MIB, ORG, TEMPLATE, Bench
 from tests.support import eventually

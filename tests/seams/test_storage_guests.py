@@ -24,12 +24,12 @@ from lab import accelerator, guest, hypervisor, template
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from schemas.pool import Storage as Kind
-from services.storage.freezing import Freezer
+from services.storage.copies.freezing import Freezer
+from services.storage.files.qcow2 import Qcow2
 from services.storage.port import Sleeper, Volumes
-from services.storage.qcow2 import Qcow2
 from services.storage.volumes import Store
 from services.storage.worker import Pauses, Storage
-from services.waker.libvirt import Libvirt
+from services.waker.libvirt.hypervisor import Libvirt
 from services.waker.port import domain_name
 from tests.rules.waker_host import Site
 from tests.support import eventually, free_port

@@ -14,10 +14,10 @@ import pytest
 
 from lab.ceph import Ceph
 from schemas.volume import ClusterSource
+from services.storage.ceph.rbd import Cluster
+from services.storage.ceph.speaker import PYTHON, Speaker
+from services.storage.ceph.tenants import Tenants
 from services.storage.errors import StorageError
-from services.storage.rbd import Cluster
-from services.storage.speaker import PYTHON, Speaker
-from services.storage.tenants import Tenants
 from services.storage.volumes import InUseError, MissingError
 from tests.seams.stores import MIB, ORG, OTHER, QUOTA_BYTES, TEMPLATE, Bench
 from tests.support import eventually

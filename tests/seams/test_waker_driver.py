@@ -9,9 +9,9 @@ import pytest
 
 from schemas.capacity import Size
 from schemas.house import HostPlace
-from services.waker.libvirt import Libvirt
+from services.waker.libvirt.hypervisor import Libvirt
+from services.waker.libvirt.templates import TemplateMissingError
 from services.waker.port import Definition, Domain, HypervisorError, Unknown, domain_name
-from services.waker.templates import TemplateMissingError
 from tests.support import eventually, free_port
 
 XML = """\
@@ -143,7 +143,7 @@ async def test_what_nobody_foresaw_is_an_error_of_the_call_in_which_it_came(
     def refresh(_domain: libvirt.virDomain) -> int:
         raise KeyError("count")
 
-    monkeypatch.setattr("services.waker.agent.refresh", refresh)
+    monkeypatch.setattr("services.waker.libvirt.agent.refresh", refresh)
     host = Libvirt(place, tmp_path)
     await host.connect()
     name = (await host.define(_definition("odd", "web-1"))).name
@@ -198,7 +198,7 @@ async def test_a_template_that_cannot_be_used_is_refused_in_one_sentence_for_goo
 async def test_a_call_that_nobody_waits_for_any_more_still_comes_before_the_next_on_its_domain(
     tmp_path: Path, place: HostPlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("services.waker.libvirt.CALL_SECONDS", 0.05)
+    monkeypatch.setattr("services.waker.libvirt.hypervisor.CALL_SECONDS", 0.05)
     host = Libvirt(place, tmp_path)
     hung, made = threading.Event(), []
     with pytest.raises(HypervisorError, match="did not answer"):
@@ -207,7 +207,7 @@ async def test_a_call_that_nobody_waits_for_any_more_still_comes_before_the_next
         await host._call("be late", lambda: made.append("late"), chain="web-1")
     await host._call("pass by", lambda: made.append("other"), chain="web-2")
     hung.set()
-    monkeypatch.setattr("services.waker.libvirt.CALL_SECONDS", 5.0)
+    monkeypatch.setattr("services.waker.libvirt.hypervisor.CALL_SECONDS", 5.0)
     await host._call("follow", lambda: made.append("next"), chain="web-1")
     assert made == ["other", "first", "next"]
 

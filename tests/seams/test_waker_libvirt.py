@@ -27,7 +27,7 @@ from events.vm import (
 from lab import accelerator, guest, hypervisor, template
 from schemas.capacity import Size
 from schemas.house import HostPlace
-from services.waker.libvirt import Libvirt
+from services.waker.libvirt.hypervisor import Libvirt
 from services.waker.port import ENTROPY_BYTES, domain_name
 from tests.rules.waker_host import Site
 from tests.support import eventually, free_port

@@ -19,8 +19,8 @@ import pytest_asyncio
 from lab import accelerator, guest, hypervisor
 from schemas.capacity import Size
 from schemas.house import HostPlace
-from services.waker.libvirt import Libvirt
-from services.waker.numa import Node, nodes
+from services.waker.libvirt.hypervisor import Libvirt
+from services.waker.libvirt.numa import Node, nodes
 from services.waker.port import Definition, HypervisorError, domain_name
 from tests.support import eventually, free_port
 

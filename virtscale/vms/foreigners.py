@@ -23,9 +23,9 @@ from schemas.pool import Pool
 from schemas.sizes import SizeError
 from services.storage.errors import StorageError
 from services.storage.formers import size_of, unfit
-from services.waker import marks
+from services.waker.libvirt import marks
+from services.waker.libvirt.states import state_of
 from services.waker.port import DomainState, owner
-from services.waker.states import state_of
 from virtscale.hosts.added import HostError
 
 LIBVIRT_SECONDS: Final = 15.0

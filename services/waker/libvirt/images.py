@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from schemas.volume import ClusterSource, in_cluster, monitors_of, secret_usage
-from services.waker.layers import newest
+from services.waker.libvirt.layers import newest
 from services.waker.port import HypervisorError
 
 

@@ -15,14 +15,14 @@ from typing import Final
 from events.gate import CopyOrdered, DropOrdered, RestoreOrdered
 from projections.copies.fold import Copies
 from projections.fleet.fold import Fleet
-from services.storage.backups import Backups, NoBackupsError, draft_of
-from services.storage.copy_outcomes import CopyOutcomes, Whole
+from services.storage.copies.backups import Backups, NoBackupsError, draft_of
+from services.storage.copies.freezing import Still
+from services.storage.copies.outcomes import CopyOutcomes, Whole
+from services.storage.copies.restoring import Restoring, is_long
 from services.storage.decide import MOST_ATTEMPTS
 from services.storage.errors import StorageError
-from services.storage.freezing import Still
 from services.storage.metrics import ERRORS
 from services.storage.port import Hosts
-from services.storage.restoring import Restoring, is_long
 from services.storage.state import Key
 from services.storage.stores import store_of
 from services.storage.volumes import Copy, InUseError, MissingError, Snapshot, Store, Volume

@@ -14,10 +14,12 @@ import msgspec
 
 from schemas.house import HostPlace
 from schemas.template import has_seed
-from services.waker import agent, ephemeral, gone, hearing, looking, marks, numa
-from services.waker.guest_ports import free_port
-from services.waker.images import disk_of
-from services.waker.layers import seed_of
+from services.waker.libvirt import agent, ephemeral, gone, hearing, looking, marks, numa
+from services.waker.libvirt.guest_ports import free_port
+from services.waker.libvirt.images import disk_of
+from services.waker.libvirt.layers import seed_of
+from services.waker.libvirt.states import STATES, number, state_of
+from services.waker.libvirt.templates import fill
 from services.waker.port import (
     REBOOTED,
     Defined,
@@ -30,8 +32,6 @@ from services.waker.port import (
     Unknown,
     domain_name,
 )
-from services.waker.states import STATES, number, state_of
-from services.waker.templates import fill
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from events.gate import RestoreOrdered
 from projections.copies.fold import Copies
 from projections.fleet.fold import Fleet
-from services.storage.copy_outcomes import CopyOutcomes
+from services.storage.copies.outcomes import CopyOutcomes
 from services.storage.errors import StorageError
 from services.storage.port import Hosts
 from services.storage.stores import store_of

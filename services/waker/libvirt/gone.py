@@ -4,8 +4,8 @@ from typing import Final
 
 import libvirt
 
+from services.waker.libvirt.states import state_of
 from services.waker.port import DomainState, HypervisorError
-from services.waker.states import state_of
 
 _TEST: Final = "test:"
 _OURS: Final = libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA

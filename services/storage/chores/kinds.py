@@ -12,14 +12,14 @@ from projections.copies.fold import Copies
 from projections.deletions.fold import Deletions
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
-from services.storage.adopting import Adopting
-from services.storage.backups import Backups
-from services.storage.copy_outcomes import CopyOutcomes
-from services.storage.copying import Copying
-from services.storage.drift import Comparing
-from services.storage.erasing import Erasing
-from services.storage.freezing import Still, moving
-from services.storage.nightly import Nightly
+from services.storage.chores.adopting import Adopting
+from services.storage.chores.drift import Comparing
+from services.storage.chores.erasing import Erasing
+from services.storage.copies.backups import Backups
+from services.storage.copies.copying import Copying
+from services.storage.copies.freezing import Still, moving
+from services.storage.copies.nightly import Nightly
+from services.storage.copies.outcomes import CopyOutcomes
 from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts
 from services.storage.state import Key

@@ -16,7 +16,7 @@ from projections.deletions.fold import Deletions
 from projections.directory.fold import Directory
 from projections.fleet.fold import Fleet
 from projections.volumes.fold import Volumes
-from services.storage.nights import Due, Nights, Sky, look
+from services.storage.copies.nights import Due, Nights, Sky, look
 from services.storage.state import Key
 
 LOOK_SECONDS: Final = 1.0

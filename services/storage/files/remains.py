@@ -13,8 +13,8 @@ import libvirt
 from schemas.volume import is_of
 from services.storage import qemu_img
 from services.storage.errors import StorageError
+from services.storage.files.trash import TRASH
 from services.storage.link import refresh
-from services.storage.trash import TRASH
 from services.storage.volumes import (
     HasClonesError,
     InUseError,

@@ -17,7 +17,7 @@ from xml.etree import ElementTree as ET
 
 import libvirt
 
-from services.waker.marks import Mark
+from services.waker.libvirt.marks import Mark
 from services.waker.port import Domain, HypervisorError, Unknown
 
 _VCPU: Final = re.compile(r"<vcpu\b([^>]*)>[^<]*</vcpu>")

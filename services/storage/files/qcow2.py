@@ -23,11 +23,11 @@ from schemas.template import BASE
 from schemas.volume import layer_over, sleep_of, volume_name
 from services.storage import qemu_img
 from services.storage.errors import StorageError, WokeError
+from services.storage.files.remains import clear
+from services.storage.files.seed import lay
 from services.storage.lane import Lane
 from services.storage.link import Link, refresh
 from services.storage.port import Look, Made, Sleeper, Standing
-from services.storage.remains import clear
-from services.storage.seed import lay
 
 T = TypeVar("T")
 

@@ -18,13 +18,13 @@ from projections.deletions.fold import Deletions
 from projections.fleet.fold import Fleet
 from schemas.names import shorten
 from schemas.volume import in_cluster
-from services.storage.backups import Backups
+from services.storage.copies.backups import Backups
 from services.storage.decide import MOST_ATTEMPTS
 from services.storage.errors import StorageError
+from services.storage.files.remains import emptied
 from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts
-from services.storage.remains import emptied
 from services.storage.state import Key
 from services.storage.stores import NoStoreError
 from services.storage.volumes import LeftError, Store, Volume

@@ -6,8 +6,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from schemas.names import is_name
+from services.storage.ceph.speaker import CephError
 from services.storage.errors import StorageError
-from services.storage.speaker import CephError
 from services.storage.volumes import MissingError, ShrinkError, Snapshot, Volume, in_use
 
 

@@ -1,6 +1,6 @@
 """Speaks to a Ceph cluster for storage: one call a line in, its answer a line out, until the input ends.
 
-Run by Debian's own Python, which alone has Ceph's binding: `/usr/bin/python3 -I ceph_child.py CONF USER`. It imports nothing of
+Run by Debian's own Python, which alone has Ceph's binding: `/usr/bin/python3 -I child.py CONF USER`. It imports nothing of
 ours, because that Python has nothing of ours. A line in is `["look", {"pool": ..., "image": ...}]`; a line out
 `{"answer": ...}` or `{"error": "ImageNotFound", "errno": 2, "text": "..."}`. What a call promises is said in `rbd`.
 """

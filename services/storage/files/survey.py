@@ -9,7 +9,7 @@ from typing import Final, Protocol, runtime_checkable
 from schemas.volume import layer_over, sleep_of
 from services.storage import qemu_img
 from services.storage.errors import StorageError
-from services.storage.trash import TRASH
+from services.storage.files.trash import TRASH
 
 _DISK: Final = ".qcow2"
 _MOST_BYTES: Final = 2**53

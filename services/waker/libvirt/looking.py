@@ -6,10 +6,10 @@ from typing import Any, Final
 import libvirt
 from msgspec.structs import replace
 
-from services.waker import marks
 from services.waker.build import Build, disks_in, disks_of, shape_of, stored_in
+from services.waker.libvirt import marks
+from services.waker.libvirt.states import STATES
 from services.waker.port import DomainState
-from services.waker.states import STATES
 
 _CLOSELY: Final = (
     libvirt.VIR_DOMAIN_STATS_STATE

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from services.storage import qemu_img
-from services.storage.backups import draft_of
+from services.storage.copies.backups import draft_of
 from services.storage.errors import StorageError
 from services.storage.volumes import COPY_SECONDS, Copy, DamagedCopyError, MissingError
 

@@ -16,6 +16,8 @@ import libvirt
 
 from schemas.house import HostPlace
 from schemas.template import has_disk
+from services.waker.libvirt.session import Ears, Session
+from services.waker.libvirt.threads import Threads
 from services.waker.port import (
     CALL_SECONDS,
     SAVE_SECONDS,
@@ -29,8 +31,6 @@ from services.waker.port import (
     Unknown,
     domain_name,
 )
-from services.waker.session import Ears, Session
-from services.waker.threads import Threads
 
 T = TypeVar("T")
 

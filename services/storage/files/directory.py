@@ -15,14 +15,16 @@ from events.clock import Clock
 from schemas.house import HostPlace
 from schemas.template import BASE
 from schemas.volume import FileSource, Source, sleep_of, volume_name
-from services.storage import copies, filling, formers, qemu_img
-from services.storage.backups import draft_of
+from services.storage import formers, qemu_img
+from services.storage.copies import standalone
+from services.storage.copies.backups import draft_of
 from services.storage.errors import StorageError
+from services.storage.files import filling
+from services.storage.files.qcow2 import size_of
+from services.storage.files.survey import Survey, survey
+from services.storage.files.trash import TRASH, Trash
 from services.storage.lane import Lane
 from services.storage.link import Link
-from services.storage.qcow2 import size_of
-from services.storage.survey import Survey, survey
-from services.storage.trash import TRASH, Trash
 from services.storage.volumes import (
     COPY_SECONDS,
     QUICK_SECONDS,
@@ -244,21 +246,21 @@ class Directory:
 
     def _export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         if file.exists():
-            return copies.export(file)
+            return standalone.export(file)
         origin = self._file(volume)
         if name is not None:
             _must_have(origin, volume, name)
-            return copies.export(file, "-U", "-l", f"snapshot.name={name}", "-f", "qcow2", str(origin))
+            return standalone.export(file, "-U", "-l", f"snapshot.name={name}", "-f", "qcow2", str(origin))
         if self._layers(origin):
-            return copies.export(
+            return standalone.export(
                 file, "-U", "-f", "qcow2", str(origin)
             )  # pinned: what is above it is written instead
         if qemu_img.written(origin):
             raise in_use(volume, "exported without a snapshot", None)
-        return copies.export(file, "-f", "qcow2", str(origin))
+        return standalone.export(file, "-f", "qcow2", str(origin))
 
     def _load(self, copy: Copy, volume: Volume) -> Seen:
-        copies.verify(copy)
+        standalone.verify(copy)
         if not self._path(volume).exists():
             self._fill(volume, "-f", "qcow2", str(copy.file))
         return self._seen(volume)

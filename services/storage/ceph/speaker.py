@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import IO, Any, Final, NoReturn
 
 from services.storage.errors import StorageError
+from services.storage.tied import TIED
 
 PYTHON: Final = "/usr/bin/python3"
-TIED: Final = ("setpriv", "--pdeathsig", "KILL")
-"""Put before a command that dies with the thread that started it: what a dead life of storage began does not go on beside the next
-one's."""
-CHILD: Final = Path(__file__).with_name("ceph_child.py")
+CHILD: Final = Path(__file__).with_name("child.py")
 START_SECONDS: Final = 25.0
 """It gives up to connect by itself after 20 s."""
 MEND: Final = "apt-get install --no-install-recommends python3-rados python3-rbd"

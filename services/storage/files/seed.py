@@ -11,7 +11,7 @@ import libvirt
 
 from schemas.seed import Seed, files
 from schemas.volume import seed_name
-from services.storage.iso import image
+from services.storage.files.iso import image
 
 LABEL: Final = "cidata"
 """What cloud-init looks for among the labels of all disks."""

@@ -16,7 +16,7 @@ import libvirt
 
 from schemas.house import HostPlace
 from schemas.volume import POOL
-from services.waker.layers import listed_pool
+from services.waker.libvirt.layers import listed_pool
 from services.waker.port import HypervisorError
 
 TARGET: Final = "vdz"

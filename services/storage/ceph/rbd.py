@@ -17,8 +17,9 @@ import libvirt
 from schemas.house import HostPlace
 from schemas.template import BASE
 from schemas.volume import ClusterSource, Source, secret_usage, secret_xml
-from services.storage import copies, formers, qemu_img
-from services.storage.ceph_words import (
+from services.storage import formers, qemu_img
+from services.storage.ceph.speaker import START_SECONDS, CephError, Speaker
+from services.storage.ceph.words import (
     has_image,
     joined,
     moment,
@@ -28,10 +29,10 @@ from services.storage.ceph_words import (
     snapshot_of,
     volumes_of,
 )
+from services.storage.copies import standalone
+from services.storage.files.qcow2 import size_of
 from services.storage.lane import Lane
 from services.storage.link import Link
-from services.storage.qcow2 import size_of
-from services.storage.speaker import START_SECONDS, CephError, Speaker
 from services.storage.volumes import (
     COPY_SECONDS,
     QUICK_SECONDS,
@@ -294,16 +295,18 @@ class Rbd:
 
     def _export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         if file.exists():
-            return copies.export(file)
+            return standalone.export(file)
         if name is None:
             self._must_be_closed(volume, "exported without a snapshot")
-            return copies.export(file, "-f", "raw", self._address(pool_of(volume.org), volume.name))
+            return standalone.export(file, "-f", "raw", self._address(pool_of(volume.org), volume.name))
         if all(one.name != name for one in self._snapshots(volume)):
             raise MissingError(f"Volume {volume} has no snapshot {name}.", final=True)
-        return copies.export(file, "-f", "raw", self._address(pool_of(volume.org), f"{volume.name}@{name}"))
+        return standalone.export(
+            file, "-f", "raw", self._address(pool_of(volume.org), f"{volume.name}@{name}")
+        )
 
     def _load(self, copy: Copy, volume: Volume) -> Seen:
-        copies.verify(copy)
+        standalone.verify(copy)
         return self._seen(volume, self._fill(pool_of(volume.org), volume.name, copy.file))
 
     def _release(self, volume: Volume) -> Seen:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from services.storage import qemu_img
-from services.storage.backups import draft_of
+from services.storage.copies.backups import draft_of
 from services.storage.formers import Into
 from services.storage.volumes import COPY_SECONDS
 

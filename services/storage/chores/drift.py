@@ -29,10 +29,10 @@ from schemas.names import shorten
 from schemas.template import BASE
 from schemas.volume import in_cluster
 from services.storage.errors import StorageError
+from services.storage.files.survey import Lying, Survey, Surveyed
 from services.storage.metrics import DRIFTED, ERRORS, STRANGERS
 from services.storage.port import Hosts
 from services.storage.state import Key, Owed
-from services.storage.survey import Lying, Survey, Surveyed
 from services.storage.written import Written
 
 LOOK_SECONDS: Final = 60.0

@@ -1,0 +1,1 @@
+"""Volumes as images in a Ceph cluster, and all that speaks to one."""

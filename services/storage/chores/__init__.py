@@ -1,0 +1,1 @@
+"""What storage does for a VM besides its boots, growths, sleeps and copies."""

@@ -1,0 +1,1 @@
+"""Snapshots and backups of volumes: made, dropped, restored, and asked for each night."""

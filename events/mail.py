@@ -46,9 +46,29 @@ def is_of_deletion(message_id: str) -> bool:
     return _OF_DELETION in message_id
 
 
+_OF_TROUBLE: Final = ".trouble@"
+
+
+def trouble_id(org: str, name: str) -> str:
+    """The message id of a mail about what befell VMs; `name` is derived from the person and the events that it tells."""
+    return f"<{name}{_OF_TROUBLE}virtscale.{org}>"
+
+
+def is_of_trouble(message_id: str) -> bool:
+    """Whether a mail tells of what befell VMs: what it names are then events of the waker's and of storage's."""
+    return _OF_TROUBLE in message_id
+
+
+def is_of_refusals(message_id: str) -> bool:
+    """Whether a mail tells of refusals: what it names are then requests."""
+    others = _OF_SIGNALS, _OF_MAINTENANCE, _OF_DELETION, _OF_TROUBLE
+    return not any(one in message_id for one in others)
+
+
 class MailAccepted(Fact, frozen=True):
     """The relay took the mail and answered for it; it names these refused requests, these `signal.lost` (`is_of_signals`), an
-    event about maintenance (`is_of_maintenance`), or events about a deletion (`is_of_deletion`).
+    event about maintenance (`is_of_maintenance`), events about a deletion (`is_of_deletion`), or of what befell VMs
+    (`is_of_trouble`).
     """
 
     person: Name

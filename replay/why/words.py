@@ -39,7 +39,14 @@ from events.host import (
 )
 from events.key import KeyRegistered, KeyRegisterRequested, KeyRevoked, KeyRevokeRequested
 from events.ledger import LedgerRecovered, LedgerRolled, LedgerSealed
-from events.mail import MailAccepted, MailFailed, is_of_deletion, is_of_maintenance, is_of_signals
+from events.mail import (
+    MailAccepted,
+    MailFailed,
+    is_of_deletion,
+    is_of_maintenance,
+    is_of_signals,
+    is_of_trouble,
+)
 from events.order import OrderOverdue
 from events.permission import PermissionChangeRequested, PermissionGranted, PermissionRevoked
 from events.person import PersonErased, PersonEraseRequested
@@ -367,5 +374,7 @@ def _told(mail: MailAccepted | MailFailed) -> str:
         return "maintenance"
     if is_of_deletion(mail.message_id):
         return "a deletion"
+    if is_of_trouble(mail.message_id):
+        return "what befell VMs"
     number_of, what = len(mail.requests), "lost signal" if is_of_signals(mail.message_id) else "refusal"
     return f"one {what}" if number_of == 1 else f"{number_of} {what}s"

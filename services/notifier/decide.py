@@ -7,7 +7,7 @@ from typing import Final
 
 from events.contract import ContractTookEffect
 from events.gate import Answer
-from events.mail import MailAccepted, is_of_deletion, is_of_maintenance, is_of_signals
+from events.mail import MailAccepted, is_of_refusals
 from schemas.contract.document import terms
 
 TOLD: Final = frozenset({"CapExceeded", "ContractExpired"})
@@ -33,8 +33,8 @@ SETTLE_SECONDS: Final = 2.0
 stored, and what was stored just before the mark is on its way. What comes later still has a digest of its own."""
 
 GATHER_SECONDS: Final = 10.0
-"""The first mail of an episode about lost signals waits so long: a metrics store that is gone takes every query with it, within
-two looks, and one mail names them all."""
+"""The first mail of an episode about lost signals or VMs waits so long: a metrics store that is gone takes every query with it,
+within two looks, and one mail names them all."""
 
 _NS: Final = 1_000_000_000
 _DIGEST: Final = re.compile(r"\.(\d{1,13})\.digest@")
@@ -51,7 +51,7 @@ def owner_of(took: ContractTookEffect) -> str:
 
 
 def technical_of(took: ContractTookEffect) -> tuple[str, ...]:
-    """The people who are told of the org's lost signals and maintenance from here on: its technical contacts, or its owner where it names none."""
+    """The people who are told of the org's lost signals, maintenance and VMs from here on: its technical contacts, or its owner where it names none."""
     named = tuple(dict.fromkeys(one.person for one in terms(took.document).technical))
     return named or (owner_of(took),)
 
@@ -117,7 +117,7 @@ def digest_at(
     For those who did not read the whole ledger. None proves nothing: the mail may be an episode's that has ended, be
     older than the last mark, or tell of something else.
     """
-    if any(is_of(mail.message_id) for is_of in (is_of_signals, is_of_maintenance, is_of_deletion)):
+    if not is_of_refusals(mail.message_id):
         return None
     marked = _DIGEST.search(mail.message_id)
     began = mail.refused_at if marked is None else dt.datetime.fromtimestamp(int(marked[1]) / 1e3, dt.UTC)

@@ -19,7 +19,7 @@ Wish = ScaleRequested | QuiesceRequested | StockRequested
 
 @dataclass(frozen=True, slots=True)
 class Errand:
-    """A mail to somebody of an org and the refused requests, lost signals, maintenance or deletion it names: the same for each attempt, until it has ended."""
+    """A mail to somebody of an org and the refused requests, lost signals, maintenance, deletion or troubles it names: the same for each attempt, until it has ended."""
 
     place: Hashable
     """What it is about: while an errand is under way, none of the same place begins."""
@@ -35,7 +35,7 @@ class Errand:
     """The mark of a digest; None for the mail about one refusal."""
     subject: str
     text: str
-    about: Literal["refusals", "signals", "maintenance", "deletions"] = "refusals"
+    about: Literal["refusals", "signals", "maintenance", "deletions", "troubles"] = "refusals"
     appointment: Appointment | None = None
     """What is put beside it, for the reader's calendar."""
 

@@ -23,6 +23,11 @@ DELETIONS_TOLD: Final = Counter(
     "Events of deletions that mails told of, by what became of the mail.",
     ["outcome"],
 )
+TROUBLES_TOLD: Final = Counter(
+    "virtscale_mailed_troubles_total",
+    "What befell VMs and mails told of, by what became of the mail.",
+    ["outcome"],
+)
 _BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 30, 60, 300, 3600)
 TOOK: Final = Histogram(
     "virtscale_refusal_mail_seconds",

@@ -1,4 +1,6 @@
-"""What the notifier must know: which refusals, lost signals, maintenance and deletions nobody has been told of, and who is to be erased."""
+"""What the notifier must know: which refusals, lost signals, maintenance, deletions and troubles nobody has been told of, and who is to
+be erased.
+"""
 
 import datetime as dt
 import functools
@@ -11,12 +13,20 @@ from events.contract import ContractTookEffect
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import Answer, GateDecided
-from events.mail import MailAccepted, MailFailed, is_of_deletion, is_of_maintenance, is_of_signals
+from events.mail import (
+    MailAccepted,
+    MailFailed,
+    is_of_deletion,
+    is_of_maintenance,
+    is_of_signals,
+    is_of_trouble,
+)
 from events.person import PersonErased, PersonEraseRequested
 from events.quiesce import QuiesceRequested
 from events.scale import ScaleRequested
 from events.signal import SignalFound, SignalLost
 from events.stock import StockRequested
+from services.notifier import alarms, misfortune
 from services.notifier.alarms import Alarms
 from services.notifier.appointments import Notices, OfEntry
 from services.notifier.decide import (
@@ -31,6 +41,7 @@ from services.notifier.digest import Digest
 from services.notifier.errand import Errand, Wish, when
 from services.notifier.farewells import Farewells, OfDeletion
 from services.notifier.refusal import Refusal
+from services.notifier.troubles import OfTrouble, Troubles
 
 _SETTLE_NS = int(SETTLE_SECONDS * 1_000_000_000)
 _AHEAD_NS = AHEAD // dt.timedelta(microseconds=1) * 1000
@@ -116,6 +127,7 @@ class Post:
         self._alarms = Alarms(self.digest_seconds)
         self._notices = Notices(self._alarms.contacts)
         self._farewells = Farewells(self._alarms.contacts)
+        self._troubles = Troubles(self.digest_seconds, self._alarms.contacts)
         self._newest_ns = 0
         """When the bus took the last event."""
 
@@ -126,7 +138,9 @@ class Post:
             if next(untold.due(now_ns, latest_ns), None) is not None:
                 yield org, untold.due(now_ns, latest_ns)
         for org, bulletins in self._alarms.due(now_ns, latest_ns):
-            yield org, [Due(bulletin.place, bulletin.errand) for bulletin in bulletins]
+            yield org, [Due(one.place, functools.partial(alarms.errand, one)) for one in bulletins]
+        for org, bulletins in self._troubles.due(now_ns, latest_ns):
+            yield org, [Due(one.place, functools.partial(misfortune.errand, one)) for one in bulletins]
         for org, notices in self._notices.due():
             yield org, [Due(notice.place, notice.errand) for notice in notices]
         for org, farewells in self._farewells.due(now_ns):
@@ -139,7 +153,12 @@ class Post:
             for untold in self._untold.values()
             for digest in untold.digests.values()
         )
-        waiting = (*times, *self._alarms.times(), *self._farewells.times(now_ns))
+        waiting = (
+            *times,
+            *self._alarms.times(),
+            *self._troubles.times(),
+            *self._farewells.times(now_ns),
+        )
         return min((time for time in waiting if time > now_ns), default=None)
 
     def erasures(self) -> Iterable[Erasure]:
@@ -158,6 +177,7 @@ class Post:
             case GateDecided() as decided:
                 if self._fences.pass_on(recorded, decided):
                     self._close(decided, recorded)
+                    self._troubles.decide(decided)
             case SignalLost() as fact:
                 self._alarms.lose(fact, recorded)
             case SignalFound() as fact:
@@ -166,6 +186,8 @@ class Post:
                 self._notices.take(fact, recorded)
             case fact if isinstance(fact, OfDeletion):
                 self._farewells.take(fact, recorded)
+            case MailAccepted() | MailFailed() as mail if is_of_trouble(mail.message_id):
+                self._troubles.tell(mail.org, mail.person, mail.requests)
             case MailAccepted() | MailFailed() as mail if is_of_deletion(mail.message_id):
                 self._farewells.tell(mail.org, mail.person, mail.requests)
             case MailAccepted() | MailFailed() as mail if is_of_maintenance(mail.message_id):
@@ -184,6 +206,8 @@ class Post:
                 self._erasures.pop((org, person), None)
             case _:
                 pass
+        if isinstance(recorded.fact, OfTrouble):  # beside what they are to deletions
+            self._troubles.take(recorded.fact, recorded)
 
     def _close(self, decided: GateDecided, recorded: Recorded) -> None:
         for answer in decided.answers:

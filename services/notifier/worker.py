@@ -25,6 +25,7 @@ from services.notifier.metrics import (
     SIGNALS_TOLD,
     TOLD,
     TOOK,
+    TROUBLES_TOLD,
 )
 from services.notifier.places import Places
 from services.notifier.port import Contacts, Relay, RelayError
@@ -41,6 +42,7 @@ _NAMED: Final = {
     "signals": SIGNALS_TOLD,
     "maintenance": MAINTENANCE_TOLD,
     "deletions": DELETIONS_TOLD,
+    "troubles": TROUBLES_TOLD,
 }
 
 _FailCode = Literal["relay-refused", "relay-unreachable", "person-erased"]
@@ -52,7 +54,7 @@ class Notifier:
     """One notifier. What it has to do is read off the ledger, so nothing is forgotten when it is killed.
 
     The first refusal of an episode is mailed at once, the others in a digest each `digest_seconds` (ADR 10). Lost signals have
-    episodes of their own, for the org's technical contacts.
+    episodes of their own, for the org's technical contacts, and so has what befalls VMs.
     """
 
     def __init__(

@@ -6,7 +6,7 @@ from typing import Final
 
 from events.contract import ContractTookEffect
 from events.gate import GateDecided
-from events.mail import MailAccepted, is_of_deletion, is_of_maintenance, is_of_signals
+from events.mail import MailAccepted, is_of_refusals
 from services.notifier.decide import PROMISE_SECONDS, is_refusal, owner_of
 from tests.simulation.chance import Plan
 from tests.simulation.world import World
@@ -76,7 +76,7 @@ def broken_mail(world: World) -> Iterator[str]:
             continue
         if mail.message_id not in world.relay.taken:
             yield f"#{line.seq} says that {mail.message_id} was accepted, and the relay never saw it."
-        if any(is_of(mail.message_id) for is_of in (is_of_signals, is_of_maintenance, is_of_deletion)):
+        if not is_of_refusals(mail.message_id):
             continue
         for request in mail.requests:
             one = refused[request]

@@ -1,5 +1,6 @@
 """What storage must know besides fleet and volumes: where to look for what is owed."""
 
+from events.copy import CopyRestored
 from events.envelope import Recorded
 from events.fences import Fences
 from events.gate import BootOrdered, GateDecided, GrowOrdered, Rise
@@ -7,6 +8,7 @@ from events.vm import VmBooted, VmQuiesced, VmStopped, VmWakeFailed
 from events.volume import (
     SnapshotFailed,
     SnapshotTaken,
+    VolumeAdopted,
     VolumeCreated,
     VolumeFailed,
     VolumeGrowFailed,
@@ -48,6 +50,8 @@ class Owed:
             case VolumeCreated(org=org, vm=vm):
                 self._disks.add((org, vm))
                 self.boots.pop((org, vm), None)
+            case VolumeAdopted(org=org, vm=vm) | CopyRestored(org=org, vm=vm):
+                self._disks.add((org, vm))  # it sleeps like one that was made for a boot
             case VolumeGrown(org=org, vm=vm, order=order) | VolumeGrowFailed(org=org, vm=vm, order=order):
                 growing = self.grows.get((org, vm))
                 if growing is not None and growing.id == order:

@@ -18,6 +18,7 @@ KEPT = {
     393: "a snapshot that landed after it was given up was there for the next copy of that name",
     16: "a VM that was adopted and had not run yet was started on a host that had not its disk",
     1410: "a growth that failed had found the disk larger, and the directory did not hear of it",
+    1639: "a VM with a disk that was adopted or restored fell asleep, and nobody pinned its disk or said why not",
     1416: "the end of a cancelled deletion's silence ended the deletion that was scheduled since: its VM was never deleted",
     398: "a growth told late, after the disk had grown again: the ledger had less than there was",
 }

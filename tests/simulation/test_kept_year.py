@@ -59,7 +59,7 @@ def kept(year: Year) -> None:
 @pytest.mark.parametrize(
     ("vms", "days"),
     [
-        pytest.param(12, DAYS, id="twelve"),
+        pytest.param(6, DAYS, id="six"),
         pytest.param(60, DAYS, id="sixty", marks=pytest.mark.long),
         pytest.param(200, DAYS, id="two hundred", marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
     ],

@@ -19,6 +19,7 @@ from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
 from events.gate import CopyOrdered, DropOrdered, GateDecided, Order, RestoreOrdered
+from events.once import Once
 from schemas.copy import CopyKind, DropCause
 
 
@@ -78,6 +79,7 @@ class Copies:
         """Copies that are on their way out, as they were."""
         self._stored: dict[str, int] = {}
         self._fences = Fences()
+        self._once = Once()
         self._due: dict[tuple[str, str], dict[str, dt.date]] = {}
         """Nights by the names of the backups that are to be of them."""
         self._tried: dict[tuple[str, str], tuple[dt.date, int]] = {}
@@ -140,9 +142,9 @@ class Copies:
                 known = self.restoring.get((org, vm))
                 if known is not None and known.id == order:
                     del self.restoring[org, vm]
-            case VolumeErased(org=org, vm=vm):
+            case VolumeErased(org=org, vm=vm, order=order) if self._once.first(order):
                 self._erase(org, vm, "snapshot")
-            case BackupsErased(org=org, vm=vm):
+            case BackupsErased(org=org, vm=vm, order=order) if self._once.first(order):
                 self._erase(org, vm, "backup")
                 self._forget_nights((org, vm))
             case _:

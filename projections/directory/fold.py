@@ -15,6 +15,7 @@ from events.fact import Fact
 from events.fences import Fences
 from events.gate import AdoptOrdered, GateDecided, RestoreOrdered
 from events.keep import VmAdopted, VmAdoptFailed, VmCreated, VmProtected, VmResized, VmUnprotected
+from events.once import Once
 from events.volume import VolumeAdoptFailed, VolumeGrowFailed, VolumeGrown
 from schemas.capacity import Size
 from schemas.image import Kind, Readiness
@@ -73,6 +74,7 @@ class Directory:
         """Orders to adopt without an outcome."""
         self._pools: dict[tuple[str, str], dict[str, None]] = {}
         self._fences = Fences()
+        self._once = Once()
 
     def get(self, org: str, vm: str) -> Kept | None:
         """The VM of this name; None where nobody made one."""
@@ -125,11 +127,13 @@ class Directory:
                 if kept is not None and kept.awaits == order:
                     self._given(org, vm, order)
                     self._leave(org, vm)
-            case DeletionBegun(org=org, vm=vm, stage="hard"):
+            case DeletionBegun(org=org, vm=vm, deletion=deletion, stage="hard") if self._once.first(deletion):
                 kept = self._leave(org, vm)
                 if kept is not None:
                     self.departed[org, vm] = kept
-            case DeletionCompleted(org=org, vm=vm, stage="recycle"):
+            case DeletionCompleted(org=org, vm=vm, deletion=deletion, stage="recycle") if self._once.first(
+                deletion, "recycle"
+            ):
                 self.departed.pop((org, vm), None)
             case _:
                 pass

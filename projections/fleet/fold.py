@@ -25,6 +25,7 @@ from events.gate import (
     WakeOrdered,
 )
 from events.host import HostAdmitted, HostCordoned, HostFenced, HostRegistered, HostRemoved
+from events.once import Once
 from events.order import OrderOverdue
 from events.pool import PoolDefined
 from events.vm import (
@@ -80,6 +81,7 @@ class Fleet:
         self.hosts: dict[str, Host] = {}
         self._roster = Roster()
         self._fences = Fences()
+        self._once = Once()
         self._dead = DeadHosts()
         self._told: set[str] = set()
         self._drifted: dict[tuple[str, str], tuple[str, Size, Size]] = {}
@@ -185,8 +187,9 @@ class Fleet:
                 if self._fences.pass_on(recorded, decided):
                     for order in orders:
                         self._order(org, order, now, seq)
-            case DeletionCompleted(org=org, vm=vm, stage="hard"):
-                self._roster.forget((org, vm))
+            case DeletionCompleted(org=org, vm=vm, deletion=deletion, stage="hard"):
+                if self._once.first(deletion):
+                    self._roster.forget((org, vm))
             case OrderOverdue(org=org, vm=vm, order=order):
                 known = self.vms.get((org, vm))
                 if known is not None and known.order == order:

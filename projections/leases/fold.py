@@ -12,6 +12,7 @@ from events.fact import Fact
 from events.fences import Fences
 from events.gate import AdoptOrdered, GateDecided, RestoreOrdered
 from events.keep import VmAdopted, VmAdoptFailed, VmCreated
+from events.once import Once
 from events.vm import VmDefined
 from events.volume import VolumeAdoptFailed
 
@@ -53,6 +54,7 @@ class Leases:
         self._awaited: dict[Key, str] = {}
         """Orders that give a VM its disk: where one fails, there was no VM."""
         self._fences = Fences()
+        self._once = Once()
 
     def holds_name(self, org: str, vm: str) -> bool:
         """Whether somebody has the name, be it a VM that is deleted and not recycled yet."""
@@ -81,8 +83,9 @@ class Leases:
             case VmAdopted(org=org, vm=vm, order=order) | CopyRestored(org=org, vm=vm, order=order):
                 if self._awaited.get((org, vm)) == order:
                     del self._awaited[org, vm]
-            case DeletionCompleted(org=org, vm=vm, stage="recycle"):
-                self.names.pop((org, vm), None)
+            case DeletionCompleted(org=org, vm=vm, deletion=deletion, stage="recycle"):
+                if self._once.first(deletion):
+                    self.names.pop((org, vm), None)
             case VmDefined(org=org, vm=vm, address=address):
                 self._leave((org, vm))
                 former = self.addresses.get(address)
@@ -92,7 +95,7 @@ class Leases:
                     )  # its domain is gone, or its host would not have given the address away
                 self.addresses[address] = org, vm
                 self._at[org, vm] = address
-            case VmUndefined(org=org, vm=vm):
+            case VmUndefined(org=org, vm=vm, order=order) if self._once.first(order):
                 self._leave((org, vm))
             case _:
                 pass

@@ -8,6 +8,7 @@ from events.drift import VolumeDrifted
 from events.fact import Fact
 from events.gate import AdoptOrdered, GrowOrdered, Order, RestoreOrdered
 from events.keep import VmAdoptFailed, VmCreated
+from events.once import Once
 from events.volume import VolumeAdopted, VolumeAdoptFailed, VolumeCreated, VolumeGrowFailed, VolumeGrown
 
 OfDisk = (
@@ -38,6 +39,7 @@ class Stored:
     """VMs whose disk is gone: what is told late of it makes none, until there is another VM of that name."""
     _awaited: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
     """The order that gives a VM its disk, where it was made for that."""
+    _once: Once = field(default_factory=Once)
 
     def of(self, org: str, vm: str) -> int:
         """What the VM's disk counts; 0 where it has none."""
@@ -81,8 +83,9 @@ class Stored:
                     del self._open[org, vm]
                     self._put(org, vm, size_bytes)
             case VolumeDrifted(org=org, vm=vm, what="size", size_bytes=int(size_bytes)):
-                self._put(org, vm, size_bytes)
-            case VolumeErased(org=org, vm=vm):
+                if (org, vm) not in self._erased:
+                    self._put(org, vm, size_bytes)
+            case VolumeErased(org=org, vm=vm, order=order) if self._once.first(order):
                 self._erased.add((org, vm))
                 self._open.pop((org, vm), None)
                 self._put(org, vm, 0)

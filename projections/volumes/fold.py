@@ -11,6 +11,7 @@ from events.deletion import VolumeErased
 from events.drift import VolumeDrifted
 from events.envelope import Recorded
 from events.fact import Fact
+from events.once import Once
 from events.volume import (
     SnapshotFailed,
     SnapshotTaken,
@@ -74,6 +75,7 @@ class Volumes:
         self.failed: dict[tuple[str, str], VolumeFailed] = {}
         self._erased: dict[tuple[str, str], dt.datetime] = {}
         """When a disk was erased: what is told late of one from before makes none."""
+        self._once = Once()
         self.released: dict[tuple[str, str], str] = {}
         """The latest order for which the VM's disk in Ceph was freed from whoever held it before."""
 
@@ -108,7 +110,7 @@ class Volumes:
                 known = self.disks.get((org, vm))
                 if known is not None and known.order == order:  # it was taken, and given back
                     del self.disks[org, vm]
-            case VolumeErased(org=org, vm=vm, erased_at=at):
+            case VolumeErased(org=org, vm=vm, order=order, erased_at=at) if self._once.first(order):
                 if self.disks.pop((org, vm), None) is not None:
                     self._erased[org, vm] = at
                 self.failed.pop((org, vm), None)

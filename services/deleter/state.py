@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from events.copy import CopyRestoreFailed
 from events.deletion import (
     DeletionBegun,
     DeletionCancelled,
@@ -45,6 +46,7 @@ class Desk:
     TAKES: Final[frozenset[type[Fact]]] = frozenset(
         {
             VmCreated,
+            CopyRestoreFailed,
             DeletionScheduled,
             DeletionDue,
             GateDecided,
@@ -83,6 +85,8 @@ class Desk:
                     self.seeds.pop((org, vm), None)
                 else:
                     self.seeds[org, vm] = seed
+            case CopyRestoreFailed(org=org, vm=vm, of=of) if of != vm:
+                self.seeds.pop((org, vm), None)  # there is no such VM
             case DeletionScheduled(deletion=deletion):
                 self.last.setdefault(deletion, recorded.id)
             case DeletionDue(deletion=deletion, stage=stage, attempt=attempt) if deletion in self.last:

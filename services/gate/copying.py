@@ -89,6 +89,8 @@ def restore(draft: Draft, pending: Pending, wish: RestoreRequested) -> None:
         draft.decline(pending, "CopyUnknown", 1)
     elif copy.state != "made":
         draft.decline(pending, "CopyUnderWay", 1)
+    elif _is_going(draft, copy):
+        draft.decline(pending, "BeingDeleted", 1)
     elif wish.into is None:
         _over_itself(draft, pending, source, copy)
     else:
@@ -189,6 +191,12 @@ def _beyond(draft: Draft, kept: Kept, pool: Pool, wish: CopyRequested | CopyDue)
         return []
     free = [one for one in like if one.state == "made" and not _is_read(draft, one)]
     return free[: min(_MOST_DROPS, max(0, len(like) + 1 - most))]
+
+
+def _is_going(draft: Draft, copy: Copy) -> bool:
+    """Whether the copy is being erased with its VM."""
+    deletion = draft.state.deletions.of(draft.org, copy.vm)
+    return deletion is not None and ("hard" if copy.kind == "snapshot" else "purge") in deletion.begun
 
 
 def _is_read(draft: Draft, copy: Copy) -> bool:

@@ -138,6 +138,8 @@ def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
         return
     kept, pool = known
     code = held(draft, kept)
+    if code is None and wish.disk_bytes is not None and draft.state.copies.is_busy(draft.org, kept.name):
+        code = "CopyUnderWay"  # it counts the disk as it was when it was asked for
     if code is not None:
         draft.decline(pending, code, 1)
         return

@@ -150,7 +150,10 @@ def _fit(this: Round, kept: Kept, vm: Vm) -> None:
     """A VM that runs with another size than it shall have is to be started anew with that; one that does not, is not."""
     mine = [entry for entry in this.of(kept.name) if not is_notice(entry)]
     fits = (vm.size.vcpu, vm.size.memory_mib) == (kept.size.vcpu, kept.size.memory_mib)
-    if (fits and not mine) or (this.org, kept.name) in this.state.desk.plugs:
+    desk = this.state.desk
+    if kept.name in desk.deciding.get(this.org, ()) or (this.org, kept.name) in desk.plugs:
+        return  # nobody knows yet whether it takes a reboot
+    if fits and not mine:
         return
     has, shall = said_size(vm.size), said_size(kept.size)
     resized = this.state.desk.resized.get((this.org, kept.name), "")

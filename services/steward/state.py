@@ -110,6 +110,8 @@ class Desk:
         """Announced reboots and people's own work by the id of their request, until one was declined or nothing more becomes of it."""
         self.resized: dict[tuple[str, str], str] = {}
         """The newest event of each VM by which what it runs with is not what it shall have: `vm.resized`, or somebody's hand."""
+        self.deciding: dict[str, set[str]] = {}
+        """VMs by org whose new size was read and the decision that stands behind it was not: it may order what gives it to them."""
         self.plugs: dict[tuple[str, str], str] = {}
         """Orders to plug more vCPU into a VM that have no outcome: until then nobody knows whether it must be rebooted."""
         self.changes: dict[str, MaintenanceChangeRequested] = {}
@@ -130,11 +132,15 @@ class Desk:
 
     def apply(self, recorded: Recorded) -> None:
         """The desk now includes the event."""
+        if isinstance(recorded.fact, GateDecided):
+            self.deciding.pop(recorded.fact.org, None)
         match recorded.fact:
             case VmChangeRequested(change="reboot", when="window") as wish:
                 self._asked[recorded.id] = wish
             case VmResized(org=org, vm=vm) | DomainDrifted(org=org, vm=vm, what="size", size=Size()):
                 self.resized[org, vm] = recorded.id
+                if isinstance(recorded.fact, VmResized):
+                    self.deciding.setdefault(org, set()).add(vm)
             case GateDecided() as decided if self._fences.pass_on(recorded, decided):
                 self._hear(decided)
             case MaintenanceChangeRequested() as wish:

@@ -103,6 +103,21 @@ def test_vcpu_that_are_plugged_in_are_no_reason_to_reboot_unless_that_fails() ->
             assert house.steward.desk.plugs == {}
 
 
+def test_a_new_size_says_nothing_before_the_decision_that_stands_behind_it_was_read() -> None:
+    house = Windows().house()
+    steward = house.steward
+    house.resize(TWO, when="window")
+    (decision,) = house.gates()
+    assert decision.answers[0].code == "Announced"
+    read = steward.desk.deciding.get(ORG, set())
+    assert read == set(), "it was read with the decision"
+    steward.desk.deciding[ORG] = {"db"}
+    assert house.look() == []
+    steward.desk.deciding.clear()
+    (said,) = house.look()
+    assert isinstance(said, MaintenanceScheduled)
+
+
 def test_an_inverse_resize_before_the_window_leaves_nothing_to_do() -> None:
     house = Windows().house()
     house.wants(TWO)

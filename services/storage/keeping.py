@@ -17,9 +17,7 @@ from projections.directory.fold import Directory, Kept
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
 from projections.volumes.fold import Volumes
-from schemas.pool import Storage
 from schemas.seed import Seed, SeedError
-from schemas.volume import in_cluster
 from services.storage.decide import MOST_ATTEMPTS
 from services.storage.errors import StorageError
 from services.storage.metrics import ERRORS
@@ -27,8 +25,8 @@ from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts, Made
 from services.storage.port import Volumes as Place
 from services.storage.state import Key
-from services.storage.stores import NoStoreError
-from services.storage.volumes import Store, Volume
+from services.storage.stores import NoStoreError, Stores
+from services.storage.volumes import Volume
 from services.storage.written import Written
 
 _FIRST_PAUSE_SECONDS: Final = 0.25
@@ -76,9 +74,11 @@ class Keeping:
         hosts: Hosts,
         outcomes: Outcomes,
         words: Words,
+        stores: Stores,
         folds: tuple[Directory, Fleet, Volumes, Usage, Written],
     ) -> None:
         self._hosts = hosts
+        self._stores = stores
         self._outcomes = outcomes
         self._words = words
         self._directory, self._fleet, self._volumes, self._usage, self._written = folds
@@ -94,9 +94,9 @@ class Keeping:
         await self._must_be_there(key, order)
         if self._hosts.has_seed(order.template):
             await self._files(place, order).lay_seed(*key, self._told(key, kept))
-        if (kept is None or kept.disk_bytes == 0) and self.where(key) == "local":
+        if (kept is None or kept.disk_bytes == 0) and self._stores.where(key) == "local":
             return await self._files(place, order).make(*key, order.template)
-        store, volume = self.store(key, order.host), Volume(*key)
+        store, volume = self._stores.of(key, order.host), Volume(*key)
         there = await store.look(volume)
         wanted = kept.disk_bytes if kept is not None else 0
         size = max(
@@ -115,7 +115,7 @@ class Keeping:
     async def _must_be_there(self, key: Key, order: BootOrdered) -> None:
         """Raise `DiskMissingError` where a disk is gone that a guest may have written to. One that nobody ever had is made anew."""
         known = self._volumes.disks.get(key)
-        store = self._hosts.store(order.host, self.where(key))
+        store = self._hosts.store(order.host, self._stores.where(key))
         if order.purpose != "keep" or known is None or store is None or not self._written.is_written(key):
             return
         if await store.look(Volume(*key)) is None:
@@ -133,7 +133,7 @@ class Keeping:
             domain = vm.domain if vm is not None and vm.reservation is not None else None
             try:
                 # Safe to repeat: one that is as large already stays so.
-                store = self.store(key, order.host)
+                store = self._stores.of(key, order.host)
                 await self._enrol(key, order.size_bytes)
                 seen = await store.grow(volume, order.size_bytes, domain)
             except StorageError as error:
@@ -153,40 +153,17 @@ class Keeping:
         """What the disk has: as it is found, or as it is known where nobody can look."""
         known = self._volumes.disks.get(key)
         try:
-            seen = await self.store(key, order.host).look(Volume(*key))
+            seen = await self._stores.of(key, order.host).look(Volume(*key))
         except StorageError:
             seen = None  # said already: it is what kept it from growing
         if seen is not None:
             return seen.size_bytes
         return known.size_bytes if known is not None else 0
 
-    def where(self, key: Key) -> Storage:
-        """Where the VM's disk is: a disk stays where it was made, whatever its pool says since."""
-        disk, kept = self._volumes.disks.get(key), self._directory.get(*key)
-        if disk is not None:
-            return "ceph" if in_cluster(disk.volume) else "local"
-        pool = self._fleet.pools.get((key[0], kept.pool)) if kept is not None else None
-        return pool.storage if pool is not None else "local"
-
-    def store(self, key: Key, host: str) -> Store:
-        """The driver of the VM's disk. Raises `NoStoreError`."""
-        where = self.where(key)
-        store = self._hosts.store(host, where)
-        if store is None:
-            mend = (
-                "name the cluster as `ceph` in the house's description, or start the house with --ceph"
-                if where == "ceph"
-                else "name its directory as `volumes` of the host in the house's description"
-            )
-            raise NoStoreError(
-                f"Host {host} has no {where} storage for the disk of {key[0]}/{key[1]}: {mend}."
-            )
-        return store
-
     async def _enrol(self, key: Key, size_bytes: int) -> None:
         """The org may have so much where the VM's disk is. A host's directory asks nobody for leave."""
         org = key[0]
-        if self.where(key) == "local":
+        if self._stores.where(key) == "local":
             return
         contract = self._usage.contracts.get(org)
         allowed = contract.limit.block_bytes if contract is not None else 0

@@ -20,10 +20,10 @@ from projections.volumes.fold import Disk, Volumes
 from projections.volumes.release import Start, release_by
 from schemas.volume import in_cluster
 from services.storage.errors import StorageError
-from services.storage.keeping import Keeping
 from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes
 from services.storage.state import Key
+from services.storage.stores import Stores
 from services.storage.volumes import InUseError, Volume
 
 _FIRST_PAUSE_SECONDS: Final = 0.1
@@ -75,9 +75,9 @@ class Releasing:
     """Storage's hands on disks that may be held."""
 
     def __init__(
-        self, keeping: Keeping, outcomes: Outcomes, clock: Clock, folds: tuple[Starts, Fleet, Volumes]
+        self, stores: Stores, outcomes: Outcomes, clock: Clock, folds: tuple[Starts, Fleet, Volumes]
     ) -> None:
-        self._keeping = keeping
+        self._stores = stores
         self._outcomes = outcomes
         self._clock = clock
         self._starts, self._fleet, self._volumes = folds
@@ -99,7 +99,7 @@ class Releasing:
         )
         while self.owed(key) is order:
             try:
-                store = self._keeping.store(key, order.host)
+                store = self._stores.of(key, order.host)
                 # Safe to repeat, both: what is free stays so, and a secret that is there is told again.
                 await store.release(volume)
                 await store.source(volume)

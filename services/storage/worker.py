@@ -32,6 +32,7 @@ from services.storage.port import Hosts, Made, Sleeper
 from services.storage.port import Volumes as Place
 from services.storage.releasing import Releasing, Starts
 from services.storage.state import Key, Owed
+from services.storage.stores import Stores
 from services.storage.written import Written
 
 MOST_PINS: Final = 2
@@ -93,17 +94,20 @@ class Storage:
         self._owed = ledger.fold(Owed)
         self._bell = ledger.bell()
         self._outcomes = Outcomes(ledger, bus, clock)
+        directory = ledger.fold(Directory)
+        self._stores = Stores(hosts, (directory, self._fleet, self._volumes))
         self._keeping = Keeping(
             hosts,
             self._outcomes,
             words,
-            (ledger.fold(Directory), self._fleet, self._volumes, ledger.fold(Usage), ledger.fold(Written)),
+            self._stores,
+            (directory, self._fleet, self._volumes, ledger.fold(Usage), ledger.fold(Written)),
         )
         self._starts = ledger.fold(Starts)
         self._releasing = Releasing(
-            self._keeping, self._outcomes, clock, (self._starts, self._fleet, self._volumes)
+            self._stores, self._outcomes, clock, (self._starts, self._fleet, self._volumes)
         )
-        self._chores = chores(ledger, bus, clock, hosts, self._bell.ring, backups, still)
+        self._chores = chores(ledger, bus, clock, self._stores, hosts, self._bell.ring, backups, still)
         self._running: set[Key] = set()
         self._found: dict[Key, str] = {}
         """The latest order for which the VM's volume was found where it was."""
@@ -216,7 +220,7 @@ class Storage:
         vm, attempts, pause = self._fleet.vms[key], 0, _FIRST_PAUSE_SECONDS
         known = (disk := self._volumes.disks.get(key)) is not None and disk.host == order.host
         place = self._hosts.at(order.host)
-        if place is None and self._keeping.where(key) == "local":
+        if place is None and self._stores.where(key) == "local":
             text = (
                 f"Host {order.host} has no directory for disks, and VMs of template {order.template} have one: name it with "
                 "`virtscale host add --volumes`, or as `volumes` of the host in the house's description."

@@ -53,6 +53,8 @@ class Scene:
         """How long calls of a kind take."""
         self.no: dict[str, deque[StorageError]] = {}
         self.asked: list[str] = []
+        self.stores: set[Kind] = set()
+        """Storages that were asked for anything."""
         self.under_way = 0
         self.most_under_way = 0
         self.still: Still = moving
@@ -85,6 +87,7 @@ class Scene:
         raise AssertionError((org, quota_bytes))
 
     def store(self, host: str, storage: Kind) -> Store | None:
+        self.stores.add(storage)
         return ShelfLink(self.shelf, self._way)
 
     def at(self, host: str) -> Volumes | None:
@@ -201,6 +204,25 @@ def test_what_a_host_refuses_is_tried_three_times_and_nothing_is_left_of_it(
         assert here.asked.count(call) == 3
         assert here.shelf.snapshots(Volume("acme", "db-0")) == ()
         assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+    play(scene)
+
+
+def test_copies_are_made_where_the_disk_lies_whatever_its_pool_says_since(tmp_path: Path) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path)
+        anew = Pool("acme", "apps", SIZE, "tiny", kind="kept", refresh="none", storage="ceph")
+        here.site.desk.write(PoolDefined("acme", "apps", anew))
+        async with here.storage():
+            # What compares disks with the ledger asks for directories alone.
+            here.copy(name="one")
+            here.copy("backup", name="two")
+            await pause(30)
+            here.drop(name="one")
+            await pause(30)
+        assert len(here.site.said(CopyMade)) == 2
+        assert len(here.site.said(CopyDropped)) == 1
+        assert here.stores == {"local"}
 
     play(scene)
 

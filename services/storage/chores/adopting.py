@@ -9,7 +9,6 @@ from events.clock import Clock
 from events.gate import AdoptOrdered
 from events.volume import VolumeAdopted, VolumeAdoptFailed
 from projections.adoptions.fold import Adoption, Adoptions
-from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
 from schemas.names import shorten
 from services.storage.decide import MOST_ATTEMPTS
@@ -19,7 +18,7 @@ from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts
 from services.storage.state import Key
-from services.storage.stores import NoStoreError, store_of
+from services.storage.stores import NoStoreError, Stores
 from services.storage.volumes import Former, Volume
 
 FIRST_PAUSE_SECONDS: Final = 0.5
@@ -37,18 +36,20 @@ class _GivenBackError(StorageError):
 class Adopting:
     """Storage's hands on disks that are taken over. All it remembers it could do without: how often it tried, and why it gives up."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what a worker's hands are made from
         self,
         hosts: Hosts,
+        stores: Stores,
         outcomes: Outcomes,
         clock: Clock,
-        folds: tuple[Adoptions, Fleet, Usage],
+        folds: tuple[Adoptions, Usage],
         ring: Callable[[], None],
     ) -> None:
         self._hosts = hosts
+        self._stores = stores
         self._outcomes = outcomes
         self._clock = clock
-        self._adoptions, self._fleet, self._usage = folds
+        self._adoptions, self._usage = folds
         self._ring = ring
         self._tries: dict[str, int] = {}
         self._pauses: dict[str, float] = {}
@@ -87,7 +88,7 @@ class Adopting:
         """Safe to repeat: what a former life set aside, moved or copied is gone on with."""
         org, volume = key[0], Volume(*key)
         await self._enrol(org, order)
-        seen = await store_of(self._hosts, self._fleet, org, order).take(volume, _former(order))
+        seen = await self._stores.of(key, order.host, order.pool).take(volume, _former(order))
         now = self._clock.now()
         fact = VolumeAdopted(
             org=org,
@@ -104,8 +105,7 @@ class Adopting:
 
     async def _enrol(self, org: str, order: AdoptOrdered) -> None:
         """The org may have so much where the VM's disk will be. A host's directory asks nobody for leave."""
-        pool = self._fleet.pools.get((org, order.pool))
-        if pool is None or pool.storage == "local":
+        if self._stores.where((org, order.vm), order.pool) == "local":
             return
         contract = self._usage.contracts.get(org)
         allowed = contract.limit.block_bytes if contract is not None else 0
@@ -116,7 +116,7 @@ class Adopting:
         order = known.order
         why = self._trouble.get(order.id) or _GivenBackError(known.trouble or "It was given up.")
         try:
-            store = store_of(self._hosts, self._fleet, key[0], order)
+            store = self._stores.of(key, order.host, order.pool)
         except NoStoreError as error:
             log.warning("host %s: nothing of %s/%s is there to be given back: %s", order.host, *key, error)
         else:

@@ -23,6 +23,7 @@ from services.storage.copies.outcomes import CopyOutcomes
 from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts
 from services.storage.state import Key
+from services.storage.stores import Stores
 
 
 class Chore(Protocol):
@@ -49,6 +50,7 @@ def chores(  # noqa: PLR0917 - what a worker is made from
     ledger: Ledger,
     bus: Bus,
     clock: Clock,
+    stores: Stores,
     hosts: Hosts,
     ring: Callable[[], None],
     backups: str = "",
@@ -56,7 +58,7 @@ def chores(  # noqa: PLR0917 - what a worker is made from
 ) -> tuple[Chore, ...]:
     """All kinds, in the order in which a VM gets them. `backups` is a directory, or empty."""
     copying = Copying(
-        hosts,
+        stores,
         CopyOutcomes(ledger, bus, clock),
         (ledger.fold(Copies), ledger.fold(Fleet)),
         ring,
@@ -73,9 +75,10 @@ def chores(  # noqa: PLR0917 - what a worker is made from
     )
     adopting = Adopting(
         hosts,
+        stores,
         Outcomes(ledger, bus, clock),
         clock,
-        (ledger.fold(Adoptions), ledger.fold(Fleet), ledger.fold(Usage)),
+        (ledger.fold(Adoptions), ledger.fold(Usage)),
         ring,
     )
     return (adopting, copying, erasing, Nightly(ledger, bus, clock), Comparing(ledger, bus, clock, hosts))

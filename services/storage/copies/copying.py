@@ -18,13 +18,12 @@ from projections.fleet.fold import Fleet
 from services.storage.copies.backups import Backups, NoBackupsError, draft_of
 from services.storage.copies.freezing import Still
 from services.storage.copies.outcomes import CopyOutcomes, Whole
-from services.storage.copies.restoring import Restoring, is_long
+from services.storage.copies.restoring import Restoring, is_long, source_of
 from services.storage.decide import MOST_ATTEMPTS
 from services.storage.errors import StorageError
 from services.storage.metrics import ERRORS
-from services.storage.port import Hosts
 from services.storage.state import Key
-from services.storage.stores import store_of
+from services.storage.stores import Stores
 from services.storage.volumes import Copy, InUseError, MissingError, Snapshot, Store, Volume
 
 MOST_COPIES: Final = 2
@@ -71,20 +70,20 @@ class Copying:
 
     def __init__(  # noqa: PLR0917 - what a worker's hands are made from
         self,
-        hosts: Hosts,
+        stores: Stores,
         outcomes: CopyOutcomes,
         folds: tuple[Copies, Fleet],
         ring: Callable[[], None],
         backups: Backups | None,
         still: Still,
     ) -> None:
-        self._hosts = hosts
+        self._stores = stores
         self._outcomes = outcomes
         self._copies, self._fleet = folds
         self._ring = ring
         self._backups = backups
         self._still = still
-        self._restoring = Restoring(hosts, outcomes, folds)
+        self._restoring = Restoring(stores, outcomes, self._copies)
         self._tries: dict[str, int] = {}
         """Refusals by order; that a host cannot be reached is none."""
         self._pauses: dict[str, float] = {}
@@ -181,7 +180,7 @@ class Copying:
 
     async def _make(self, org: str, order: CopyOrdered) -> bool:
         """One try; False where a backup is being read out meanwhile."""
-        store = store_of(self._hosts, self._fleet, org, order)
+        store = self._stores.of((org, order.vm), order.host, order.pool)
         if order.kind == "backup":
             return await self._back_up(org, order, store)
         taken = await self._snapshot(org, order, store)
@@ -240,7 +239,7 @@ class Copying:
         if order.kind == "backup":
             Backups.remove(Path(order.place), org, order.vm, order.copy)
         elif not self._went_with_its_host(org, order):
-            store = store_of(self._hosts, self._fleet, org, order)
+            store = self._stores.of((org, order.vm), order.host, order.pool)
             await _forget(store, Volume(org, order.vm), order.copy, self._domain(org, order.vm))
         await self._outcomes.dropped(org, order)
 
@@ -294,7 +293,7 @@ class Copying:
         if isinstance(order, RestoreOrdered):
             await self._restoring.discard(org, order, error)
         else:
-            store = store_of(self._hosts, self._fleet, org, order)
+            store = self._stores.of((org, order.vm), order.host, order.pool)
             await _forget(store, Volume(org, order.vm), order.copy, self._domain(org, order.vm))
 
     # --------------------------------------------------------------------------------------------------------- inside
@@ -316,9 +315,11 @@ class Copying:
 
     def _went_with_its_host(self, org: str, order: Owing) -> bool:
         """Whether what the order is about lay on a host that was removed. One that is fenced may come back, and is waited for."""
-        host, pool = self._fleet.hosts.get(order.host), self._fleet.pools.get((org, order.pool))
-        in_cluster = pool is not None and pool.storage != "local"
-        return host is not None and host.state == "removed" and not in_cluster
+        host = self._fleet.hosts.get(order.host)
+        if host is None or host.state != "removed":
+            return False
+        of = source_of(order) if isinstance(order, RestoreOrdered) else order.vm
+        return self._stores.where((org, of), order.pool) == "local"
 
     def _domain(self, org: str, vm: str) -> str | None:
         """The domain that may have the disk open, awake or not."""

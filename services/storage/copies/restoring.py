@@ -7,11 +7,9 @@ from pathlib import Path
 
 from events.gate import RestoreOrdered
 from projections.copies.fold import Copies
-from projections.fleet.fold import Fleet
 from services.storage.copies.outcomes import CopyOutcomes
 from services.storage.errors import StorageError
-from services.storage.port import Hosts
-from services.storage.stores import store_of
+from services.storage.stores import Stores
 from services.storage.volumes import Copy, MissingError, OtherVolumeError, Seen, Store, Volume
 
 
@@ -20,13 +18,18 @@ def is_long(order: RestoreOrdered) -> bool:
     return order.vm != order.of
 
 
+def source_of(order: RestoreOrdered) -> str:
+    """The VM beside whose disk the restored one lies: a snapshot's own, whatever its pool says by now; a backup can be read anywhere."""
+    return order.of if order.kind == "snapshot" else order.vm
+
+
 class Restoring:
     """Storage's hands on disks that are restored."""
 
-    def __init__(self, hosts: Hosts, outcomes: CopyOutcomes, folds: tuple[Copies, Fleet]) -> None:
-        self._hosts = hosts
+    def __init__(self, stores: Stores, outcomes: CopyOutcomes, copies: Copies) -> None:
+        self._stores = stores
         self._outcomes = outcomes
-        self._copies, self._fleet = folds
+        self._copies = copies
         self._begun: set[str] = set()
         """Orders for which a disk may have been made already, by this life or a former one."""
 
@@ -39,7 +42,7 @@ class Restoring:
 
         Safe to repeat, since the VM starts only when it was told.
         """
-        store = store_of(self._hosts, self._fleet, org, order)
+        store = self._store(org, order)
         if is_long(order):
             seen = await self._made(org, order, store)
         else:
@@ -55,7 +58,7 @@ class Restoring:
         """
         if not is_long(order) or isinstance(error, OtherVolumeError) or order.id not in self._begun:
             return
-        store, volume = store_of(self._hosts, self._fleet, org, order), Volume(org, order.vm)
+        store, volume = self._store(org, order), Volume(org, order.vm)
         if await store.look(volume) is not None:
             await store.purge(await store.trash(volume, 0))
 
@@ -77,6 +80,9 @@ class Restoring:
         if seen.size_bytes < order.size_bytes:
             seen = await store.grow(volume, order.size_bytes)
         return seen
+
+    def _store(self, org: str, order: RestoreOrdered) -> Store:
+        return self._stores.of((org, source_of(order)), order.host, order.pool)
 
     def _backup(self, org: str, order: RestoreOrdered) -> Copy:
         """The file as it was told to be: one with another digest is taken for no copy."""

@@ -60,7 +60,9 @@ class Deletion(msgspec.Struct, frozen=True):
     """The order to erase the VM itself, whatever became of it."""
     backups: EraseOrdered | None = None
     undefined: bool = False
-    """Whether no host has the domain."""
+    """Whether the order's host has no domain of it; `defined_on` says where else one may be."""
+    undefined_on: tuple[str, ...] = ()
+    """Hosts that said so."""
     erased: bool = False
     """Whether the disk is gone."""
     backups_erased: bool = False
@@ -86,6 +88,15 @@ class Deletion(msgspec.Struct, frozen=True):
     def attempts(self, stage: Stage) -> int:
         """How often the stage was said to be due."""
         return self.tried[STAGES.index(stage)]
+
+    def defined_on(self, last: str | None) -> set[str]:
+        """Hosts that may have its domain still: the order's, and the one on which it was last.
+
+        They are two where somebody ran it elsewhere than where its disk is. One of them that is dead says nothing any more: that is
+        for the reader to know.
+        """
+        ordered = self.disk.host if self.disk is not None and not self.undefined else None
+        return {host for host in (ordered, last) if host is not None and host not in self.undefined_on}
 
     def instant(self, stage: Stage) -> dt.datetime:
         """When the stage comes at the earliest."""
@@ -241,8 +252,10 @@ class Deletions:
         disk = known.disk.id if known.disk is not None else None
         backups = known.backups.id if known.backups is not None else None
         match fact:
-            case VmUndefined(order=order) if order == disk:
-                self._proven(known, undefined=True)
+            case VmUndefined(order=order, host=host) if order == disk and known.disk is not None:
+                self._put(known, undefined_on=(*known.undefined_on, host))
+                if host == known.disk.host:
+                    self._proven(self._all[known.id], undefined=True)
             case VolumeErased(order=order) if order == disk:
                 self._proven(known, erased=True)
             case BackupsErased(order=order) if order == backups:

@@ -19,6 +19,7 @@ from projections.fleet.life import SLEEPING, UP, State
 from schemas.codes import Code
 from schemas.dated import PolicyError
 from schemas.deletion import chosen, objection, policy, scheduled
+from schemas.volume import in_cluster
 from schemas.zones import ZoneError
 from services.gate import orders as order
 from services.gate.draft import Draft
@@ -162,7 +163,9 @@ def _unready(draft: Draft, deletion: Deletion) -> Code | None:
 def _erase(draft: Draft, deletion: Deletion, what: Erased, pending: Pending) -> EraseOrdered:
     key = (draft.org, deletion.vm)
     vm, disk = draft.fleet.vms.get(key), draft.state.volumes.disks.get(key)
-    host = vm.host if vm is not None else disk.host if disk is not None else None
+    # A file stays on its host, wherever its VM was found since; who carries the order out looks there as well.
+    known = disk if disk is not None and not in_cluster(disk.volume) else vm or disk
+    host = known.host if known is not None else None
     if what == "backups":
         host = deletion.disk.host if deletion.disk is not None else None
     return EraseOrdered(

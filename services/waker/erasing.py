@@ -47,9 +47,11 @@ class Erasing:
         """The order by which the VM's domain is to go from this host; None where there is none, or it went already."""
         order = self._deletions.erasing.get((*key, "disk"))
         standing = self._deletions.of(*key)
-        if order is None or order.host != self._host or standing is None or standing.undefined:
+        if order is None or standing is None:
             return None
-        return order
+        vm = self._fleet.vms.get(key)
+        last = vm.host if vm is not None else None
+        return order if self._host in standing.defined_on(last) else None
 
     async def erase(self, key: Key, order: EraseOrdered) -> None:
         """The domain is gone, whatever it was, and the ledger knows; an error is tried again by whoever called.
@@ -63,9 +65,9 @@ class Erasing:
         if left != "missing":
             # A start that a former life asked for may have landed in between.
             raise HypervisorError(f"{name} was undefined, and is {left}.")
-        if vm is not None and vm.reservation is not None:
+        if vm is not None and vm.host == self._host and vm.reservation is not None:
             log.warning("%s/%s is deleted, and was awake until now", *key)
             await self._outcomes.stopped(vm, "found", "missing")
         now = self._clock.now()
         fact = VmUndefined(org=key[0], vm=key[1], host=self._host, order=order.id, undefined_at=now)
-        await self._outcomes.ended(fact, "vm.undefined", order, now)
+        await self._outcomes.ended(fact, f"vm.undefined {self._host}", order, now)

@@ -7,13 +7,17 @@ import pytest
 from events.deletion import (
     DeletionRequested,
     DeletionScheduled,
+    VmUndefined,
 )
 from events.gate import EraseOrdered, StopOrdered
+from events.vm import VmFoundAwake
 from schemas.deletion import STAGES, Stage
 from schemas.vm_intake import VmChange
 from tests.deleting import DAY, Deleting, running
 from tests.given import NOW, ORG
 from tests.keeping import ONE
+
+RESERVATION = "0199c0de-0000-7000-8000-000000000001"
 
 # -------------------------------------------------------------------------------------------------------- scheduling
 
@@ -180,6 +184,22 @@ def test_the_disk_is_erased_where_it_is_and_the_vm_is_in_no_directory_from_then_
     assert (ORG, "db") not in past.fleet.vms
     past.create("db")
     assert past.answer()[0].code == "NameTaken"
+
+
+def test_the_disk_is_erased_on_its_own_host_when_the_vm_was_last_found_on_another() -> None:
+    past = running()
+    past.host("h2")
+    past.off()
+    past.happened(VmFoundAwake(ORG, "db", "apps", "h2", ONE, RESERVATION, past.now))
+    past.off()
+    past.delete()
+    (erase,) = past.come_to("hard")
+    assert isinstance(erase, EraseOrdered)
+    assert (past.fleet.vms[ORG, "db"].host, erase.host) == ("h2", "h1")
+    for host in ("h2", "h1"):
+        assert not past.deletion.undefined, "the host of the disk has its domain still"
+        past.happened(VmUndefined(ORG, "db", host, erase.id, past.now))
+    assert past.deletion.undefined
 
 
 def test_a_copy_under_way_is_waited_for_before_anything_is_erased() -> None:

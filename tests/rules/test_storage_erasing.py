@@ -17,6 +17,8 @@ from events.deletion import BackupsErased, EraseFailed, VmUndefined, VolumeErase
 from events.gate import CopyOrdered, EraseOrdered
 from events.host import HostFenced, HostRegistered, HostRemoved
 from events.ids import derive
+from events.vm import VmFoundAwake, VmStopped
+from events.volume import VolumeCreated
 from schemas.names import PLATFORM
 from schemas.pool import Storage as Kind
 from services.storage.chores.erasing import LONGEST_PAUSE_SECONDS
@@ -25,7 +27,7 @@ from services.storage.volumes import HasClonesError, InUseError, Store, TooEarly
 from services.storage.worker import Pauses, Storage
 from tests.rules.desk import play
 from tests.rules.leaving import GIB, PLACE, Leaving
-from tests.rules.waker_host import Site
+from tests.rules.waker_host import SIZE, Site
 from tests.simulation.clock import pause
 
 IMAGE = "org-acme/db"
@@ -181,6 +183,49 @@ def test_a_disk_is_erased_once_its_domain_is_gone_and_not_before() -> None:
         assert here.toy.asked == ["clear acme.db on h1"]
         (told,) = here.site.said(VolumeErased)
         assert (told.order, told.host, told.volume, told.snapshots) == (order.id, "h1", PLACE, 0)
+
+    play(scene)
+
+
+def test_a_vm_that_was_found_on_another_host_is_erased_on_both_and_after_neither_has_its_domain() -> None:
+    async def scene() -> None:
+        here = Scene()
+        here.host()
+        here.host("h2")
+        here.toy.hosts = ["h1", "h2"]
+        here.site.desk.write(
+            VolumeCreated("acme", "db", "h1", PLACE, "tiny", GIB, derive("boot"), here.now())
+        )
+        here.site.desk.write(VmFoundAwake("acme", "db", "apps", "h2", SIZE, derive("found"), here.now()))
+        here.site.desk.write(VmStopped("acme", "db", "h2", derive("found"), None, "found", "off", here.now()))
+        here.there.schedule()
+        async with here.storage():
+            order = here.there.erase()
+            here.undefined(order)
+            await pause(100)
+            assert here.toy.asked == [], "its domain on h2 may have a disk there"
+            here.site.desk.write(VmUndefined("acme", "db", "h2", order.id, here.now()))
+            await pause(5)
+        assert here.toy.asked == ["clear acme.db on h1", "clear acme.db on h2"]
+        assert [told.host for told in here.site.said(VolumeErased)] == ["h1"]
+
+    play(scene)
+
+
+def test_a_dead_host_on_which_it_was_found_holds_up_no_erasing_elsewhere() -> None:
+    async def scene() -> None:
+        here = Scene()
+        here.host()
+        here.host("h2")
+        here.site.desk.write(VmFoundAwake("acme", "db", "apps", "h2", SIZE, derive("found"), here.now()))
+        here.site.desk.write(HostFenced(PLATFORM, "h2", "kim", "gone", here.now()))
+        here.site.desk.write(HostRemoved(PLATFORM, "h2", "kim", "gone", here.now()))
+        here.there.schedule()
+        async with here.storage():
+            here.undefined(here.there.erase())
+            await pause(5)
+        assert here.toy.asked == ["clear acme.db on h1"]
+        assert len(here.site.said(VolumeErased)) == 1
 
     play(scene)
 

@@ -55,6 +55,25 @@ def test_a_domain_is_left_alone_until_the_hard_stage_and_on_every_other_host() -
     play(scene)
 
 
+def test_a_domain_goes_also_from_the_host_it_was_found_on_when_the_disk_is_on_another() -> None:
+    async def scene() -> None:
+        site = Site()
+        there = Leaving(site)
+        site.awake("db")
+        async with site.waker():
+            await pause(1)
+            there.schedule()
+            order = there.erase(host="h2")
+            await pause(100)
+        async with site.waker():
+            await pause(100)
+        assert site.host.of("db") == "missing"
+        assert [(said.order, said.host) for said in site.said(VmUndefined)] == [(order.id, "h1")]
+        assert len(site.said(VmStopped)) == 1
+
+    play(scene)
+
+
 def test_a_vm_that_is_erased_while_it_is_awake_is_told_to_have_stopped_before() -> None:
     async def scene() -> None:
         site = Site()

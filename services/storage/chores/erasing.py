@@ -14,8 +14,9 @@ from events.clock import Clock
 from events.deletion import BackupsErased, EraseFailed, VolumeErased
 from events.gate import EraseOrdered
 from projections.copies.fold import Copies, Copy
-from projections.deletions.fold import Deletions
+from projections.deletions.fold import Deletion, Deletions
 from projections.fleet.fold import Fleet
+from projections.volumes.fold import Volumes
 from schemas.names import shorten
 from schemas.volume import in_cluster
 from services.storage.copies.backups import Backups
@@ -51,14 +52,14 @@ class Erasing:
         hosts: Hosts,
         outcomes: Outcomes,
         clock: Clock,
-        folds: tuple[Deletions, Copies, Fleet],
+        folds: tuple[Deletions, Copies, Fleet, Volumes],
         ring: Callable[[], None],
         backups: Backups | None,
     ) -> None:
         self._hosts = hosts
         self._outcomes = outcomes
         self._clock = clock
-        self._deletions, self._copies, self._fleet = folds
+        self._deletions, self._copies, self._fleet, self._volumes = folds
         self._ring = ring
         self._backups = backups
         self._pauses: dict[str, float] = {}
@@ -83,7 +84,7 @@ class Erasing:
             order = self._deletions.erasing.get((*key, what))
             if order is None or standing is None or order.id in self._waiting:
                 continue
-            if what == "backups" or (standing.undefined and not standing.erased):
+            if what == "backups" or not (self._is_defined(key, standing) or standing.erased):
                 return order
         return None
 
@@ -136,6 +137,12 @@ class Erasing:
         )
         await self._outcomes.ended(fact, "volume.erased", order, now)
 
+    def _is_defined(self, key: Key, standing: Deletion) -> bool:
+        """Whether a host that lives may have the domain still."""
+        vm = self._fleet.vms.get(key)
+        hosts = standing.defined_on(vm.host if vm is not None else None)
+        return not standing.undefined or any(not self._is(host, _DEAD) for host in hosts)
+
     def _is_in_cluster(self, key: Key, order: EraseOrdered) -> bool:
         if order.volume is not None:
             return in_cluster(order.volume)
@@ -153,9 +160,10 @@ class Erasing:
         )
 
     def _places(self, key: Key, order: EraseOrdered) -> list[str]:
-        """Hosts where files of the VM may be. One whose disk is in a cluster may have run anywhere, and left what it was told there."""
+        """Hosts where files of the VM may be: where its disk is, and where it was found since. One whose disk is in a cluster may have run anywhere, and left what it was told there."""
         if not self._is_in_cluster(key, order):
-            return [order.host] if order.host is not None else []
+            known = (order, self._fleet.vms.get(key), self._volumes.disks.get(key))
+            return list(dict.fromkeys(one.host for one in known if one is not None and one.host is not None))
         return [host for host in self._fleet.hosts if not self._is(host, _DEAD)]
 
     def _is(self, host: str, states: "frozenset[str] | set[str]") -> bool:

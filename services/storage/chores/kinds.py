@@ -12,6 +12,7 @@ from projections.copies.fold import Copies
 from projections.deletions.fold import Deletions
 from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
+from projections.volumes.fold import Volumes
 from services.storage.chores.adopting import Adopting
 from services.storage.chores.drift import Comparing
 from services.storage.chores.erasing import Erasing
@@ -20,6 +21,7 @@ from services.storage.copies.copying import Copying
 from services.storage.copies.freezing import Still, moving
 from services.storage.copies.nightly import Nightly
 from services.storage.copies.outcomes import CopyOutcomes
+from services.storage.copies.unpinning import Unpinning
 from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts
 from services.storage.state import Key
@@ -62,6 +64,7 @@ def chores(  # noqa: PLR0917 - what a worker is made from
         CopyOutcomes(ledger, bus, clock),
         (ledger.fold(Copies), ledger.fold(Fleet)),
         ring,
+        Unpinning(Outcomes(ledger, bus, clock), (ledger.fold(Fleet), ledger.fold(Volumes))),
         Backups(Path(backups)) if backups else None,
         still,
     )
@@ -69,7 +72,7 @@ def chores(  # noqa: PLR0917 - what a worker is made from
         hosts,
         Outcomes(ledger, bus, clock),
         clock,
-        (ledger.fold(Deletions), ledger.fold(Copies), ledger.fold(Fleet)),
+        (ledger.fold(Deletions), ledger.fold(Copies), ledger.fold(Fleet), ledger.fold(Volumes)),
         ring,
         Backups(Path(backups)) if backups else None,
     )

@@ -21,7 +21,8 @@ from events.clock import SystemClock
 from lab.ceph import Ceph
 from lab.hypervisor import Hypervisor
 from schemas.house import HostPlace
-from services.storage.ceph.rbd import TEMPLATES, Cluster, Rbd, pool_of
+from services.storage.ceph.cluster import Cluster
+from services.storage.ceph.rbd import TEMPLATES, Rbd, pool_of
 from services.storage.ceph.speaker import PYTHON
 from services.storage.ceph.tenants import Tenants
 from services.storage.files.directory import Directory

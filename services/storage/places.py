@@ -6,7 +6,8 @@ from events.clock import Clock
 from schemas.house import HostPlace, House, HouseError, load
 from schemas.pool import Storage
 from schemas.template import BASE, has_disk, has_seed
-from services.storage.ceph.rbd import Cluster, Rbd
+from services.storage.ceph.cluster import Cluster
+from services.storage.ceph.rbd import Rbd
 from services.storage.ceph.tenants import Tenants
 from services.storage.errors import StorageError
 from services.storage.files.directory import Directory

@@ -15,7 +15,8 @@ import msgspec
 
 from events.clock import SystemClock
 from schemas.house import HostPlace
-from services.storage.ceph.rbd import Cluster, Rbd
+from services.storage.ceph.cluster import Cluster
+from services.storage.ceph.rbd import Rbd
 from services.storage.files.directory import Directory
 from services.storage.volumes import Copy, Store, Trashed, Volume
 

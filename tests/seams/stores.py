@@ -16,7 +16,8 @@ from lab.ceph import Ceph
 from lab.hypervisor import Hypervisor
 from schemas.house import HostPlace
 from schemas.volume import Source, disk_xml
-from services.storage.ceph.rbd import Cluster, Rbd, pool_of
+from services.storage.ceph.cluster import Cluster
+from services.storage.ceph.rbd import Rbd, pool_of
 from services.storage.ceph.tenants import Tenants
 from services.storage.files.directory import Directory
 from services.storage.volumes import Store, Volume

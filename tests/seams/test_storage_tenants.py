@@ -14,7 +14,7 @@ import pytest
 
 from lab.ceph import Ceph
 from schemas.volume import ClusterSource
-from services.storage.ceph.rbd import Cluster
+from services.storage.ceph.cluster import Cluster
 from services.storage.ceph.speaker import PYTHON, Speaker
 from services.storage.ceph.tenants import Tenants
 from services.storage.errors import StorageError

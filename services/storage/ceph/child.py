@@ -6,6 +6,7 @@ ours, because that Python has nothing of ours. A line in is `["look", {"pool": .
 """
 
 import json
+import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -16,8 +17,10 @@ CONNECT_SECONDS = 20
 CLONE_FORMAT = "2"
 """A snapshot can be given up while others lie over it; the former format would hold it for ever."""
 ENOENT, EEXIST = 2, 17
+CHANGED = (ENOENT, EEXIST, 34, 75)
+"""What an object answers that is otherwise than we saw it: it is gone, it is there, its version is older or newer (ERANGE, EOVERFLOW)."""
 MARK = "virtscale.making."
-"""The object that is beside an image as long as it is being made."""
+"""The object that is beside an image as long as it is being made; it holds the nonce of whoever makes it."""
 DRAFT = ".part"
 """The end of the name, in the trash, of what was never whole."""
 rados, rbd = import_module("rados"), import_module("rbd")
@@ -25,6 +28,10 @@ rados, rbd = import_module("rados"), import_module("rbd")
 
 class Refused(Exception):
     """Something that Ceph itself would have done."""
+
+
+class Taken(Exception):
+    """Somebody else makes this image by now."""
 
 
 class Calls:
@@ -42,36 +49,47 @@ class Calls:
         """The image as it is; nothing where there is none, or one whose making was cut short."""
         try:
             with self._pool(pool) as here:
-                if self._marked(here, image):
+                if self._mark(here, image) is not None:
                     return None
                 with rbd.Image(here, image, read_only=True) as opened:
                     return _seen(opened)
         except (rbd.ImageNotFound, rados.ObjectNotFound):
             return None
 
-    def begin(self, pool: str, image: str) -> dict[str, Any] | None:
-        """The image as it is; or nothing, and then it is marked as being made, until `whole`.
+    def begin(self, pool: str, image: str, nonce: str) -> dict[str, Any] | None:
+        """The image as it is; or nothing, and then it is marked as being made by whoever has the nonce, until `whole`.
 
         An image in the making has no parent or no data yet, and nothing but the mark tells it from an empty one. What a former life
-        left so is removed: nobody was told of it.
+        left so is removed: nobody was told of it. Should its maker live after all, then the mark is not his any more.
         """
         found = self.look(pool, image)
-        if found is None:
-            with self._pool(pool) as here:
-                if self._marked(here, image):
-                    self._clear(here, image)
-                here.write_full(MARK + image, b"")
+        if found is not None:
+            return found
+        with self._pool(pool) as here:
+            former = self._mark(here, image)
+            self._change(here, image, former, nonce)
+            if former is not None:
+                self._clear(here, image)
+                return None
+            with suppress(rbd.ImageNotFound), rbd.Image(here, image, read_only=True) as opened:
+                found = _seen(opened)  # another began and ended since we looked
+            if found is not None:
+                here.remove_object(MARK + image)
         return found
 
-    def whole(self, pool: str, image: str) -> dict[str, Any] | None:
-        """The image is whole, and what it is."""
+    def whole(self, pool: str, image: str, nonce: str) -> dict[str, Any] | None:
+        """The image is whole, and what it is; Taken where it is another's, who began anew."""
         with self._pool(pool) as here:
-            here.remove_object(MARK + image)
+            mark = self._mark(here, image)
+            if mark is None or mark[1] != nonce:
+                raise _taken(image)
+            self._change(here, image, mark, None)
         return self.look(pool, image)
 
     def create(self, pool: str, image: str, size_bytes: int, parent: list[str] | None) -> dict[str, Any]:
         """There is an image of that name; grown only if it lies over what was asked for."""
-        found = self.begin(pool, image)
+        nonce = os.urandom(16).hex()
+        found = self.begin(pool, image, nonce)
         if found is None:
             with self._pool(pool) as here:
                 try:
@@ -83,7 +101,7 @@ class Calls:
                 except (rbd.ImageNotFound, rados.ObjectNotFound):
                     here.remove_object(MARK + image)
                     raise
-            found = self.whole(pool, image)
+            found = self.whole(pool, image, nonce)
         if found is not None and found["size_bytes"] < size_bytes and found["parent"] == parent:
             found = self.grow(pool, image, size_bytes)
         assert found is not None, image
@@ -199,7 +217,7 @@ class Calls:
     def sweep(self, pool: str, image: str) -> None:
         """No image of that name is in the making."""
         with self._pool(pool) as here:
-            if self._marked(here, image):
+            if self._mark(here, image) is not None:
                 self._clear(here, image)
                 here.remove_object(MARK + image)
 
@@ -249,12 +267,33 @@ class Calls:
 
     # --------------------------------------------------------------------------------------------------------- inside
 
-    def _marked(self, here: Any, image: str) -> bool:
+    def _mark(self, here: Any, image: str) -> tuple[int, str] | None:
+        """The mark's version and the nonce in it."""
         try:
-            here.stat(MARK + image)
+            nonce: bytes = here.read(MARK + image)
         except rados.ObjectNotFound:
-            return False
-        return True
+            return None
+        return here.get_last_version(), nonce.decode()
+
+    def _change(self, here: Any, image: str, former: tuple[int, str] | None, nonce: str | None) -> None:
+        """The mark is of this nonce, or gone, if it was as we saw it right up to now; Taken otherwise."""
+        change = here.create_write_op()
+        try:
+            if former is None:
+                change.new(rados.LIBRADOS_CREATE_EXCLUSIVE)
+            else:
+                change.assert_version(former[0])
+            if nonce is None:
+                change.remove()
+            else:
+                change.write_full(nonce.encode())
+            here.operate_write_op(change, MARK + image)
+        except rados.Error as error:
+            if abs(error.errno or 0) in CHANGED:
+                raise _taken(image) from error
+            raise
+        finally:
+            here.release_write_op(change)
 
     def _clear(self, here: Any, image: str) -> None:
         """There is no such image. One whose maker died a moment ago is held for him for some seconds: it goes into the trash under
@@ -297,6 +336,12 @@ def _seen(image: Any, own: int = 0) -> dict[str, Any]:
     }
 
 
+def _taken(image: str) -> Taken:
+    return Taken(
+        f"Somebody else began to make the image {image} anew, and it is not ours any more. Ask again."
+    )
+
+
 def _parent(image: Any) -> list[str] | None:
     try:
         return list(image.parent_info())
@@ -328,6 +373,8 @@ def main() -> None:
             said: dict[str, Any] = {"answer": call(**arguments)}
         except Refused as error:
             said = {"error": "Refused", "errno": 0, "text": str(error)}
+        except Taken as error:
+            said = {"error": "Taken", "errno": 0, "text": str(error)}
         except (rados.Error, rbd.Error) as error:
             said = {"error": type(error).__name__, "errno": abs(error.errno or 0), "text": str(error)}
         sys.stdout.write(json.dumps(said) + "\n")

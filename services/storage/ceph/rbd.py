@@ -6,9 +6,10 @@ the image open under its org's own user, whom the host's libvirt knows by a secr
 """
 
 import base64
+import secrets
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
 
@@ -18,6 +19,7 @@ from schemas.house import HostPlace
 from schemas.template import BASE
 from schemas.volume import ClusterSource, Source, secret_usage, secret_xml
 from services.storage import formers, qemu_img
+from services.storage.ceph.cluster import Cluster
 from services.storage.ceph.speaker import START_SECONDS, CephError, Speaker
 from services.storage.ceph.words import (
     has_image,
@@ -61,14 +63,6 @@ TEMPLATES: Final = "templates"
 
 _ORIGIN: Final = "origin"
 """The snapshot of a template's image that volumes lie over."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cluster:
-    """Where a Ceph cluster is, and who we are there: one who may make pools and users."""
-
-    conf: Path
-    user: str = "client.admin"
 
 
 class Rbd:
@@ -197,10 +191,11 @@ class Rbd:
         base = self._templates / template / BASE
         size_of(base)
         ask = self._copying.ask
-        ask("init", QUICK_SECONDS, pool=TEMPLATES)
-        self._fill(TEMPLATES, template, base)
-        ask("snapshot", QUICK_SECONDS, pool=TEMPLATES, image=template, name=_ORIGIN)
-        ask("protect", QUICK_SECONDS, pool=TEMPLATES, image=template, name=_ORIGIN)
+        with self._cluster.alone(template):
+            ask("init", QUICK_SECONDS, pool=TEMPLATES)
+            self._fill(TEMPLATES, template, base)
+            ask("snapshot", QUICK_SECONDS, pool=TEMPLATES, image=template, name=_ORIGIN)
+            ask("protect", QUICK_SECONDS, pool=TEMPLATES, image=template, name=_ORIGIN)
         self._known.add(template)
 
     def _look(self, volume: Volume) -> Seen | None:
@@ -360,11 +355,12 @@ class Rbd:
 
     def _fill(self, pool: str, image: str, file: Path, form: str = "qcow2") -> dict[str, Any]:
         """There is an image with the file's contents, or the one that was there."""
-        found = self._copying.ask("begin", COPY_SECONDS, pool=pool, image=image)
+        nonce = secrets.token_hex(16)
+        found = self._copying.ask("begin", COPY_SECONDS, pool=pool, image=image, nonce=nonce)
         if found is None:
             address = self._address(pool, image)
             qemu_img.run("convert", "-f", form, "-O", "raw", str(file), address, seconds=COPY_SECONDS)
-            found = self._copying.ask("whole", QUICK_SECONDS, pool=pool, image=image)
+            found = self._copying.ask("whole", QUICK_SECONDS, pool=pool, image=image, nonce=nonce)
         return found
 
     def _address(self, pool: str, image: str) -> str:

@@ -26,6 +26,7 @@ from events.volume import VolumeCreated, VolumeGrown
 from schemas.copy import CopyKind
 from schemas.pool import Pool
 from schemas.pool import Storage as Kind
+from services.storage.copies.backups import MARK
 from services.storage.copies.freezing import Still, moving
 from services.storage.errors import StorageError
 from services.storage.port import Volumes
@@ -203,7 +204,7 @@ def test_what_a_host_refuses_is_tried_three_times_and_nothing_is_left_of_it(
         assert (failed.code, failed.text) == ("Storage", "disk full")
         assert here.asked.count(call) == 3
         assert here.shelf.snapshots(Volume("acme", "db-0")) == ()
-        assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+        assert [path.name for path in tmp_path.rglob("*") if path.is_file() and path.name != MARK] == []
 
     play(scene)
 
@@ -240,6 +241,41 @@ def test_a_file_of_somebody_elses_is_taken_for_no_backup_and_stays(tmp_path: Pat
         assert file.read_text() == "of a house of before"
         assert list(file.parent.iterdir()) == [file]
         assert here.shelf.snapshots(Volume("acme", "db-0")) == ()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_no_backup_is_written_or_said_to_be_gone_while_their_disk_is_not_mounted(
+    tmp_path: Path, *, marked: bool
+) -> None:
+    root, away = tmp_path / "mnt", tmp_path / "away"
+
+    async def scene() -> None:
+        here = Scene(root)
+        async with here.storage():
+            here.copy("backup")
+            await pause(5)
+            (made,) = here.site.said(CopyMade)
+            if not marked:  # a house of before
+                (root / MARK).unlink()
+            root.rename(away)
+            root.mkdir()
+            here.copy("backup", name="two")
+            await pause(30)
+            assert [one.code for one in here.site.said(CopyFailed)] == ["BackupsAway"]
+            own, place = derive("drop"), made.place
+            here.site.order(
+                DropOrdered(own, "db-0", "apps", "h1", "one", "backup", place, "asked", derive("r"))
+            )
+            await pause(600)
+            assert here.site.said(CopyDropped) == []
+            assert list(root.iterdir()) == []
+            root.rmdir()
+            away.rename(root)
+            await pause(600)
+        assert [one.copy for one in here.site.said(CopyDropped)] == ["one"]
+        assert [path.name for path in root.rglob("*") if path.is_file()] == [MARK]
 
     play(scene)
 

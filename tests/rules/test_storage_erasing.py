@@ -22,6 +22,7 @@ from events.volume import VolumeCreated
 from schemas.names import PLATFORM
 from schemas.pool import Storage as Kind
 from services.storage.chores.erasing import LONGEST_PAUSE_SECONDS
+from services.storage.copies.backups import MARK
 from services.storage.errors import StorageError
 from services.storage.volumes import HasClonesError, InUseError, Store, TooEarlyError, Trashed, Volume
 from services.storage.worker import Pauses, Storage
@@ -396,7 +397,7 @@ def test_all_backups_of_the_vm_go_and_no_others(tmp_path: Path) -> None:
 
     play(scene)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert left == ["backups/acme/db-2/night.qcow2"]
+    assert left == ["backups/acme/db-2/night.qcow2", f"former/{MARK}"]
 
 
 def test_backups_whose_disk_is_not_mounted_are_not_said_to_be_gone(tmp_path: Path) -> None:
@@ -411,9 +412,38 @@ def test_backups_whose_disk_is_not_mounted_are_not_said_to_be_gone(tmp_path: Pat
             here.there.erase_backups()
             await pause(60)
             assert [told.code for told in here.site.said(EraseFailed)] == ["BackupsAway"]
-            (root / "acme" / "db").mkdir(parents=True)
+            # Another VM's was written to the empty mount point, by a house that did not look.
+            (root / "acme" / "web").mkdir(parents=True)
+            await pause(600)
+            assert here.site.said(BackupsErased) == []
+            (root / MARK).touch()
             await pause(600)
         assert len(here.site.said(BackupsErased)) == 1
+
+    play(scene)
+
+
+def test_backups_of_a_directory_that_the_house_names_no_more_are_not_said_to_be_gone_while_that_is_away(
+    tmp_path: Path,
+) -> None:
+    former, away = tmp_path / "former", tmp_path / "away"
+    night = former / "acme" / "db" / "night.qcow2"
+    night.parent.mkdir(parents=True)
+    night.write_bytes(b"x")
+    former.rename(away)
+
+    async def scene() -> None:
+        here = Scene(None)
+        here.copied("night", str(night))
+        here.there.schedule()
+        async with here.storage():
+            here.there.erase_backups()
+            await pause(600)
+            assert here.site.said(BackupsErased) == []
+            away.rename(former)
+            await pause(600)
+        assert len(here.site.said(BackupsErased)) == 1
+        assert not night.exists()
 
     play(scene)
 

@@ -19,7 +19,7 @@ from projections.fleet.fold import Fleet
 from projections.volumes.fold import Volumes
 from schemas.names import shorten
 from schemas.volume import in_cluster
-from services.storage.copies.backups import Backups
+from services.storage.copies.backups import Backups, must_be_there, root_of
 from services.storage.decide import MOST_ATTEMPTS
 from services.storage.errors import StorageError
 from services.storage.files.remains import emptied
@@ -36,12 +36,6 @@ LONGEST_PAUSE_SECONDS: Final = 300.0
 _DEAD: Final = frozenset({"fenced", "removed"})
 
 log = logging.getLogger("virtscale.storage")
-
-
-class BackupsAwayError(StorageError):
-    """The directory of backups is not to be had, and there were some in it."""
-
-    code = "BackupsAway"
 
 
 class Erasing:
@@ -232,10 +226,9 @@ async def _removed(backups: Backups | None, key: Key, known: list[Copy]) -> int:
     """
     org, vm = key
     own = backups.file(org, vm, "any").parent if backups is not None else None
-    if own is not None and known and not own.parent.is_dir():
-        raise BackupsAwayError(
-            f"{own.parent} is not there, and {len(known)} backups of {org}/{vm} were: mount it again. Nothing was removed."
-        )
+    places = [Path(one.place) for one in known]
+    for root in {root_of(place) for place in places}:
+        must_be_there(root, (place for place in places if root_of(place) == root))
     count = 0
     try:
         for path in sorted(own.iterdir()) if own is not None and own.is_dir() else ():
@@ -247,8 +240,7 @@ async def _removed(backups: Backups | None, key: Key, known: list[Copy]) -> int:
         for copy in known:
             Backups.remove(Path(copy.place), org, vm, copy.name)
             await asyncio.sleep(0)
-        places = (own, *(Path(one.place) for one in known))
-        left = [str(path) for path in places if path is not None and path.exists()]
+        left = [str(path) for path in (own, *places) if path is not None and path.exists()]
     except OSError as error:
         raise StorageError(
             f"The backups of {org}/{vm} cannot be removed: {error.strerror} ({error.filename})."

@@ -59,22 +59,28 @@ def chores(  # noqa: PLR0917 - what a worker is made from
     still: Still = moving,
 ) -> tuple[Chore, ...]:
     """All kinds, in the order in which a VM gets them. `backups` is a directory, or empty."""
+    copies = ledger.fold(Copies)
+
+    def known() -> Iterable[Path]:
+        return (Path(one.place) for one in copies.all() if one.kind == "backup" and one.state != "ordered")
+
+    files = Backups(Path(backups), known) if backups else None
     copying = Copying(
         stores,
         CopyOutcomes(ledger, bus, clock),
-        (ledger.fold(Copies), ledger.fold(Fleet)),
+        (copies, ledger.fold(Fleet)),
         ring,
         Unpinning(Outcomes(ledger, bus, clock), (ledger.fold(Fleet), ledger.fold(Volumes))),
-        Backups(Path(backups)) if backups else None,
+        files,
         still,
     )
     erasing = Erasing(
         hosts,
         Outcomes(ledger, bus, clock),
         clock,
-        (ledger.fold(Deletions), ledger.fold(Copies), ledger.fold(Fleet), ledger.fold(Volumes)),
+        (ledger.fold(Deletions), copies, ledger.fold(Fleet), ledger.fold(Volumes)),
         ring,
-        Backups(Path(backups)) if backups else None,
+        files,
     )
     adopting = Adopting(
         hosts,

@@ -1,7 +1,12 @@
-"""Where backups lie: `<backups>/<org>/<vm>/<copy>.qcow2`, readable by storage's user alone."""
+"""Where backups lie: `<backups>/<org>/<vm>/<copy>.qcow2`, readable by storage's user alone.
+
+The directory of all has a mark in it from the first backup on. Where the mark is missing another disk than the backups' is mounted, or
+none: nothing is written there then, and what is not found there is not said to be gone.
+"""
 
 import datetime as dt
 import os
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -12,6 +17,12 @@ from services.storage.volumes import must_be_name
 
 _SUFFIX: Final = ".qcow2"
 _OURS_ALONE: Final = 0o700
+
+MARK: Final = ".virtscale-backups"
+"""The file that says of a directory that backups are in it."""
+_MARK: Final = (
+    b"Backups of VMs are in this directory. Where this file is missing, its disk is taken to be away.\n"
+)
 
 
 class NoBackupsError(StorageError):
@@ -39,11 +50,29 @@ class InTheWayError(StorageError):
         )
 
 
+class BackupsAwayError(StorageError):
+    """The directory of backups is not to be had, and there were some in it."""
+
+    code = "BackupsAway"
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(
+            f"{root} has no file {MARK}, so the disk with its backups is not mounted there: mount it. Where they are lost for good, make "
+            "an empty file of that name there. Nothing was written or removed."
+        )
+
+
+def _nothing() -> Iterable[Path]:
+    return ()
+
+
 class Backups:
     """The files of all backups. Its calls touch names and heads alone, never what is in a file, and do not wait for a disk to be read."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, known: Callable[[], Iterable[Path]] = _nothing) -> None:
+        """`known` are the places of backups that are somewhere, by the ledger."""
         self._root = root
+        self._known = known
 
     def file(self, org: str, vm: str, copy: str) -> Path:
         """Where the backup is, or will be; nothing is made."""
@@ -55,14 +84,16 @@ class Backups:
         """The file that is or will be there is this order's; its directories are there, for nobody else to look into.
 
         Safe to repeat. `InTheWayError` where there is a file that another made, such as a house of before with the same directory: it
-        would be taken for one that a former life had made whole.
+        would be taken for one that a former life had made whole. `BackupsAwayError` where those that were there are not.
         """
+        must_be_there(self._root, (place for place in self._known() if self._root in place.parents))
         try:
             for directory in reversed(file.parents):
                 if directory == self._root or self._root in directory.parents:
                     directory.mkdir(mode=_OURS_ALONE, exist_ok=True)
                 else:
                     directory.mkdir(exist_ok=True)
+            _found(self._root)
             if _claimed(file) == order:
                 return
             if file.exists():
@@ -110,17 +141,46 @@ class Backups:
     def remove(file: Path, org: str, vm: str, copy: str) -> None:
         """There is no such file. It is removed by the place that was told of it, which may be another than today's.
 
-        Safe to repeat. The trap is a place that is not the backup's: nothing is removed then.
+        Safe to repeat. The trap is a place that is not the backup's: nothing is removed then. `BackupsAwayError` where its directory is
+        not to be had, for what is not seen there is not gone.
         """
         if file.parts[-3:] != (org, vm, f"{copy}{_SUFFIX}"):
             raise StorageError(f"{file} is no place of a backup {copy} of {org}/{vm}; nothing was removed.")
+        must_be_there(root_of(file), (file,))
         try:
             for one in (file, draft_of(file), _claim_of(file)):
                 one.unlink(missing_ok=True)
-        except NotADirectoryError:
-            return  # where no directory is, no file is
         except OSError as error:
             raise StorageError(f"The backup {file} cannot be removed: {error.strerror}.") from error
+
+
+def root_of(file: Path) -> Path:
+    """The directory of all backups, of the house as it was when this one was made."""
+    return file.parents[2]
+
+
+def must_be_there(root: Path, places: Iterable[Path]) -> None:
+    """Raise `BackupsAwayError` unless the directory in which those places are is really here; one that has no mark yet gets it.
+
+    A house of before had no mark: one backup that lies where the ledger says is as good.
+    """
+    try:
+        if (root / MARK).exists():
+            return
+        known = list(places)
+        if not known:
+            return
+        if not any(place.exists() for place in known):
+            raise BackupsAwayError(root)
+        _found(root)
+    except OSError as error:
+        raise StorageError(f"The backups in {root} cannot be looked at: {error.strerror}.") from error
+
+
+def _found(root: Path) -> None:
+    """Safe to repeat."""
+    if not (root / MARK).exists():
+        durable.write(root / MARK, _MARK)
 
 
 def draft_of(file: Path) -> Path:

@@ -42,6 +42,7 @@ STATUS: Final[dict[str, int]] = {
     "CopyUnderWay": CONFLICT,
     "CopiesFull": CONFLICT,
     "CopiesNotKept": CONFLICT,
+    "NameReserved": CONFLICT,
     "BackupNeedsName": UNPROCESSABLE,
     "VmRuns": CONFLICT,
     "VmSleeps": CONFLICT,

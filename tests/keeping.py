@@ -89,13 +89,14 @@ class Keeping(Past):
     def runs(self, vm: str = "db") -> None:
         """The VM was started and answered."""
         who: dict[str, Any] = {"org": ORG, "vm": vm, "reservation": self.reservation(vm)}
+        pool = self.fleet.pools[ORG, self.fleet.vms[ORG, vm].pool]
         if (ORG, vm) not in self.state.volumes.disks:
             self.happened(
                 VolumeCreated(
                     org=ORG,
                     vm=vm,
                     host="h1",
-                    volume=f"/disks/{ORG}.{vm}.qcow2",
+                    volume=f"org-{ORG}/{vm}" if pool.storage == "ceph" else f"/disks/{ORG}.{vm}.qcow2",
                     template="tiny",
                     size_bytes=10 * GIB,
                     order=self.reservation(vm),

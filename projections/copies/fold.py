@@ -22,6 +22,9 @@ from events.gate import CopyOrdered, DropOrdered, GateDecided, Order, RestoreOrd
 from events.once import Once
 from schemas.copy import CopyKind, DropCause
 
+_MOST_NIGHTS: Final = 16
+"""Nights of one VM that are remembered: the last two are ever asked about."""
+
 
 class Copy(msgspec.Struct, frozen=True):
     """One copy of one VM's disk."""
@@ -82,8 +85,8 @@ class Copies:
         self._once = Once()
         self._due: dict[tuple[str, str], dict[str, dt.date]] = {}
         """Nights by the names of the backups that are to be of them."""
-        self._tried: dict[tuple[str, str], tuple[dt.date, int]] = {}
-        self._nights: dict[tuple[str, str], dt.date] = {}
+        self._tried: dict[tuple[str, str], dict[dt.date, int]] = {}
+        self._nights: dict[tuple[str, str], dict[dt.date, None]] = {}
 
     def of(self, org: str, vm: str) -> tuple[Copy, ...]:
         """The VM's copies in the order in which they were asked for."""
@@ -102,19 +105,21 @@ class Copies:
         return self._stored.get(org, 0)
 
     def is_busy(self, org: str, vm: str) -> bool:
-        """Whether a copy of the VM is being made or removed, or its disk restored, or another's restored from its copy."""
-        if (org, vm) in self.restoring or any(one.state != "made" for one in self.of(org, vm)):
+        """Whether a copy of the VM is being made, or its disk restored, or another's restored from its copy.
+
+        One that is on its way out keeps nobody waiting: what cannot be removed is tried for ever.
+        """
+        if (org, vm) in self.restoring or any(one.state == "ordered" for one in self.of(org, vm)):
             return True
         return any(key[0] == org and order.of == vm for key, order in self.restoring.items())
 
-    def night(self, org: str, vm: str) -> dt.date | None:
-        """The latest night of which the VM has, or had, a backup."""
-        return self._nights.get((org, vm))
+    def has_night(self, org: str, vm: str, night: dt.date) -> bool:
+        """Whether the VM has, or had, a backup of that night."""
+        return night in self._nights.get((org, vm), ())
 
     def tried(self, org: str, vm: str, night: dt.date) -> int:
         """How often a backup of that night was due."""
-        latest, attempts = self._tried.get((org, vm), (None, 0))
-        return attempts if latest == night else 0
+        return self._tried.get((org, vm), {}).get(night, 0)
 
     def apply(self, recorded: Recorded) -> None:
         """The copies now include the event; an outcome of another order changes nothing."""
@@ -125,7 +130,9 @@ class Copies:
                         self._order(org, order, recorded.seq)
             case CopyDue(org=org, vm=vm, copy=name, night=night, attempt=attempt):
                 self._due.setdefault((org, vm), {})[name] = night
-                self._tried[org, vm] = max(self._tried.get((org, vm), (night, 0)), (night, attempt))
+                tried = self._tried.setdefault((org, vm), {})
+                tried[night] = max(attempt, tried.get(night, 0))
+                _forget_oldest(tried)
             case CopyMade() as made:
                 self._made(made)
             case CopyFailed(org=org, vm=vm, copy=name, order=order):
@@ -207,8 +214,9 @@ class Copies:
         )
         night = self._due.get((made.org, made.vm), {}).pop(made.copy, None)
         if night is not None:
-            former = self._nights.get((made.org, made.vm), night)
-            self._nights[made.org, made.vm] = max(former, night)
+            nights = self._nights.setdefault((made.org, made.vm), {})
+            nights[night] = None
+            _forget_oldest(nights)
 
     def _keep_after_all(self, org: str, failed: CopyOrdered) -> None:
         """What was to go because this copy came stays, since it did not come: storage removes nothing for it before."""
@@ -250,3 +258,9 @@ class Copies:
     def _forget_nights(self, key: tuple[str, str]) -> None:
         for nights in (self._due, self._tried, self._nights):
             nights.pop(key, None)
+
+
+def _forget_oldest(nights: dict[dt.date, int] | dict[dt.date, None]) -> None:
+    """The latest nights that were heard of stay, whatever the dates: a clock that was ahead for a while hides none."""
+    if len(nights) > _MOST_NIGHTS:
+        del nights[next(iter(nights))]

@@ -2,21 +2,21 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 from msgspec.structs import replace
 
-from events.copy import CopyRestored, CopyRestoreFailed
 from events.deletion import DeletionBegun, DeletionCompleted
 from events.drift import VolumeDrifted
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
-from events.gate import AdoptOrdered, GateDecided, RestoreOrdered
-from events.keep import VmAdopted, VmAdoptFailed, VmCreated, VmProtected, VmResized, VmUnprotected
+from events.gate import AdoptOrdered, GateDecided
+from events.keep import VmCreated, VmProtected, VmResized, VmUnprotected
 from events.once import Once
-from events.volume import VolumeAdoptFailed, VolumeGrowFailed, VolumeGrown
+from events.volume import VolumeGrowFailed, VolumeGrown
+from projections.awaited import Awaited, OfAwaited
 from schemas.capacity import Size
 from schemas.image import Kind, Readiness
 from schemas.request import SeedRef
@@ -53,16 +53,12 @@ class Directory:
             VmResized,
             VmProtected,
             VmUnprotected,
-            VmAdopted,
-            VmAdoptFailed,
             VolumeGrown,
             VolumeGrowFailed,
             VolumeDrifted,
-            VolumeAdoptFailed,
-            CopyRestored,
-            CopyRestoreFailed,
             DeletionBegun,
             DeletionCompleted,
+            *get_args(OfAwaited),
         }
     )
 
@@ -73,6 +69,7 @@ class Directory:
         self.adopting: dict[tuple[str, str], AdoptOrdered] = {}
         """Orders to adopt without an outcome."""
         self._pools: dict[tuple[str, str], dict[str, None]] = {}
+        self._awaited = Awaited()
         self._fences = Fences()
         self._once = Once()
 
@@ -111,22 +108,17 @@ class Directory:
             case GateDecided(org=org, orders=orders) as decided:
                 if self._fences.pass_on(recorded, decided):
                     for order in orders:
+                        if self._awaited.order(org, order):
+                            self._change(org, order.vm, awaits=order.id)
                         if isinstance(order, AdoptOrdered):
                             self.adopting[org, order.vm] = order
-                            self._change(org, order.vm, awaits=order.id)
-                        elif isinstance(order, RestoreOrdered) and order.of != order.vm:
-                            self._change(org, order.vm, awaits=order.id)
-            case VmAdopted(org=org, vm=vm, order=order) | CopyRestored(org=org, vm=vm, order=order):
-                self._given(org, vm, order)
-            case (
-                VmAdoptFailed(org=org, vm=vm, order=order)
-                | VolumeAdoptFailed(org=org, vm=vm, order=order)
-                | CopyRestoreFailed(org=org, vm=vm, order=order)
-            ):
-                kept = self.get(org, vm)
-                if kept is not None and kept.awaits == order:
-                    self._given(org, vm, order)
-                    self._leave(org, vm)
+            case fact if isinstance(fact, OfAwaited):
+                how = self._awaited.ended(fact)
+                if how is not None:
+                    self.adopting.pop((fact.org, fact.vm), None)
+                    self._change(fact.org, fact.vm, awaits=None)
+                if how == "failed":
+                    self._leave(fact.org, fact.vm)
             case DeletionBegun(org=org, vm=vm, deletion=deletion, stage="hard") if self._once.first(deletion):
                 kept = self._leave(org, vm)
                 if kept is not None:
@@ -137,12 +129,6 @@ class Directory:
                 self.departed.pop((org, vm), None)
             case _:
                 pass
-
-    def _given(self, org: str, vm: str, order: str) -> None:
-        kept = self.get(org, vm)
-        if kept is not None and kept.awaits == order:
-            self._change(org, vm, awaits=None)
-            self.adopting.pop((org, vm), None)
 
     def _leave(self, org: str, vm: str) -> Kept | None:
         kept = self.vms.pop((org, vm), None)

@@ -1,20 +1,19 @@
 """Leases, folded from the ledger: a kept VM has its name until it is recycled, and a domain its address until it is undefined."""
 
 import datetime as dt
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 
-from events.copy import CopyRestored, CopyRestoreFailed
 from events.deletion import DeletionCompleted, VmUndefined
 from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
-from events.gate import AdoptOrdered, GateDecided, RestoreOrdered
-from events.keep import VmAdopted, VmAdoptFailed, VmCreated
+from events.gate import GateDecided
+from events.keep import VmCreated
 from events.once import Once
 from events.vm import VmDefined
-from events.volume import VolumeAdoptFailed
+from projections.awaited import Awaited, OfAwaited
 
 Key = tuple[str, str]
 """Org and VM."""
@@ -33,26 +32,14 @@ class Leases:
     """Who has which name and which address. Names of VMs that come and go with demand are their pool's, and not among them."""
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset(
-        {
-            GateDecided,
-            VmCreated,
-            VmDefined,
-            VmUndefined,
-            VmAdopted,
-            VmAdoptFailed,
-            VolumeAdoptFailed,
-            CopyRestored,
-            CopyRestoreFailed,
-            DeletionCompleted,
-        }
+        {GateDecided, VmCreated, VmDefined, VmUndefined, DeletionCompleted, *get_args(OfAwaited)}
     )
 
     def __init__(self) -> None:
         self.names: dict[Key, Lease] = {}
         self.addresses: dict[str, Key] = {}
         self._at: dict[Key, str] = {}
-        self._awaited: dict[Key, str] = {}
-        """Orders that give a VM its disk: where one fails, there was no VM."""
+        self._awaited = Awaited()
         self._fences = Fences()
         self._once = Once()
 
@@ -68,21 +55,10 @@ class Leases:
             case GateDecided(org=org, orders=orders) as decided:
                 if self._fences.pass_on(recorded, decided):
                     for order in orders:
-                        if isinstance(order, AdoptOrdered) or (
-                            isinstance(order, RestoreOrdered) and order.of != order.vm
-                        ):
-                            self._awaited[org, order.vm] = order.id
-            case (
-                VmAdoptFailed(org=org, vm=vm, order=order)
-                | VolumeAdoptFailed(org=org, vm=vm, order=order)
-                | CopyRestoreFailed(org=org, vm=vm, order=order)
-            ):
-                if self._awaited.get((org, vm)) == order:
-                    del self._awaited[org, vm]
-                    self.names.pop((org, vm), None)
-            case VmAdopted(org=org, vm=vm, order=order) | CopyRestored(org=org, vm=vm, order=order):
-                if self._awaited.get((org, vm)) == order:
-                    del self._awaited[org, vm]
+                        self._awaited.order(org, order)
+            case fact if isinstance(fact, OfAwaited):
+                if self._awaited.ended(fact) == "failed":
+                    self.names.pop((fact.org, fact.vm), None)
             case DeletionCompleted(org=org, vm=vm, deletion=deletion, stage="recycle"):
                 if self._once.first(deletion):
                     self.names.pop((org, vm), None)

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass, field
 
-from events.copy import CopyRestored, CopyRestoreFailed
+from events.copy import CopyRestored
 from events.deletion import VolumeErased
 from events.drift import VolumeDrifted
 from events.fact import Fact
 from events.gate import AdoptOrdered, GrowOrdered, Order, RestoreOrdered
-from events.keep import VmAdoptFailed, VmCreated
+from events.keep import VmCreated
 from events.once import Once
-from events.volume import VolumeAdopted, VolumeAdoptFailed, VolumeCreated, VolumeGrowFailed, VolumeGrown
+from events.volume import VolumeAdopted, VolumeCreated, VolumeGrowFailed, VolumeGrown
+from projections.awaited import Awaited, OfAwaited
 
 OfDisk = (
     VmCreated
@@ -19,10 +20,8 @@ OfDisk = (
     | VolumeAdopted
     | VolumeDrifted
     | VolumeErased
-    | VmAdoptFailed
-    | VolumeAdoptFailed
     | CopyRestored
-    | CopyRestoreFailed
+    | OfAwaited
 )
 """Events after which a disk counts otherwise."""
 
@@ -37,8 +36,7 @@ class Stored:
     """The order by which a disk comes to have another size, and that has not ended: what is told of a former one says nothing."""
     _erased: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
     """VMs whose disk is gone: what is told late of it makes none, until there is another VM of that name."""
-    _awaited: dict[tuple[str, str], str] = field(default_factory=dict[tuple[str, str], str])
-    """The order that gives a VM its disk, where it was made for that."""
+    _awaited: Awaited = field(default_factory=Awaited)
     _once: Once = field(default_factory=Once)
 
     def of(self, org: str, vm: str) -> int:
@@ -51,17 +49,17 @@ class Stored:
             case GrowOrdered(vm=vm, size_bytes=size_bytes):
                 self._open[org, vm] = order.id
                 self._put(org, vm, max(size_bytes, self.of(org, vm)))
-            case AdoptOrdered():
-                self._open[org, order.vm] = self._awaited[org, order.vm] = order.id
-            case RestoreOrdered():
+            case AdoptOrdered() | RestoreOrdered():
                 self._open[org, order.vm] = order.id
-                if order.of != order.vm:
-                    self._awaited[org, order.vm] = order.id
+                self._awaited.order(org, order)
             case _:
                 pass
 
     def apply(self, fact: Fact) -> None:
         """The disks now include the event."""
+        if isinstance(fact, OfAwaited) and self._awaited.ended(fact) == "failed":
+            self._put(fact.org, fact.vm, 0)  # it was made for that, and has no disk
+            return
         match fact:
             case VmCreated(org=org, vm=vm, disk_bytes=size_bytes):
                 self._erased.discard((org, vm))
@@ -89,13 +87,6 @@ class Stored:
                 self._erased.add((org, vm))
                 self._open.pop((org, vm), None)
                 self._put(org, vm, 0)
-            case (
-                VmAdoptFailed(org=org, vm=vm, order=order)
-                | VolumeAdoptFailed(org=org, vm=vm, order=order)
-                | CopyRestoreFailed(org=org, vm=vm, order=order)
-            ):
-                if self._awaited.get((org, vm)) == order:
-                    self._put(org, vm, 0)  # it was made for that, and has no disk
             case _:
                 pass
 

@@ -16,9 +16,10 @@ from projections.fleet.life import SLEEPING
 from projections.volumes.fold import Disk
 from schemas.capacity import Capacity
 from schemas.codes import Code
-from schemas.copy import MOST_COPIES, CopyKind, DropCause
+from schemas.copy import MOST_COPIES, CopyKind, DropCause, is_of_night
 from schemas.limits import check_disk, profile
 from schemas.pool import Pool
+from schemas.volume import in_cluster
 from services.gate.draft import Draft
 from services.gate.kept import asked, found, held, is_taken
 from services.gate.state import Pending
@@ -42,6 +43,8 @@ def copy(draft: Draft, pending: Pending, wish: CopyRequested | CopyDue) -> None:
         return
     if copies.get(draft.org, wish.vm, wish.copy) is not None:
         code = "CopyExists"
+    if isinstance(wish, CopyRequested) and is_of_night(wish.copy):
+        code = "NameReserved"
     if code is not None or disk is None:
         draft.decline(pending, code or "NoDisk", 1)
         return
@@ -129,7 +132,7 @@ def _into(  # noqa: PLR0917 - what a new VM from a copy consists of
     if copy.kind == "snapshot" and draft.state.copies.is_busy(draft.org, source.name):
         draft.decline(pending, "CopyUnderWay", 1)
         return
-    host = _home(draft, pool, copy)
+    host = _home(draft, copy)
     if host is None:
         draft.decline(pending, "HostGone", 1)
         return
@@ -146,7 +149,7 @@ def _into(  # noqa: PLR0917 - what a new VM from a copy consists of
         kind=source.kind,
         readiness=source.readiness,
         disk_bytes=copy.disk_bytes,
-        seed=source.seed,
+        seed=None,  # it is another machine, with a name of its own, and what the former was told may be forgotten
         protected=False,
         actor=actor,
         created_at=draft.now,
@@ -155,12 +158,12 @@ def _into(  # noqa: PLR0917 - what a new VM from a copy consists of
     draft.do(pending, "Granted", (made,), [order], evidence=evidence)
 
 
-def _home(draft: Draft, pool: Pool, copy: Copy) -> str | None:
+def _home(draft: Draft, copy: Copy) -> str | None:
     """Where the new disk lies: where the copy was made; a backup can be read on any host, and so can what is in a cluster."""
     host = draft.fleet.hosts.get(copy.host)
     if host is not None and host.state == "ready":
         return copy.host
-    if copy.kind == "snapshot" and pool.storage == "local":
+    if copy.kind == "snapshot" and not in_cluster(copy.place):
         return None
     return next((name for name, one in draft.fleet.hosts.items() if one.state == "ready"), None)
 

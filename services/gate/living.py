@@ -30,6 +30,7 @@ from schemas.capacity import NOTHING, Capacity, Size
 from schemas.codes import Code
 from schemas.limits import check, check_disk, profile
 from schemas.pool import Pool
+from schemas.volume import in_cluster
 from services.gate import orders as order
 from services.gate.draft import Draft
 from services.gate.kept import asked, found, held, is_taken
@@ -252,7 +253,8 @@ def home(draft: Draft, pool: Pool, kept: Kept, size: Size) -> str | None:
     key, room = (draft.org, kept.name), draft.places.room(pool.name)
     vm, disk = draft.fleet.vms.get(key), draft.state.volumes.disks.get(key)
     off = vm is None or vm.state == "stopped"
-    if off and (pool.storage == "ceph" or (vm is None and disk is None)):
+    shared = in_cluster(disk.volume) if disk is not None else pool.storage == "ceph"
+    if off and (shared or (vm is None and disk is None)):
         return room.take(pool.placement, size.memory_mib)
     where = disk.host if off and disk is not None else vm.host if vm is not None else ""
     host = draft.fleet.hosts.get(where)

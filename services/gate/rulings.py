@@ -194,6 +194,7 @@ def _change_host(draft: Draft, pending: Pending, wish: HostChangeRequested) -> N
     """
     host, now = draft.fleet.hosts.get(wish.host), draft.now
     busy = draft.fleet.awake(wish.host) > 0
+    adopts = any(order.host == wish.host for order in draft.state.directory.adopting.values())
     # An order can cross the word that its host was removed: what it started there still counts until it is fenced.
     gone = host is None or (
         host.state == "removed" and not (wish.change == "remove" or (wish.change == "fence" and busy))
@@ -217,7 +218,7 @@ def _change_host(draft: Draft, pending: Pending, wish: HostChangeRequested) -> N
             draft.rule(pending, "Done", (HostAdmitted(**who, admitted_at=now),))
         case "fence", _:
             draft.rule(pending, "Done", (HostFenced(**who, fenced_at=now),))
-        case "remove", _ if busy:
+        case "remove", _ if busy or adopts:
             draft.decline(pending, "HostInUse", 0)
         case "remove", _:
             draft.rule(pending, "Done", (HostRemoved(**who, removed_at=now),))

@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from events.gate import AdoptOrdered, BootOrdered, RebootOrdered
+from events.host import HostChangeRequested
 from events.keep import VmAdopted, VmAdoptFailed, VmAdoptRequested, VmCreated
 from events.permission import PermissionChange, PermissionChangeRequested
 from events.volume import VolumeAdopted, VolumeAdoptFailed
 from schemas.capacity import Size
+from schemas.names import PLATFORM
 from tests.given import ORG
 from tests.keeping import GIB, ONE, TWO, Keeping
 
@@ -109,6 +111,39 @@ def test_a_domain_that_could_not_be_taken_over_leaves_no_vm_and_no_name(
     assert past.used == (0, 0)
     past.adopt()
     assert past.answer()[0].code == "Granted"
+
+
+def test_a_name_is_free_again_only_when_the_disk_lies_where_it_lay() -> None:
+    past = adopting()
+    order = ordered(past)
+    past.happened(
+        VolumeAdopted(
+            ORG, "old", "h1", order.id, order.disk, "/disks/acme.old.qcow2", "tiny", 20 * GIB, past.now
+        )
+    )
+    past.happened(VmAdoptFailed(ORG, "old", "h1", order.id, "domain-runs", "It runs.", past.now))
+    assert past.used == (0, 20)
+    past.create("old", start=False)
+    assert past.answer()[0].code == "NameTaken"
+    past.happened(VolumeAdoptFailed(ORG, "old", "h1", order.id, "domain-runs", "It runs.", past.now))
+    assert past.used == (0, 0)
+    past.create("old", start=False)
+    assert past.answer()[0].code == "Granted"
+    past.happened(VolumeAdoptFailed(ORG, "old", "h1", order.id, "domain-runs", "Told again.", past.now))
+    assert past.used == (0, 10)
+
+
+def test_a_host_on_which_a_domain_is_being_taken_over_is_not_removed() -> None:
+    past = adopting()
+    ordered(past)
+    state = past.state
+    assert state.directory.adopting
+    past.org = PLATFORM
+    past.happened(
+        HostChangeRequested(PLATFORM, "h1", "remove", "operator", "remove-h1", "kim", "sold", past.now)
+    )
+    (answer,) = past.round().answers
+    assert answer.code == "HostInUse"
 
 
 def test_a_failure_of_a_former_try_is_nobodys_end() -> None:

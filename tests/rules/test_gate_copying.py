@@ -146,6 +146,21 @@ def test_a_vm_that_never_ran_has_nothing_to_copy() -> None:
     assert past.answer()[0].code == "NoDisk"
 
 
+def test_nobody_takes_the_name_of_a_nights_backup() -> None:
+    past = running()
+    past.copy("night-2026-11-22", "backup")
+    assert past.answer()[0].code == "NameReserved"
+
+
+def test_a_copy_that_cannot_be_removed_keeps_no_other_waiting() -> None:
+    past = running()
+    past.copied()
+    past.drop()
+    past.answer()
+    past.copy("after")
+    assert past.answer()[0].code == "Granted"
+
+
 def test_a_pool_that_keeps_no_snapshots_makes_none() -> None:
     past = running(snapshots_kept=0)
     past.copy()
@@ -167,15 +182,15 @@ def test_a_night_that_is_asked_twice_has_one_backup() -> None:
     _, (order,) = past.answer()
     assert isinstance(order, CopyOrdered)
     assert (order.kind, order.copy) == ("backup", "nightly-20261122")
-    assert past.state.copies.night(ORG, "db") is None
+    assert not past.state.copies.has_night(ORG, "db", NIGHT)
     past.due(attempt=2)
     assert past.answer()[0].outcome == "unchanged"
     past.made(order, gib=2)
-    assert past.state.copies.night(ORG, "db") == NIGHT
+    assert past.state.copies.has_night(ORG, "db", NIGHT)
     assert past.state.copies.tried(ORG, "db", NIGHT) == 2
     past.due("nightly-20261123", NIGHT + dt.timedelta(days=1))
-    assert past.state.copies.tried(ORG, "db", NIGHT) == 0
-    assert past.state.copies.night(ORG, "db") == NIGHT
+    assert past.state.copies.tried(ORG, "db", NIGHT) == 2
+    assert not past.state.copies.has_night(ORG, "db", NIGHT + dt.timedelta(days=1))
 
 
 def test_backups_of_nights_go_when_there_are_more_than_the_pool_keeps_and_those_that_people_wanted_stay() -> (

@@ -35,6 +35,7 @@ STATUSES = {
     **dict.fromkeys(("DeletionFinal", "DeletionOver", "DeletionEarly"), 409),
     **dict.fromkeys(("CopyUnknown", "DeletionUnknown", "VmUnknown"), 404),
     "BackupNeedsName": 422,
+    "NameReserved": 409,
     "SudoSrvMissing": 403,
     **dict.fromkeys(("MaintenanceBegun", "MaintenanceOver", "NoticeOfDeletion"), 409),
 }

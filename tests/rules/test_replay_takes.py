@@ -13,6 +13,7 @@ from events.bus.ledger import Dispatch
 from events.envelope import Recorded, read
 from events.fact import Fact
 from events.registry import NEWEST
+from projections.awaited import Awaited
 from projections.keeper import TABLES
 
 LINES = Path(__file__).parents[1] / "logs"
@@ -57,10 +58,12 @@ def test_what_a_fold_does_not_take_does_not_change_it(kind: Any) -> None:
 @pytest.mark.parametrize("kind", FOLDS)
 def test_a_fold_takes_every_event_that_its_module_names(kind: Any) -> None:
     package = kind.__module__.rpartition(".")[0]
-    own = [
-        thing for thing in vars(importlib.import_module(kind.__module__)).values() if isinstance(thing, type)
-    ]
-    parts = {thing.__module__ for thing in own if thing.__module__.startswith(f"{package}.")}
+    parts, left = set[str](), {kind.__module__}
+    while left:
+        parts |= left
+        own = [vars(importlib.import_module(part)).values() for part in left]
+        types = {thing.__module__ for things in own for thing in things if isinstance(thing, type)}
+        left = {part for part in types if part.startswith((f"{package}.", Awaited.__module__))} - parts
     named = {
         thing
         for part in parts

@@ -134,13 +134,17 @@ def test_a_vm_that_is_stopped_to_be_deleted_is_not_backed_up_and_until_then_it_i
     assert scene.due(TONIGHT) == []
 
 
-def test_a_clock_that_was_ahead_asks_for_nothing_twice_and_keeps_nobody_waiting() -> None:
+def test_a_clock_that_was_ahead_asks_for_nothing_twice_and_hides_no_night() -> None:
     scene = Nightfall()
-    order = scene.asks(TONIGHT + 3 * DAY)
+    order = scene.asks(TONIGHT + 300 * DAY)
     assert order is not None
     scene.past.made(order)
+    tonight = scene.asks(TONIGHT)
+    assert tonight is not None
+    scene.past.made(tonight)
     assert scene.due(TONIGHT) == []
-    assert scene.due(TONIGHT + 4 * DAY) != []
+    assert scene.due(TONIGHT + DAY) != []
+    assert scene.due(TONIGHT + 300 * DAY) == []
 
 
 @pytest.mark.parametrize(

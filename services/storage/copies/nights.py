@@ -21,6 +21,7 @@ from projections.deletions.fold import Deletions
 from projections.directory.fold import Directory
 from projections.fleet.fold import Fleet
 from projections.volumes.fold import Volumes
+from schemas.copy import of_night
 from schemas.maintenance import Window
 from schemas.pool import Pool
 from schemas.zones import ZoneError, zone
@@ -43,8 +44,8 @@ class Due(msgspec.Struct, frozen=True):
 
     @property
     def copy(self) -> str:
-        """What the night's backup is called, whichever try makes it: two tries are never two backups."""
-        return f"night-{self.night.isoformat()}"
+        """The name of the night's backup."""
+        return of_night(self.night)
 
 
 class Nights:
@@ -116,17 +117,13 @@ def _of_pool(sky: Sky, pool: Pool, night: dt.date, now: dt.datetime) -> Iterator
         deletion = sky.deletions.of(*key)
         if key not in sky.volumes.disks or (deletion is not None and deletion.stops):
             continue
-        tried, made = sky.copies.tried(*key, night), sky.copies.night(*key)
+        tried = sky.copies.tried(*key, night)
         due = Due(*key, pool.name, night, tried + 1)
-        if (
-            (made is not None and made >= night)
-            or tried >= MOST_TRIES
-            or (*key, due.copy) in sky.copies.making
-        ):
+        if sky.copies.has_night(*key, night) or tried >= MOST_TRIES or (*key, due.copy) in sky.copies.making:
             continue
         latest, asked_at = sky.nights.asked.get(key, (night, now))
-        if latest > night:
-            continue  # a clock was ahead; what it asked for stands
+        if latest != night:
+            asked_at = now - BETWEEN  # by a clock that was ahead for a while: nobody waits for what it said
         # The same with one that was ahead within the night: nobody waits for longer than after any other try.
         if tried and now < asked_at + BETWEEN and asked_at <= now + BETWEEN:
             yield asked_at + BETWEEN

@@ -18,8 +18,9 @@ import msgspec
 
 from schemas.foreign import obstacles, read
 from services.storage import qemu_img
+from services.storage.claims import against, claims
 from services.storage.errors import StorageError
-from services.storage.volumes import Former, OtherVolumeError, Volume
+from services.storage.volumes import Former, MissingError, OtherVolumeError, Volume
 
 ASIDE: Final = ".adopted"
 """The end of the name of a disk that was set aside."""
@@ -72,8 +73,13 @@ class _Note(msgspec.Struct):
     mode: int
 
 
-def take(connection: libvirt.virConnect, volume: Volume, former: Former, into: Into) -> None:
-    """The volume has what the file had; see `Store.take`. Each step is looked for before it is taken."""
+def take(
+    connection: libvirt.virConnect, volume: Volume, former: Former, into: Into, ours: tuple[Path, ...]
+) -> None:
+    """The volume has what the file had; see `Store.take`. Each step is looked for before it is taken.
+
+    What lies in `ours` is no former disk.
+    """
     here, aside = Path(former.file), Path(former.file + ASIDE)
     known = _noted(former)
     if into.exists():
@@ -89,22 +95,20 @@ def take(connection: libvirt.virConnect, volume: Volume, former: Former, into: I
             final=True,
         )
     if not aside.exists():
+        _must_be_its_own(connection, here, former, ours)
         _must_fit(here, form, former)
         _write_note(volume, former, here.stat())
         here.rename(aside)
         _sync(here.parent)
     # Who started it before it was set aside is seen now; who tries it later finds no disk.
     _form(connection, former)
-    if qemu_img.written(aside):
-        raise DomainRunsError(
-            f"Somebody has {former.file} open: its domain {former.domain} is left as it is."
-        )
+    _must_be_closed(aside, former)
     if form != "qcow2" or not into.move(aside):
         into.fill(form, aside)
 
 
 def give_back(former: Former, into: Into) -> None:
-    """The file lies where it lay; see `Store.give_back`."""
+    """The file lies where it lay; see `Store.give_back`. Until it does, its note stays: nothing else says where it went."""
     here, aside = Path(former.file), Path(former.file + ASIDE)
     known = _noted(former)
     if known is None:
@@ -118,9 +122,12 @@ def give_back(former: Former, into: Into) -> None:
         aside.rename(here)
     elif not here.exists() and into.exists():
         into.back(here)
-    if here.exists():
-        os.chown(here, known.uid, known.gid)
-        here.chmod(known.mode)
+    if not here.exists():
+        raise MissingError(
+            f"{here} of {former.domain} cannot go back: neither it nor {aside} is there. Put it in its place; {here}{NOTE} says whose it was."
+        )
+    os.chown(here, known.uid, known.gid)
+    here.chmod(known.mode)
     Path(former.file + NOTE).unlink(missing_ok=True)
     _sync(here.parent)
 
@@ -153,14 +160,30 @@ def _form(connection: libvirt.virConnect, former: Former) -> str:
     return disk.form
 
 
+def _must_be_its_own(
+    connection: libvirt.virConnect, file: Path, former: Former, ours: tuple[Path, ...]
+) -> None:
+    """The file is this domain's alone: whoever else has it would lose it, or would be written over."""
+    for obstacle in against(file, former.uuid, claims(connection, ours), ours):
+        raise AdoptError(
+            f"The domain {former.domain} stays as it is: {obstacle.text}, and ask again. Nothing was changed."
+        )
+
+
+def _must_be_closed(file: Path, former: Former) -> None:
+    if qemu_img.opened(file):
+        raise DomainRunsError(
+            f"Somebody has {former.file} open: its domain {former.domain} is left as it is."
+        )
+
+
 def _must_fit(file: Path, form: str, former: Former) -> None:
     """The file is whole in itself, nobody has it open, and it is no larger than what was asked for."""
     if not file.is_file():
         raise NoDomainError(
             f"The disk {file} of {former.domain} is not there, where storage runs: mount its directory."
         )
-    if qemu_img.written(file):
-        raise DomainRunsError(f"Somebody has {file} open: its domain {former.domain} is left as it is.")
+    _must_be_closed(file, former)
     why = unfit(file, form)
     if why is None and (size := size_of(file, form)) > former.most_bytes:
         why = f"has {size} bytes, and {former.most_bytes} were asked for: ask again for all of it"

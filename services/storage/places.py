@@ -9,6 +9,7 @@ from schemas.template import BASE, has_disk, has_seed
 from services.storage.ceph.cluster import Cluster
 from services.storage.ceph.rbd import Rbd
 from services.storage.ceph.tenants import Tenants
+from services.storage.claims import directories
 from services.storage.errors import StorageError
 from services.storage.files.directory import Directory
 from services.storage.files.qcow2 import Qcow2, size_of
@@ -55,9 +56,9 @@ class Places:
             return None
         known = self._stores.get((place, storage))
         if known is None and storage == "local" and place.volumes:
-            known = Directory(place, templates, self._clock)
+            known = Directory(place, templates, self._clock, self._ours)
         if known is None and storage == "ceph" and self._cluster is not None:
-            known = Rbd(place, templates, self._cluster)
+            known = Rbd(place, templates, self._cluster, self._ours)
         if known is not None:
             self._stores[place, storage] = known
         return known
@@ -77,6 +78,9 @@ class Places:
         if place not in self._known:
             self._known[place] = Qcow2(place, Path(self._house.templates))
         return self._known[place]
+
+    def _ours(self) -> tuple[Path, ...]:
+        return directories(self._house)
 
     def place(self, host: str) -> HostPlace | None:
         """Where the host is; one that is new to us is looked up in the house's description as it is by now."""

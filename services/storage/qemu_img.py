@@ -15,8 +15,11 @@ from services.storage.tied import TIED
 from services.storage.volumes import QUICK_SECONDS, InUseError, Snapshot
 
 _FLOCK: Final = struct.Struct("hhqqi0q")
+_LOCKS: Final = 100
 _WRITES: Final = 101
 """The byte of a file that QEMU keeps locked while it may write there (QEMU, block/file-posix.c: 100 + the permission's bit)."""
+_MOST_LOCKS: Final = 200
+"""From 100 on are the bytes of what it does with the file, from 200 on those of what it lets nobody else do."""
 _HEAD: Final = struct.Struct(">4sIQIIQ")
 """The head of a qcow2 file: magic, version, where the name of the file below is and how long, -, size (docs/interop/qcow2.txt)."""
 _TABLE_AT: Final = 60
@@ -108,7 +111,16 @@ def renew(file: Path) -> None:
 
 def written(file: Path) -> bool:
     """Whether a QEMU has the file open for writing, asleep or not; answered by the kernel of the file's host."""
-    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, _WRITES, 1, 0)
+    return _locked(file, _WRITES, 1)
+
+
+def opened(file: Path) -> bool:
+    """Whether a QEMU has the file open, if only to read what another disk lies over."""
+    return _locked(file, _LOCKS, _MOST_LOCKS)
+
+
+def _locked(file: Path, first: int, count: int) -> bool:
+    asked = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, first, count, 0)
     with file.open("rb") as stream:
         found = fcntl.fcntl(stream, fcntl.F_OFD_GETLK, asked)
     return bool(_FLOCK.unpack(found)[0] != fcntl.F_UNLCK)

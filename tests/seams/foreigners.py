@@ -2,6 +2,8 @@
 
 import subprocess
 import uuid
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,15 @@ class Foreigner:
         with libvirt.open(self.uri) as connection:
             return self.name in [one.name() for one in connection.listAllDomains()]
 
+    def has_disk_of_pool(self, file: Path) -> None:
+        """Its disk is that file from its next start on, by the name of its directory's pool; the pool is off."""
+        disk = f"<disk type='volume' device='disk'><driver name='qemu' type='qcow2'/><source pool='{self.name}' volume='{file.name}'/>"
+        pool = f"<pool type='dir'><name>{self.name}</name><target><path>{file.parent}</path></target></pool>"
+        with libvirt.open(self.uri) as connection:
+            connection.storagePoolDefineXML(pool)
+            disks = f"{disk}<target dev='vda' bus='virtio'/></disk>"
+            connection.defineXML(DOMAIN.format(name=self.name, uuid=self.uuid, disks=disks))
+
     def start(self) -> None:
         """It is there, paused at its first instruction, with its disk open."""
         with libvirt.open(self.uri) as connection:
@@ -58,7 +69,9 @@ class Foreigner:
                     domain.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
 
 
-def make_disk(file: Path, form: str, letter: str, size: str = "32M", *, base: Path | None = None) -> None:
+def make_disk(
+    file: Path, form: str, letter: str, size: str = "32M", *, base: Path | str | None = None
+) -> None:
     """A disk that has the letter at its beginning, readable by the guests' user."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.parent.chmod(0o755)
@@ -69,6 +82,19 @@ def make_disk(file: Path, form: str, letter: str, size: str = "32M", *, base: Pa
     ):
         subprocess.run(command, check=True, capture_output=True, timeout=SECONDS)
     file.chmod(0o666)
+
+
+@contextmanager
+def reader_of(file: Path) -> Generator[None]:
+    """A QEMU that libvirt knows nothing of has the disk open to read it."""
+    command = ["qemu-io", "-r", "-f", "qcow2", str(file)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        reader.stdout.read(1)  # its prompt: the disk is open
+        try:
+            yield
+        finally:
+            reader.kill()
 
 
 def foreigner(uri: str, name: str, files: list[Path], form: str) -> Foreigner:

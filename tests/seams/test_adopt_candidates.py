@@ -5,6 +5,7 @@ from itertools import count
 from pathlib import Path
 
 import libvirt
+import msgspec
 import pytest
 
 from schemas.capacity import Size
@@ -12,7 +13,7 @@ from schemas.house import HostPlace
 from schemas.limits import ProfileName
 from schemas.pool import Pool
 from services.waker.port import domain_name
-from tests.seams.foreigners import Foreigner, foreigner, make_disk
+from tests.seams.foreigners import Foreigner, foreigner, make_disk, reader_of
 from tests.seams.stores import MIB, TEMPLATE, Bench
 from virtscale.hosts.added import HostError
 from virtscale.vms.foreigners import Candidate, Wanted, candidates
@@ -77,6 +78,30 @@ async def test_what_stands_in_the_way_is_said_all_at_once(both: dict[str, Bench]
     one.file.write_bytes(b"no disk")
     assert codes(found(bench, one, wanted(vm="fit"))) == ["DiskUnreadable"]
     one.forget()
+
+
+async def test_a_disk_that_is_not_the_domains_alone_is_said(both: dict[str, Bench]) -> None:
+    bench = both["qcow2"]
+    template = bench.directory / "templates" / TEMPLATE / "disk.qcow2"
+    base = made(bench)
+    over = made(bench, base=base.file)
+    link = base.file.with_name("link.qcow2")
+    link.symlink_to(over.file.name)
+    linked = foreigner(bench.machine.uri, f"found-{next(NUMBERS)}", [link], "qcow2")
+    builder = foreigner(bench.machine.uri, f"found-{next(NUMBERS)}", [template], "qcow2")
+    gone = made(bench)
+    gone.file.unlink()
+    what = msgspec.structs.replace(wanted(), ours=(template.parent.parent,))
+    assert codes(found(bench, base, what)) == ["DiskShared"]
+    assert codes(found(bench, linked, what)) == ["DiskLinked", "DiskShared", "DiskUnfit"]
+    assert codes(found(bench, builder, what)) == ["DiskOurs", "DiskShared"]
+    assert codes(found(bench, gone, what)) == ["DiskUnreadable"]
+    for one in (over, linked, builder, gone):
+        one.forget()
+    assert codes(found(bench, base, what)) == []
+    with reader_of(base.file):
+        assert codes(found(bench, base, what)) == ["DiskOpen"]
+    base.forget()
 
 
 async def test_a_domain_of_ours_is_never_among_them(both: dict[str, Bench]) -> None:

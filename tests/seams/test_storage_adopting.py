@@ -1,5 +1,6 @@
 """Disks of domains that somebody made by hand become volumes of either driver, or lie where they lay."""
 
+import json
 import shutil
 from itertools import count
 from pathlib import Path
@@ -7,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from services.storage import formers
+from services.storage import formers, qemu_img
 from services.storage.files import filling
 from services.storage.formers import AdoptError, DomainRunsError, NoDomainError
-from services.storage.volumes import Former, OtherVolumeError
-from tests.seams.foreigners import Foreigner, foreigner, make_disk
+from services.storage.volumes import Former, MissingError, OtherVolumeError
+from tests.seams.foreigners import Foreigner, foreigner, make_disk, reader_of
 from tests.seams.stores import MIB, TEMPLATE, Bench
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -138,6 +139,107 @@ async def test_a_domain_that_is_not_as_it_must_be_stays_as_it_is(both: dict[str,
     thin.forget()
 
 
+async def stays(bench: Bench, one: Foreigner, why: str) -> None:
+    """It is refused, and all that lies beside it is as it was; the domain is gone then."""
+    before = {path: path.lstat().st_ino for path in one.file.parent.glob(f"{one.file.name}*")}
+    await refused(bench, one, AdoptError, why)
+    assert {path: path.lstat().st_ino for path in one.file.parent.glob(f"{one.file.name}*")} == before
+    one.forget()
+
+
+@pytest.mark.parametrize("to", ["data", "absolute"])
+async def test_a_link_to_a_disk_is_not_taken_for_the_disk(both: dict[str, Bench], to: str) -> None:
+    bench = both["qcow2"]
+    one = made(bench)
+    data = one.file.parent / "data"
+    data.mkdir(exist_ok=True)
+    data.chmod(0o755)
+    one.file.rename(data / one.file.name)
+    one.file.symlink_to((Path(to) if to == "data" else data) / one.file.name)
+    await stays(bench, one, "is a link to .*name the file itself")
+    assert one.file.exists()
+    hard = made(bench)
+    (data / hard.file.name).hardlink_to(hard.file)
+    await stays(bench, hard, "has 2 names")
+
+
+@pytest.mark.parametrize(
+    ("below", "runs"),
+    [("plain", False), ("plain", True), ("json", False), ("itself", False), ("pool", False)],
+)
+async def test_a_disk_that_another_domain_has_or_lies_over_stays_where_it_is(
+    both: dict[str, Bench], below: str, *, runs: bool
+) -> None:
+    bench = both["qcow2"]
+    base = made(bench)
+    top = base.file.with_name(f"top-{base.file.name}")
+    named = json.dumps({"file": {"driver": "file", "filename": str(base.file)}})
+    make_disk(top, "qcow2", "T", base=f"json:{named}" if below == "json" else base.file)
+    other = foreigner(
+        bench.machine.uri, f"over-{base.name}", [base.file if below == "itself" else top], "qcow2"
+    )
+    if below == "pool":
+        other.has_disk_of_pool(base.file)
+    if runs:
+        other.start()
+    await stays(bench, base, f"used by domain {other.name} as well")
+    if runs:
+        other.end()
+    if below != "pool":
+        other.start()
+    other.forget()
+
+
+async def test_a_disk_that_somebody_reads_stays_where_it_is(both: dict[str, Bench]) -> None:
+    bench = both["qcow2"]
+    one = made(bench)
+    with reader_of(one.file):
+        assert not qemu_img.written(one.file)
+        await refused(bench, one, DomainRunsError, "Somebody has")
+    assert beside(one) == [""]
+    one.forget()
+
+
+async def test_files_of_ours_are_never_taken_for_somebody_elses(both: dict[str, Bench]) -> None:
+    bench = both["qcow2"]
+    volume = bench.volume("beta")
+    await bench.store.create(volume, SIZE, TEMPLATE)
+    rescue = foreigner(
+        bench.machine.uri, "rescue", [bench.machine.volumes / f"beta.{volume.name}.qcow2"], "qcow2"
+    )
+    builder = foreigner(
+        bench.machine.uri, "builder", [bench.directory / "templates" / TEMPLATE / "disk.qcow2"], "qcow2"
+    )
+    for one in (rescue, builder):
+        await stays(bench, one, "lies among our own files")
+    assert await bench.store.look(volume) is not None
+
+
+async def test_what_a_template_lies_over_stays_where_it_is(both: dict[str, Bench]) -> None:
+    bench = both["qcow2"]
+    golden = made(bench)
+    thin = bench.directory / "templates" / "thin" / "disk.qcow2"
+    make_disk(thin, "qcow2", "T", base=golden.file)
+    await stays(bench, golden, "used by template thin as well")
+    thin.unlink()
+
+
+async def test_a_disk_that_is_nowhere_is_not_said_to_be_given_back(both: dict[str, Bench]) -> None:
+    bench = both["qcow2"]
+    one, volume = made(bench), bench.volume()
+    await bench.store.take(volume, former(one))
+    moved = bench.machine.volumes / f"{volume.org}.{volume.name}.qcow2"
+    moved.rename(bench.directory / "moved")
+    for _ in range(2):
+        with pytest.raises(MissingError, match="cannot go back: neither it nor"):
+            await bench.store.give_back(volume, former(one))
+    assert beside(one) == [".adopted.json"]
+    (bench.directory / "moved").rename(moved)
+    await bench.store.give_back(volume, former(one))
+    assert beside(one) == [""]
+    one.forget()
+
+
 async def test_a_volume_that_is_there_is_never_overwritten_and_never_given_away(
     both: dict[str, Bench],
 ) -> None:
@@ -168,7 +270,7 @@ async def test_a_domain_that_is_started_while_its_disk_is_set_aside_keeps_it(
         return found
 
     monkeypatch.setattr(formers, "_form", started)
-    monkeypatch.setattr(formers.qemu_img, "written", lambda _: False)
+    monkeypatch.setattr(formers.qemu_img, "opened", lambda _: False)
     with pytest.raises(DomainRunsError, match="runs, and only one"):
         await bench.store.take(volume, former(one))
     monkeypatch.undo()
@@ -194,7 +296,7 @@ async def test_a_storage_that_died_between_two_steps_goes_on_or_gives_back(
 ) -> None:
     bench = both["qcow2"]
     one, volume = made(bench, form), bench.volume()
-    real_note, real_sync, real_written = formers._write_note, formers._sync, formers.qemu_img.written
+    real_note, real_sync, real_opened = formers._write_note, formers._sync, formers.qemu_img.opened
     real_into = filling.into
 
     def after(name: str, real: Any) -> Any:
@@ -206,8 +308,8 @@ async def test_a_storage_that_died_between_two_steps_goes_on_or_gives_back(
 
         return call
 
-    def written(file: Path) -> bool:
-        answer = real_written(file)
+    def opened(file: Path) -> bool:
+        answer = real_opened(file)
         if step == "checked" and file.name.endswith(".adopted"):
             raise Killed
         return answer
@@ -220,7 +322,7 @@ async def test_a_storage_that_died_between_two_steps_goes_on_or_gives_back(
 
     monkeypatch.setattr(formers, "_write_note", after("note", real_note))
     monkeypatch.setattr(formers, "_sync", after("aside", real_sync))
-    monkeypatch.setattr(formers.qemu_img, "written", written)
+    monkeypatch.setattr(formers.qemu_img, "opened", opened)
     monkeypatch.setattr(filling, "into", into)
     with pytest.raises(Killed):
         await bench.again().take(volume, former(one))

@@ -10,6 +10,7 @@ from schemas.pool import PoolError
 from schemas.pool import read as read_pool
 from schemas.template import DOMAIN
 from schemas.vm_intake import AdoptVm
+from services.storage.claims import directories
 from virtscale.ask import new_key
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND, EXIT_REFUSED
 from virtscale.invocation import UsageError, here, now_in
@@ -37,7 +38,7 @@ def wanted(house: House, into: tuple[str, str], domain: str, vm: str) -> Wanted:
     template = Path(house.templates) / pool.template
     described = (template / DOMAIN).read_text() if (template / DOMAIN).exists() else ""
     uefi = any(word in described for word in _EFI)
-    return Wanted(pool, image_of(template).kind, uefi, now_in(here()), domain, vm)
+    return Wanted(pool, image_of(template).kind, uefi, now_in(here()), domain, vm, directories(house))
 
 
 def place_of(house: House, host: str) -> HostPlace:

@@ -21,6 +21,8 @@ from schemas.limits import check, profile
 from schemas.names import is_name
 from schemas.pool import Pool
 from schemas.sizes import SizeError
+from services.storage import qemu_img
+from services.storage.claims import Claims, against, claims
 from services.storage.errors import StorageError
 from services.storage.formers import size_of, unfit
 from services.waker.libvirt import marks
@@ -64,6 +66,8 @@ class Wanted(msgspec.Struct, frozen=True):
     """The one that is meant; empty for all."""
     vm: str = ""
     """What it shall be called; empty for its own name."""
+    ours: tuple[Path, ...] = ()
+    """The directories whose files are the house's own."""
 
 
 def candidates(place: HostPlace, wanted: Wanted) -> list[Candidate]:
@@ -97,26 +101,30 @@ def candidates(place: HostPlace, wanted: Wanted) -> list[Candidate]:
 
 def _found(place: HostPlace, wanted: Wanted) -> Iterator[Candidate]:
     with libvirt.openReadOnly(place.uri) as connection:
+        held = claims(connection, wanted.ours)
         for domain in connection.listAllDomains():
             name = domain.name()
             if wanted.domain not in {"", name} or owner(name) is not None or _is_marked(domain):
                 continue
             try:
-                yield _candidate(domain, wanted)
+                yield _candidate(domain, wanted, held)
             except libvirt.libvirtError as error:
                 if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:  # gone since it was listed
                     raise
 
 
-def _candidate(domain: libvirt.virDomain, wanted: Wanted) -> Candidate:
+def _candidate(domain: libvirt.virDomain, wanted: Wanted, held: Claims) -> Candidate:
     found, state = read(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)), state_of(domain)
     vm = wanted.vm or found.name
     disk = found.disks[0] if found.disks else None
     known = [*_of_state(state), *_of_life(domain), *obstacles(found)]
     disk_bytes = 0
     if disk is not None and disk.kind == "file" and disk.form in FORMS:
+        known += against(Path(disk.place), found.uuid, held, wanted.ours)
         disk_bytes, why = _look(domain, disk.place, disk.form)
         known += why
+        if state == "off" and not why:
+            known += _of_locks(Path(disk.place))
     known += _of_pool(found, disk_bytes, vm, wanted)
     return Candidate(
         domain=found.name,
@@ -156,8 +164,13 @@ def _look(domain: libvirt.virDomain, place: str, form: str) -> tuple[int, list[O
     """What the disk has, and what is wrong with its file."""
     file = Path(place)
     if not file.is_file():
-        capacity = int(domain.blockInfo(place)[0])
-        return capacity, []
+        try:
+            return int(domain.blockInfo(place)[0]), []
+        except libvirt.libvirtError as error:
+            if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            text = f"its disk {place} cannot be read: {error.get_error_message()}"
+            return 0, [Obstacle("DiskUnreadable", text)]
     try:
         why = unfit(file, form)
         return size_of(file, form), [
@@ -165,6 +178,12 @@ def _look(domain: libvirt.virDomain, place: str, form: str) -> tuple[int, list[O
         ] if why is not None else []
     except StorageError as error:
         return 0, [Obstacle("DiskUnreadable", f"its disk {place} cannot be read: {error}")]
+
+
+def _of_locks(file: Path) -> Iterator[Obstacle]:
+    """Who has the file of a domain that is off."""
+    if file.is_file() and qemu_img.opened(file):
+        yield Obstacle("DiskOpen", f"somebody has its disk {file} open: end what reads or writes it")
 
 
 def _of_pool(found: Foreign, disk_bytes: int, vm: str, wanted: Wanted) -> Iterator[Obstacle]:

@@ -31,6 +31,7 @@ from services.storage.ceph.words import (
     snapshot_of,
     volumes_of,
 )
+from services.storage.claims import Ours
 from services.storage.copies import standalone
 from services.storage.files.qcow2 import size_of
 from services.storage.lane import Lane
@@ -68,9 +69,10 @@ _ORIGIN: Final = "origin"
 class Rbd:
     """The volumes that domains of one host can have in a cluster. What copies has a lane and a child of its own."""
 
-    def __init__(self, place: HostPlace, templates: Path, cluster: Cluster) -> None:
+    def __init__(self, place: HostPlace, templates: Path, cluster: Cluster, ours: Ours = lambda: ()) -> None:
         self._cluster = cluster
         self._templates = templates
+        self._ours = ours
         self._link = Link(place)
         self._quick = Lane(f"storage-{place.name}-images")
         self._slow = Lane(f"storage-{place.name}-exports")
@@ -335,7 +337,8 @@ class Rbd:
     # -------------------------------------------------------------------------------------------------------- inside
 
     def _take(self, volume: Volume, former: Former) -> Seen:
-        formers.take(self._link.connected(), volume, former, self._into(volume))
+        ours = (self._templates, *self._ours())
+        formers.take(self._link.connected(), volume, former, self._into(volume), ours)
         return self._must(volume)
 
     def _into(self, volume: Volume) -> formers.Into:

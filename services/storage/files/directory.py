@@ -16,6 +16,7 @@ from schemas.house import HostPlace
 from schemas.template import BASE
 from schemas.volume import FileSource, Source, sleep_of, volume_name
 from services.storage import formers, qemu_img
+from services.storage.claims import Ours
 from services.storage.copies import standalone
 from services.storage.copies.backups import draft_of
 from services.storage.errors import StorageError
@@ -51,10 +52,11 @@ T = TypeVar("T")
 class Directory:
     """The volumes of one host. What copies has a lane of its own: a boot does not wait behind a backup."""
 
-    def __init__(self, place: HostPlace, templates: Path, clock: Clock) -> None:
+    def __init__(self, place: HostPlace, templates: Path, clock: Clock, ours: Ours = lambda: ()) -> None:
         self._here = Path(place.volumes)
         self._host = place.name
         self._templates = templates
+        self._ours = ours
         self._clock = clock
         self._link = Link(place)
         self._trash = Trash(self._here / TRASH)
@@ -309,7 +311,8 @@ class Directory:
 
     def _take(self, volume: Volume, former: Former) -> Seen:
         self._link.pool()
-        formers.take(self._link.connected(), volume, former, filling.into(self._path(volume)))
+        ours = (self._here, self._templates, *self._ours())
+        formers.take(self._link.connected(), volume, former, filling.into(self._path(volume)), ours)
         return self._seen(volume)
 
     def _path(self, volume: Volume) -> Path:

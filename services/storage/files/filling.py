@@ -27,7 +27,7 @@ def fill(file: Path, *origin: str) -> None:
 def into(file: Path) -> Into:
     """Where a former disk becomes this file: moved within a file system, else copied."""
     return Into(
-        exists=file.exists,
+        exists=lambda: os.path.lexists(file),
         move=lambda former: _move(former, file),
         fill=lambda form, former: fill(file, "-f", form, str(former)),
         back=file.rename,
@@ -36,7 +36,7 @@ def into(file: Path) -> Into:
 
 
 def _move(former: Path, file: Path) -> bool:
-    if former.stat().st_dev != file.parent.stat().st_dev:
+    if former.is_symlink() or former.stat().st_dev != file.parent.stat().st_dev:
         return False
     _hand_over(former, file.parent)
     try:

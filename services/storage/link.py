@@ -136,6 +136,17 @@ class Link:
             return False
         return True
 
+    def domain(self, name: str | None) -> libvirt.virDomain | None:
+        """The domain of that name, running or not; None where there is none."""
+        if name is None:
+            return None
+        try:
+            return self.connected().lookupByName(name)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            return None
+
     def monitor(self, domain: str, file: str, command: str, **arguments: str) -> bool:
         """QEMU did this to the qcow2 file that the running domain writes to; False where it does not run with it.
 

@@ -3,16 +3,20 @@
 import datetime as dt
 import hashlib
 import stat
+import subprocess
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from events.copy import CopyDropped, CopyFailed, CopyMade, CopyRestored, CopyRestoreFailed
+from events.volume import SnapshotFailed, SnapshotTaken
+from schemas.volume import FileSource, layer_over
 from services.storage.volumes import Volume
 from tests.seams.copy_site import SIZE_BYTES, CopySite
-from tests.seams.stores import MIB, Bench
+from tests.seams.stores import BYTES, MIB, SECONDS, Bench
 from tests.support import eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -60,6 +64,40 @@ async def test_a_disk_goes_back_to_its_snapshot_and_a_backup_becomes_the_disk_of
         seen = await bench.store.look(new)
         assert seen is not None
         assert (seen.place, seen.parent) == (other.volume, None)
+
+
+@pytest.mark.parametrize("runs", [False, True], ids=["off", "asleep"])
+async def test_a_disk_that_was_pinned_in_a_sleep_is_copied_once_its_pin_is_given_up(
+    both: dict[str, Bench], tmp_path: Path, *, runs: bool
+) -> None:
+    site = await site_of(both, "qcow2", tmp_path / "backups")
+    site.runs("pinned")
+    lower = site.bench.machine.volumes / f"acme.{site.vm}.qcow2"
+    layer, now = Path(layer_over(str(lower), 7)), site.site.desk.clock.now()
+    old = Path(layer_over(str(lower), 5))
+    for file in (old, layer):
+        argv = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(lower), "-F", "qcow2", str(file)]
+        subprocess.run(argv, check=True, timeout=SECONDS)
+        file.chmod(0o666)  # for the guests' user
+    written = f"write -P {ord('B')} {MIB} {BYTES}"
+    subprocess.run(["qemu-io", "-f", "qcow2", "-c", written, str(layer)], check=True, timeout=SECONDS)
+    site.site.desk.write(SnapshotTaken("acme", site.vm, "h1", str(lower), 2, 7, now))
+    with site.bench.asleep(FileSource(str(layer)), "pinned") if runs else nullcontext():
+        async with site.storage():
+            made = await site.outcome(site.copy("night", "backup"))
+            assert isinstance(made, CopyMade), made
+            await site.outcome(site.copy("one"))
+        assert not layer.exists()
+        assert not old.exists()
+        assert [one.code for one in site.said(SnapshotFailed)] == ["joined"], "its pin is told lost, once"
+    assert site.bench.reads(site.volume, "B", MIB)
+    site.bench.write(site.volume, "C", MIB)
+    async with site.storage():
+        assert isinstance(await site.outcome(site.restore("one")), CopyRestored)
+        other = site.bench.volume()
+        await site.outcome(site.restore("night", into=other))
+    assert site.bench.reads(site.volume, "B", MIB)
+    assert site.bench.reads(other, "B", MIB)
 
 
 @EITHER

@@ -16,6 +16,7 @@ import pytest_asyncio
 
 from events.bus.ledger import Ledger
 from events.bus.permissions import worker
+from events.clock import SystemClock
 from events.gate import SaveOrdered
 from events.ids import derive
 from events.vm import VmBooted, VmDefined, VmQuiesced, VmResumed, VmSaved
@@ -25,9 +26,10 @@ from schemas.capacity import Size
 from schemas.house import HostPlace
 from schemas.pool import Storage as Kind
 from services.storage.copies.freezing import Freezer
+from services.storage.files.directory import Directory
 from services.storage.files.qcow2 import Qcow2
 from services.storage.port import Sleeper, Volumes
-from services.storage.volumes import Store
+from services.storage.volumes import PinnedError, Store, Volume
 from services.storage.worker import Pauses, Storage
 from services.waker.libvirt.hypervisor import Libvirt
 from services.waker.port import domain_name
@@ -295,6 +297,43 @@ async def test_a_guest_stands_still_for_a_moment_and_one_that_was_left_so_moves_
             assert not again
         await writing
     assert await world.read("moving") == "not yet"
+
+
+@in_one_loop
+async def test_a_guest_that_slept_and_woke_has_its_disk_snapshotted_grown_and_copied_and_sleeps_again(
+    world: World,
+) -> None:
+    if not world.reservation:
+        async with world.storage():
+            await world.boot()
+    files = Directory(world.disks._place, world.machine.directory / "templates", SystemClock())
+    volume, copy = Volume("acme", "web-1"), world.machine.directory / "copies" / "web-1.qcow2"
+    copy.parent.mkdir()
+    async with world.storage():
+        await world.pinned()
+        await world.wake()
+        await world.write("joined", "before")
+        with pytest.raises(PinnedError):
+            await files.snapshot(volume, "one", NAME)
+        assert (await files.grow(volume, 80 << 20, NAME)).size_bytes == 80 << 20
+        await files.join(volume, NAME)
+        assert world.chain == ["acme.web-1.qcow2"]
+        assert [path.name for path in world.machine.volumes.iterdir()] == ["acme.web-1.qcow2"]
+        await files.snapshot(volume, "one", NAME)
+        await world.write("joined", "after")
+        assert (await files.export(volume, "one", copy)).size_bytes == 80 << 20
+        await files.forget(volume, "one", NAME)
+        await world.pinned()
+        await files.join(volume, NAME)
+        assert world.chain == ["acme.web-1.qcow2"], "also while the guest sleeps"
+        await world.wake()
+        assert await world.read("joined") == "after"
+        await world.pinned()
+        await world.wake()
+    raw = world.machine.directory / "joined.raw"
+    subprocess.run(["qemu-img", "convert", "-O", "raw", copy, raw], check=True, timeout=30)
+    assert b"before" in raw.read_bytes()
+    await files.close()
 
 
 @pytest.mark.long

@@ -19,6 +19,7 @@ from services.storage.copies.backups import Backups, NoBackupsError, draft_of
 from services.storage.copies.freezing import Still
 from services.storage.copies.outcomes import CopyOutcomes, Whole
 from services.storage.copies.restoring import Restoring, is_long, source_of
+from services.storage.copies.unpinning import Unpinning
 from services.storage.decide import MOST_ATTEMPTS
 from services.storage.errors import StorageError
 from services.storage.metrics import ERRORS
@@ -74,10 +75,12 @@ class Copying:
         outcomes: CopyOutcomes,
         folds: tuple[Copies, Fleet],
         ring: Callable[[], None],
+        unpinning: Unpinning,
         backups: Backups | None,
         still: Still,
     ) -> None:
         self._stores = stores
+        self._unpinning = unpinning
         self._outcomes = outcomes
         self._copies, self._fleet = folds
         self._ring = ring
@@ -142,6 +145,8 @@ class Copying:
                 await self._drop(org, order)
                 over = True
             else:
+                if order.vm == order.of:
+                    await self._unpinning.join(key, self._stores.of(key, order.host, order.pool))
                 await self._restoring.restore(org, order)
                 over = True
         except StorageError as error:
@@ -212,7 +217,7 @@ class Copying:
         if snapshot is not None:
             # In this order, and each safe to repeat: the file outlives the snapshot, and knows then what that knew.
             self._backups.date(file, snapshot.taken_at)
-            await store.forget(volume, order.copy, self._domain(org, order.vm))
+            await self._forget((org, order.vm), order.copy, store)
         taken_at = self._backups.dated(file)
         if taken_at is None:
             raise StorageError(f"The backup {file} was there a moment ago, and is gone.")
@@ -223,6 +228,7 @@ class Copying:
 
     async def _snapshot(self, org: str, order: CopyOrdered, store: Store) -> Snapshot:
         """Safe to repeat: a snapshot of that name stays as it is. A guest that a former life left standing still moves again."""
+        await self._unpinning.join((org, order.vm), store)
         domain = self._domain(org, order.vm)
         pool = self._fleet.pools.get((org, order.pool))
         if domain is None or pool is None or pool.refresh != "agent" or not self._runs(org, order.vm):
@@ -240,7 +246,7 @@ class Copying:
             Backups.remove(Path(order.place), org, order.vm, order.copy)
         elif not self._went_with_its_host(org, order):
             store = self._stores.of((org, order.vm), order.host, order.pool)
-            await _forget(store, Volume(org, order.vm), order.copy, self._domain(org, order.vm))
+            await self._forget((org, order.vm), order.copy, store)
         await self._outcomes.dropped(org, order)
 
     # -------------------------------------------------------------------------------------------------------- refused
@@ -294,7 +300,7 @@ class Copying:
             await self._restoring.discard(org, order, error)
         else:
             store = self._stores.of((org, order.vm), order.host, order.pool)
-            await _forget(store, Volume(org, order.vm), order.copy, self._domain(org, order.vm))
+            await self._forget((org, order.vm), order.copy, store)
 
     # --------------------------------------------------------------------------------------------------------- inside
 
@@ -321,6 +327,14 @@ class Copying:
         of = source_of(order) if isinstance(order, RestoreOrdered) else order.vm
         return self._stores.where((org, of), order.pool) == "local"
 
+    async def _forget(self, key: Key, name: str, store: Store) -> None:
+        """The snapshot is gone, be it with its volume."""
+        try:
+            await self._unpinning.join(key, store)
+            await store.forget(Volume(*key), name, self._domain(*key))
+        except MissingError:
+            log.warning("volume %s/%s is gone, and its snapshot %s with it", *key, name)
+
     def _domain(self, org: str, vm: str) -> str | None:
         """The domain that may have the disk open, awake or not."""
         known = self._fleet.vms.get((org, vm))
@@ -345,14 +359,6 @@ def _what(order: Owing) -> str:
 
 async def _found(store: Store, volume: Volume, name: str) -> Snapshot | None:
     return next((one for one in await store.snapshots(volume) if one.name == name), None)
-
-
-async def _forget(store: Store, volume: Volume, name: str, domain: str | None) -> None:
-    """The snapshot is gone, be it with its volume."""
-    try:
-        await store.forget(volume, name, domain)
-    except MissingError:
-        log.warning("volume %s is gone, and its snapshot %s with it", volume, name)
 
 
 async def _progress(one: _Export) -> None:

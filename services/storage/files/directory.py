@@ -21,6 +21,7 @@ from services.storage.copies import standalone
 from services.storage.copies.backups import draft_of
 from services.storage.errors import StorageError
 from services.storage.files import filling
+from services.storage.files.joining import Joins
 from services.storage.files.qcow2 import size_of
 from services.storage.files.survey import Survey, survey
 from services.storage.files.trash import TRASH, Trash
@@ -62,6 +63,7 @@ class Directory:
         self._trash = Trash(self._here / TRASH)
         self._quick = Lane(f"storage-{place.name}-files")
         self._slow = Lane(f"storage-{place.name}-copies")
+        self._joins = Joins(self._link)
 
     async def create(self, volume: Volume, size_bytes: int, template: str | None = None) -> Seen:
         """A file over the template's; libvirt makes it, owned as its guests need it."""
@@ -90,6 +92,10 @@ class Directory:
     async def forget(self, volume: Volume, name: str, domain: str | None = None) -> None:
         """Its clusters are free for the file to use again; the file itself gets no smaller."""
         await self._call("forget", lambda: self._forget(volume, name, domain))
+
+    async def join(self, volume: Volume, domain: str | None = None) -> None:
+        """By QEMU where it has the file open, else by qemu-img; other joins of the host wait."""
+        await self._joins.join(lambda: self._chain(volume), domain)
 
     async def clone(self, volume: Volume, name: str, to: Volume) -> Seen:
         """A whole copy: no file can lie over a snapshot inside another."""
@@ -345,6 +351,11 @@ class Directory:
         return sorted(
             (path for path, sleep in found.items() if sleep is not None), key=lambda path: -(found[path] or 0)
         )
+
+    def _chain(self, volume: Volume) -> tuple[Path, list[Path]]:
+        """The volume's file, and what lies above it."""
+        file = self._path(volume)
+        return file, self._layers(file)
 
     def _top(self, file: Path) -> Path:
         """What is written to when the volume is."""

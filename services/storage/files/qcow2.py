@@ -23,6 +23,7 @@ from schemas.template import BASE
 from schemas.volume import layer_over, sleep_of, volume_name
 from services.storage import qemu_img
 from services.storage.errors import StorageError, WokeError
+from services.storage.files.chain import disk_with, files_of, target_of
 from services.storage.files.remains import clear
 from services.storage.files.seed import lay
 from services.storage.lane import Lane
@@ -124,11 +125,11 @@ class Qcow2:
     def _look(self, sleeper: Sleeper) -> Look:
         try:
             domain = self._link.connected().lookupByName(sleeper.domain)
-            disk = _disk_with(domain.XMLDesc(), sleeper.volume)
+            disk = disk_with(domain.XMLDesc(), sleeper.volume)
             if disk is not None and domain.isActive():
                 # Waits for the job that holds the domain: what a former life of storage asked is over when this is answered.
-                domain.blockInfo(_target(disk))
-                disk = _disk_with(domain.XMLDesc(), sleeper.volume)
+                domain.blockInfo(target_of(disk))
+                disk = disk_with(domain.XMLDesc(), sleeper.volume)
             standing = _STANDINGS.get(int(domain.state()[0]), "running")
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
@@ -136,23 +137,23 @@ class Qcow2:
             return Look("missing", 0, None)
         if disk is None:
             return Look(standing, 0, None)
-        files = _files_of(disk)
+        files = files_of(disk)
         layers = files.index(sleeper.volume) + 1
         return Look(standing, layers, sleep_of(files[0], sleeper.volume), disk.find("mirror") is not None)
 
     def _begin_join(self, sleeper: Sleeper) -> None:
         domain, disk = self._asleep(sleeper)
         # The volume is named as what is copied into: QEMU's "one layer down" of a disk with one layer is the template's.
-        if disk.find("mirror") is None and _files_of(disk)[0] != sleeper.volume:
+        if disk.find("mirror") is None and files_of(disk)[0] != sleeper.volume:
             commit = cast("Callable[..., int]", domain.blockCommit)
-            commit(_target(disk), sleeper.volume, None, 0, _COMMIT)
+            commit(target_of(disk), sleeper.volume, None, 0, _COMMIT)
 
     def _joined(self, sleeper: Sleeper) -> bool:
         domain, disk = self._domain(sleeper)
         if disk.find("mirror") is None:
             # Ended by another life, or by QEMU: whoever asked looks at the disk again.
             return True
-        target = _target(disk)
+        target = target_of(disk)
         job = cast("dict[str, int]", domain.blockJobInfo(target))
         if not job or job["cur"] != job["end"]:
             return False
@@ -166,9 +167,9 @@ class Qcow2:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise
             return  # what QEMU was doing ended with it
-        disk = _disk_with(domain.XMLDesc(), sleeper.volume)
+        disk = disk_with(domain.XMLDesc(), sleeper.volume)
         if disk is not None and disk.find("mirror") is not None:
-            domain.blockJobAbort(_target(disk))
+            domain.blockJobAbort(target_of(disk))
 
     def _pin(self, sleeper: Sleeper, asleep_since: int) -> None:
         domain, disk = self._asleep(sleeper)
@@ -176,7 +177,7 @@ class Qcow2:
         self._clear(sleeper.volume)
         described = (
             f"<domainsnapshot><name>s{asleep_since}</name><memory snapshot='no'/><disks>"
-            f"<disk name='{escape(_target(disk))}' snapshot='external' type='file'><driver type='qcow2'/>"
+            f"<disk name='{escape(target_of(disk))}' snapshot='external' type='file'><driver type='qcow2'/>"
             f"<source file='{escape(layer)}'/></disk></disks></domainsnapshot>"
         )
         domain.snapshotCreateXML(described, _SNAPSHOT)
@@ -200,7 +201,7 @@ class Qcow2:
 
     def _domain(self, sleeper: Sleeper) -> tuple[libvirt.virDomain, ET.Element]:
         domain = self._link.connected().lookupByName(sleeper.domain)
-        disk = _disk_with(domain.XMLDesc(), sleeper.volume)
+        disk = disk_with(domain.XMLDesc(), sleeper.volume)
         if disk is None:
             raise StorageError(f"{sleeper.domain} does not have the disk {sleeper.volume}.", final=True)
         return domain, disk
@@ -223,26 +224,3 @@ def size_of(base: Path) -> int:
             f"{base} is no qcow2 file; make one with `qemu-img create -f qcow2 {base} 1G`.", final=True
         )
     return found.size_bytes
-
-
-def _disk_with(described: str, volume: str) -> ET.Element | None:
-    """The domain's disk whose chain of files has the volume in it."""
-    domain = ET.fromstring(described)  # noqa: S314 - libvirt's own words
-    return next((disk for disk in domain.iterfind("devices/disk") if volume in _files_of(disk)), None)
-
-
-def _files_of(disk: ET.Element) -> list[str]:
-    """The files of a disk, the one that is written to first."""
-    files: list[str] = []
-    layer: ET.Element | None = disk
-    while layer is not None:
-        source = layer.find("source")
-        if source is not None:
-            files.append(source.get("file", ""))
-        layer = layer.find("backingStore")
-    return files
-
-
-def _target(disk: ET.Element) -> str:
-    target = disk.find("target")
-    return target.get("dev", "") if target is not None else ""

@@ -1,6 +1,8 @@
 """A clock that is moved ahead by a file, and the machine's for everything outside the house."""
 
 import datetime as dt
+import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,7 @@ from virtscale.invocation import UsageError
 
 DAY = dt.timedelta(days=1)
 SECOND = dt.timedelta(seconds=1)
+SECONDS = 30
 NOW = dt.datetime(
     2026, 10, 24, 20, 30, tzinfo=dt.UTC
 )  # in Berlin 22:30, the evening before the clocks go back
@@ -49,19 +52,55 @@ def test_a_clock_never_goes_back_whatever_the_file_says_afterwards(tmp_path: Pat
 
 
 @pytest.mark.parametrize("text", ["", "soon", "nan", "inf", "-1", str(2 * MOST_AHEAD.total_seconds())])
-def test_a_file_that_holds_no_offset_is_no_time_at_all(text: str, tmp_path: Path) -> None:
+def test_a_file_that_holds_no_offset_starts_nobody_and_moves_nothing(text: str, tmp_path: Path) -> None:
     file = tmp_path / "clock"
-    move(file, DAY)
-    clock = MovedClock(file)
-    clock.now()
-    file.unlink()
     file.write_text(text)
-    for read in (clock.now, lambda: offset(file), lambda: MovedClock(file)):
+    for read in (lambda: offset(file), lambda: MovedClock(file), lambda: move(file, DAY)):
         with pytest.raises(ClockError, match="cannot be read"):
             read()
+    assert file.read_text() == text
     file.unlink()
     with pytest.raises(ClockError, match="cannot be read"):
-        clock.now()
+        MovedClock(file)
+
+
+@pytest.mark.parametrize("text", ["3600.000000\n0\n", None])
+def test_a_file_that_is_spoilt_sets_nobody_back_who_runs_and_stops_nobody(
+    text: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "clock"
+    move(file, 5 * DAY)
+    clock = MovedClock(file)
+    before = clock.now()
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
+    for _ in range(3):
+        assert clock.now() >= before
+    assert len(caplog.records) == 1, "it is said once"
+    assert "cannot be read" in caplog.text
+    file.write_text("604800")
+    assert abs(ahead_of_machine(clock) - 7 * DAY) < SECOND, "it was mended"
+
+
+def test_two_who_move_a_clock_at_once_move_it_by_the_sum(tmp_path: Path) -> None:
+    file = tmp_path / "clock"
+    move(file, dt.timedelta())
+    code = (
+        "import sys, datetime as dt; from pathlib import Path; from events.clock import move\n"
+        "for _ in range(20): move(Path(sys.argv[1]), dt.timedelta(seconds=float(sys.argv[2])))"
+    )
+    both = [subprocess.Popen((sys.executable, "-c", code, str(file), seconds)) for seconds in ("86400", "60")]
+    assert [one.wait(SECONDS) for one in both] == [0, 0]
+    assert offset(file) == 20 * (DAY + dt.timedelta(minutes=1))
+
+
+def test_a_clock_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
+    there = tmp_path / "no-directory"
+    there.touch()
+    with pytest.raises(ClockError, match="cannot be moved") as caught:
+        move(there / "clock", DAY)
+    assert caught.value.code == "ClockUnwritable"
 
 
 def test_no_clock_is_moved_further_than_ten_years_in_all(tmp_path: Path) -> None:

@@ -20,14 +20,17 @@ from lab import accelerator, guest, hypervisor
 from schemas.capacity import Size
 from schemas.house import HostPlace
 from services.waker.libvirt.hypervisor import Libvirt
+from services.waker.libvirt.marks import NAMESPACE
 from services.waker.libvirt.numa import Node, nodes
-from services.waker.port import Definition, HypervisorError, domain_name
+from services.waker.port import Definition, HypervisorError, Unknown, domain_name
 from tests.support import eventually, free_port
 
 in_one_loop = pytest.mark.asyncio(loop_scope="module")
 
 NAME = domain_name("acme", "db")
 MIB = 1 << 20
+KINDS = {"kvm": "kvm", "tcg": "qemu"}
+UNREADABLE = "<vm>of a newer release</vm>"
 SIZE = Size("vs.tiny", 1, 32)
 PLAIN = Definition("acme", "apps", "db", SIZE, "bare", most_vcpu=2)
 XML = """\
@@ -86,6 +89,14 @@ class World:
         return await self.waker.state(NAME) == "off"
 
 
+def spoil(domain: libvirt.virDomain) -> None:
+    """Nobody can read the running domain's mark."""
+    places = libvirt.VIR_DOMAIN_AFFECT_LIVE | (
+        libvirt.VIR_DOMAIN_AFFECT_CONFIG if domain.isPersistent() else 0
+    )
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, UNREADABLE, "vs", NAMESPACE, places)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world() -> AsyncIterator[World]:
     directory = Path(tempfile.mkdtemp(prefix="vs-", dir="/tmp"))
@@ -98,7 +109,7 @@ async def world() -> AsyncIterator[World]:
         base = machine.volumes / "acme.db.qcow2"
         subprocess.run(("qemu-img", "create", "-q", "-f", "qcow2", str(base), "8M"), check=True)
         hypervisor.own(base)
-        kind = {"kvm": "kvm", "tcg": "qemu"}[verdict.accelerator]
+        kind = KINDS[verdict.accelerator]
         (templates / "bare" / "domain.xml").write_text(XML.format(type=kind, base=base))
         place = HostPlace(
             "h1", machine.uri, verdict.accelerator, 1024, free_port(), volumes=str(machine.volumes)
@@ -234,6 +245,38 @@ async def test_what_lies_there_of_vms_that_are_off_is_gone_when_a_waker_comes(wo
     await other.close()
     assert not stale.exists()
     assert world.file.exists()
+
+
+@in_one_loop
+async def test_what_sleeps_with_a_mark_that_nobody_can_read_keeps_its_ephemeral_disk(world: World) -> None:
+    await world.waker.define(replace(PLAIN, ephemeral_bytes=8 * MIB))
+    await world.waker.start(NAME)
+    world.write()
+    spoil(world.domain)
+    world.domain.managedSave(0)
+    other = Libvirt(world.place, world.templates)
+    await other.connect()
+    assert await other.domains() == [Unknown(NAME, "saved")]
+    await other.close()
+    world.domain.create()
+    assert world.written()
+
+
+@in_one_loop
+async def test_nothing_is_removed_as_long_as_a_domain_runs_that_could_be_anybodys(world: World) -> None:
+    stale = world.machine.volumes / "acme.gone.ephemeral.qcow2"
+    subprocess.run(("qemu-img", "create", "-q", "-f", "qcow2", str(stale), "8M"), check=True)
+    described = f"<domain type='{KINDS[world.place.substrate]}'><name>copied</name><memory unit='MiB'>32</memory><os><type>hvm</type></os></domain>"
+    domain = world.connection.createXML(described, libvirt.VIR_DOMAIN_START_PAUSED)
+    try:
+        spoil(domain)
+        other = Libvirt(world.place, world.templates)
+        await other.connect()
+        await other.close()
+        assert stale.exists()
+    finally:
+        domain.destroy()
+    stale.unlink()
 
 
 @in_one_loop

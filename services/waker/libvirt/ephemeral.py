@@ -8,7 +8,7 @@ with the disk that it slept with.
 The trap: a guest that restarts itself keeps the data, since its domain runs on.
 """
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from html import escape
 from typing import Final
 
@@ -17,7 +17,7 @@ import libvirt
 from schemas.house import HostPlace
 from schemas.volume import POOL
 from services.waker.libvirt.layers import listed_pool
-from services.waker.port import HypervisorError
+from services.waker.port import Domain, HypervisorError, Unknown, owner
 
 TARGET: Final = "vdz"
 """Behind every other disk of a template, whatever those are, so that theirs keep their names."""
@@ -88,13 +88,18 @@ def remove(connection: libvirt.virConnect, vm: tuple[str, str]) -> None:
             raise
 
 
-def sweep(connection: libvirt.virConnect, kept: Collection[tuple[str, str]]) -> None:
-    """The host has no ephemeral disks but of VMs that are `kept`: what a host that went down left, or a guest that ended by itself.
+def sweep(connection: libvirt.virConnect, domains: Iterable[Domain | Unknown]) -> None:
+    """The host has no ephemeral disks but of VMs that are not off: what a host that went down left, or a guest that ended by itself.
 
-    Safe to repeat.
+    The trap is a domain whose mark cannot be read: it sleeps or runs with its disk too, and its name says whose it is. Where not even
+    that does, nothing is removed. Safe to repeat.
     """
     pool = listed_pool(connection)
-    files = {_file(*vm) for vm in kept}
+    awake = [one for one in domains if one.state != "off"]
+    kept = [(one.org, one.vm) if isinstance(one, Domain) else owner(one.name) for one in awake]
+    if None in kept:
+        return
+    files = {_file(*vm) for vm in kept if vm is not None}
     for one in pool.listAllVolumes() if pool is not None else ():
         if one.name().endswith(_SUFFIX) and one.name() not in files:
             one.delete()

@@ -90,11 +90,9 @@ class Session:
 
     def _sweep(self) -> None:
         """What a host that went down left of ephemeral disks is gone. It is none of the others' business where that fails."""
-        awake = {
-            (one.org, one.vm) for one in self.domains() if isinstance(one, Domain) and one.state != "off"
-        }
+        found = self.domains()
         try:
-            ephemeral.sweep(self._connection, awake)
+            ephemeral.sweep(self._connection, found)
         except libvirt.libvirtError as error:
             log.warning("host %s: old ephemeral disks are not removed: %s", self._place.name, error)
 

@@ -71,6 +71,8 @@ class _Note(msgspec.Struct):
     uid: int
     gid: int
     mode: int
+    form: str = "qcow2"
+    """What the file was; one that was not qcow2 is never given back as what it became."""
 
 
 def take(
@@ -97,7 +99,7 @@ def take(
     if not aside.exists():
         _must_be_its_own(connection, here, former, ours)
         _must_fit(here, form, former)
-        _write_note(volume, former, here.stat())
+        _write_note(volume, former, form, here.stat())
         here.rename(aside)
         _sync(here.parent)
     # Who started it before it was set aside is seen now; who tries it later finds no disk.
@@ -120,7 +122,7 @@ def give_back(former: Former, into: Into) -> None:
             )
         into.remove()
         aside.rename(here)
-    elif not here.exists() and into.exists():
+    elif known.form == "qcow2" and not here.exists() and into.exists():
         into.back(here)
     if not here.exists():
         raise MissingError(
@@ -224,12 +226,15 @@ def _noted(former: Former) -> _Note | None:
     return note if note.order == former.order else None
 
 
-def _write_note(volume: Volume, former: Former, found: os.stat_result) -> None:
+def _write_note(volume: Volume, former: Former, form: str, found: os.stat_result) -> None:
     path = Path(former.file + NOTE)
     draft = path.with_name(path.name + ".part")
-    note = _Note(former.order, str(volume), found.st_uid, found.st_gid, found.st_mode & 0o7777)
-    draft.write_bytes(msgspec.json.encode(note))
-    qemu_img.settle(draft, path)
+    note = _Note(former.order, str(volume), found.st_uid, found.st_gid, found.st_mode & 0o7777, form)
+    try:
+        draft.write_bytes(msgspec.json.encode(note))
+        qemu_img.settle(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _sync(directory: Path) -> None:

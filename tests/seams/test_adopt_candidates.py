@@ -91,12 +91,13 @@ async def test_a_disk_that_is_not_the_domains_alone_is_said(both: dict[str, Benc
     builder = foreigner(bench.machine.uri, f"found-{next(NUMBERS)}", [template], "qcow2")
     gone = made(bench)
     gone.file.unlink()
+    odd = foreigner(bench.machine.uri, f"found-{next(NUMBERS)}", [base.file.with_name("a" * 300)], "qcow2")
     what = msgspec.structs.replace(wanted(), ours=(template.parent.parent,))
     assert codes(found(bench, base, what)) == ["DiskShared"]
     assert codes(found(bench, linked, what)) == ["DiskLinked", "DiskShared", "DiskUnfit"]
     assert codes(found(bench, builder, what)) == ["DiskOurs", "DiskShared"]
-    assert codes(found(bench, gone, what)) == ["DiskUnreadable"]
-    for one in (over, linked, builder, gone):
+    assert [codes(found(bench, one, what)) for one in (gone, odd)] == [["DiskUnreadable"]] * 2
+    for one in (over, linked, builder, gone, odd):
         one.forget()
     assert codes(found(bench, base, what)) == []
     with reader_of(base.file):

@@ -1,5 +1,6 @@
 """Disks of domains that somebody made by hand become volumes of either driver, or lie where they lay."""
 
+import errno
 import json
 import shutil
 from itertools import count
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from services.storage import formers, qemu_img
+from services.storage.errors import StorageError
 from services.storage.files import filling
 from services.storage.formers import AdoptError, DomainRunsError, NoDomainError
 from services.storage.volumes import Former, MissingError, OtherVolumeError
@@ -236,6 +238,35 @@ async def test_a_disk_that_is_nowhere_is_not_said_to_be_given_back(both: dict[st
     assert beside(one) == [".adopted.json"]
     (bench.directory / "moved").rename(moved)
     await bench.store.give_back(volume, former(one))
+    assert beside(one) == [""]
+    one.forget()
+
+
+async def test_a_raw_disk_whose_copy_alone_is_left_is_not_given_back_as_what_it_became(
+    both: dict[str, Bench],
+) -> None:
+    bench = both["qcow2"]
+    one, volume = made(bench, "raw"), bench.volume()
+    await bench.store.take(volume, former(one))
+    one.file.with_name(f"{one.file.name}.adopted").unlink()
+    with pytest.raises(MissingError, match="cannot go back"):
+        await bench.store.give_back(volume, former(one))
+    assert bench.reads(volume, "F")
+    one.forget()
+
+
+async def test_a_note_that_cannot_be_kept_leaves_nothing_and_the_disk_where_it_is(
+    both: dict[str, Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = both["qcow2"]
+    one = made(bench)
+
+    def full(draft: Path, _: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(draft))
+
+    monkeypatch.setattr(formers.qemu_img, "settle", full)
+    with pytest.raises((StorageError, OSError), match="No space left"):
+        await bench.store.take(bench.volume(), former(one))
     assert beside(one) == [""]
     one.forget()
 

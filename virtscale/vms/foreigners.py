@@ -120,11 +120,15 @@ def _candidate(domain: libvirt.virDomain, wanted: Wanted, held: Claims) -> Candi
     known = [*_of_state(state), *_of_life(domain), *obstacles(found)]
     disk_bytes = 0
     if disk is not None and disk.kind == "file" and disk.form in FORMS:
-        known += against(Path(disk.place), found.uuid, held, wanted.ours)
-        disk_bytes, why = _look(domain, disk.place, disk.form)
-        known += why
-        if state == "off" and not why:
-            known += _of_locks(Path(disk.place))
+        try:
+            known += against(Path(disk.place), found.uuid, held, wanted.ours)
+            disk_bytes, why = _look(domain, disk.place, disk.form)
+            known += why
+            if state == "off" and not why:
+                known += _of_locks(Path(disk.place))
+        except OSError as error:
+            text = f"its disk {disk.place} cannot be read: {error.strerror}"
+            known.append(Obstacle("DiskUnreadable", text))
     known += _of_pool(found, disk_bytes, vm, wanted)
     return Candidate(
         domain=found.name,

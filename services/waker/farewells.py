@@ -1,5 +1,7 @@
 """Domains of one host that are to go: ours that are deleted, and others' whose disk became ours."""
 
+from collections.abc import Callable, Iterable
+
 from events.bus.ledger import Ledger
 from events.clock import Clock
 from projections.adoptions.fold import Adoptions
@@ -8,7 +10,7 @@ from projections.fleet.fold import Fleet
 from services.waker.adopting import Adopting
 from services.waker.erasing import Erasing
 from services.waker.outcomes import Outcomes
-from services.waker.port import Hypervisor
+from services.waker.port import Domain, Hypervisor, Unknown
 from services.waker.state import Key
 
 
@@ -29,6 +31,10 @@ class Farewells:
     def is_due(self, key: Key) -> bool:
         """Whether a domain of this VM is to go now."""
         return self._erasing.order(key) is not None or self._adopting.order(key) is not None
+
+    async def forget(self, listed: Iterable[Domain | Unknown], busy: Callable[[Key], bool]) -> None:
+        """No domain at rest is left here of a VM that is erased; errors of the hypervisor come through."""
+        await self._erasing.forget(listed, busy)
 
     async def take(self, key: Key) -> None:
         """It is gone, and the ledger knows; an error is tried again by whoever called."""

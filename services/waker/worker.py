@@ -332,7 +332,9 @@ class Waker:
                 try:
                     listed = await self._hypervisor.domains()
                     self._compare(listed)
-                    if awaited and not await self._reconcile(listed, since):
+                    if not awaited:  # what was recovered may not know yet who has a name
+                        await self._farewells.forget(listed, self._is_busy)
+                    elif not await self._reconcile(listed, since):
                         pause = _SETTLE_SECONDS
                     if await self._comparing.look(listed, self._is_busy, stops=not awaited):
                         pause = AGAIN_SECONDS

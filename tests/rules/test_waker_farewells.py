@@ -2,10 +2,12 @@
 
 import pytest
 
-from events.deletion import VmUndefined
+from events.deletion import DeletionBegun, DeletionCompleted, VmUndefined, VolumeErased
+from events.host import HostAdmitted, HostFenced
 from events.keep import VmAdopted, VmAdoptFailed
 from events.vm import VmStopped
 from events.volume import VolumeAdopted, VolumeAdoptFailed
+from schemas.deletion import STAGES, Stage
 from services.waker.port import DomainState, domain_name
 from tests.rules.desk import play
 from tests.rules.leaving import FORMER, GIB, PLACE, UUID, Leaving
@@ -149,6 +151,56 @@ def test_a_domain_that_is_there_again_after_it_was_undefined_is_undefined_again(
             await pause(3)
         assert did(site).count("undefine") == 2
         assert len(site.said(VmUndefined)) == 1
+
+    play(scene)
+
+
+def erased_elsewhere(site: Site, there: Leaving, *, until: Stage) -> str:
+    """The host was dead while VM db was deleted, and is the house's again; the order to erase it."""
+    there.keep()
+    there.schedule()
+    now = site.desk.clock.now()
+    site.desk.write(HostFenced("platform", "h1", "kim", "no power", now))
+    order = there.erase()
+    site.desk.write(VolumeErased("acme", "db", "h1", order.id, PLACE, 0, now))
+    for stage in STAGES[: STAGES.index(until) + 1]:
+        site.desk.write(DeletionBegun("acme", "db", "apps", there.deletion, stage, ran=False, begun_at=now))
+        if stage != "hard" or until != "hard":
+            site.desk.write(DeletionCompleted("acme", "db", "apps", there.deletion, stage, now))
+    site.desk.write(HostAdmitted("platform", "h1", "kim", "repaired", now))
+    return order.id
+
+
+@pytest.mark.parametrize("found", ["off", "saved"])
+def test_a_host_that_was_dead_while_a_vm_was_erased_forgets_its_domain(found: DomainState) -> None:
+    async def scene() -> None:
+        site = Site()
+        order = erased_elsewhere(site, Leaving(site), until="purge")
+        site.host.put("db", found, heard=False)
+        site.host.put("other", "off", heard=False)
+        async with site.waker():
+            await pause(3)
+        assert site.host.of("db") == "missing"
+        assert site.host.of("other") == "off", "one that the ledger does not know is somebody's"
+        assert [(said.order, said.host) for said in site.said(VmUndefined)] == [(order, "h1")]
+
+    play(scene)
+
+
+@pytest.mark.parametrize(
+    ("found", "until"), [("off", "soft"), ("off", "hard"), ("off", "recycle"), ("paused", "purge")]
+)
+def test_a_domain_is_not_forgotten_before_its_vm_is_erased_nor_once_the_name_is_free_nor_while_it_is_in_ram(
+    found: DomainState, until: Stage
+) -> None:
+    async def scene() -> None:
+        site = Site()
+        erased_elsewhere(site, Leaving(site), until=until)
+        site.host.put("db", found, heard=False)
+        async with site.waker():
+            await pause(100)
+        assert site.host.of("db") == found
+        assert site.said(VmUndefined) == []
 
     play(scene)
 

@@ -15,12 +15,17 @@ _FIRST: Final = "tests/seams/"
 SECOND: Final = frozenset(
     f"{_FIRST}{name}.py"
     for name in (
+        "test_audit_bus",
+        "test_audit_damage",
+        "test_audit_docs",
+        "test_audit_exports",
         "test_contract_life",
         "test_lab_alertmanager",
         "test_lab_balancer",
         "test_mail",
         "test_prometheus",
         "test_remote_write",
+        "test_sealer",
         "test_silences",
         "test_silences_refused",
     )

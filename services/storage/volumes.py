@@ -299,8 +299,15 @@ class Store(Protocol):
         """
         ...
 
+    async def claim(self, volume: Volume, order: str) -> bool:
+        """Whether what bears the name is the order's: it claimed it before, or there is none, and then it is from here on.
+
+        It outlives who asked, so that nobody takes for his own, or removes, what was there before he began. Safe to repeat.
+        """
+        ...
+
     async def sweep(self, volume: Volume) -> None:
-        """Nothing is left of a making of the volume that was cut short; one that is whole stays. Safe to repeat."""
+        """Nothing is left of a making of the volume that was cut short; one that is whole stays, and its claim with it. Safe to repeat."""
         ...
 
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:

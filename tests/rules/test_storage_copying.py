@@ -15,8 +15,8 @@ import pytest
 
 from events.bus.ledger import Ledger
 from events.bus.permissions import worker
-from events.copy import CopyDropped, CopyDue, CopyFailed, CopyMade
-from events.gate import BootOrdered, CopyOrdered, DropOrdered, GrowOrdered
+from events.copy import CopyDropped, CopyDue, CopyFailed, CopyMade, CopyRestoreFailed
+from events.gate import BootOrdered, CopyOrdered, DropOrdered, GrowOrdered, RestoreOrdered
 from events.host import HostFenced, HostRegistered, HostRemoved
 from events.ids import derive
 from events.keep import VmCreated
@@ -148,6 +148,15 @@ class Scene:
         own, place = derive("drop", vm, name), self.shelf.place(Volume("acme", vm))
         self.site.order(DropOrdered(own, vm, "apps", "h1", name, "snapshot", place, "asked", derive("r")))
 
+    def restore(self, kind: CopyKind, place: str) -> None:
+        """A new VM shall have the copy's disk."""
+        own = derive("restore")
+        self.site.order(
+            RestoreOrdered(
+                *(own, "new", "apps", "h1", "db-0", "one", kind, place, "tiny", 8 * MIB, derive("r"))
+            )
+        )
+
     def grow(self, vm: str) -> None:
         own, place = derive("grow", vm), self.shelf.place(Volume("acme", vm))
         self.site.order(GrowOrdered(own, vm, "apps", "h1", place, 16 * MIB, derive("r")))
@@ -241,6 +250,57 @@ def test_a_file_of_somebody_elses_is_taken_for_no_backup_and_stays(tmp_path: Pat
         assert file.read_text() == "of a house of before"
         assert list(file.parent.iterdir()) == [file]
         assert here.shelf.snapshots(Volume("acme", "db-0")) == ()
+
+    play(scene)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_disk_of_somebody_elses_stays_also_when_storage_starts_after_the_restore_was_ordered(
+    tmp_path: Path, *, damaged: bool
+) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path)
+        async with here.storage():
+            here.copy("backup")
+            await pause(5)
+        (made,) = here.site.said(CopyMade)
+        if damaged:
+            Path(made.place).write_bytes(b"another")
+        new = Volume("acme", "new")
+        here.shelf.create(new, 8 * MIB, None)
+        here.shelf.write(new, 0, "theirs")
+        here.restore("backup", made.place)
+        async with here.storage():
+            await pause(60)
+        assert [one.code for one in here.site.said(CopyRestoreFailed)] == ["OtherVolume"]
+        assert here.shelf.volumes[new].now.at(0) == "theirs"
+        assert here.shelf.binned == {}
+
+    play(scene)
+
+
+def test_of_a_restore_that_is_given_up_nothing_is_left_and_what_others_put_into_the_trash_stays(
+    tmp_path: Path,
+) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path)
+        new = Volume("acme", "new")
+        here.shelf.create(new, 8 * MIB, None)
+        theirs = here.shelf.trash(new, 0)
+        here.no["detach"] = deque([StorageError("disk full")] * 3)
+        async with here.storage():
+            here.copy()
+            await pause(5)
+            here.restore("snapshot", here.shelf.place(Volume("acme", "db-0")))
+            await pause(60)
+        assert [one.text for one in here.site.said(CopyRestoreFailed)] == ["disk full"]
+        assert here.shelf.look(new) is None
+        assert here.shelf.claims == {}
+        assert list(here.shelf.binned) == [theirs.key]
+        given_up = here.asked[here.asked.index("sweep") :]
+        assert [one for one in given_up if one in {"sweep", "trash"}] == ["sweep", "trash", "sweep"], (
+            "half a disk goes first, which nobody sees"
+        )
 
     play(scene)
 

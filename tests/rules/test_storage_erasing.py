@@ -277,6 +277,7 @@ def test_an_image_goes_through_the_trash_and_what_lay_over_it_is_detached_first(
             "purge key-db",
             "detach acme/copy",
             "purge key-db",
+            "sweep acme/db",
             "clear acme.db on h1",
             "clear acme.db on h2",
         ]

@@ -57,6 +57,24 @@ async def volume(bench: Bench) -> Volume:
 # ------------------------------------------------------------------------------------------------- made and looked at
 
 
+async def test_a_claim_outlives_who_made_it_and_is_of_one_who_began_before_the_volume_was_there(
+    bench: Bench, volume: Volume
+) -> None:
+    store, made = bench.store, bench.volume()
+    assert not await store.claim(volume, "one"), "it was there before"
+    assert await store.claim(made, "one")
+    await store.create(made, 8 * MIB)
+    await store.sweep(made)
+    again = bench.again()
+    assert await again.claim(made, "one")
+    assert not await again.claim(made, "two")
+    assert await store.look(made) is not None
+    await store.purge(await store.trash(made, 0))
+    await store.sweep(made)
+    await store.create(made, 8 * MIB)
+    assert not await store.claim(made, "one"), "it went with its volume, and this is another"
+
+
 async def test_a_volume_over_a_template_begins_as_it_and_has_the_size_asked_for(bench: Bench) -> None:
     made = bench.volume()
     seen = await bench.store.create(made, 32 * MIB, TEMPLATE)

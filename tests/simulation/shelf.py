@@ -93,6 +93,8 @@ class Shelf:
     volumes: dict[Volume, Kept] = field(default_factory=dict[Volume, Kept])
     foreign: dict[str, Foreign] = field(default_factory=dict[str, Foreign])
     """Domains of somebody else's, by the file of their disk."""
+    claims: dict[Volume, str] = field(default_factory=dict[Volume, str])
+    """Orders by which volumes are made."""
     binned: dict[str, tuple[Trashed, Kept]] = field(default_factory=dict[str, tuple[Trashed, Kept]])
     made: Callable[[Volume], None] = lambda _: None
     """Hears of each volume that there is from now on, `gone` of each that is no more, `restored` of each that is as it once was."""
@@ -242,11 +244,24 @@ class Shelf:
             )
         self.binned.pop(trashed.key, None)
 
+    def claim(self, volume: Volume, order: str) -> bool:
+        """See `Store`."""
+        free = volume not in self.volumes
+        if free:
+            self.claims[volume] = order
+        return self.claims.get(volume) == order
+
+    def sweep(self, volume: Volume) -> None:
+        """What is made here is whole at once."""
+        if volume not in self.volumes:
+            self.claims.pop(volume, None)
+
     def clear(self, volume: Volume) -> None:
         """Nothing of it is left, in the trash neither."""
         if self.open_by(volume) is not None:
             raise in_use(volume, "removed", None)
         self.binned = {key: (one, kept) for key, (one, kept) in self.binned.items() if one.volume != volume}
+        self.claims.pop(volume, None)
         if self.volumes.pop(volume, None) is not None:
             self.gone(volume)
 

@@ -88,9 +88,13 @@ class ShelfLink:
         """It is gone."""
         await self._way("purge", trashed.volume, lambda: self._shelf.purge(trashed))
 
+    async def claim(self, volume: Volume, order: str) -> bool:
+        """Whether the volume is the order's."""
+        return await self._way("claim", volume, lambda: self._shelf.claim(volume, order))
+
     async def sweep(self, volume: Volume) -> None:
-        """What is made here is whole at once."""
-        await self._way("sweep", volume, lambda: None)
+        """Nothing is left of its making."""
+        await self._way("sweep", volume, lambda: self._shelf.sweep(volume))
 
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         """The file holds the contents."""

@@ -19,8 +19,8 @@ CLONE_FORMAT = "2"
 ENOENT, EEXIST = 2, 17
 CHANGED = (ENOENT, EEXIST, 34, 75)
 """What an object answers that is otherwise than we saw it: it is gone, it is there, its version is older or newer (ERANGE, EOVERFLOW)."""
-MARK = "virtscale.making."
-"""The object that is beside an image as long as it is being made; it holds the nonce of whoever makes it."""
+MARK, CLAIM = "virtscale.making.", "virtscale.claim."
+"""Objects beside an image: one as long as it is being made, with its maker's nonce; one from before that on, with the order for it."""
 DRAFT = ".part"
 """The end of the name, in the trash, of what was never whole."""
 rados, rbd = import_module("rados"), import_module("rbd")
@@ -214,12 +214,25 @@ class Calls:
                         opened.remove_snap(one["name"])
                 self._rbd.trash_remove(here, key)
 
+    def claim(self, pool: str, image: str, order: str) -> bool:
+        """Whether the image is that order's: it said so before, or there was none until now."""
+        with self._pool(pool) as here:
+            with suppress(rados.ObjectNotFound):
+                if here.read(CLAIM + image) == order.encode():
+                    return True
+            if free := self.look(pool, image) is None:
+                here.write_full(CLAIM + image, order.encode())
+            return free
+
     def sweep(self, pool: str, image: str) -> None:
         """No image of that name is in the making."""
         with self._pool(pool) as here:
             if self._mark(here, image) is not None:
                 self._clear(here, image)
                 here.remove_object(MARK + image)
+            if self.look(pool, image) is None:
+                with suppress(rados.ObjectNotFound):
+                    here.remove_object(CLAIM + image)
 
     # ------------------------------------------------------------------------------------------------------- tenancy
 

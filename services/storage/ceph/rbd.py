@@ -142,6 +142,10 @@ class Rbd:
         """The image's objects are removed one by one: its time grows with what was written."""
         await self._copy("purge", lambda: self._purge(trashed))
 
+    async def claim(self, volume: Volume, order: str) -> bool:
+        """By an object beside the image."""
+        return await self._call("claim", lambda: self._ask("claim", volume, order=order))
+
     async def sweep(self, volume: Volume) -> None:
         """An image that is marked as being made is gone, and so is its mark."""
         await self._copy("sweep", lambda: self._ask_long("sweep", volume))
@@ -294,7 +298,7 @@ class Rbd:
         if file.exists():
             return standalone.export(file)
         if name is None:
-            self._must_be_closed(volume, "exported without a snapshot")
+            closed(volume, self._must(volume), "exported without a snapshot")
             return standalone.export(file, "-f", "raw", self._address(pool_of(volume.org), volume.name))
         if all(one.name != name for one in self._snapshots(volume)):
             raise MissingError(f"Volume {volume} has no snapshot {name}.", final=True)
@@ -370,9 +374,6 @@ class Rbd:
         """The image as qemu-img is told of it."""
         conf = str(self._cluster.conf).replace("\\", "\\\\").replace(":", "\\:")
         return f"rbd:{pool}/{image}:id={self._cluster.user.removeprefix('client.')}:conf={conf}"
-
-    def _must_be_closed(self, volume: Volume, what: str) -> None:
-        closed(volume, self._must(volume), what)
 
     def _seen(self, volume: Volume, found: dict[str, Any]) -> Seen:
         return Seen(place_of(volume), found["size_bytes"], joined(found["parent"]), found["watchers"] > 0)

@@ -158,7 +158,6 @@ class Copying:
 
     async def work(self) -> None:
         """Backups are read out and written beside everything else, for ever. It begins before anything is attended."""
-        self._restoring.inherit()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 await self._begins.wait()

@@ -30,12 +30,6 @@ class Restoring:
         self._stores = stores
         self._outcomes = outcomes
         self._copies = copies
-        self._begun: set[str] = set()
-        """Orders for which a disk may have been made already, by this life or a former one."""
-
-    def inherit(self) -> None:
-        """What is open by now may have been begun by a former life: a disk that is there is its own."""
-        self._begun.update(order.id for order in self._copies.restoring.values())
 
     async def restore(self, org: str, order: RestoreOrdered) -> None:
         """One try: the disk is as the copy was, has as many bytes as were ordered, and that is told.
@@ -49,28 +43,35 @@ class Restoring:
             # No disk becomes smaller by it.
             seen = await store.restore(Volume(org, order.vm), order.copy, order.size_bytes)
         await self._outcomes.restored(org, order, seen)
-        self._begun.discard(order.id)
 
     async def discard(self, org: str, order: RestoreOrdered, error: StorageError) -> None:
         """Nothing is left of a disk that was made for the new VM, for its name may be another's later.
 
-        A disk of somebody else's that has the name stays, and so does one's own that did not go back.
+        A disk of somebody else's that has the name stays, one in the trash too, and so does one's own that did not go back.
         """
-        if not is_long(order) or isinstance(error, OtherVolumeError) or order.id not in self._begun:
+        if not is_long(order) or isinstance(error, OtherVolumeError):
             return
         store, volume = self._store(org, order), Volume(org, order.vm)
+        if not await store.claim(volume, order.id):
+            return
+        await store.sweep(volume)
         if await store.look(volume) is not None:
-            await store.purge(await store.trash(volume, 0))
+            before = await store.trashed(org)
+            await store.trash(volume, 0)
+            for one in await store.trashed(org):
+                if one.volume == volume and one not in before:
+                    await store.purge(one)
+        await store.sweep(volume)  # the claim goes last: without it the disk would be nobody's
 
     async def _made(self, org: str, order: RestoreOrdered, store: Store) -> Seen:
         volume = Volume(org, order.vm)
-        if order.id not in self._begun and (stranger := await store.look(volume)) is not None:
+        if not await store.claim(volume, order.id):
+            stranger = await store.look(volume)
             raise OtherVolumeError(
-                f"{stranger.place} is there already, and nobody made it for {org}/{order.vm}: move it away, or take another name. It was "
-                "left as it is.",
+                f"{stranger.place if stranger else volume} is there already, and nobody made it for {org}/{order.vm}: move it away, or take "
+                "another name. It was left as it is.",
                 final=True,
             )
-        self._begun.add(order.id)
         if order.kind == "backup":
             seen = await store.load(self._backup(org, order), volume)
         else:

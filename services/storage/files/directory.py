@@ -18,9 +18,8 @@ from schemas.volume import FileSource, Source, sleep_of, volume_name
 from services.storage import formers, qemu_img
 from services.storage.claims import Ours
 from services.storage.copies import standalone
-from services.storage.copies.backups import draft_of
 from services.storage.errors import StorageError
-from services.storage.files import filling
+from services.storage.files import claiming, filling
 from services.storage.files.joining import Joins
 from services.storage.files.qcow2 import size_of
 from services.storage.files.survey import Survey, survey
@@ -125,9 +124,13 @@ class Directory:
         """The files are removed."""
         await self._call("purge", lambda: self._purge(trashed))
 
+    async def claim(self, volume: Volume, order: str) -> bool:
+        """By a file beside the volume's."""
+        return await self._call("claim", lambda: claiming.claim(self._path(volume), order))
+
     async def sweep(self, volume: Volume) -> None:
         """The draft of its file is gone."""
-        await self._copy("sweep", lambda: self._sweep(volume))
+        await self._copy("sweep", lambda: claiming.sweep(self._path(volume)))
 
     async def survey(self) -> Survey:
         """What lies in the directory, its trash left out."""
@@ -307,9 +310,6 @@ class Directory:
         self._trash.remove(trashed)
 
     # -------------------------------------------------------------------------------------------------------- inside
-
-    def _sweep(self, volume: Volume) -> None:
-        draft_of(self._path(volume)).unlink(missing_ok=True)
 
     def _fill(self, volume: Volume, *origin: str) -> None:
         self._link.pool()

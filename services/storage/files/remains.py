@@ -47,6 +47,7 @@ async def emptied(store: Store, volume: Volume) -> int:
             await store.trash(volume, 0)
         left = [one for one in await store.trashed(volume.org) if one.volume == volume]
         if not left:
+            await store.sweep(volume)  # its claim, which went with nothing else
             return snapshots
         for one in left:
             await _purged(store, one)

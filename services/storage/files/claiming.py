@@ -1,0 +1,29 @@
+"""By whose order a volume of a directory was made: a file beside it, which is there before the volume is. Blocks."""
+
+import os
+from pathlib import Path
+
+from events import durable
+from services.storage.copies.backups import draft_of
+
+
+def claim(file: Path, order: str) -> bool:
+    """Whether the volume is the order's; see `Store.claim`."""
+    note = _note_of(file)
+    if note.exists() and note.read_text() == order:
+        return True
+    if os.path.lexists(file):
+        return False
+    durable.write(note, order.encode())
+    return True
+
+
+def sweep(file: Path) -> None:
+    """Nothing is left of a making that was cut short; see `Store.sweep`."""
+    draft_of(file).unlink(missing_ok=True)
+    if not os.path.lexists(file):
+        _note_of(file).unlink(missing_ok=True)
+
+
+def _note_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.order")

@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -25,7 +26,11 @@ class Lane:
         self._thread: threading.Thread | None = None
 
     async def call(self, what: str, call: Callable[[], T], seconds: float = CALL_SECONDS) -> T:
-        """The answer of `call`, made when all before it have ended; one that is cancelled before its turn is never made."""
+        """The answer of `call`, made when all before it have ended; one that is cancelled before its turn is never made.
+
+        What the system refuses it (no room, no such directory, a name that is too long) is a `StorageError`, and so is a file that is
+        shorter than its own head says: one disk that cannot be had is told as such, and every other one is served.
+        """
         if self._calls.qsize() >= MOST_WAITING:
             raise StorageError(f"{MOST_WAITING} calls wait for {self._name} already; {what} was not asked.")
         if self._thread is None:
@@ -40,6 +45,15 @@ class Lane:
             raise StorageError(
                 f"{self._name} did not answer within {seconds:g} s when asked to {what}."
             ) from None
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename is not None else ""
+            raise StorageError(
+                f"{self._name} cannot {what}: {error.strerror or error}{where}. See to the host's disk; it is tried again."
+            ) from error
+        except (struct.error, UnicodeDecodeError) as error:
+            raise StorageError(
+                f"{self._name} cannot {what}: a file is not what it says it is ({error}). Run `qemu-img check` on the VM's disk."
+            ) from error
 
     def _work(self) -> None:
         while True:

@@ -379,6 +379,23 @@ def test_a_host_that_was_removed_takes_its_disks_with_it() -> None:
     play(scene)
 
 
+def test_a_host_that_was_removed_is_not_asked_any_more_though_the_house_names_it_still() -> None:
+    async def scene() -> None:
+        here = Scene()
+        here.host()
+        here.toy.no.extend(StorageError("no route", lost=True) for _ in range(10_000))
+        here.there.schedule()
+        async with here.storage():
+            here.there.erase()
+            here.site.desk.write(HostFenced(PLATFORM, "h1", "kim", "gone", here.now()))
+            await pause(60)
+            here.site.desk.write(HostRemoved(PLATFORM, "h1", "kim", "gone", here.now()))
+            await pause(600)
+        assert len(here.site.said(VolumeErased)) == 1
+
+    play(scene)
+
+
 def test_all_backups_of_the_vm_go_and_no_others(tmp_path: Path) -> None:
     root, elsewhere = tmp_path / "backups", tmp_path / "former" / "acme" / "db"
     own = root / "acme" / "db"

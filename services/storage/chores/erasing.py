@@ -113,11 +113,7 @@ class Erasing:
             place = self._hosts.at(host)
             if place is not None:
                 await place.clear(*key)
-            elif (
-                order.volume is not None
-                and not self._is_in_cluster(key, order)
-                and not self._is(host, {"removed"})
-            ):
+            elif order.volume is not None and not self._is_in_cluster(key, order):
                 raise NoStoreError(f"Host {host} has no directory for disks, and {order.volume} was there.")
         now = self._clock.now()
         fact = VolumeErased(
@@ -135,7 +131,7 @@ class Erasing:
         """Whether a host that lives may have the domain still."""
         vm = self._fleet.vms.get(key)
         hosts = standing.defined_on(vm.host if vm is not None else None)
-        return not standing.undefined or any(not self._is(host, _DEAD) for host in hosts)
+        return not standing.undefined or any(not self._is_dead(host) for host in hosts)
 
     def _is_in_cluster(self, key: Key, order: EraseOrdered) -> bool:
         if order.volume is not None:
@@ -157,12 +153,18 @@ class Erasing:
         """Hosts where files of the VM may be: where its disk is, and where it was found since. One whose disk is in a cluster may have run anywhere, and left what it was told there."""
         if not self._is_in_cluster(key, order):
             known = (order, self._fleet.vms.get(key), self._volumes.disks.get(key))
-            return list(dict.fromkeys(one.host for one in known if one is not None and one.host is not None))
-        return [host for host in self._fleet.hosts if not self._is(host, _DEAD)]
+            hosts = dict.fromkeys(one.host for one in known if one is not None and one.host is not None)
+            return [host for host in hosts if not self._is_removed(host)]
+        return [host for host in self._fleet.hosts if not self._is_dead(host)]
 
-    def _is(self, host: str, states: "frozenset[str] | set[str]") -> bool:
+    def _is_dead(self, host: str) -> bool:
         known = self._fleet.hosts.get(host)
-        return known is None or known.state in states
+        return known is None or known.state in _DEAD
+
+    def _is_removed(self, host: str) -> bool:
+        """Its disks went with it, also where the house's description names it still."""
+        known = self._fleet.hosts.get(host)
+        return known is not None and known.state == "removed"
 
     # --------------------------------------------------------------------------------------------------------- backups
 

@@ -7,6 +7,7 @@ from typing import Final, get_args
 import msgspec
 from msgspec.structs import replace
 
+from events.awaited import Awaited, OfAwaited
 from events.deletion import DeletionBegun, DeletionCompleted
 from events.drift import VolumeDrifted
 from events.envelope import Recorded
@@ -16,7 +17,6 @@ from events.gate import AdoptOrdered, GateDecided
 from events.keep import VmCreated, VmProtected, VmResized, VmUnprotected
 from events.once import Once
 from events.volume import VolumeGrowFailed, VolumeGrown
-from projections.awaited import Awaited, OfAwaited
 from schemas.capacity import Size
 from schemas.image import Kind, Readiness
 from schemas.request import SeedRef

@@ -5,6 +5,7 @@ from typing import Final, get_args
 
 import msgspec
 
+from events.awaited import Awaited, OfAwaited
 from events.deletion import DeletionCompleted, VmUndefined
 from events.envelope import Recorded
 from events.fact import Fact
@@ -13,7 +14,6 @@ from events.gate import GateDecided
 from events.keep import VmCreated
 from events.once import Once
 from events.vm import VmDefined
-from projections.awaited import Awaited, OfAwaited
 
 Key = tuple[str, str]
 """Org and VM."""

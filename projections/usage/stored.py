@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from events.awaited import Awaited, OfAwaited
 from events.copy import CopyRestored
 from events.deletion import VolumeErased
 from events.drift import VolumeDrifted
@@ -10,7 +11,6 @@ from events.gate import AdoptOrdered, GrowOrdered, Order, RestoreOrdered
 from events.keep import VmCreated
 from events.once import Once
 from events.volume import VolumeAdopted, VolumeCreated, VolumeGrowFailed, VolumeGrown
-from projections.awaited import Awaited, OfAwaited
 
 OfDisk = (
     VmCreated

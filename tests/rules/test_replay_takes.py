@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import projections
+from events.awaited import Awaited
 from events.bus.ledger import Dispatch
 from events.envelope import Recorded, read
 from events.fact import Fact
 from events.registry import NEWEST
-from projections.awaited import Awaited
 from projections.keeper import TABLES
 
 LINES = Path(__file__).parents[1] / "logs"

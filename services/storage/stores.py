@@ -39,6 +39,10 @@ class Stores:
         known = self._fleet.pools.get((key[0], name)) if name is not None else None
         return known.storage if known is not None else "local"
 
+    def knows(self, key: Key) -> bool:
+        """Whether the VM has a disk, by the ledger."""
+        return key in self._volumes.disks
+
     def of(self, key: Key, host: str, pool: str | None = None) -> Store:
         """The driver of the VM's disk, as that host reaches it. Raises `NoStoreError`."""
         where = self.where(key, pool)

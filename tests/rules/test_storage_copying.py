@@ -254,6 +254,25 @@ def test_a_file_of_somebody_elses_is_taken_for_no_backup_and_stays(tmp_path: Pat
     play(scene)
 
 
+def test_a_snapshot_is_not_said_to_be_gone_while_its_disk_is_not_to_be_found(tmp_path: Path) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path)
+        db = Volume("acme", "db-0")
+        async with here.storage():
+            here.copy()
+            await pause(5)
+            away = here.shelf.volumes.pop(db)
+            here.drop()
+            await pause(600)
+            assert here.site.said(CopyDropped) == []
+            here.shelf.volumes[db] = away
+            await pause(600)
+        assert len(here.site.said(CopyDropped)) == 1
+        assert here.shelf.snapshots(db) == ()
+
+    play(scene)
+
+
 @pytest.mark.parametrize("damaged", [False, True])
 def test_a_disk_of_somebody_elses_stays_also_when_storage_starts_after_the_restore_was_ordered(
     tmp_path: Path, *, damaged: bool

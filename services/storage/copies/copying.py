@@ -327,11 +327,13 @@ class Copying:
         return self._stores.where((org, of), order.pool) == "local"
 
     async def _forget(self, key: Key, name: str, store: Store) -> None:
-        """The snapshot is gone, be it with its volume."""
+        """The snapshot is gone, be it with its volume. A disk that the ledger knows and nobody finds may be on one that is not mounted."""
         try:
             await self._unpinning.join(key, store)
             await store.forget(Volume(*key), name, self._domain(*key))
         except MissingError:
+            if self._stores.knows(key):
+                raise
             log.warning("volume %s/%s is gone, and its snapshot %s with it", *key, name)
 
     def _domain(self, org: str, vm: str) -> str | None:

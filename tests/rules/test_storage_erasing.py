@@ -24,7 +24,15 @@ from schemas.pool import Storage as Kind
 from services.storage.chores.erasing import LONGEST_PAUSE_SECONDS
 from services.storage.copies.backups import MARK
 from services.storage.errors import StorageError
-from services.storage.volumes import HasClonesError, InUseError, Store, TooEarlyError, Trashed, Volume
+from services.storage.volumes import (
+    HasClonesError,
+    InUseError,
+    MissingError,
+    Store,
+    TooEarlyError,
+    Trashed,
+    Volume,
+)
 from services.storage.worker import Pauses, Storage
 from tests.rules.desk import play
 from tests.rules.leaving import GIB, PLACE, Leaving
@@ -42,6 +50,8 @@ class Toy:
         self.asked: list[str] = []
         self.no: deque[StorageError] = deque()
         self.hosts = ["h1"]
+        self.local = False
+        """Whether the hosts' own directories can be looked into."""
         self.images: dict[str, int] = {}
         """Images of the cluster, with how many snapshots each has."""
         self.bin: dict[str, Trashed] = {}
@@ -63,7 +73,7 @@ class Toy:
         raise AssertionError((org, quota_bytes))
 
     def store(self, host: str, storage: Kind) -> Store | None:
-        return cast("Store", self) if storage == "ceph" and host in self.hosts else None
+        return cast("Store", self) if (storage == "ceph" or self.local) and host in self.hosts else None
 
     def at(self, host: str) -> Any:
         return _Directory(self, host) if host in self.hosts else None
@@ -226,6 +236,65 @@ def test_a_dead_host_on_which_it_was_found_holds_up_no_erasing_elsewhere() -> No
             here.undefined(here.there.erase())
             await pause(5)
         assert here.toy.asked == ["clear acme.db on h1"]
+        assert len(here.site.said(VolumeErased)) == 1
+
+    play(scene)
+
+
+def test_a_disk_is_not_said_to_be_gone_while_none_is_found_of_all_that_are_known_there() -> None:
+    async def scene() -> None:
+        here = Scene()
+        here.host()
+        here.toy.local = True
+        for vm in ("db", "web"):
+            place, now = f"/volumes/acme.{vm}.qcow2", here.now()
+            here.site.desk.write(VolumeCreated("acme", vm, "h1", place, "tiny", GIB, derive("boot", vm), now))
+        here.there.schedule()
+        async with here.storage():
+            here.undefined(here.there.erase())
+            await pause(600)
+            assert here.toy.asked == []
+            assert [told.code for told in here.site.said(EraseFailed)] == ["DisksAway"]
+            here.toy.images["web"] = 0  # it is mounted again, and db is gone already
+            await pause(600)
+        assert here.toy.asked == ["clear acme.db on h1"]
+        assert len(here.site.said(VolumeErased)) == 1
+
+    play(scene)
+
+
+@pytest.mark.parametrize("after_seconds", [0.0, 0.005, 0.015])
+def test_the_last_disk_of_a_host_is_gone_when_it_is_not_found(after_seconds: float) -> None:
+    async def scene() -> None:
+        here = Scene()
+        here.host()
+        here.toy.local = True
+        here.site.desk.write(
+            VolumeCreated("acme", "db", "h1", PLACE, "tiny", GIB, derive("boot"), here.now())
+        )
+        here.there.schedule()
+        async with here.storage():
+            here.undefined(here.there.erase())
+            await pause(after_seconds)
+        async with here.storage():
+            await pause(5)
+        assert len(here.site.said(VolumeErased)) == 1
+
+    play(scene)
+
+
+def test_an_image_is_not_said_to_be_gone_where_the_cluster_has_no_place_for_its_org() -> None:
+    async def scene() -> None:
+        here = Scene()
+        here.host()
+        here.toy.no.extend(MissingError("There is no pool org-acme.", final=True) for _ in range(20))
+        here.there.schedule()
+        async with here.storage():
+            here.undefined(here.there.erase(volume=IMAGE))
+            await pause(60)
+            assert here.site.said(VolumeErased) == []
+            assert [told.code for told in here.site.said(EraseFailed)] == ["DisksAway"]
+            await pause(7200)
         assert len(here.site.said(VolumeErased)) == 1
 
     play(scene)

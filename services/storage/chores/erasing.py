@@ -28,7 +28,7 @@ from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts
 from services.storage.state import Key
 from services.storage.stores import NoStoreError
-from services.storage.volumes import LeftError, Store, Volume
+from services.storage.volumes import LeftError, MissingError, Store, Volume
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 300.0
@@ -36,6 +36,12 @@ LONGEST_PAUSE_SECONDS: Final = 300.0
 _DEAD: Final = frozenset({"fenced", "removed"})
 
 log = logging.getLogger("virtscale.storage")
+
+
+class DisksAwayError(StorageError):
+    """Where the disk was, none of the disks is that were there."""
+
+    code = "DisksAway"
 
 
 class Erasing:
@@ -108,8 +114,9 @@ class Erasing:
         known = [one for one in self._copies.of(*key) if one.kind == "snapshot"]
         seen = 0
         if self._is_in_cluster(key, order):
-            seen = await emptied(self._cluster(key, order), Volume(*key))
+            seen = await self._emptied(key, order)
         for host in self._places(key, order):
+            await self._must_be_there(key, host)
             place = self._hosts.at(host)
             if place is not None:
                 await place.clear(*key)
@@ -132,6 +139,43 @@ class Erasing:
         vm = self._fleet.vms.get(key)
         hosts = standing.defined_on(vm.host if vm is not None else None)
         return not standing.undefined or any(not self._is_dead(host) for host in hosts)
+
+    async def _emptied(self, key: Key, order: EraseOrdered) -> int:
+        try:
+            return await emptied(self._cluster(key, order), Volume(*key))
+        except MissingError as error:
+            if order.volume is None:
+                return 0  # the org never had a place in the cluster
+            raise DisksAwayError(
+                f"{order.volume} is not to be had: {error} Is it another cluster that the house names now? Nothing was removed."
+            ) from error
+
+    async def _must_be_there(self, key: Key, host: str) -> None:
+        """Raise `DisksAwayError` where not one disk is found of those that the ledger knows there: their directory is not mounted.
+
+        The last disk of all is believed to be gone. What cannot be looked at is for `clear` to refuse.
+        """
+        store, own = self._hosts.store(host, "local"), self._volumes.disks.get(key)
+        if store is None or own is None or own.host != host or in_cluster(own.volume):
+            return
+        others = [
+            name
+            for name, disk in self._volumes.disks.items()
+            if disk.host == host
+            and not in_cluster(disk.volume)
+            and (*name, "disk") not in self._deletions.erasing
+        ]
+        try:
+            for name in (key, *others):
+                if await store.look(Volume(*name)) is not None:
+                    return
+        except StorageError:
+            return
+        if others:
+            raise DisksAwayError(
+                f"Neither {own.volume} nor any of the {len(others)} other disks of host {host} is there: mount their directory. Nothing was "
+                "removed."
+            )
 
     def _is_in_cluster(self, key: Key, order: EraseOrdered) -> bool:
         if order.volume is not None:

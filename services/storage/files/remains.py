@@ -19,7 +19,6 @@ from services.storage.volumes import (
     HasClonesError,
     InUseError,
     LeftError,
-    MissingError,
     Store,
     TooEarlyError,
     Trashed,
@@ -34,13 +33,10 @@ async def emptied(store: Store, volume: Volume) -> int:
     """Nothing of the volume is left in the store, nor in its trash; how many snapshots went with it, as far as they were seen.
 
     What lies over its snapshots is detached first, and keeps its contents. Safe to repeat: what a former life put into the trash is
-    purged from there. `InUseError` while somebody has it open.
+    purged from there. `InUseError` while somebody has it open, `MissingError` where the org has no place in the cluster.
     """
     snapshots = 0
-    try:
-        await store.sweep(volume)
-    except MissingError:
-        return 0  # the org has no place in the cluster, and never had
+    await store.sweep(volume)
     for _ in range(_MOST_ROUNDS):
         if await store.look(volume) is not None:
             snapshots += len(await store.snapshots(volume))

@@ -1,4 +1,4 @@
-"""A template is whole in the cluster whoever brings it, and however many do at once."""
+"""What is made in the cluster is whole or is gone, whoever makes it, and however many do at once."""
 
 import asyncio
 import subprocess
@@ -14,7 +14,7 @@ from schemas.house import HostPlace
 from services.storage.ceph.cluster import Cluster
 from services.storage.ceph.rbd import TEMPLATES, Rbd, pool_of
 from services.storage.ceph.speaker import CephError, Speaker
-from services.storage.volumes import QUICK_SECONDS, Volume
+from services.storage.volumes import QUICK_SECONDS, InUseError, Volume
 from tests.seams.stores import MIB, ORG, SECONDS, Bench
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -84,3 +84,38 @@ async def test_whoever_was_taken_for_dead_never_calls_anothers_image_whole(speak
     assert speaker.ask("look", QUICK_SECONDS, pool=TEMPLATES, image="contested") is None
     assert ask("begin", "third") is None, "the mark is there still"
     ask("whole", "third")
+
+
+async def test_nothing_is_swept_as_long_as_its_maker_holds_it(
+    both: dict[str, Bench], speaker: Speaker
+) -> None:
+    bench = both["rbd"]
+    volume = bench.volume()
+    pool = pool_of(volume.org)
+    trash = (*("rbd", "-c", str(bench.conf)), "trash", "ls", "--all", pool)
+    assert speaker.ask("begin", QUICK_SECONDS, pool=pool, image=volume.name, nonce="maker") is None
+    subprocess.run(
+        ("rbd", "-c", str(bench.conf), "create", "-s", "8M", f"{pool}/{volume.name}"),
+        check=True,
+        timeout=SECONDS,
+    )
+    maker = await asyncio.create_subprocess_exec(
+        *("qemu-io", "-f", "raw", f"rbd:{pool}/{volume.name}:id=admin:conf={bench.conf}"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert maker.stdin is not None
+    assert maker.stdout is not None
+    maker.stdin.write(b"write 0 64k\n")
+    async with asyncio.timeout(SECONDS):
+        assert b"wrote" in await maker.stdout.readuntil(b"bytes")
+    for _ in range(2):
+        with pytest.raises(InUseError):
+            await bench.store.sweep(volume)
+    async with asyncio.timeout(SECONDS):
+        await maker.communicate(b"quit\n")
+    await bench.store.sweep(volume)
+    assert (
+        volume.name
+        not in subprocess.run(trash, check=True, capture_output=True, text=True, timeout=SECONDS).stdout
+    )

@@ -225,11 +225,13 @@ class Calls:
             return free
 
     def sweep(self, pool: str, image: str) -> None:
-        """No image of that name is in the making."""
+        """No image of that name is in the making, nor left of one; ImageBusy as long as its maker holds it, or did until a moment ago."""
         with self._pool(pool) as here:
             if self._mark(here, image) is not None:
                 self._clear(here, image)
                 here.remove_object(MARK + image)
+            for one in [one for one in self._rbd.trash_list(here) if one["name"] == image + DRAFT]:
+                self._rbd.trash_remove(here, one["id"])
             if self.look(pool, image) is None:
                 with suppress(rados.ObjectNotFound):
                     here.remove_object(CLAIM + image)
@@ -384,10 +386,8 @@ def main() -> None:
         call: Callable[..., Any] = getattr(calls, name)
         try:
             said: dict[str, Any] = {"answer": call(**arguments)}
-        except Refused as error:
-            said = {"error": "Refused", "errno": 0, "text": str(error)}
-        except Taken as error:
-            said = {"error": "Taken", "errno": 0, "text": str(error)}
+        except (Refused, Taken) as error:
+            said = {"error": type(error).__name__, "errno": 0, "text": str(error)}
         except (rados.Error, rbd.Error) as error:
             said = {"error": type(error).__name__, "errno": abs(error.errno or 0), "text": str(error)}
         sys.stdout.write(json.dumps(said) + "\n")

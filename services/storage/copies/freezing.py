@@ -46,13 +46,14 @@ class Freezer:
 
     def __init__(self, place_of: Callable[[str], HostPlace | None]) -> None:
         self._place_of = place_of
-        self._links: dict[HostPlace, tuple[Link, Lane]] = {}
+        self._links: dict[HostPlace, tuple[Link, Lane, Lane]] = {}
 
     @asynccontextmanager
     async def still(self, host: str, domain: str) -> AsyncGenerator[bool]:
         """Whether the guest stands still; it moves again at the end, however that is reached.
 
-        Safe to repeat: one that a former life left standing cannot freeze again, and thaws.
+        Safe to repeat: one that a former life left standing cannot freeze again, and thaws. Who stands still thaws in a lane of its own,
+        and does not wait for agents that do not answer.
         """
         place = self._place_of(host)
         if place is None:
@@ -67,7 +68,8 @@ class Freezer:
         finally:
             # Also where freezing was refused, by one who stands still already; and where it may have come about since.
             for _ in range(MOST_THAWS):
-                if await self._ask(place, domain, "guest-fsfreeze-thaw", THAW_SECONDS) or not doubtful:
+                told = await self._ask(place, domain, "guest-fsfreeze-thaw", THAW_SECONDS, urgent=stands)
+                if told or not doubtful:
                     break
             else:
                 log.error(
@@ -76,11 +78,15 @@ class Freezer:
             if stands:
                 log.info("%s stood still for %.0f ms", domain, (time.perf_counter() - began) * 1000)
 
-    async def _ask(self, place: HostPlace, domain: str, command: str, seconds: int) -> bool:
+    async def _ask(
+        self, place: HostPlace, domain: str, command: str, seconds: int, *, urgent: bool = False
+    ) -> bool:
         """Whether the agent did it."""
         if place not in self._links:
-            self._links[place] = Link(place), Lane(f"storage-{place.name}-agents")
-        link, lane = self._links[place]
+            name = f"storage-{place.name}"
+            self._links[place] = Link(place), Lane(f"{name}-agents"), Lane(f"{name}-thaws")
+        link, others, thaws = self._links[place]
+        lane = thaws if urgent else others
 
         def ask() -> str:
             found = link.connected().lookupByName(domain)

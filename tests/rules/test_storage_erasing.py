@@ -1,184 +1,29 @@
 """Storage and the end of deleted VMs: their disks and their backups, killed, refused, and late."""
 
-import asyncio
-import datetime as dt
 from collections import deque
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
-from events.bus.ledger import Ledger
-from events.bus.permissions import worker
-from events.copy import CopyMade
 from events.deletion import BackupsErased, EraseFailed, VmUndefined, VolumeErased
-from events.gate import CopyOrdered, EraseOrdered
-from events.host import HostFenced, HostRegistered, HostRemoved
+from events.host import HostFenced, HostRemoved
 from events.ids import derive
 from events.vm import VmFoundAwake, VmStopped
 from events.volume import VolumeCreated
 from schemas.names import PLATFORM
-from schemas.pool import Storage as Kind
 from services.storage.chores.erasing import LONGEST_PAUSE_SECONDS
 from services.storage.copies.backups import MARK
 from services.storage.errors import StorageError
 from services.storage.volumes import (
-    HasClonesError,
     InUseError,
-    MissingError,
-    Store,
-    TooEarlyError,
     Trashed,
     Volume,
 )
-from services.storage.worker import Pauses, Storage
 from tests.rules.desk import play
-from tests.rules.leaving import GIB, PLACE, Leaving
-from tests.rules.waker_host import SIZE, Site
+from tests.rules.erase_site import IMAGE, LONG_AGO, Scene
+from tests.rules.leaving import GIB, PLACE
+from tests.rules.waker_host import SIZE
 from tests.simulation.clock import pause
-
-IMAGE = "org-acme/db"
-LONG_AGO = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-
-
-class Toy:
-    """Hosts with directories, and a cluster: what they were asked, and what they refuse next."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.no: deque[StorageError] = deque()
-        self.hosts = ["h1"]
-        self.local = False
-        """Whether the hosts' own directories can be looked into."""
-        self.images: dict[str, int] = {}
-        """Images of the cluster, with how many snapshots each has."""
-        self.bin: dict[str, Trashed] = {}
-        self.early: set[str] = set()
-        self.clones: set[str] = set()
-        """What lies over the image's snapshots."""
-        self.snapshot_names = ("one", "two")
-
-    def has_disk(self, template: str) -> bool:
-        return template == "tiny"
-
-    def has_seed(self, template: str) -> bool:
-        return False
-
-    def template_bytes(self, template: str) -> int:
-        return GIB
-
-    async def enrol(self, org: str, quota_bytes: int) -> None:
-        raise AssertionError((org, quota_bytes))
-
-    def store(self, host: str, storage: Kind) -> Store | None:
-        return cast("Store", self) if (storage == "ceph" or self.local) and host in self.hosts else None
-
-    def at(self, host: str) -> Any:
-        return _Directory(self, host) if host in self.hosts else None
-
-    async def sweep(self, volume: Volume) -> None:
-        await self.ask(f"sweep {volume}")
-
-    async def look(self, volume: Volume) -> object | None:
-        return volume if volume.name in self.images else None
-
-    async def snapshots(self, volume: Volume) -> tuple[str, ...]:
-        return self.snapshot_names[: self.images[volume.name]]
-
-    async def trash(self, volume: Volume, guard_seconds: int) -> Trashed:
-        assert guard_seconds == 0
-        await self.ask(f"trash {volume}")
-        del self.images[volume.name]
-        self.bin[f"key-{volume.name}"] = put = Trashed(f"key-{volume.name}", volume, LONG_AGO)
-        return put
-
-    async def trashed(self, org: str) -> tuple[Trashed, ...]:
-        assert org == "acme"
-        return tuple(self.bin.values())
-
-    async def recover(self, trashed: Trashed) -> None:
-        await self.ask(f"recover {trashed.key}")
-        self.early.discard(trashed.key)
-        del self.bin[trashed.key]
-        self.images[trashed.volume.name] = 0
-
-    async def purge(self, trashed: Trashed) -> None:
-        await self.ask(f"purge {trashed.key}")
-        if trashed.key in self.early:
-            raise TooEarlyError("It stays.")
-        if self.clones:
-            raise HasClonesError("They lie over it.", tuple(Volume("acme", one) for one in self.clones))
-        del self.bin[trashed.key]
-
-    async def detach(self, volume: Volume) -> None:
-        await self.ask(f"detach {volume}")
-        self.clones.discard(volume.name)
-
-    async def ask(self, what: str) -> None:
-        self.asked.append(what)
-        await pause(0.01)
-        if self.no:
-            raise self.no.popleft()
-
-
-class _Directory:
-    def __init__(self, toy: Toy, host: str) -> None:
-        self._toy = toy
-        self._host = host
-
-    async def clear(self, org: str, vm: str) -> None:
-        await self._toy.ask(f"clear {org}.{vm} on {self._host}")
-
-
-class Scene:
-    """A desk whose org had VM db."""
-
-    def __init__(self, backups: Path | None = None) -> None:
-        self.site = Site()
-        self.there = Leaving(self.site)
-        self.toy = Toy()
-        self.backups = str(backups) if backups is not None else ""
-        self.there.keep()
-
-    @asynccontextmanager
-    async def storage(self) -> AsyncGenerator[None]:
-        """One life of storage."""
-        bus = self.site.desk.connect(worker("storage"))
-        ledger = Ledger(bus)
-        work = Storage(ledger, bus, self.site.desk.clock, self.toy, Pauses(0, 0), backups=self.backups).work()
-        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        try:
-            yield
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
-
-    def host(self, name: str = "h1") -> None:
-        self.site.desk.write(
-            HostRegistered(PLATFORM, name, "test:///default", 9_000_000, "test", 4, 4096, self.now())
-        )
-
-    def now(self) -> dt.datetime:
-        return self.site.desk.clock.now()
-
-    def undefined(self, order: EraseOrdered) -> None:
-        """The waker says that the domain is gone."""
-        self.site.desk.write(VmUndefined("acme", "db", "h1", order.id, self.now()))
-
-    def copied(self, name: str, place: str, kind: Any = "backup") -> None:
-        """There is a copy."""
-        own = derive("copy", name)
-        self.site.order(CopyOrdered(own, "db", "apps", "h1", PLACE, name, kind, GIB, derive("r")))
-        self.site.desk.write(
-            CopyMade("acme", "db", "h1", name, kind, own, place, GIB, 5, None, self.now(), self.now())
-        )
 
 
 def test_a_disk_is_erased_once_its_domain_is_gone_and_not_before() -> None:
@@ -236,65 +81,6 @@ def test_a_dead_host_on_which_it_was_found_holds_up_no_erasing_elsewhere() -> No
             here.undefined(here.there.erase())
             await pause(5)
         assert here.toy.asked == ["clear acme.db on h1"]
-        assert len(here.site.said(VolumeErased)) == 1
-
-    play(scene)
-
-
-def test_a_disk_is_not_said_to_be_gone_while_none_is_found_of_all_that_are_known_there() -> None:
-    async def scene() -> None:
-        here = Scene()
-        here.host()
-        here.toy.local = True
-        for vm in ("db", "web"):
-            place, now = f"/volumes/acme.{vm}.qcow2", here.now()
-            here.site.desk.write(VolumeCreated("acme", vm, "h1", place, "tiny", GIB, derive("boot", vm), now))
-        here.there.schedule()
-        async with here.storage():
-            here.undefined(here.there.erase())
-            await pause(600)
-            assert here.toy.asked == []
-            assert [told.code for told in here.site.said(EraseFailed)] == ["DisksAway"]
-            here.toy.images["web"] = 0  # it is mounted again, and db is gone already
-            await pause(600)
-        assert here.toy.asked == ["clear acme.db on h1"]
-        assert len(here.site.said(VolumeErased)) == 1
-
-    play(scene)
-
-
-@pytest.mark.parametrize("after_seconds", [0.0, 0.005, 0.015])
-def test_the_last_disk_of_a_host_is_gone_when_it_is_not_found(after_seconds: float) -> None:
-    async def scene() -> None:
-        here = Scene()
-        here.host()
-        here.toy.local = True
-        here.site.desk.write(
-            VolumeCreated("acme", "db", "h1", PLACE, "tiny", GIB, derive("boot"), here.now())
-        )
-        here.there.schedule()
-        async with here.storage():
-            here.undefined(here.there.erase())
-            await pause(after_seconds)
-        async with here.storage():
-            await pause(5)
-        assert len(here.site.said(VolumeErased)) == 1
-
-    play(scene)
-
-
-def test_an_image_is_not_said_to_be_gone_where_the_cluster_has_no_place_for_its_org() -> None:
-    async def scene() -> None:
-        here = Scene()
-        here.host()
-        here.toy.no.extend(MissingError("There is no pool org-acme.", final=True) for _ in range(20))
-        here.there.schedule()
-        async with here.storage():
-            here.undefined(here.there.erase(volume=IMAGE))
-            await pause(60)
-            assert here.site.said(VolumeErased) == []
-            assert [told.code for told in here.site.said(EraseFailed)] == ["DisksAway"]
-            await pause(7200)
         assert len(here.site.said(VolumeErased)) == 1
 
     play(scene)
@@ -485,54 +271,6 @@ def test_all_backups_of_the_vm_go_and_no_others(tmp_path: Path) -> None:
     play(scene)
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["backups/acme/db-2/night.qcow2", f"former/{MARK}"]
-
-
-def test_backups_whose_disk_is_not_mounted_are_not_said_to_be_gone(tmp_path: Path) -> None:
-    root = tmp_path / "backups"
-    root.mkdir()
-
-    async def scene() -> None:
-        here = Scene(root)
-        here.copied("night", str(root / "acme" / "db" / "night.qcow2"))
-        here.there.schedule()
-        async with here.storage():
-            here.there.erase_backups()
-            await pause(60)
-            assert [told.code for told in here.site.said(EraseFailed)] == ["BackupsAway"]
-            # Another VM's was written to the empty mount point, by a house that did not look.
-            (root / "acme" / "web").mkdir(parents=True)
-            await pause(600)
-            assert here.site.said(BackupsErased) == []
-            (root / MARK).touch()
-            await pause(600)
-        assert len(here.site.said(BackupsErased)) == 1
-
-    play(scene)
-
-
-def test_backups_of_a_directory_that_the_house_names_no_more_are_not_said_to_be_gone_while_that_is_away(
-    tmp_path: Path,
-) -> None:
-    former, away = tmp_path / "former", tmp_path / "away"
-    night = former / "acme" / "db" / "night.qcow2"
-    night.parent.mkdir(parents=True)
-    night.write_bytes(b"x")
-    former.rename(away)
-
-    async def scene() -> None:
-        here = Scene(None)
-        here.copied("night", str(night))
-        here.there.schedule()
-        async with here.storage():
-            here.there.erase_backups()
-            await pause(600)
-            assert here.site.said(BackupsErased) == []
-            away.rename(former)
-            await pause(600)
-        assert len(here.site.said(BackupsErased)) == 1
-        assert not night.exists()
-
-    play(scene)
 
 
 def test_a_vm_whose_host_was_gone_before_is_erased_all_the_same() -> None:

@@ -256,7 +256,7 @@ async def test_what_sleeps_with_a_mark_that_nobody_can_read_keeps_its_ephemeral_
     world.domain.managedSave(0)
     other = Libvirt(world.place, world.templates)
     await other.connect()
-    assert await other.domains() == [Unknown(NAME, "saved")]
+    assert Unknown(NAME, "saved") in await other.domains()
     await other.close()
     world.domain.create()
     assert world.written()

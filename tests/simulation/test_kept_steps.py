@@ -116,8 +116,7 @@ def test_a_restore_that_is_told_and_not_done_is_found(monkeypatch: pytest.Monkey
     undisturbed = tell(STORIES["restore"], Script())
 
     async def lies(self: Restoring, org: str, order: object) -> None:
-        store = self._hosts.store("h1", "local")
-        assert store is not None
+        store = self._stores.of((org, "db"), "h1", "apps")
         seen = await store.look(Volume(org, "db"))
         await self._outcomes.restored(org, order, seen)  # type: ignore[arg-type]
 

@@ -86,7 +86,7 @@ async def test_a_domain_of_the_test_driver_is_saved_and_goes_on_from_there(
     await host.save(name)
     await host.stop(name)
     assert await host.state(name) == "off"
-    assert ("saved", "saved") in heard
+    await eventually(lambda: ("saved", "saved") in heard)
     await host.close()
 
 

@@ -3,8 +3,11 @@
 import errno
 import json
 import shutil
+import subprocess
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from services.storage.errors import StorageError
 from services.storage.files import filling
 from services.storage.formers import AdoptError, DomainRunsError, NoDomainError
 from services.storage.volumes import Former, MissingError, OtherVolumeError
-from tests.seams.foreigners import Foreigner, foreigner, make_disk, reader_of
+from tests.seams.foreigners import SECONDS, Foreigner, foreigner, make_disk, reader_of
 from tests.seams.stores import MIB, TEMPLATE, Bench
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -82,25 +85,37 @@ async def test_a_disk_that_was_taken_is_given_back_as_it_was(
     one.forget()
 
 
-async def test_a_disk_of_another_file_system_is_copied_and_stays_aside(both: dict[str, Bench]) -> None:
+@pytest.fixture
+def elsewhere() -> Iterator[Path]:
+    """A directory in a file system of its own."""
+    with TemporaryDirectory(prefix="vs-", dir="/tmp") as name:
+        there = Path(name) / "there"
+        there.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=16m,mode=0755", "tmpfs", str(there)]
+        subprocess.run(mount, check=True, capture_output=True, timeout=SECONDS)
+        try:
+            yield there
+        finally:
+            subprocess.run(["umount", str(there)], check=True, capture_output=True, timeout=SECONDS)
+
+
+async def test_a_disk_of_another_file_system_is_copied_and_stays_aside(
+    both: dict[str, Bench], elsewhere: Path
+) -> None:
     bench = both["qcow2"]
     one, volume = made(bench), bench.volume()
-    other = Path("/dev/shm") / one.file.name
-    if other.parent.stat().st_dev == bench.machine.volumes.stat().st_dev:
-        pytest.skip("/dev/shm and the directory of disks are one file system here")
+    other = elsewhere / one.file.name
+    assert elsewhere.stat().st_dev != bench.machine.volumes.stat().st_dev
     shutil.copy(one.file, other)
+    other.chmod(0o666)
     one.forget()
     there = foreigner(bench.machine.uri, one.name, [other], "qcow2")
-    try:
-        await bench.store.take(volume, former(there))
-        assert bench.reads(volume, "F")
-        assert beside(there) == [".adopted", ".adopted.json"]
-        await bench.store.give_back(volume, former(there))
-        assert beside(there) == [""]
-    finally:
-        there.forget()
-        for path in other.parent.glob(f"{other.name}*"):
-            path.unlink()
+    await bench.store.take(volume, former(there))
+    assert bench.reads(volume, "F")
+    assert beside(there) == [".adopted", ".adopted.json"]
+    await bench.store.give_back(volume, former(there))
+    assert beside(there) == [""]
+    there.forget()
 
 
 async def refused(bench: Bench, one: Foreigner, kind: type[AdoptError], why: str, **terms: Any) -> None:

@@ -15,7 +15,7 @@ from events.deletion import (
 from events.gate import Erased, EraseOrdered, Evidence, Order
 from events.ids import derive
 from projections.deletions.fold import Deletion
-from projections.fleet.life import SLEEPING, UP, State
+from projections.fleet.life import ASLEEP, UP
 from schemas.codes import Code
 from schemas.dated import PolicyError
 from schemas.deletion import chosen, objection, policy, scheduled
@@ -23,12 +23,9 @@ from schemas.volume import in_cluster
 from schemas.zones import ZoneError
 from services.gate import orders as order
 from services.gate.draft import Draft
-from services.gate.kept import asked, found
-from services.gate.living import home
+from services.gate.kept import found
+from services.gate.living import rise
 from services.gate.state import Pending
-
-_STILL = SLEEPING | frozenset[State]({"stopped"})
-"""States of a VM that does not run and is not about to."""
 
 
 def schedule(draft: Draft, pending: Pending, wish: DeletionRequested) -> None:
@@ -43,7 +40,7 @@ def schedule(draft: Draft, pending: Pending, wish: DeletionRequested) -> None:
         draft.decline(pending, "DeletionStands", 1)
     elif kept.protected:
         draft.decline(pending, "Protected", 1)
-    elif kept.awaits is not None or (vm is not None and vm.state not in UP | _STILL):
+    elif kept.awaits is not None or (vm is not None and vm.state not in UP | ASLEEP):
         draft.decline(pending, "VmBusy", 1)
     else:
         try:
@@ -82,18 +79,14 @@ def cancel(draft: Draft, pending: Pending, wish: DeletionCancelRequested) -> Non
     orders: list[Order] = []
     evidence: tuple[Evidence, ...] = ()
     if deletion.ran and wish.start and (vm is None or vm.state not in UP):
-        if vm is not None and vm.state != "stopped":
+        if vm is not None and vm.state not in ASLEEP:
             draft.decline(pending, "VmBusy", 1)  # it is being stopped
             return
-        code, evidence = asked(draft, kept.size.compute)
-        host = home(draft, pool, kept, kept.size) if code == "Granted" else ""
-        if code == "Granted" and not host:
-            code = "HostsFull" if host is None else "HostGone"
-            evidence = (*evidence, draft.places.host_evidence(kept.size.memory_mib))
-        if code != "Granted" or not host:
+        start, code, evidence = rise(draft, pending, kept, pool)
+        if start is None:
             draft.decline(pending, code, 1, evidence=evidence)
             return
-        orders = [order.start(kept.name, host, pool, kept, pending, draft.now)]
+        orders = [start]
     fact = DeletionCancelled(
         org=draft.org,
         vm=kept.name,
@@ -125,7 +118,7 @@ def begin(draft: Draft, pending: Pending, wish: DeletionDue) -> None:
     code: Code | None = None
     match wish.stage:
         case "soft":
-            code = "VmBusy" if vm is not None and not runs and vm.state not in _STILL else None
+            code = "VmBusy" if vm is not None and not runs and vm.state not in ASLEEP else None
             if vm is not None and runs:
                 pool = draft.pool(deletion.pool)
                 orders = [order.stop(vm, pool.grace_seconds if pool is not None else 0, pending.id)]
@@ -155,7 +148,7 @@ def begin(draft: Draft, pending: Pending, wish: DeletionDue) -> None:
 def _unready(draft: Draft, deletion: Deletion) -> Code | None:
     """Why the disk cannot be erased now; it is asked again in a while."""
     vm = draft.fleet.vms.get((draft.org, deletion.vm))
-    if vm is not None and vm.state not in _STILL:
+    if vm is not None and vm.state not in ASLEEP:
         return "VmBusy"
     return "CopyUnderWay" if draft.state.copies.is_busy(draft.org, deletion.vm) else None
 

@@ -6,7 +6,7 @@ once more when its time has come.
 """
 
 import datetime as dt
-from typing import Final
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -25,7 +25,7 @@ from events.keep import (
 from events.maintenance import MaintenanceBegun
 from projections.directory.fold import Kept
 from projections.fleet.fold import Vm
-from projections.fleet.life import SLEEPING, UP, State
+from projections.fleet.life import ASLEEP, IN_MEMORY, SLEEPING, UP
 from schemas.capacity import NOTHING, Capacity, Size
 from schemas.codes import Code
 from schemas.limits import check, check_disk, profile
@@ -35,8 +35,6 @@ from services.gate import orders as order
 from services.gate.draft import Draft
 from services.gate.kept import asked, found, held, is_taken
 from services.gate.state import Pending
-
-_AT_ITS_END: Final[frozenset[State]] = SLEEPING | frozenset[State]({"stopped"})
 
 
 def create(draft: Draft, pending: Pending, wish: VmCreateRequested) -> None:
@@ -159,16 +157,16 @@ def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
     if objection is not None:
         draft.decline(pending, objection.code, 1)
         return
-    if vm is not None and vm.state not in UP | _AT_ITS_END:
+    if vm is not None and vm.state not in UP | ASLEEP:
         draft.decline(pending, "VmBusy", 1)
         return
     runs = vm if vm is not None and vm.state in UP else None
-    at_once = runs is not None and wish.when == "now" and size != runs.size and not wish.plug
-    if at_once and not _may_reboot(draft, wish.publisher):
+    way = None if runs is None else _way(wish, runs, size)
+    if way == "reboot" and not _may_reboot(draft, wish.publisher):
         draft.decline(pending, "SudoSrvMissing", 1)
         return
     more = Capacity(block_bytes=max(0, (wish.disk_bytes or 0) - kept.disk_bytes))
-    if runs is not None and (wish.when == "now" or wish.plug):
+    if runs is not None and way in {"plug", "reboot"}:
         code, evidence = _larger(draft, pool, runs, size, more)
     else:
         code, evidence = asked(draft, more) if more != NOTHING else ("Granted", ())
@@ -203,46 +201,65 @@ def _carry_out(  # noqa: PLR0917 - what a resize consists of
             draft.decline(pending, "VmOff", 1)  # it has no disk before its first boot
             return
         orders.append(order.grow(disk, kept.pool, wish.disk_bytes, pending))
-    if runs is not None and size != runs.size:
-        if wish.plug and size.memory_mib == runs.size.memory_mib and size.vcpu > runs.size.vcpu:
-            orders.append(order.plug(runs, size, pending))
-        elif wish.when == "now":
-            orders.append(order.reboot(runs, kept, size, pool, pending, draft.now))
-        else:
-            code = "Announced"
-    elif facts and runs is None:
-        code = "AtNextBoot"
+    if runs is None:
+        code = "AtNextBoot" if facts else "Granted"
+    else:
+        match _way(wish, runs, size):
+            case "plug":
+                orders.append(order.plug(runs, size, pending))
+            case "reboot":
+                orders.append(order.reboot(runs, kept, size, pool, pending, draft.now))
+            case "window":
+                code = "Announced"
+            case None:
+                pass
     if not (facts or orders):
         draft.leave(pending, "AlreadyDone", 1)
         return
     draft.do(pending, code, facts, orders, evidence=evidence)
 
 
+def _way(wish: VmResizeRequested, runs: Vm, size: Size) -> Literal["plug", "reboot", "window"] | None:
+    """How the VM, which runs, comes to that size; None where it has it. What is no more vCPU cannot be plugged in, and is a reboot."""
+    if size == runs.size:
+        return None
+    if wish.plug and size.memory_mib == runs.size.memory_mib and size.vcpu > runs.size.vcpu:
+        return "plug"
+    return "reboot" if wish.when == "now" else "window"
+
+
 def _start(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
     vm = draft.fleet.vms.get((draft.org, kept.name))
-    if vm is not None and vm.state not in _AT_ITS_END:
+    if vm is not None and vm.state not in ASLEEP:
         if vm.state in {*UP, "booting", "waking"}:
             draft.leave(pending, "AlreadyDone", 1)
         else:
             draft.decline(pending, "VmBusy", 1)
         return
-    sleeps = vm is not None and vm.state in SLEEPING
-    size = vm.size if vm is not None and sleeps else kept.size
+    start, code, evidence = rise(draft, pending, kept, pool)
+    if start is None:
+        draft.decline(pending, code, 1, evidence=evidence)
+    else:
+        draft.do(pending, code, (), [start], evidence=evidence)
+
+
+def rise(
+    draft: Draft, pending: Pending, kept: Kept, pool: Pool
+) -> tuple[BootOrdered | WakeOrdered | None, Code, tuple[Evidence, ...]]:
+    """The order that starts the VM, which is off or asleep; or None, and why there is none."""
+    vm = draft.fleet.vms.get((draft.org, kept.name))
+    sleeper = vm if vm is not None and vm.state in SLEEPING else None
+    size = kept.size if sleeper is None else sleeper.size
     code, evidence = asked(draft, size.compute)
     if code != "Granted":
-        draft.decline(pending, code, 1, evidence=evidence)
-        return
+        return None, code, evidence
     host = home(draft, pool, kept, size)
     if host is None or host == "":
         lacking = draft.places.host_evidence(size.memory_mib)
-        draft.decline(pending, "HostsFull" if host is None else "HostGone", 1, evidence=(*evidence, lacking))
-        return
-    start: BootOrdered | WakeOrdered
-    if vm is not None and sleeps:
-        start = order.rouse(vm, kept, pool, pending, draft.now)
-    else:
-        start = order.start(kept.name, host, pool, kept, pending, draft.now)
-    draft.do(pending, "Granted", (), [start], evidence=evidence)
+        return None, "HostsFull" if host is None else "HostGone", (*evidence, lacking)
+    if sleeper is not None:
+        return order.rouse(sleeper, kept, pool, pending, draft.now), code, evidence
+    return order.start(kept.name, host, pool, kept, pending, draft.now), code, evidence
 
 
 def home(draft: Draft, pool: Pool, kept: Kept, size: Size) -> str | None:
@@ -260,14 +277,14 @@ def home(draft: Draft, pool: Pool, kept: Kept, size: Size) -> str | None:
     host = draft.fleet.hosts.get(where)
     if host is None or host.state != "ready":
         return ""
-    if vm is not None and vm.state in {"quiesced", "saving"}:
+    if vm is not None and vm.state in IN_MEMORY:
         return where  # it holds its memory there
     return where if room.take_on(where, size.memory_mib) else None
 
 
 def _stop(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
     vm = draft.fleet.vms.get((draft.org, kept.name))
-    if vm is None or vm.state in _AT_ITS_END:
+    if vm is None or vm.state in ASLEEP:
         draft.leave(pending, "AlreadyDone", 1)
     elif vm.state not in {*UP, "booting"}:
         draft.decline(pending, "VmBusy", 1)
@@ -285,7 +302,7 @@ def _reboot(
     begin_by: dt.datetime | None = None,
 ) -> None:
     vm = draft.fleet.vms.get((draft.org, kept.name))
-    if vm is None or vm.state in _AT_ITS_END:
+    if vm is None or vm.state in ASLEEP:
         draft.decline(pending, "VmOff", 1)
         return
     if announced:

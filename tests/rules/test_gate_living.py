@@ -256,6 +256,17 @@ def test_only_who_has_the_permission_reboots_at_once_and_the_refusal_is_in_the_l
     assert (answer.outcome, answer.code, orders) == ("refused", "SudoSrvMissing", ())
 
 
+@pytest.mark.parametrize("size", [TWO, Size("own-1x2048", 1, 2048)])
+def test_who_may_not_reboot_at_once_does_not_by_asking_to_plug_in_what_cannot_be(size: Size) -> None:
+    past = keeping().running()
+    past.resize(size, plug=True, publisher="shop")
+    answer, orders = past.answer()
+    assert (answer.outcome, answer.code, orders) == ("refused", "SudoSrvMissing", ())
+    past.resize(size, plug=True, publisher="shop", when="window")
+    answer, orders = past.answer()
+    assert (answer.code, orders) == ("Announced", ())
+
+
 def test_a_reboot_in_the_next_window_is_noted_and_nothing_is_ordered() -> None:
     past = keeping().running()
     past.change("reboot", publisher="shop", when="window")

@@ -11,9 +11,11 @@ from events.deletion import (
     DeletionCompleted,
     DeletionDue,
 )
-from events.gate import BootOrdered
+from events.gate import BootOrdered, WakeOrdered
+from events.vm import VmFoundAwake
 from tests.deleting import running
 from tests.given import ORG
+from tests.keeping import ONE
 
 
 def test_what_was_taken_back_before_anything_happened_changes_nothing() -> None:
@@ -68,6 +70,20 @@ def test_while_it_is_being_stopped_it_is_asked_for_in_a_moment() -> None:
     past.delete()
     past.come_to("soft")
     assert past.undelete()[0].code == "VmBusy"
+
+
+def test_one_that_was_started_by_hand_meanwhile_and_put_to_sleep_goes_on_where_it_was() -> None:
+    past = running()
+    past.delete()
+    past.come_to("soft")
+    past.off()
+    past.complete("soft")
+    past.happened(VmFoundAwake(ORG, "db", "apps", "h1", ONE, "a" * 32, past.now))
+    past.round()
+    past.quiesced("db")
+    assert past.state_of() == "quiesced"
+    answer, (wake,) = past.undelete()
+    assert (answer.code, isinstance(wake, WakeOrdered)) == ("Done", True)
 
 
 def test_nothing_is_taken_back_that_nobody_asked_for() -> None:

@@ -4,7 +4,7 @@ import datetime as dt
 
 from events.gate import Answer, ContractRef
 from events.sentences import sentence
-from schemas.codes import MEANING
+from schemas.codes import meaning
 from schemas.names import shorten
 from schemas.problem import STATUS, TOO_MANY, TYPE, Line, Problem
 
@@ -17,7 +17,7 @@ def problem(
         return None
     return Problem(
         type=TYPE.format(answer.code),
-        title=MEANING.get(answer.code, answer.code),
+        title=meaning(answer.code),
         status=STATUS.get(answer.code, TOO_MANY),
         detail=shorten(sentence(org, answer, contract)),
         instance=f"urn:virtscale:request:{answer.request}",

@@ -4,7 +4,7 @@ from typing import Final
 
 from events.gate import Answer, ContractRef, Evidence
 from schemas.capacity import UNITS
-from schemas.codes import MEANING
+from schemas.codes import meaning
 
 _DONE: Final = {
     "admitted": "",
@@ -53,7 +53,7 @@ def sentence(org: str, answer: Answer, contract: ContractRef | None) -> str:
             f"{line.limit} (quota {line.quota} + {percent(contract.allowance_bp)}, contract {contract.id} version "
             f"{contract.version}).{done}"
         )
-    why = MEANING.get(answer.code, answer.code)
+    why = meaning(answer.code)
     if line is not None and line.dimension == "pool_floor_vms":
         why += f" {line.used} VMs are kept awake, {line.requested} were to sleep, and {line.limit} are there."
     elif line is not None:

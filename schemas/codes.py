@@ -94,7 +94,6 @@ Code = Literal[
     "HostGone",
     "Announced",
     "AtNextBoot",
-    "AdoptsLocal",
     # copies of their disks
     "NoDisk",
     "CopyUnknown",
@@ -206,7 +205,6 @@ MEANING: Final[dict[str, str]] = {
     "HostGone": "The VM's disk is on a host that is not there to start it: admit the host again.",
     "Announced": "It is done in the next maintenance window that fits, and told to the technical contacts before.",
     "AtNextBoot": "It holds from the VM's next boot on.",
-    "AdoptsLocal": "Domains are adopted into pools whose disks are files on their hosts: name such a pool.",
     "NoDisk": "The VM has no disk yet: it gets one when it first starts.",
     "CopyUnknown": "The VM has no copy of this name.",
     "CopyExists": "The VM has a copy of this name: choose another, or drop that one first.",
@@ -227,3 +225,13 @@ MEANING: Final[dict[str, str]] = {
     "NothingServing": "No other VM of the pool is serving.",
 }
 """What each code says to a person."""
+
+FORMER: Final[dict[str, str]] = {
+    "AdoptsLocal": "Domains were adopted into pools whose disks are files on their hosts, and into no other.",
+}
+"""Codes that no rule gives any more, and that ledgers hold: what is answered about the past explains them still."""
+
+
+def meaning(code: str) -> str:
+    """What the code means, or meant; a code of a later release speaks for itself."""
+    return MEANING.get(code) or FORMER.get(code, code)

@@ -11,28 +11,28 @@ from services.gate.state import Pending
 
 
 def adopt(draft: Draft, pending: Pending, wish: VmAdoptRequested) -> None:
-    """The name is the VM's, its disk counts, and it is taken over; it does not start before that is done."""
+    """The name is the VM's, its disk counts, and it is taken over; it does not start before that is done.
+
+    Where the disk will lie is the pool's to say. Whether the house has a cluster the gate does not know: storage says where there is none.
+    """
     pool, host = draft.pool(wish.pool), draft.fleet.hosts.get(wish.host)
     if pool is None or pool.kind != "kept":
-        draft.decline(pending, "PoolUnknown" if pool is None else "PoolScales", 1)
+        draft.decline(pending, "PoolUnknown" if pool is None else "PoolScales")
         return
     if host is None or host.state not in {"ready", "cordoned"}:
-        draft.decline(pending, "HostUnknown" if host is None else "HostFenced", 1)
-        return
-    if pool.storage != "local":
-        draft.decline(pending, "AdoptsLocal", 1)
+        draft.decline(pending, "HostUnknown" if host is None else "HostFenced")
         return
     if is_taken(draft, wish.vm):
-        draft.decline(pending, "NameTaken", 1)
+        draft.decline(pending, "NameTaken")
         return
     limits = profile(pool.profile, draft.now)
     objection = check(wish.size, wish.disk_bytes or None, wish.kind, limits, "operator")
     if objection is not None:
-        draft.decline(pending, objection.code, 1)
+        draft.decline(pending, objection.code)
         return
     code, evidence = asked(draft, Capacity(block_bytes=wish.disk_bytes))
     if code != "Granted":
-        draft.decline(pending, code, 1, evidence=evidence)
+        draft.decline(pending, code, evidence=evidence)
         return
     made = VmCreated(
         org=draft.org,

@@ -34,7 +34,7 @@ from services.gate.resting import save, save_further, saves_in, shrink
 from services.gate.rulings import ripen, rule
 from services.gate.state import OfOne, Pending, Scaling, State
 
-RULES: Final = "2026-11-22.11"
+RULES: Final = "2026-11-22.12"
 """The version of these rules; every decision carries it."""
 
 _MOST_SWITCHED: Final = 16

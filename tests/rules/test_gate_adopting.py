@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from events.gate import AdoptOrdered, BootOrdered, RebootOrdered
-from events.host import HostChangeRequested
+from events.host import HostChangeRequested, HostFenced
 from events.keep import VmAdopted, VmAdoptFailed, VmAdoptRequested, VmCreated
 from events.permission import PermissionChange, PermissionChangeRequested
 from events.volume import VolumeAdopted, VolumeAdoptFailed
@@ -100,6 +100,26 @@ def test_a_domain_is_taken_over_and_its_vm_starts_once_that_is_done() -> None:
     assert boot.host == "h1"
 
 
+def test_a_domain_is_taken_over_into_a_cluster_and_its_vm_starts_on_any_host_that_has_room() -> None:
+    past = adopting(storage="ceph")
+    past.host("h2", memory_mib=1 << 18)
+    past.adopt(host="h2")
+    _, (order,) = past.answer()
+    assert isinstance(order, AdoptOrdered)
+    assert (order.host, order.disk, past.used) == ("h2", "/var/lib/libvirt/images/old.qcow2", (0, 20))
+    past.happened(
+        VolumeAdopted(ORG, "old", "h2", order.id, order.disk, f"org-{ORG}/old", "tiny", 20 * GIB, past.now)
+    )
+    past.change("start", vm="old")
+    assert past.answer()[0].code == "CopyUnderWay"
+    past.happened(VmAdopted(ORG, "old", "h2", order.id, "vs-acme.old", past.now))
+    past.happened(HostFenced("platform", "h2", "kim", "its rack burnt", past.now))
+    past.change("start", vm="old")
+    _, (boot,) = past.answer()
+    assert isinstance(boot, BootOrdered)
+    assert boot.host == "h1"
+
+
 @pytest.mark.parametrize("who", [VmAdoptFailed, VolumeAdoptFailed])
 def test_a_domain_that_could_not_be_taken_over_leaves_no_vm_and_no_name(
     who: type[VmAdoptFailed] | type[VolumeAdoptFailed],
@@ -161,11 +181,10 @@ def test_a_failure_of_a_former_try_is_nobodys_end() -> None:
     [
         ({}, {"pool": "nobody"}, "PoolUnknown"),
         ({}, {"host": "h9"}, "HostUnknown"),
-        ({"storage": "ceph"}, {}, "AdoptsLocal"),
         ({"disk_gib": 10}, {}, "CapExceeded"),
         ({}, {"size": Size("none", 1024, 1024)}, "VcpuTooMany"),
     ],
-    ids=["pool", "host", "storage", "cap", "limits"],
+    ids=["pool", "host", "cap", "limits"],
 )
 def test_what_cannot_be_taken_over_is_left_as_it_is(
     pool: dict[str, Any], terms: dict[str, Any], code: str

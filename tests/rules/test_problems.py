@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from events.gate import Answer, ContractRef, Evidence, GateDecided
 from events.problems import problem
 from events.sentences import sentence
-from schemas.codes import MEANING, Code, Outcome
+from schemas.codes import FORMER, MEANING, Code, Outcome
 from schemas.problem import STATUS, Problem
 from tests.given import NOW, ORG, Past
 
@@ -28,9 +28,7 @@ STATUSES = {
     **dict.fromkeys(("PolicyUnknown", "DeletionTooSoon", "DeletionTooFar"), 422),
     **dict.fromkeys(("WindowUnreadable", "WindowEmpty", "WindowTooShort", "DateInPast", "DateTooFar"), 422),
     **dict.fromkeys(("PoolScales", "PoolKeeps", "NameTaken", "VmOff", "VmBusy", "HostGone"), 409),
-    **dict.fromkeys(
-        ("AdoptsLocal", "NoDisk", "CopyExists", "CopyUnderWay", "CopiesFull", "CopiesNotKept"), 409
-    ),
+    **dict.fromkeys(("NoDisk", "CopyExists", "CopyUnderWay", "CopiesFull", "CopiesNotKept"), 409),
     **dict.fromkeys(("VmRuns", "VmSleeps", "Protected", "BeingDeleted", "DeletionStands"), 409),
     **dict.fromkeys(("DeletionFinal", "DeletionOver", "DeletionEarly"), 409),
     **dict.fromkeys(("CopyUnknown", "DeletionUnknown", "VmUnknown"), 404),
@@ -87,7 +85,15 @@ def test_every_code_has_a_meaning_and_a_status(code: Code) -> None:
 
 def test_no_meaning_and_no_status_is_left_of_a_code_that_is_gone() -> None:
     assert set(MEANING) == set(get_args(Code))
-    assert set(STATUS) <= set(get_args(Code))
+    assert set(STATUS) <= {*get_args(Code), *FORMER}
+
+
+@pytest.mark.parametrize("code", FORMER)
+def test_a_code_that_no_rule_gives_any_more_is_explained_where_a_ledger_has_it(code: str) -> None:
+    assert code not in get_args(Code)
+    found = said(replace(an_answer(), code=code, evidence=()))
+    assert (found.title, found.status) == (FORMER[code], 409)
+    assert FORMER[code] in found.detail
 
 
 @pytest.mark.parametrize(

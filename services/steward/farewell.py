@@ -1,11 +1,11 @@
-"""A VM that is to be deleted: the calendar tells of the day, and no work is done on the VM from then on.
+"""A VM that is to be deleted, or is gone: the calendar tells of the day, and no work is done on the VM from then on.
 
 The notice is made once its preparation has begun, lapses when the day comes, and goes with a deletion that is cancelled. One that is
 moved is another deletion, with a notice of its own.
 """
 
 import datetime as dt
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from events.maintenance import notice_of
@@ -21,17 +21,37 @@ from services.steward.stages import WAITING
 DELETED: Final = "DeletionStands"
 """The code of work that is not done because its VM is deleted before."""
 
+GONE: Final = "VmUnknown"
+"""The code of work that was not taken back in time, as by a steward that was off meanwhile, and whose VM is gone."""
 
-def tell(this: Round, vms: Iterable[Kept]) -> None:
-    """The notices of the org are as its deletions are; `vms` are its VMs, those of which the disk is gone not among them."""
+
+def tell(this: Round, vms: Sequence[Kept]) -> None:
+    """The notices of the org are as its deletions are, and nothing waits to be done to a VM that is gone.
+
+    `vms` are its VMs, those of which the disk is gone not among them. Whatever waits for one of those would be postponed for ever,
+    and come upon another VM of that name.
+    """
     for kept in vms:
         deletion = this.state.deletions.of(this.org, kept.name)
         if deletion is not None:
             _announce(this, deletion)
             _clear(this, deletion)
+    there = {kept.name for kept in vms}
     for entry in this.entries:
-        if is_notice(entry) and not this.is_touched(entry):
+        if this.is_touched(entry):
+            continue
+        if is_notice(entry):
             _lapse(this, entry)
+        elif entry.vm not in there and entry.stage in WAITING:
+            gone = cancel(entry, "The VM is gone.")
+            assert isinstance(gone, Maintenance), gone
+            this.cancel(gone, GONE)
+    for vm, wanted in this.wanted.items():
+        for wish in wanted if vm not in there else ():
+            if all(planned.over for planned in this.state.calendar.holding(wish.id)):
+                this.decline(
+                    vm, wish.id, Objection(GONE, f"VM {this.org}/{vm} is gone: nothing is done to it.")
+                )
 
 
 def last_day(this: Round, vm: str) -> dt.datetime | None:

@@ -269,6 +269,7 @@ class State:
         found: dict[str, list[Kept]] = {}
         for (org, _), kept in self.directory.vms.items():
             found.setdefault(org, []).append(kept)
-        for org in (*self.calendar.orgs(), *(wish.org for wish in self.desk.changes.values())):
+        asked = (*self.desk.changes.values(), *self.desk.reboots.values())
+        for org in (*self.calendar.orgs(), *(wish.org for wish in asked)):
             found.setdefault(org, [])
         return found

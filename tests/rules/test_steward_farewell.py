@@ -151,3 +151,25 @@ def test_two_stewards_say_the_same_of_a_deletion() -> None:
     house.happened(one.fact, one.id)
     assert house.look() == []
     assert house.steward.deletions.of(ORG, "db") is not None
+
+
+def test_what_waits_for_a_vm_that_went_while_the_steward_was_off_is_cancelled_and_comes_upon_no_other() -> (
+    None
+):
+    house = Endings().house()
+    house.reboot()
+    house.look()
+    house.please("postpone", house.now + 5 * DAY)
+    (moved,) = house.look()
+    house.delete(day=SOON)
+    house.reboot()
+    house.to(house.at("hard"))
+    house.works(steward=False)
+    assert house.completed() == ["prepare", "soft", "hard"]
+    gone, declined = house.look()
+    assert isinstance(gone, MaintenanceCancelled)
+    assert isinstance(declined, MaintenanceDeclined)
+    assert (gone.entry.id, gone.code, declined.code) == (moved.entry.id, "VmUnknown", "VmUnknown")  # type: ignore[attr-defined]
+    assert house.steward.desk.reboots == {}
+    house.to(house.now + 2 * DAY)
+    assert house.look() == []

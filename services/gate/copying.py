@@ -33,25 +33,25 @@ def copy(draft: Draft, pending: Pending, wish: CopyRequested | CopyDue) -> None:
     kind: CopyKind = wish.kind if isinstance(wish, CopyRequested) else "backup"
     known, copies = found(draft, wish.vm, wish.pool), draft.state.copies
     if known is None:
-        draft.decline(pending, "VmUnknown", 1)
+        draft.decline(pending, "VmUnknown")
         return
     kept, pool = known
     disk = draft.state.volumes.disks.get((draft.org, wish.vm))
     code = held(draft, kept) or _unfit(draft, kept, pool, kind, disk)
     if isinstance(wish, CopyDue) and copies.get(draft.org, wish.vm, wish.copy) is not None:
-        draft.leave(pending, "AlreadyDone", 1)
+        draft.leave(pending, "AlreadyDone")
         return
     if copies.get(draft.org, wish.vm, wish.copy) is not None:
         code = "CopyExists"
     if isinstance(wish, CopyRequested) and is_of_night(wish.copy):
         code = "NameReserved"
     if code is not None or disk is None:
-        draft.decline(pending, code or "NoDisk", 1)
+        draft.decline(pending, code or "NoDisk")
         return
     size_bytes = max(disk.size_bytes, draft.usage.disk_bytes(draft.org, wish.vm))
     code, evidence = asked(draft, Capacity(block_bytes=size_bytes))
     if code != "Granted":
-        draft.decline(pending, code, 1, evidence=evidence)
+        draft.decline(pending, code, evidence=evidence)
         return
     order = CopyOrdered(
         id=derive(pending.id, pending.seq, "copy.ordered", wish.vm),
@@ -72,11 +72,11 @@ def drop(draft: Draft, pending: Pending, wish: CopyDropRequested) -> None:
     """The copy is removed."""
     copy = draft.state.copies.get(draft.org, wish.vm, wish.copy)
     if copy is None:
-        draft.decline(pending, "CopyUnknown", 1)
+        draft.decline(pending, "CopyUnknown")
     elif copy.state != "made" or _is_read(draft, copy):
-        draft.decline(pending, "CopyUnderWay", 1)
+        draft.decline(pending, "CopyUnderWay")
     elif (draft.org, wish.vm) in draft.state.directory.departed:
-        draft.decline(pending, "BeingDeleted", 1)
+        draft.decline(pending, "BeingDeleted")
     else:
         draft.do(pending, "Granted", (), [_drop(copy, wish.pool, pending, "asked")])
 
@@ -87,13 +87,13 @@ def restore(draft: Draft, pending: Pending, wish: RestoreRequested) -> None:
     source = directory.get(draft.org, wish.vm) or directory.departed.get((draft.org, wish.vm))
     copy, pool = draft.state.copies.get(draft.org, wish.vm, wish.copy), draft.pool(wish.pool)
     if source is None or pool is None or source.pool != wish.pool:
-        draft.decline(pending, "VmUnknown", 1)
+        draft.decline(pending, "VmUnknown")
     elif copy is None:
-        draft.decline(pending, "CopyUnknown", 1)
+        draft.decline(pending, "CopyUnknown")
     elif copy.state != "made":
-        draft.decline(pending, "CopyUnderWay", 1)
+        draft.decline(pending, "CopyUnderWay")
     elif _is_going(draft, copy):
-        draft.decline(pending, "BeingDeleted", 1)
+        draft.decline(pending, "BeingDeleted")
     elif wish.into is None:
         _over_itself(draft, pending, source, copy)
     else:
@@ -113,7 +113,7 @@ def _over_itself(draft: Draft, pending: Pending, kept: Kept, copy: Copy) -> None
     if code is None and draft.state.copies.is_busy(*key):
         code = "CopyUnderWay"
     if code is not None or disk is None:
-        draft.decline(pending, code or "NoDisk", 1)
+        draft.decline(pending, code or "NoDisk")
         return
     size_bytes = max(disk.size_bytes, copy.disk_bytes)
     draft.do(pending, "Granted", (), [_restore(kept.name, disk.host, copy, kept, size_bytes, pending)])
@@ -123,22 +123,22 @@ def _into(  # noqa: PLR0917 - what a new VM from a copy consists of
     draft: Draft, pending: Pending, source: Kept, copy: Copy, pool: Pool, into: str, actor: str
 ) -> None:
     if is_taken(draft, into):
-        draft.decline(pending, "NameTaken", 1)
+        draft.decline(pending, "NameTaken")
         return
     objection = check_disk(copy.disk_bytes, profile(pool.profile, draft.now), "operator")
     if objection is not None:
-        draft.decline(pending, objection.code, 1)
+        draft.decline(pending, objection.code)
         return
     if copy.kind == "snapshot" and draft.state.copies.is_busy(draft.org, source.name):
-        draft.decline(pending, "CopyUnderWay", 1)
+        draft.decline(pending, "CopyUnderWay")
         return
     host = _home(draft, copy)
     if host is None:
-        draft.decline(pending, "HostGone", 1)
+        draft.decline(pending, "HostGone")
         return
     code, evidence = asked(draft, Capacity(block_bytes=copy.disk_bytes))
     if code != "Granted":
-        draft.decline(pending, code, 1, evidence=evidence)
+        draft.decline(pending, code, evidence=evidence)
         return
     made = VmCreated(
         org=draft.org,

@@ -32,25 +32,25 @@ def schedule(draft: Draft, pending: Pending, wish: DeletionRequested) -> None:
     """The five instants are fixed; or why there are none."""
     known = found(draft, wish.vm, wish.pool)
     if known is None:
-        draft.decline(pending, "VmUnknown", 1)
+        draft.decline(pending, "VmUnknown")
         return
     kept, pool = known
     vm = draft.fleet.vms.get((draft.org, kept.name))
     if draft.state.deletions.of(draft.org, kept.name) is not None:
-        draft.decline(pending, "DeletionStands", 1)
+        draft.decline(pending, "DeletionStands")
     elif kept.protected:
-        draft.decline(pending, "Protected", 1)
+        draft.decline(pending, "Protected")
     elif kept.awaits is not None or (vm is not None and vm.state not in UP | ASLEEP):
-        draft.decline(pending, "VmBusy", 1)
+        draft.decline(pending, "VmBusy")
     else:
         try:
             by = policy(draft.now) if wish.policy is None else chosen(wish.policy)
             wrong = objection(wish.day, draft.now, pool.window.zone)
         except (PolicyError, ZoneError) as error:
-            draft.decline(pending, "PolicyUnknown" if isinstance(error, PolicyError) else "ZoneUnknown", 1)
+            draft.decline(pending, "PolicyUnknown" if isinstance(error, PolicyError) else "ZoneUnknown")
             return
         if wrong is not None:
-            draft.decline(pending, wrong.code, 1)
+            draft.decline(pending, wrong.code)
             return
         fact = DeletionScheduled(
             org=draft.org,
@@ -69,10 +69,10 @@ def cancel(draft: Draft, pending: Pending, wish: DeletionCancelRequested) -> Non
     """The VM is as it was: one that ran is started, or its deletion stands because the org has no room for it any more."""
     deletion, known = draft.state.deletions.of(draft.org, wish.vm), found(draft, wish.vm, wish.pool)
     if deletion is None:
-        draft.decline(pending, "DeletionUnknown", 1)
+        draft.decline(pending, "DeletionUnknown")
         return
     if "hard" in deletion.begun or known is None:
-        draft.decline(pending, "DeletionFinal", 1)
+        draft.decline(pending, "DeletionFinal")
         return
     kept, pool = known
     vm = draft.fleet.vms.get((draft.org, kept.name))
@@ -80,11 +80,11 @@ def cancel(draft: Draft, pending: Pending, wish: DeletionCancelRequested) -> Non
     evidence: tuple[Evidence, ...] = ()
     if deletion.ran and wish.start and (vm is None or vm.state not in UP):
         if vm is not None and vm.state not in ASLEEP:
-            draft.decline(pending, "VmBusy", 1)  # it is being stopped
+            draft.decline(pending, "VmBusy")  # it is being stopped
             return
         start, code, evidence = rise(draft, pending, kept, pool)
         if start is None:
-            draft.decline(pending, code, 1, evidence=evidence)
+            draft.decline(pending, code, evidence=evidence)
             return
         orders = [start]
     fact = DeletionCancelled(
@@ -103,14 +103,14 @@ def begin(draft: Draft, pending: Pending, wish: DeletionDue) -> None:
     """The stage begins, and what belongs to it is ordered; or it does not, since it is too early, too late, or not its turn."""
     deletion = draft.state.deletions.of(draft.org, wish.vm)
     if deletion is None or deletion.id != wish.deletion:
-        draft.decline(pending, "DeletionOver", 1)
+        draft.decline(pending, "DeletionOver")
         return
     if wish.stage in deletion.begun:
-        draft.leave(pending, "AlreadyDone", 1)
+        draft.leave(pending, "AlreadyDone")
         return
     early = draft.now < deletion.instant(wish.stage)
     if early or deletion.next != wish.stage or deletion.running is not None:
-        draft.decline(pending, "DeletionEarly", 1)
+        draft.decline(pending, "DeletionEarly")
         return
     vm = draft.fleet.vms.get((draft.org, deletion.vm))
     runs = vm is not None and vm.state in {*UP, "booting"}
@@ -131,7 +131,7 @@ def begin(draft: Draft, pending: Pending, wish: DeletionDue) -> None:
         case "prepare" | "recycle":
             pass
     if code is not None:
-        draft.decline(pending, code, 1)
+        draft.decline(pending, code)
         return
     fact = DeletionBegun(
         org=draft.org,

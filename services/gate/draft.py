@@ -249,15 +249,17 @@ class Draft:
         self,
         pending: Pending,
         code: Code,
-        asked: int,
+        asked: int = 1,
         *,
         evidence: tuple[Evidence, ...] = (),
         retry_at: dt.datetime | None = None,
     ) -> None:
-        """The request is refused; nothing follows from it."""
+        """The request is refused; nothing follows from it. It asked for so many VMs, or for something about one."""
         self._answer(pending, "refused", code, asked, 0, evidence=evidence, retry_at=retry_at)
 
-    def leave(self, pending: Pending, code: Code, asked: int, *, evidence: tuple[Evidence, ...] = ()) -> None:
+    def leave(
+        self, pending: Pending, code: Code, asked: int = 1, *, evidence: tuple[Evidence, ...] = ()
+    ) -> None:
         """There is nothing to do for the request."""
         self._answer(pending, "unchanged", code, asked, 0, evidence=evidence)
 

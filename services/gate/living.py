@@ -41,16 +41,16 @@ def create(draft: Draft, pending: Pending, wish: VmCreateRequested) -> None:
     """The name is the VM's, its disk counts, and where that was asked for it starts; or nothing of it."""
     pool = draft.pool(wish.pool)
     if pool is None or pool.kind != "kept":
-        draft.decline(pending, "PoolUnknown" if pool is None else "PoolScales", 1)
+        draft.decline(pending, "PoolUnknown" if pool is None else "PoolScales")
         return
     if is_taken(draft, wish.vm):
-        draft.decline(pending, "NameTaken", 1)
+        draft.decline(pending, "NameTaken")
         return
     objection = check(
         wish.size, wish.disk_bytes or None, wish.kind, profile(pool.profile, draft.now), "operator"
     )
     if objection is not None:
-        draft.decline(pending, objection.code, 1)
+        draft.decline(pending, objection.code)
         return
     compute = wish.size.compute if wish.start else NOTHING
     code, evidence = asked(draft, Capacity(block_bytes=wish.disk_bytes) + compute)
@@ -58,7 +58,7 @@ def create(draft: Draft, pending: Pending, wish: VmCreateRequested) -> None:
     if code == "Granted" and host is None:
         code, evidence = "HostsFull", (*evidence, draft.places.host_evidence(wish.size.memory_mib))
     if code != "Granted":
-        draft.decline(pending, code, 1, evidence=evidence)
+        draft.decline(pending, code, evidence=evidence)
         return
     made = VmCreated(
         org=draft.org,
@@ -82,15 +82,15 @@ def change(draft: Draft, pending: Pending, wish: VmChangeRequested) -> None:
     """The VM is told to do so, or why it is not."""
     known = found(draft, wish.vm, wish.pool)
     if known is None:
-        draft.decline(pending, "VmUnknown", 1)
+        draft.decline(pending, "VmUnknown")
         return
     kept, pool = known
     if wish.change == "reboot" and wish.when == "now" and not _may_reboot(draft, wish.publisher):
-        draft.decline(pending, "SudoSrvMissing", 1)
+        draft.decline(pending, "SudoSrvMissing")
         return
     code = held(draft, kept)
     if code is not None and wish.change in {"start", "reboot"}:
-        draft.decline(pending, code, 1)
+        draft.decline(pending, code)
         return
     match wish.change:
         case "start":
@@ -110,18 +110,18 @@ def begin(draft: Draft, pending: Pending, wish: MaintenanceBegun) -> None:
     """
     planned = draft.state.calendar.get(wish.entry.id)
     if planned is None or planned.seq != pending.seq or planned.entry.stage != "running":
-        draft.decline(pending, "MaintenanceOver", 1)
+        draft.decline(pending, "MaintenanceOver")
         return
     known = found(draft, wish.vm, wish.pool)
     if known is None:
-        draft.decline(pending, "VmUnknown", 1)
+        draft.decline(pending, "VmUnknown")
         return
     kept, pool = known
     if draft.now > wish.begin_by:
-        draft.decline(pending, "MaintenanceLate", 1)
+        draft.decline(pending, "MaintenanceLate")
         return
     if is_to_come(wish.entry.slot.start, draft.now):
-        draft.decline(pending, "MaintenanceEarly", 1)  # by a steward whose clock is ahead
+        draft.decline(pending, "MaintenanceEarly")  # by a steward whose clock is ahead
         return
     if all(step.impact == "none" for step in planned.steps):
         draft.do(pending, "Done", (), ())  # people do it themselves while the VM runs
@@ -133,14 +133,14 @@ def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
     """The VM shall be so from its next boot on, which may be now; a disk grows at once, and never shrinks."""
     known = found(draft, wish.vm, wish.pool)
     if known is None:
-        draft.decline(pending, "VmUnknown", 1)
+        draft.decline(pending, "VmUnknown")
         return
     kept, pool = known
     code = held(draft, kept)
     if code is None and wish.disk_bytes is not None and draft.state.copies.is_busy(draft.org, kept.name):
         code = "CopyUnderWay"  # it counts the disk as it was when it was asked for
     if code is not None:
-        draft.decline(pending, code, 1)
+        draft.decline(pending, code)
         return
     size, vm = wish.size or kept.size, draft.fleet.vms.get((draft.org, kept.name))
     limits = profile(pool.profile, draft.now)
@@ -155,15 +155,15 @@ def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
             present_disk_bytes=kept.disk_bytes or None,
         )
     if objection is not None:
-        draft.decline(pending, objection.code, 1)
+        draft.decline(pending, objection.code)
         return
     if vm is not None and vm.state not in UP | ASLEEP:
-        draft.decline(pending, "VmBusy", 1)
+        draft.decline(pending, "VmBusy")
         return
     runs = vm if vm is not None and vm.state in UP else None
     way = None if runs is None else _way(wish, runs, size)
     if way == "reboot" and not _may_reboot(draft, wish.publisher):
-        draft.decline(pending, "SudoSrvMissing", 1)
+        draft.decline(pending, "SudoSrvMissing")
         return
     more = Capacity(block_bytes=max(0, (wish.disk_bytes or 0) - kept.disk_bytes))
     if runs is not None and way in {"plug", "reboot"}:
@@ -171,7 +171,7 @@ def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
     else:
         code, evidence = asked(draft, more) if more != NOTHING else ("Granted", ())
     if code != "Granted":
-        draft.decline(pending, code, 1, evidence=evidence)
+        draft.decline(pending, code, evidence=evidence)
         return
     _carry_out(draft, pending, wish, kept, pool, runs, evidence)
 
@@ -198,7 +198,7 @@ def _carry_out(  # noqa: PLR0917 - what a resize consists of
     if wish.disk_bytes is not None and wish.disk_bytes > kept.disk_bytes:
         disk = draft.state.volumes.disks.get((draft.org, kept.name))
         if disk is None:
-            draft.decline(pending, "VmOff", 1)  # it has no disk before its first boot
+            draft.decline(pending, "VmOff")  # it has no disk before its first boot
             return
         orders.append(order.grow(disk, kept.pool, wish.disk_bytes, pending))
     if runs is None:
@@ -214,7 +214,7 @@ def _carry_out(  # noqa: PLR0917 - what a resize consists of
             case None:
                 pass
     if not (facts or orders):
-        draft.leave(pending, "AlreadyDone", 1)
+        draft.leave(pending, "AlreadyDone")
         return
     draft.do(pending, code, facts, orders, evidence=evidence)
 
@@ -232,13 +232,13 @@ def _start(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
     vm = draft.fleet.vms.get((draft.org, kept.name))
     if vm is not None and vm.state not in ASLEEP:
         if vm.state in {*UP, "booting", "waking"}:
-            draft.leave(pending, "AlreadyDone", 1)
+            draft.leave(pending, "AlreadyDone")
         else:
-            draft.decline(pending, "VmBusy", 1)
+            draft.decline(pending, "VmBusy")
         return
     start, code, evidence = rise(draft, pending, kept, pool)
     if start is None:
-        draft.decline(pending, code, 1, evidence=evidence)
+        draft.decline(pending, code, evidence=evidence)
     else:
         draft.do(pending, code, (), [start], evidence=evidence)
 
@@ -285,9 +285,9 @@ def home(draft: Draft, pool: Pool, kept: Kept, size: Size) -> str | None:
 def _stop(draft: Draft, pending: Pending, kept: Kept, pool: Pool) -> None:
     vm = draft.fleet.vms.get((draft.org, kept.name))
     if vm is None or vm.state in ASLEEP:
-        draft.leave(pending, "AlreadyDone", 1)
+        draft.leave(pending, "AlreadyDone")
     elif vm.state not in {*UP, "booting"}:
-        draft.decline(pending, "VmBusy", 1)
+        draft.decline(pending, "VmBusy")
     else:
         draft.do(pending, "Granted", (), [order.stop(vm, pool.grace_seconds, pending.id)])
 
@@ -303,17 +303,17 @@ def _reboot(
 ) -> None:
     vm = draft.fleet.vms.get((draft.org, kept.name))
     if vm is None or vm.state in ASLEEP:
-        draft.decline(pending, "VmOff", 1)
+        draft.decline(pending, "VmOff")
         return
     if announced:
         draft.do(pending, "Announced", (), ())
         return
     if vm.state not in UP:
-        draft.decline(pending, "VmBusy", 1)
+        draft.decline(pending, "VmBusy")
         return
     code, evidence = _larger(draft, pool, vm, kept.size)
     if code != "Granted":
-        draft.decline(pending, code, 1, evidence=evidence)
+        draft.decline(pending, code, evidence=evidence)
         return
     reboot = order.reboot(vm, kept, kept.size, pool, pending, draft.now)
     if begin_by is not None:
@@ -323,10 +323,10 @@ def _reboot(
 
 def _guard(draft: Draft, pending: Pending, kept: Kept, wish: VmChangeRequested) -> None:
     if wish.change == "protect" and draft.state.deletions.of(draft.org, kept.name) is not None:
-        draft.decline(pending, "DeletionStands", 1)
+        draft.decline(pending, "DeletionStands")
         return
     if kept.protected == (wish.change == "protect"):
-        draft.leave(pending, "AlreadyDone", 1)
+        draft.leave(pending, "AlreadyDone")
         return
     who = {"org": draft.org, "vm": kept.name, "pool": kept.pool, "actor": wish.actor, "reason": wish.reason}
     if wish.change == "protect":

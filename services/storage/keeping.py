@@ -26,7 +26,7 @@ from services.storage.port import Hosts, Made
 from services.storage.port import Volumes as Place
 from services.storage.state import Key
 from services.storage.stores import NoStoreError, Stores
-from services.storage.volumes import Volume
+from services.storage.volumes import OtherVolumeError, Volume
 from services.storage.written import Written
 
 _FIRST_PAUSE_SECONDS: Final = 0.25
@@ -95,7 +95,9 @@ class Keeping:
         if self._hosts.has_seed(order.template):
             await self._files(place, order).lay_seed(*key, self._told(key, kept))
         if (kept is None or kept.disk_bytes == 0) and self._stores.where(key) == "local":
-            return await self._files(place, order).make(*key, order.template)
+            files = self._files(place, order)
+            await self._must_be_its_own(key, order)
+            return await files.make(*key, order.template)
         store, volume = self._stores.of(key, order.host), Volume(*key)
         there = await store.look(volume)
         wanted = kept.disk_bytes if kept is not None else 0
@@ -105,6 +107,7 @@ class Keeping:
             there.size_bytes if there else 0,
         )
         await self._enrol(key, size)
+        await self._must_be_its_own(key, order)
         if known is not None and there is not None:
             # The VM's own, whatever it lies over: one that was restored from a backup lies over nothing.
             seen = there if there.size_bytes >= size else await store.grow(volume, size)
@@ -124,6 +127,31 @@ class Keeping:
                 "Nothing was started, and no empty disk was made: bring the file back, or restore the VM from a backup.",
                 final=True,
             )
+
+    async def _must_be_its_own(self, key: Key, order: BootOrdered) -> None:
+        """Raise `OtherVolumeError` where a disk lies under a new VM's name that was not made for it, with what another guest wrote.
+
+        A name is given again once its VM is deleted, and a host that was away meanwhile comes back with that VM's disk. What a former
+        life of ours made is the VM's by its claim, whichever boot that was for. The trap is a host whose directory is not mounted here:
+        what lies there only its libvirt knows, which makes the disk, and is believed.
+        """
+        where, volume = self._stores.where(key), Volume(*key)
+        kept, store = self._directory.get(*key), self._hosts.store(order.host, where)
+        if kept is None or store is None or key in self._volumes.disks:
+            return
+        try:
+            if await store.claim(volume, derive("disk", *key, kept.created_at.isoformat())):
+                return
+        except StorageError:
+            if where == "ceph":
+                raise
+            return
+        there = await store.look(volume)
+        raise OtherVolumeError(
+            f"{there.place if there else volume} is there already, and nobody made it for {key[0]}/{key[1]}: a VM that had the name before may "
+            "have left it. It was left as it is, and nothing was started: move it away, and start the VM again.",
+            final=True,
+        )
 
     async def grow(self, key: Key, order: GrowOrdered) -> None:
         """The disk is as large as was ordered, or the ledger knows how large it is instead, and why."""

@@ -41,10 +41,12 @@ class Toy:
 
     def __init__(self) -> None:
         self.sizes: dict[Volume, int] = {}
+        self.claims: dict[Volume, str] = {}
         self.asked: list[str] = []
         self.no: deque[StorageError] = deque()
         self.late: deque[StorageError] = deque()
         """Errors that come although the call took effect."""
+        self.unmounted = False
         self.seeds: list[Seed] = []
 
     def has_disk(self, template: str) -> bool:
@@ -70,7 +72,17 @@ class Toy:
         self.seeds.append(seed)
 
     async def make(self, org: str, vm: str, template: str) -> Made:
-        raise AssertionError((org, vm, template))
+        fresh = Volume(org, vm) not in self.sizes
+        seen = await self.create(Volume(org, vm), 10 * GIB, template)
+        return Made(seen.place, seen.size_bytes, fresh)
+
+    async def claim(self, volume: Volume, order: str) -> bool:
+        if self.unmounted:
+            raise StorageError("The directory is not here.")
+        if volume not in self.sizes:
+            self.claims[volume] = order
+        await pause(0.005)
+        return self.claims.get(volume) == order
 
     async def look(self, volume: Volume) -> Seen | None:
         size = self.sizes.get(volume)
@@ -123,14 +135,20 @@ class Scene:
             await asyncio.gather(*tasks, return_exceptions=True)
             await bus.close()
 
-    def create(self, image: str = "tiny", storage: Kind = "local", seed: SeedRef | None = None) -> str:
+    def create(
+        self,
+        image: str = "tiny",
+        storage: Kind = "local",
+        seed: SeedRef | None = None,
+        disk_bytes: int = 10 * GIB,
+    ) -> str:
         """The VM is made and its first boot ordered; the order's id."""
         now = self.site.desk.clock.now()
         pool = Pool("acme", "apps", SIZE, image, kind="kept", storage=storage)
         self.site.desk.write(PoolDefined("acme", "apps", pool))
         self.site.desk.write(
             VmCreated(
-                "acme", "db", "apps", SIZE, image, "cloud-init", "none", 10 * GIB, seed, False, "kim", now
+                "acme", "db", "apps", SIZE, image, "cloud-init", "none", disk_bytes, seed, False, "kim", now
             )
         )
         return self.boot(image)
@@ -170,6 +188,54 @@ def test_killed_at_any_moment_a_disk_is_made_once_and_told_once(after_seconds: f
             await pause(5)
         assert [made.size_bytes for made in here.site.said(VolumeCreated)] == [10 * GIB]
         assert list(here.toy.sizes.values()) == [10 * GIB]
+
+    play(scene)
+
+
+@pytest.mark.parametrize("disk_bytes", [0, 10 * GIB])
+def test_a_new_vm_is_not_given_a_disk_that_a_vm_of_that_name_left(disk_bytes: int) -> None:
+    async def scene() -> None:
+        here = Scene()
+        here.toy.sizes[Volume("acme", "db")] = 40 * GIB
+        async with here.storage():
+            order = here.create(disk_bytes=disk_bytes)
+            await pause(5)
+            (failed,) = here.site.said(VolumeFailed)
+            assert failed.order == order
+            assert f"{WHERE} is there already" in failed.text
+            assert here.site.said(VolumeCreated) == []
+            assert here.toy.sizes == {Volume("acme", "db"): 40 * GIB}
+            here.toy.sizes.clear()  # it was moved away
+            here.boot(number=2)
+            await pause(5)
+        assert [made.size_bytes for made in here.site.said(VolumeCreated)] == [10 * GIB]
+
+    play(scene)
+
+
+def test_what_a_boot_that_nobody_told_of_made_is_the_vms_at_the_next() -> None:
+    async def scene() -> None:
+        here = Scene()
+        async with here.storage():
+            here.create()
+            await pause(0.022)
+        assert here.toy.sizes == {Volume("acme", "db"): 10 * GIB}
+        here.boot(number=2)
+        async with here.storage():
+            await pause(5)
+        assert [made.size_bytes for made in here.site.said(VolumeCreated)] == [10 * GIB]
+
+    play(scene)
+
+
+def test_a_host_whose_directory_is_not_mounted_here_makes_its_disks_by_itself() -> None:
+    async def scene() -> None:
+        here = Scene()
+        here.toy.unmounted = True
+        async with here.storage():
+            here.create(disk_bytes=0)
+            await pause(5)
+        assert len(here.site.said(VolumeCreated)) == 1
 
     play(scene)
 

@@ -41,6 +41,7 @@ class Toy:
 
     def __init__(self) -> None:
         self.sizes: dict[Volume, int] = {}
+        self.claims: dict[Volume, str] = {}
         self.asked: list[str] = []
         self.no: deque[StorageError] = deque()
         self.held_until = 0.0
@@ -75,6 +76,11 @@ class Toy:
         self.sizes[volume] = max(size_bytes, self.sizes.get(volume, 0))
         await pause(0.01)
         return Seen(IMAGE, self.sizes[volume], f"templates/{template}@origin", in_use=False)
+
+    async def claim(self, volume: Volume, order: str) -> bool:
+        if volume not in self.sizes:
+            self.claims[volume] = order
+        return self.claims.get(volume) == order
 
     async def release(self, volume: Volume) -> Seen:
         self.asked.append("release")

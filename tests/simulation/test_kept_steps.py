@@ -57,6 +57,7 @@ def test_the_calls_are_found_by_counting() -> None:
     assert [str(call) for call in undisturbed.calls] == [
         "signal: Connection.append",
         "gate-1: Connection.append_batch",
+        "storage: ShelfLink.claim",
         "storage: ShelfLink.create",
         "storage: Connection.append",
         "waker-h1: Link.define",

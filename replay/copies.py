@@ -97,6 +97,8 @@ class Past:
         self._copies: dict[str, Copied] = {}
         """By the order that makes it."""
         self._by_name: dict[str, str] = {}
+        self._drops: dict[str, str] = {}
+        """The copy that each order to drop is about: its name may be another copy's by the time that it is told of once more."""
         self._asked: dict[str, Asked] = {}
         """By request, by deletion, and by the order that followed."""
         self._fences = Fences()
@@ -142,7 +144,7 @@ class Past:
             case CopyFailed():
                 self._change(fact.order, failed=f"{fact.code}: {fact.text}")
             case CopyDropped():
-                self._gone(recorded, self._by_name.get(fact.copy), fact.cause, fact.order)
+                self._gone(recorded, self._drops.get(fact.order), fact.cause, fact.order)
             case VolumeErased() | BackupsErased():
                 kind: CopyKind = "snapshot" if isinstance(fact, VolumeErased) else "backup"
                 for order, one in self._copies.items():
@@ -160,14 +162,18 @@ class Past:
                     asked = self._asked.get(order.request)
                     self._copies[order.id] = Copied(order.copy, order.kind, order.id, asked, recorded.time)
                     self._by_name[order.copy] = order.id
-                case DropOrdered() | EraseOrdered():
-                    known = self._asked.get(
-                        order.deletion if isinstance(order, EraseOrdered) else order.request
-                    )
-                    if known is not None:
-                        self._asked[order.id] = known
+                case DropOrdered():
+                    self._drops[order.id] = self._by_name.get(order.copy, "")
+                    self._follow(order.id, order.request)
+                case EraseOrdered():
+                    self._follow(order.id, order.deletion)
                 case _:
                     pass
+
+    def _follow(self, order: str, asked: str) -> None:
+        """Who stands behind the request or deletion stands behind the order."""
+        if asked in self._asked:
+            self._asked[order] = self._asked[asked]
 
     def _gone(self, recorded: Recorded, order: str | None, cause: DropCause, by: str) -> None:
         known = self._copies.get(order or "")

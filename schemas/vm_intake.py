@@ -108,7 +108,7 @@ class CopyVm(Value, frozen=True):
     kind: CopyKind
     reason: Reason
     copy: Name | None = None
-    """What it is called; by the time of day where nothing is said."""
+    """What it is called; a name is made of the key where nothing is said."""
     wait: bool = False
 
 

@@ -7,7 +7,7 @@ from events.deletion import DeletionBegun
 from events.drift import VolumeDrifted
 from events.envelope import Recorded
 from events.keep import VmAdoptFailed, VmCreated, VmProtected, VmResized, VmUnprotected
-from events.volume import VolumeAdoptFailed, VolumeGrown
+from events.volume import VolumeAdoptFailed, VolumeGrowFailed, VolumeGrown
 from projections.directory.fold import Directory
 from projections.table import Cell, Key, Table
 
@@ -20,6 +20,7 @@ def _touched(recorded: Recorded) -> Iterable[Key]:
             | VmProtected()
             | VmUnprotected()
             | VolumeGrown()
+            | VolumeGrowFailed()
             | VolumeDrifted() as fact
         ):
             return ((fact.org, fact.vm),)
@@ -80,6 +81,7 @@ TABLES = (
                 VmResized,
                 VmUnprotected,
                 VolumeGrown,
+                VolumeGrowFailed,
                 VolumeDrifted,
                 VmAdoptFailed,
                 VolumeAdoptFailed,

@@ -113,7 +113,8 @@ class Notice:
             lines += [
                 (
                     "What you can do: have it done later, or taken back, by asking the operators of the platform. They write "
-                    f"`virtscale maintenance postpone {entry.id[:12]}` or `virtscale maintenance cancel {entry.id[:12]}`."
+                    f"`virtscale maintenance postpone {entry.id[:12]}` or `virtscale maintenance cancel {entry.id[:12]}`, each with "
+                    "`--reason`."
                 ),
                 "",
             ]

@@ -52,6 +52,7 @@ def test_each_contact_has_one_mail_that_says_when_in_both_zones_what_and_how_to_
             assert "resize: size from 1 vCPU, 1024 MiB to 2 vCPU, 2048 MiB" in words
             assert "in the window 22:00-05:00 Europe/Berlin, by policy maintenance-12h" in words
             assert f"virtscale maintenance postpone {house.entry.id[:12]}" in words
+            assert "each with `--reason`" in words, "neither command runs without"
             assert "The guest is shut down and started again once." in words
 
     play(scene)

@@ -133,3 +133,16 @@ def test_what_is_told_twice_and_what_is_another_vms_changes_nothing() -> None:
         past.apply(recorded)
     assert msgspec.json.encode([past.copies, past.emptied]) == before
     assert past_of(ledger, "other").copies == ()
+
+
+def test_that_a_copy_went_is_told_once_more_when_its_name_is_another_copys() -> None:
+    ledger = running()
+    ledger.copied("one")
+    ledger.drop("one")
+    drops(ledger)
+    went = ledger.lines[-1].fact
+    ledger.copied("one")
+    ledger.happened(went)
+    past = past_of(ledger)
+    assert [one.is_there for one in past.copies] == [False, True]
+    assert past.vanished is None

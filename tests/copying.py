@@ -28,8 +28,8 @@ class Copying(Keeping):
         """Somebody wants a copy."""
         return self.happened(CopyRequested(vm=vm, kind=kind, copy=name, **self.asked()))
 
-    def due(
-        self, name: str = "nightly-20261122", night: dt.date = NIGHT, vm: str = "db", attempt: int = 1
+    def night(
+        self, name: str = "nightly-20261122", day: dt.date = NIGHT, vm: str = "db", attempt: int = 1
     ) -> Recorded:
         """The night wants a backup."""
         return self.happened(
@@ -38,7 +38,7 @@ class Copying(Keeping):
                 vm=vm,
                 pool="apps",
                 copy=name,
-                night=night,
+                night=day,
                 attempt=attempt,
                 due_at=self.now,
             )
@@ -48,9 +48,11 @@ class Copying(Keeping):
         """Somebody wants the copy gone."""
         return self.happened(CopyDropRequested(vm=vm, copy=name, **self.asked()))
 
-    def restore(self, name: str = "before", into: str | None = None, vm: str = "db") -> Recorded:
+    def restore(
+        self, name: str = "before", into: str | None = None, vm: str = "db", **terms: Any
+    ) -> Recorded:
         """Somebody wants its contents back, or in a new VM."""
-        return self.happened(RestoreRequested(vm=vm, copy=name, into=into, **self.asked()))
+        return self.happened(RestoreRequested(vm=vm, copy=name, into=into, **self.asked() | terms))
 
     def made(self, order: CopyOrdered, gib: int = 10) -> None:
         """Storage made it."""

@@ -31,7 +31,7 @@ class Deleting(Copying):
         self.happened(DeletionCancelRequested(vm="db", start=start, **self.asked()))
         return self.answer()
 
-    def due(self, stage: Stage, *, deletion: str | None = None) -> tuple[Answer, tuple[Order, ...]]:  # type: ignore[override]
+    def due(self, stage: Stage, *, deletion: str | None = None) -> tuple[Answer, tuple[Order, ...]]:
         own = deletion or self.deletion.id
         self.happened(DeletionDue(ORG, "db", "apps", own, stage, 1, self.now))
         return self.answer()

@@ -4,9 +4,10 @@ import datetime as dt
 from typing import Any, Self
 
 from events.envelope import Recorded
+from events.gate import GrowOrdered, Order
 from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.vm import VmBooted, VmReady, VmStopped
-from events.volume import VolumeCreated
+from events.volume import VolumeCreated, VolumeGrown
 from schemas.capacity import Capacity, Size
 from schemas.vm_intake import VmChange
 from tests.given import ORG, Past
@@ -138,6 +139,21 @@ class Keeping(Past):
         self.round()
         self.runs()
         return self
+
+    def grown(self, order: Order) -> None:
+        """The VM's disk has the size that it shall have."""
+        assert isinstance(order, GrowOrdered)
+        self.happened(
+            VolumeGrown(
+                org=ORG,
+                vm=order.vm,
+                host=order.host,
+                volume=order.volume,
+                order=order.id,
+                size_bytes=order.size_bytes,
+                grown_at=self.now,
+            )
+        )
 
     def state_of(self, vm: str = "db") -> str:
         return self.fleet.vms[ORG, vm].state

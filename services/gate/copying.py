@@ -104,8 +104,6 @@ def _over_itself(draft: Draft, pending: Pending, kept: Kept, copy: Copy) -> None
     key = (draft.org, kept.name)
     vm, disk = draft.fleet.vms.get(key), draft.state.volumes.disks.get(key)
     code: Code | None = held(draft, kept)
-    if code is None and (key in draft.state.directory.departed or disk is None):
-        code = "BeingDeleted" if key in draft.state.directory.departed else "NoDisk"
     if code is None and copy.kind == "backup":
         code = "BackupNeedsName"
     if code is None and vm is not None and vm.state != "stopped":

@@ -178,17 +178,17 @@ def test_a_copy_of_nobody_is_none() -> None:
 
 def test_a_night_that_is_asked_twice_has_one_backup() -> None:
     past = running(backups="nightly")
-    past.due()
+    past.night()
     _, (order,) = past.answer()
     assert isinstance(order, CopyOrdered)
     assert (order.kind, order.copy) == ("backup", "nightly-20261122")
     assert not past.state.copies.has_night(ORG, "db", NIGHT)
-    past.due(attempt=2)
+    past.night(attempt=2)
     assert past.answer()[0].outcome == "unchanged"
     past.made(order, gib=2)
     assert past.state.copies.has_night(ORG, "db", NIGHT)
     assert past.state.copies.tried(ORG, "db", NIGHT) == 2
-    past.due("nightly-20261123", NIGHT + dt.timedelta(days=1))
+    past.night("nightly-20261123", NIGHT + dt.timedelta(days=1))
     assert past.state.copies.tried(ORG, "db", NIGHT) == 2
     assert not past.state.copies.has_night(ORG, "db", NIGHT + dt.timedelta(days=1))
 
@@ -200,7 +200,7 @@ def test_backups_of_nights_go_when_there_are_more_than_the_pool_keeps_and_those_
     past.copied("wanted", "backup")
     past.copied("wanted-too", "backup")
     for day in range(22, 26):
-        past.due(f"nightly-{day}", dt.date(2026, 11, day))
+        past.night(f"nightly-{day}", dt.date(2026, 11, day))
         _, (order, *drops) = past.answer()
         assert isinstance(order, CopyOrdered)
         past.made(order, gib=1)

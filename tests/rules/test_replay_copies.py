@@ -47,7 +47,7 @@ def test_a_vm_without_any_copy_never_had_one() -> None:
 def test_a_copy_says_who_had_it_made_and_a_backup_of_the_night_that_the_pool_did() -> None:
     ledger = running()
     ledger.copied("before")
-    ledger.due()
+    ledger.night()
     _, (order,) = ledger.answer()
     assert isinstance(order, CopyOrdered)
     ledger.made(order, gib=2)

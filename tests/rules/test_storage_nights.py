@@ -56,7 +56,7 @@ class Nightfall:
         """What is due is said, and answered; the order."""
         (due,) = self.due(now)
         self.past.now = now
-        self.past.due(due.copy, due.night, attempt=due.attempt)
+        self.past.night(due.copy, due.night, attempt=due.attempt)
         _, orders = self.past.answer()
         order = orders[0] if orders else None
         assert order is None or isinstance(order, CopyOrdered)

@@ -114,6 +114,26 @@ async def test_a_domain_whose_mark_cannot_be_read_is_listed_as_unknown_and_said_
     await first.close()
 
 
+async def test_a_domain_whose_mark_cannot_be_read_is_stopped_and_undefined_by_its_name(
+    tmp_path: Path, place: HostPlace
+) -> None:
+    first, later = Libvirt(place, tmp_path), Libvirt(place, tmp_path)
+    await first.connect()
+    name = (await first.define(_definition("mark", "web-3"))).name
+    await first.start(name)
+    await first.close()
+    kind, namespace = libvirt.VIR_DOMAIN_METADATA_ELEMENT, "urn:virtscale:domain:1"
+    with libvirt.open(place.uri) as connection:
+        both = libvirt.VIR_DOMAIN_AFFECT_LIVE | libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        connection.lookupByName(name).setMetadata(kind, "<vm>{broken</vm>", "vs", namespace, both)
+    await later.connect()
+    await later.stop(name)
+    assert await later.state(name) == "off"
+    await later.undefine(name)
+    assert await later.state(name) == "missing"
+    await later.close()
+
+
 @pytest.mark.parametrize(
     ("says", "instead"), [("mark", "MARK"), ("web-1", "web_1"), ("web-1", "web-2"), ('"vcpu":1', '"vcpu":-1')]
 )

@@ -3,7 +3,7 @@
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from services.waker.libvirt import agent, ephemeral, gone, hearing, looking, mar
 from services.waker.libvirt.guest_ports import free_port
 from services.waker.libvirt.images import disk_of
 from services.waker.libvirt.layers import seed_of
-from services.waker.libvirt.states import STATES, number, state_of
+from services.waker.libvirt.states import STATES, image_bytes, number, state_of
 from services.waker.libvirt.templates import fill
 from services.waker.port import (
     REBOOTED,
@@ -31,6 +31,7 @@ from services.waker.port import (
     Life,
     Unknown,
     domain_name,
+    owner,
 )
 
 T = TypeVar("T")
@@ -249,12 +250,12 @@ class Session:
 
     def stop(self, name: str) -> None:
         """The domain is off or gone, and so are the image of one that was saved, and its ephemeral disk."""
-        mark = self._mark(name)
+        whose = self._whose_ephemeral(name)
         self._power_off(name)
         self._pinning.came(name)
-        if mark is not None and mark.ephemeral_bytes:
+        if whose is not None:
             try:
-                ephemeral.remove(self._connection, (mark.org, mark.vm))
+                ephemeral.remove(self._connection, whose)
             except libvirt.libvirtError as error:
                 # The domain is off, which is what was asked; the next boot, or the next connection, does away with the rest.
                 log.warning("%s is off, and its ephemeral disk is not removed: %s", name, error)
@@ -300,17 +301,7 @@ class Session:
                 ) from error
             if error.get_error_code() not in _WRONG_STATE or self.state(name) != "saved":
                 raise
-        return self._on(name, self._image_bytes)
-
-    def _image_bytes(self, domain: libvirt.virDomain) -> int:
-        """What libvirt wrote; after a restart it does not know any more, and then it is the guest's whole memory."""
-        flags = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
-        job_stats = cast("Callable[[int], Mapping[str, object]]", domain.jobStats)  # its annotation is wrong
-        stats: Mapping[str, object] = {}
-        with suppress(libvirt.libvirtError):
-            stats = job_stats(flags)
-        written = stats.get("data_processed")
-        return written if isinstance(written, int) else int(domain.maxMemory()) * 1024
+        return self._on(name, image_bytes)
 
     def life(self, name: str) -> Life | None:
         """What the domain that runs was started as, from its own description; None for one that does not run, or is not ours."""
@@ -371,6 +362,14 @@ class Session:
             if error.get_error_code() != _NO_DOMAIN:
                 raise
             return None
+
+    def _whose_ephemeral(self, name: str) -> tuple[str, str] | None:
+        """Whose ephemeral disk goes with the domain; None where it has none. One whose mark nobody can read may have one, of its name's VM."""
+        try:
+            mark = self._mark(name)
+        except msgspec.DecodeError:
+            return owner(name)
+        return (mark.org, mark.vm) if mark is not None and mark.ephemeral_bytes else None
 
     def _defined(self, name: str, port: int) -> Defined:
         return Defined(name, str(uuid.uuid5(_UUIDS, name)), f"{self._place.address}:{port}")

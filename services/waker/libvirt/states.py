@@ -1,6 +1,8 @@
 """How a domain is, from libvirt's numbers to the waker's words."""
 
-from typing import Final
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Final, cast
 
 import libvirt
 
@@ -28,3 +30,14 @@ def state_of(domain: libvirt.virDomain) -> DomainState:
 def number(domain: libvirt.virDomain) -> int:
     """libvirt's own number for the state."""
     return int(domain.state()[0])
+
+
+def image_bytes(domain: libvirt.virDomain) -> int:
+    """What libvirt wrote when it saved the domain; after a restart it does not know any more, and then it is the guest's whole memory."""
+    flags = libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED | libvirt.VIR_DOMAIN_JOB_STATS_KEEP_COMPLETED
+    job_stats = cast("Callable[[int], Mapping[str, object]]", domain.jobStats)  # its annotation is wrong
+    stats: Mapping[str, object] = {}
+    with suppress(libvirt.libvirtError):
+        stats = job_stats(flags)
+    written = stats.get("data_processed")
+    return written if isinstance(written, int) else int(domain.maxMemory()) * 1024

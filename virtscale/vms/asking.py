@@ -31,7 +31,7 @@ from schemas.house import House
 from schemas.request import SeedRef
 from schemas.seed import Seed, check
 from schemas.vm_intake import AdoptVm, ChangeVm, CopyVm, CreateVm, DropCopy, ResizeVm, RestoreVm
-from virtscale.ask import events_after, operator, publish
+from virtscale.ask import TurnedAwayError, events_after, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TIMEOUT
 from virtscale.show import Format, say, write_json
 from virtscale.vms.ends import FAILURES, ends_copy
@@ -64,13 +64,23 @@ def ask(house: House, org: str, request: Asked, deadline_seconds: float, form: F
             f"Not followed any further: what was asked of {org}/{request.vm} stands, and `virtscale vm show` says what came of it."
         )
         return EXIT_INTERRUPTED
+    except TurnedAwayError:
+        _unsay(house, request)
+        raise
+    if told.outcome == "refused":
+        _unsay(house, request)
     if form == "json":
         write_json(told)
     return code
 
 
-def seeded(house: House, org: str, vm: str, user_data: Path | None, keys: list[Path]) -> SeedRef | None:
-    """What the VM is told lies in the vault, and this names it; None where there is nothing. Raises `SeedError`, `VaultError`."""
+def seeded(  # noqa: PLR0917 - what a VM is told, and who
+    house: House, org: str, vm: str, key: str, user_data: Path | None, keys: list[Path]
+) -> SeedRef | None:
+    """What the VM is told lies in the vault, and this names it; None where there is nothing. Raises `SeedError`, `VaultError`.
+
+    Each request has a name of its own for it: the VM's name may be that of one which is there, and was told something else.
+    """
     if user_data is None and not keys:
         return None
     seed = Seed(
@@ -80,9 +90,15 @@ def seeded(house: House, org: str, vm: str, user_data: Path | None, keys: list[P
         user_data=user_data.read_bytes() if user_data is not None else b"",
     )
     check(seed)
-    name = f"seed-{derive('seed', org, vm)}"
+    name = f"seed-{derive('seed', org, vm, key)}"
     commitment = Vault(Path(house.vault)).put_seed(name, msgspec.json.encode(seed).decode())
     return SeedRef(name, commitment)
+
+
+def _unsay(house: House, request: Asked) -> None:
+    """What a VM that is not made was to be told is not kept: nobody else would ever have it removed."""
+    if isinstance(request, CreateVm) and request.seed is not None:
+        Vault(Path(house.vault)).forget_seed(request.seed.name, request.seed.commitment)
 
 
 async def _asked(house: House, org: str, request: Asked, deadline_seconds: float) -> tuple[Told, int]:

@@ -54,16 +54,16 @@ def create(
     """Make a VM of this name, and start it."""
     from virtscale.vms import asking
 
-    house, (org, into) = present_house(), pool_of(pool)
+    house, (org, into), key = present_house(), pool_of(pool), new_key()
     request = CreateVm(
         pool=into,
         vm=vm_name(name),
-        key=new_key(),
+        key=key,
         actor=actor_of(actor),
         size=read_size(size) if size else None,
         image=image or None,
         disk_bytes=size_bytes(disk) if disk else None,
-        seed=asking.seeded(house, org, name, user_data, ssh_key or []),
+        seed=asking.seeded(house, org, name, key, user_data, ssh_key or []),
         start=not no_start,
         protected=protect,
     )

@@ -1,6 +1,8 @@
 """The disks of every host of the house, also of hosts that are added while we run."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from events.clock import Clock
 from schemas.house import HostPlace, House, HouseError, load
@@ -8,6 +10,7 @@ from schemas.pool import Storage
 from schemas.template import BASE, has_disk, has_seed
 from services.storage.ceph.cluster import Cluster
 from services.storage.ceph.rbd import Rbd
+from services.storage.ceph.survey import Images, Surveying
 from services.storage.ceph.tenants import Tenants
 from services.storage.claims import directories
 from services.storage.errors import StorageError
@@ -15,6 +18,8 @@ from services.storage.files.directory import Directory
 from services.storage.files.qcow2 import Qcow2, size_of
 from services.storage.port import Volumes
 from services.storage.volumes import Store
+
+_NO_CLUSTER: Final = "The house knows no Ceph cluster: name one as `ceph` in its description."
 
 
 class Places:
@@ -28,6 +33,7 @@ class Places:
         ceph = house.ceph
         self._cluster = Cluster(Path(ceph.conf), ceph.user) if ceph is not None else None
         self._tenants = Tenants(self._cluster) if self._cluster is not None else None
+        self._surveying = Surveying(self._cluster) if self._cluster is not None else None
 
     def has_disk(self, template: str) -> bool:
         """Whether VMs of the template have a disk."""
@@ -44,10 +50,19 @@ class Places:
     async def enrol(self, org: str, quota_bytes: int) -> None:
         """The org has its pool and its user in the house's cluster."""
         if self._tenants is None:
-            raise StorageError(
-                "The house knows no Ceph cluster: name one as `ceph` in its description.", final=True
-            )
+            raise StorageError(_NO_CLUSTER, final=True)
         await self._tenants.enrol(org, quota_bytes)
+
+    @property
+    def has_cluster(self) -> bool:
+        """Whether the house names one."""
+        return self._surveying is not None
+
+    async def images(self, org: str, wanted: Iterable[str]) -> Images:
+        """All images of the org in the house's cluster."""
+        if self._surveying is None:
+            raise StorageError(_NO_CLUSTER, final=True)
+        return await self._surveying.images(org, wanted)
 
     def store(self, host: str, storage: Storage) -> Store | None:
         """A directory of that host, or the house's cluster as that host's domains reach it."""
@@ -69,6 +84,8 @@ class Places:
             await store.close()
         if self._tenants is not None:
             await self._tenants.close()
+        if self._surveying is not None:
+            await self._surveying.close()
 
     def at(self, host: str) -> Volumes | None:
         """The disks in a host's own directory."""

@@ -12,8 +12,9 @@ import pytest_asyncio
 from lab.ceph import Ceph
 from schemas.house import HostPlace
 from services.storage.ceph.cluster import Cluster
-from services.storage.ceph.rbd import TEMPLATES, Rbd, pool_of
+from services.storage.ceph.rbd import Rbd
 from services.storage.ceph.speaker import CephError, Speaker
+from services.storage.ceph.words import TEMPLATES, pool_of
 from services.storage.volumes import QUICK_SECONDS, InUseError, Volume
 from tests.seams.stores import MIB, ORG, SECONDS, Bench
 

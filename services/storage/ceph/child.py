@@ -378,9 +378,9 @@ def _must_have(image: Any, name: str) -> None:
         raise rbd.ImageNotFound(f"no snapshot {name}", errno=ENOENT)
 
 
-def main() -> None:
+def main(kind: Callable[[str, str], object] = Calls) -> None:
     """Every line of the input is answered by one line."""
-    calls = Calls(sys.argv[1], sys.argv[2])
+    calls = kind(sys.argv[1], sys.argv[2])
     for line in sys.stdin:
         name, arguments = json.loads(line)
         call: Callable[..., Any] = getattr(calls, name)

@@ -22,6 +22,7 @@ from services.storage import formers, qemu_img
 from services.storage.ceph.cluster import Cluster
 from services.storage.ceph.speaker import START_SECONDS, CephError, Speaker
 from services.storage.ceph.words import (
+    TEMPLATES,
     has_image,
     joined,
     moment,
@@ -58,9 +59,6 @@ from services.storage.volumes import (
 )
 
 T = TypeVar("T")
-
-TEMPLATES: Final = "templates"
-"""The pool that every org may read and none may write."""
 
 _ORIGIN: Final = "origin"
 """The snapshot of a template's image that volumes lie over."""

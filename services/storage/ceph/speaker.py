@@ -38,8 +38,8 @@ class CephError(StorageError):
 class Speaker:
     """The child, started at the first call. Blocks: of two threads that ask it, the second waits for the first's answer."""
 
-    def __init__(self, conf: Path, user: str = "client.admin") -> None:
-        self._argv = (*TIED, PYTHON, "-I", str(CHILD), str(conf), user)
+    def __init__(self, conf: Path, user: str = "client.admin", child: Path = CHILD) -> None:
+        self._argv = (*TIED, PYTHON, "-I", str(child), str(conf), user)
         self._conf = conf
         self._child: subprocess.Popen[bytes] | None = None
         self._turn = threading.Lock()

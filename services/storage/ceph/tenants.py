@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from services.storage.ceph.cluster import Cluster
-from services.storage.ceph.rbd import TEMPLATES, pool_of
 from services.storage.ceph.speaker import START_SECONDS, CephError, Speaker
+from services.storage.ceph.words import TEMPLATES, pool_of
 from services.storage.lane import Lane
 from services.storage.volumes import QUICK_SECONDS, must_be_name
 

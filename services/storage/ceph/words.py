@@ -2,13 +2,16 @@
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 from xml.etree import ElementTree as ET
 
 from schemas.names import is_name
 from services.storage.ceph.speaker import CephError
 from services.storage.errors import StorageError
 from services.storage.volumes import MissingError, ShrinkError, Snapshot, Volume, in_use
+
+TEMPLATES: Final = "templates"
+"""The pool that every org may read and none may write."""
 
 
 def pool_of(org: str) -> str:

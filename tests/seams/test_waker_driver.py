@@ -266,6 +266,25 @@ async def test_a_domain_is_undefined_whatever_it_is_and_its_port_is_free(
     await host.close()
 
 
+async def test_what_a_guest_said_on_its_console_goes_with_its_domain_and_nobody_elses(
+    tmp_path: Path, place: HostPlace
+) -> None:
+    logs = tmp_path / "console"
+    logs.mkdir()
+    serial = f"<serial type='pty'><log file='{logs}/{{name}}.log'/></serial><serial type='pty'><log file='{logs}/all.log'/></serial>"
+    (tmp_path / "tiny" / "domain.xml").write_text(
+        XML.replace("</domain>", f"<devices>{serial}</devices></domain>")
+    )
+    host = Libvirt(place, tmp_path)
+    await host.connect()
+    name = (await host.define(_definition("said", "db"))).name
+    for one in (f"{name}.log", f"{name}.log.0", f"{name}-2.log", "all.log"):
+        (logs / one).write_text("login: root")
+    await host.undefine(name)
+    assert sorted(one.name for one in logs.iterdir()) == ["all.log", f"{name}-2.log"]
+    await host.close()
+
+
 async def test_a_domain_of_others_is_retired_only_while_it_is_off_and_by_its_own_name(
     tmp_path: Path, place: HostPlace
 ) -> None:

@@ -39,6 +39,7 @@ class Keeping(Past):
             "seed": None,
             "start": True,
             "protected": False,
+            "actor": "kim",
         }
         return self.happened(
             VmCreateRequested(
@@ -46,7 +47,6 @@ class Keeping(Past):
                 vm=vm,
                 publisher="operator",
                 key=str(self.seq + 1),
-                actor="kim",
                 received_at=self.now,
                 **members | terms,
             )
@@ -72,14 +72,18 @@ class Keeping(Past):
         )
 
     def resize(self, size: Size | None = None, disk_gib: int | None = None, **terms: Any) -> Recorded:
-        members: dict[str, Any] = {"when": "now", "plug": False, "publisher": "operator"}
+        members: dict[str, Any] = {
+            "pool": "apps",
+            "actor": "kim",
+            "when": "now",
+            "plug": False,
+            "publisher": "operator",
+        }
         return self.happened(
             VmResizeRequested(
                 org=ORG,
                 vm="db",
-                pool="apps",
                 key=str(self.seq + 1),
-                actor="kim",
                 size=size,
                 disk_bytes=None if disk_gib is None else disk_gib * GIB,
                 received_at=self.now,

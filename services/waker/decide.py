@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from events.gate import BootOrdered, RebootOrdered, Rise, WakeOrdered
 from projections.fleet.fold import SAVING, Fleet, Vm
+from projections.fleet.life import UP
 from projections.volumes.fold import Volumes
 from projections.volumes.release import release_by
 from schemas.volume import in_cluster
@@ -72,6 +73,11 @@ def finding(vm: Vm | None, seen: DomainState) -> Finding | None:
             )
         case "off" | "missing":
             return "gone" if vm.state in {"quiesced", "saved"} else None
+
+
+def is_up(vm: Vm, host: str, reservation: str) -> bool:
+    """Whether the VM is awake on this host, in that very life. A domain of its name elsewhere is not the VM, whatever it does."""
+    return vm.state in UP and (vm.host, vm.reservation) == (host, reservation)
 
 
 def reconciled(fleet: Fleet, host: str, listed: Sequence[Domain | Unknown]) -> bool:

@@ -29,7 +29,7 @@ from schemas.alive import Alive
 from schemas.house import HostPlace
 from services.waker import sysfs
 from services.waker.batches import Climbs, Turns
-from services.waker.decide import awaits_disk, awaits_pin, finding, ordered, reconciled
+from services.waker.decide import awaits_disk, awaits_pin, finding, is_up, ordered, reconciled
 from services.waker.drift import AGAIN_SECONDS, Comparing
 from services.waker.effects import Effects
 from services.waker.farewells import Farewells
@@ -258,7 +258,7 @@ class Waker:
                 await self._farewells.take(key)
             case "tell":
                 reservation, heard_at = self._reboots.pop(key)
-                if vm is not None and vm.state in UP and vm.reservation == reservation:
+                if vm is not None and is_up(vm, self._place.name, reservation):
                     await self._outcomes.rebooted(vm, heard_at)
             case _:
                 await self._look(key)

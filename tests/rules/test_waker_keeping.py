@@ -33,15 +33,15 @@ GRACE_SECONDS = 60
 class Keep(Site):
     """A site whose VM `db` is kept."""
 
-    def running(self) -> str:
+    def running(self, host: str = "h1") -> str:
         """The VM was booted for this reservation, and its guest answered."""
         own, now = derive("boot", "db"), self.desk.clock.now()
         begin_by = now + dt.timedelta(seconds=180)
         self.order(
-            BootOrdered(own, "db", "apps", "h1", SIZE, "tiny", derive("request"), "keep", begin_by, 180)
+            BootOrdered(own, "db", "apps", host, SIZE, "tiny", derive("request"), "keep", begin_by, 180)
         )
-        self.desk.write(VmDefined("acme", "db", "apps", "h1", SIZE, NAME, "uuid", "127.0.0.1:21000", own))
-        self.desk.write(VmBooted("acme", "db", "h1", own, now, now, 1))
+        self.desk.write(VmDefined("acme", "db", "apps", host, SIZE, NAME, "uuid", "127.0.0.1:21000", own))
+        self.desk.write(VmBooted("acme", "db", host, own, now, now, 1))
         self.desk.write(VmReady("acme", "db", own, "boot-1", False, None, now, now, 1))
         self.host.put("db", "running", heard=False)
         self.host.lives[NAME] = Life(own, SIZE)
@@ -313,6 +313,21 @@ def test_an_ordered_reboot_raises_no_alarm_whenever_a_late_word_of_the_former_li
                 site.host.changed(NAME, "running", REBOOTED)
                 await pause(0.001)
             await pause(5)
+        assert site.said(VmRebooted) == []
+
+    play(scene)
+
+
+def test_a_domain_of_the_name_that_starts_anew_elsewhere_raises_no_alarm_of_the_vm() -> (
+    None
+):
+    async def scene() -> None:
+        site = Keep()
+        site.running(host="h2")
+        async with site.waker():
+            await pause(0.5)
+            site.host.changed(NAME, "running", REBOOTED)
+            await pause(0.5)
         assert site.said(VmRebooted) == []
 
     play(scene)

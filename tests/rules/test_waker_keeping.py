@@ -318,9 +318,7 @@ def test_an_ordered_reboot_raises_no_alarm_whenever_a_late_word_of_the_former_li
     play(scene)
 
 
-def test_a_domain_of_the_name_that_starts_anew_elsewhere_raises_no_alarm_of_the_vm() -> (
-    None
-):
+def test_a_domain_of_the_name_that_starts_anew_elsewhere_raises_no_alarm_of_the_vm() -> None:
     async def scene() -> None:
         site = Keep()
         site.running(host="h2")

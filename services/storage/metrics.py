@@ -21,3 +21,13 @@ DRIFTED: Final = Gauge(
     "Things about disks of the host that were otherwise at the last look.",
     ["host"],
 )
+IMAGES_STRANGE: Final = Gauge(
+    "virtscale_storage_images_of_nobody",
+    "Images in an org's pool in the cluster that belong to no VM.",
+    ["org"],
+)
+IMAGES_DRIFTED: Final = Gauge(
+    "virtscale_storage_images_drifted",
+    "Things about an org's disks in the cluster that were otherwise at the last look.",
+    ["org"],
+)

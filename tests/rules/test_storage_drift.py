@@ -1,139 +1,18 @@
 """What storage says of disks that are not as the ledger has them, and what becomes of a boot whose disk is gone."""
 
-import asyncio
-import datetime as dt
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from events.bus.ledger import Ledger
-from events.bus.permissions import worker
-from events.drift import VolumeDrifted, VolumeSettled
-from events.gate import BootOrdered, GrowOrdered
-from events.host import HostRegistered
+from events.drift import VolumeSettled
+from events.gate import GrowOrdered
 from events.ids import derive
-from events.keep import VmCreated
-from events.pool import PoolDefined
-from events.vm import VmBooted, VmStopped
-from events.volume import VolumeCreated, VolumeFailed, VolumeGrown
-from schemas.names import PLATFORM
-from schemas.pool import Pool
+from events.volume import VolumeFailed, VolumeGrown
 from services.storage.errors import StorageError
-from services.storage.files.survey import Lying, Survey, newest, survey
-from services.storage.port import Hosts
-from services.storage.volumes import Seen, Volume
-from services.storage.worker import Pauses, Storage
+from services.storage.files.survey import Lying, survey
 from tests.rules.desk import played
-from tests.rules.waker_host import SIZE, Site
+from tests.rules.disk_scene import BASE, FILE, GIB, GOOD, MINUTE, WHERE, Scene
 from tests.simulation.clock import pause
-
-MINUTE = 61
-GIB = 2**30
-FILE = "acme.db.qcow2"
-WHERE = f"/volumes/{FILE}"
-BASE = "/house/templates/tiny/disk.qcow2"
-GOOD = Lying(GIB, BASE)
-
-
-class Shelf:
-    """A directory of files that a host has, and nothing else."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, Lying] = {FILE: GOOD}
-        self.away = False
-        self.asked: list[str] = []
-
-    async def survey(self) -> Survey:
-        await pause(0.01)
-        if self.away:
-            raise StorageError("The directory is not mounted.")
-        return Survey(dict(self.files), newest(self.files))
-
-    async def look(self, volume: Volume) -> Seen | None:
-        lying = self.files.get(f"{volume.org}.{volume.name}.qcow2")
-        return None if lying is None else Seen(WHERE, lying.size_bytes or 0, lying.parent, in_use=False)
-
-    async def create(self, volume: Volume, size_bytes: int, template: str | None = None) -> Seen:
-        self.asked.append(f"create {volume}")
-        self.files[FILE] = Lying(size_bytes, BASE)
-        return Seen(WHERE, size_bytes, template, in_use=False)
-
-    async def close(self) -> None:
-        return None
-
-
-class Places:
-    """One host with a shelf."""
-
-    def __init__(self) -> None:
-        self.shelf = Shelf()
-
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(name)
-
-    def has_disk(self, template: str) -> bool:
-        return template == "tiny"
-
-    def has_seed(self, template: str) -> bool:
-        return template == "seeded"
-
-    def at(self, host: str) -> Any:
-        return self.shelf if host == "h1" else None
-
-    def store(self, host: str, storage: str) -> Any:
-        return self.shelf if (host, storage) == ("h1", "local") else None
-
-
-class Scene:
-    """A desk with a kept VM, db, which ran and is off; its disk has a GiB."""
-
-    def __init__(self, *, ran: bool = True) -> None:
-        self.site = Site()
-        self.places = Places()
-        self.shelf = self.places.shelf
-        desk = self.site.desk
-        now = desk.clock.now()
-        desk.write(HostRegistered(PLATFORM, "h1", "test:///default", 1, "test", 4, 4096, now))
-        desk.write(
-            PoolDefined("acme", "apps", Pool("acme", "apps", SIZE, "tiny", kind="kept", disk_bytes=GIB))
-        )
-        desk.write(VmCreated("acme", "db", "apps", SIZE, "tiny", "lab", "http", GIB, None, False, "ann", now))
-        own = self.boot()
-        desk.write(VolumeCreated("acme", "db", "h1", WHERE, "tiny", GIB, own, now))
-        if ran:
-            desk.write(VmBooted("acme", "db", "h1", own, now, now, 1))
-        desk.write(VmStopped("acme", "db", "h1", own, None, "ordered", "off", now))
-
-    def boot(self, number: int = 1) -> str:
-        own = derive("boot", number)
-        by = self.site.desk.clock.now() + dt.timedelta(seconds=180)
-        self.site.order(BootOrdered(own, "db", "apps", "h1", SIZE, "tiny", derive("r"), "keep", by, 180))
-        return own
-
-    @asynccontextmanager
-    async def storage(self) -> AsyncGenerator[None]:
-        bus = self.site.desk.connect(worker("storage"))
-        ledger = Ledger(bus)
-        hosts: Hosts = self.places  # pyright: ignore[reportAssignmentType] - what is not there is not asked for
-        work = Storage(ledger, bus, self.site.desk.clock, hosts, Pauses(0.0, 0.0)).work()
-        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        try:
-            yield
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
-
-    def drifted(self) -> list[tuple[str, str, str, str, int | None]]:
-        told = self.site.said(VolumeDrifted)
-        return [(one.what, one.expected, one.found, one.repair, one.size_bytes) for one in told]
 
 
 @played

@@ -14,6 +14,10 @@ TEMPLATES: Final = "templates"
 """The pool that every org may read and none may write."""
 
 
+DRAFT: Final = ".part"
+"""The end of an image's name, as `child` gives it on its way to the trash."""
+
+
 def pool_of(org: str) -> str:
     """The org's pool, and its user without `client.` before it."""
     return f"org-{org}"
@@ -22,6 +26,11 @@ def pool_of(org: str) -> str:
 def place_of(volume: Volume) -> str:
     """The image of a volume, as `pool/image`."""
     return f"{pool_of(volume.org)}/{volume.name}"
+
+
+def drafted(image: str) -> str:
+    """Whose an image is: one that was never whole bears its name with another end, until it is gone."""
+    return image.removesuffix(DRAFT)
 
 
 def joined(parent: list[str] | None) -> str | None:
@@ -43,9 +52,9 @@ def moment(seconds: float) -> dt.datetime:
     return dt.datetime.fromtimestamp(seconds, dt.UTC)
 
 
-def snapshot_of(found: dict[str, Any]) -> Snapshot:
+def snapshot_of(volume: Volume, found: dict[str, Any]) -> Snapshot:
     """A snapshot as Ceph says it."""
-    return Snapshot(found["name"], moment(found["taken_at"]))
+    return Snapshot(found["name"], moment(found["taken_at"]), place_of(volume), found["size_bytes"])
 
 
 def has_image(disk: ET.Element, place: str) -> bool:

@@ -11,9 +11,9 @@ from typing import Final
 from events.gate import Answer, ContractRef, Evidence
 from events.ids import derive
 from events.sentences import binding, unit
-from events.stock import StockRequested
+from services.notifier.asked import Wish, asker, matter, sample_of
 from services.notifier.decide import message_id
-from services.notifier.errand import Errand, Wish, advice, minute, moment, span, when
+from services.notifier.errand import Errand, advice, minute, moment, span, when
 
 MOST_NAMED: Final = 1000
 """Requests in one mail: so many may stand in one `mail.accepted`."""
@@ -129,8 +129,8 @@ class Digest:
         said += [
             "",
             (
-                "A line is a request, when it was refused (UTC), the VMs granted of those asked for, and what all of them "
-                "would have taken the org to of the limit."
+                "A line is a request, when it was refused (UTC), the VMs granted of those asked for or what else was asked, and "
+                "what all of it would have taken the org to of the limit."
             ),
         ]
         groups: dict[str, list[str]] = {}
@@ -158,24 +158,22 @@ class Digest:
 
 
 def _line(org: str, answer: Answer, wish: Wish | None, at_ns: int) -> Line:
-    over = binding(answer)
+    over, wanted = binding(answer), matter(wish) or f"{answer.granted} of {answer.asked} VMs"
     numbers = "" if over is None else f"  {over.projected} of {over.limit} {unit(over)}"
     return Line(
         group=f"{org if answer.pool is None else f'{org}/{answer.pool}'}, asked by {_asker(wish)}, {answer.code}",
-        text=f"  {answer.request}  {when(at_ns):%H:%M:%S}  {answer.granted} of {answer.asked} VMs{numbers}",
+        text=f"  {answer.request}  {when(at_ns):%H:%M:%S}  {wanted}{numbers}",
         at_ns=at_ns,
     )
 
 
 def _asker(wish: Wish | None) -> str:
-    if wish is None:
-        return "unknown"
-    sample = None if isinstance(wish, StockRequested) else wish.sample
+    sample = sample_of(wish)
     if sample is None:
-        return wish.publisher
+        return asker(wish)
     query = " ".join(sample.query.encode("ascii", "replace").decode().split())
     query = query if len(query) <= _MOST_QUERY else f"{query[: _MOST_QUERY - 3]}..."
-    return f"{wish.publisher} ({query} above {sample.above:g})"
+    return f"{asker(wish)} ({query} above {sample.above:g})"
 
 
 def _worse(one: Evidence | None, other: Evidence | None) -> Evidence | None:

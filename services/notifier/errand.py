@@ -6,15 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from events.gate import ContractRef, Evidence
-from events.quiesce import QuiesceRequested
-from events.scale import ScaleRequested
 from events.sentences import unit
-from events.stock import StockRequested
+from schemas.capacity import STORED
 from schemas.ics import Appointment
 from services.notifier.port import Mail
-
-Wish = ScaleRequested | QuiesceRequested | StockRequested
-"""The requests that the gate may refuse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +45,10 @@ def advice(org: str, code: str, line: Evidence | None, contract: ContractRef | N
     if code == "ContractExpired":
         return f"{agreed} is not valid at this time: have it renewed. Until then nothing of {org} can grow."
     over = f" by at least {line.projected - line.limit} {unit(line)}" if line is not None else ""
-    return (
-        f"ask for less, let pools sleep that are not needed (`virtscale quiesce {org}/POOL N`), or have the quota of "
-        f"{agreed} raised{over} in an addendum."
-    )
+    room = f"let pools sleep that are not needed (`virtscale quiesce {org}/POOL N`)"
+    if line is not None and line.dimension in STORED:
+        room = f"drop snapshots and backups that are not needed (`virtscale vm copies --org {org}`)"
+    return f"ask for less, {room}, or have the quota of {agreed} raised{over} in an addendum."
 
 
 def moment(at: dt.datetime) -> str:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from events.gate import Answer, ContractRef
 from events.sentences import binding, sentence, unit
-from events.stock import StockRequested
+from services.notifier.asked import Wish, asked_at, asker, matter, sample_of
 from services.notifier.decide import message_id
-from services.notifier.errand import Errand, Wish, advice, minute, moment, span
+from services.notifier.errand import Errand, advice, minute, moment, span
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +37,9 @@ class Refusal:
     def errand(self) -> Errand:
         """The mail to the owner."""
         answer = self.answer
+        refused = matter(self.wish) or f"{answer.asked} VMs"
         granted = (
-            f"granted {answer.granted} of {answer.asked} VMs"
-            if answer.granted
-            else f"refused {answer.asked} VMs"
+            f"granted {answer.granted} of {answer.asked} VMs" if answer.granted else f"refused {refused}"
         )
         where = self.org if answer.pool is None else f"{self.org}/{answer.pool}"
         return Errand(
@@ -62,8 +61,9 @@ class Refusal:
             sentence(self.org, answer, self.contract),
             "",
             *_numbers(answer),
+            *([f"Asked for: {asked}"] if (asked := matter(wish)) is not None else []),
             f"Asked by:  {_asker(wish)}",
-            *([f"Asked at:  {moment(wish.received_at)}"] if wish is not None else []),
+            *([f"Asked at:  {moment(asked_at(wish))}"] if wish is not None else []),
             f"Refused:   {moment(self.refused_at)}",
             f"Request:   {answer.request} (ledger sequence {answer.request_seq}, decided in {self.seq})",
             "",
@@ -92,13 +92,11 @@ def _numbers(answer: Answer) -> list[str]:
 
 
 def _asker(wish: Wish | None) -> str:
-    if wish is None:
-        return "unknown"
-    sample = None if isinstance(wish, StockRequested) else wish.sample
-    if sample is None:
-        return wish.publisher
+    sample = sample_of(wish)
+    if wish is None or sample is None:
+        return asker(wish)
     how = "above" if sample.value > sample.above else "rising past"
     return (
-        f"{wish.publisher}, for pool {wish.pool}: {sample.value:g} is {how} {sample.above:g} at "
+        f"{asker(wish)}, for pool {wish.pool}: {sample.value:g} is {how} {sample.above:g} at "
         f"{moment(sample.observed_at)} for {' '.join(sample.query.split())}"
     )

@@ -22,13 +22,11 @@ from events.mail import (
     is_of_trouble,
 )
 from events.person import PersonErased, PersonEraseRequested
-from events.quiesce import QuiesceRequested
-from events.scale import ScaleRequested
 from events.signal import SignalFound, SignalLost
-from events.stock import StockRequested
 from services.notifier import alarms, misfortune
 from services.notifier.alarms import Alarms
 from services.notifier.appointments import Notices, OfEntry
+from services.notifier.asked import Wish
 from services.notifier.decide import (
     DIGEST_SECONDS,
     SETTLE_SECONDS,
@@ -38,7 +36,7 @@ from services.notifier.decide import (
     technical_of,
 )
 from services.notifier.digest import Digest
-from services.notifier.errand import Errand, Wish, when
+from services.notifier.errand import Errand, when
 from services.notifier.farewells import Farewells, OfDeletion
 from services.notifier.refusal import Refusal
 from services.notifier.troubles import OfTrouble, Troubles
@@ -168,16 +166,16 @@ class Post:
     def apply(self, recorded: Recorded) -> None:
         """The post now includes the event."""
         self._newest_ns = recorded.stored_ns
+        if isinstance(recorded.fact, Wish):  # beside what one is to a calendar, or to a night
+            self._open[recorded.id] = recorded.fact
         match recorded.fact:
             case ContractTookEffect(org=org) as took:
                 self._owners[org] = owner_of(took)
                 self._alarms.contacts[org] = technical_of(took)
-            case ScaleRequested() | QuiesceRequested() | StockRequested() as wish:
-                self._open[recorded.id] = wish
             case GateDecided() as decided:
                 if self._fences.pass_on(recorded, decided):
                     self._close(decided, recorded)
-                    self._troubles.decide(decided)
+                    self._troubles.decide(decided, recorded)
             case SignalLost() as fact:
                 self._alarms.lose(fact, recorded)
             case SignalFound() as fact:

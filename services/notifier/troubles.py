@@ -11,16 +11,21 @@ from events.copy import CopyDue, CopyFailed, CopyMade
 from events.deletion import DeletionCompleted, VmUndefined, VolumeErased
 from events.drift import DomainDrifted, DomainSettled, VmOomKilled, VolumeDrifted, VolumeSettled
 from events.envelope import Recorded
-from events.gate import CopyOrdered, GateDecided
+from events.gate import Answer, CopyOrdered, GateDecided
 from events.host import HostRemoved
 from events.keep import VmCreated
 from events.vm import VmRebooted
+from schemas.codes import MEANING
 from services.notifier.bulletins import Bulletin, Bulletins
+from services.notifier.decide import is_refusal
 from services.notifier.errand import moment
 from services.notifier.misfortune import MOST_NAMED, Misfortune, clipped
 
 LAST_TRY: Final = 3
 """After so many, storage asks for no backup of that night any more."""
+
+_NO_LONGER: Final = frozenset({"VmUnknown", "BeingDeleted"})
+"""Refusals of a backup that nobody misses: its VM went between the question and the answer."""
 
 OOM_NS: Final = 24 * 3600 * 1_000_000_000
 """A guest that runs out of memory is told of at most so often."""
@@ -100,15 +105,17 @@ class Troubles:
             case _:
                 pass
 
-    def decide(self, decided: GateDecided) -> None:
-        """Which order is a last try of a night; the fence was passed."""
+    def decide(self, decided: GateDecided, recorded: Recorded) -> None:
+        """Which order is a last try of a night, and which last try is refused; the fence was passed."""
         if not self._due:
             return
         for order in decided.orders:
             if isinstance(order, CopyOrdered) and order.request in self._due:
                 self._tried[order.id] = self._due[order.request]
         for answer in decided.answers:
-            self._due.pop(answer.request, None)
+            due = self._due.pop(answer.request, None)
+            if due is not None and answer.outcome == "refused" and not is_refusal(answer):
+                self._refused(due, answer, decided, recorded)
 
     def tell(self, org: str, person: str, ids: Iterable[str]) -> None:
         """A mail to the person named these, or failed for good."""
@@ -182,6 +189,27 @@ class Troubles:
                     f"of that night, failed on host {fact.host}: {clipped(fact.text)}."
                 ),
                 f"failed at {moment(fact.observed_at)} ({fact.code})",
+                recorded.stored_ns,
+            ),
+        )
+
+    def _refused(self, due: CopyDue, answer: Answer, decided: GateDecided, recorded: Recorded) -> None:
+        """What the contract is the reason for, its owner is told."""
+        if answer.code in _NO_LONGER:
+            return
+        why = clipped(MEANING.get(answer.code, answer.code))
+        self._wait(
+            due.org,
+            recorded,
+            Misfortune(
+                "backup",
+                due.vm,
+                f"no backup of the night of {due.night.isoformat()}",
+                (
+                    f"There is no backup of {due.org}/{due.vm} of the night of {due.night.isoformat()}. Try {due.attempt}, the last "
+                    f"of that night, was refused: {why}."
+                ),
+                f"refused at {moment(decided.now)} ({answer.code})",
                 recorded.stored_ns,
             ),
         )

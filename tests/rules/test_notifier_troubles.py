@@ -1,6 +1,7 @@
 """Who hears of what befell a VM and nobody ordered: each technical contact, once, and again when it is over."""
 
 import datetime as dt
+import functools
 
 import msgspec
 
@@ -13,6 +14,7 @@ from events.keep import VmCreated
 from events.mail import is_of_refusals, is_of_trouble
 from events.vm import VmRebooted
 from schemas.capacity import Size
+from schemas.codes import Code
 from services.notifier import misfortune, troubles
 from services.notifier.decide import digest_at
 from services.notifier.port import Mail
@@ -110,6 +112,14 @@ class Tries:
         )
         self._fence = self.desk.write(msgspec.structs.replace(decided, orders=(ordered,))).seq
         return order
+
+    def refused(self, attempt: int, code: Code) -> None:
+        """The gate refuses it."""
+        now, request = self.desk.clock.now(), derive("due", attempt)
+        copy = f"night-{NIGHT.isoformat()}"
+        seq = self.desk.write(CopyDue("acme", "db", "apps", copy, NIGHT, attempt, now), id=request).seq
+        answer = Answer(request, seq, "apps", "refused", code, 1, 0, (), retry_at=None)
+        self._fence = self.desk.write(Gate.decision("acme", self._fence, now, answer)).seq
 
     def fails(self, attempt: int) -> str:
         """The id of what storage says of it."""
@@ -237,6 +247,31 @@ def test_only_the_last_try_of_a_nights_backup_that_failed_is_mailed() -> None:
             assert "The directory of backups is full." in words(mail)
 
     play(scene)
+
+
+def test_the_last_try_of_a_nights_backup_that_was_refused_is_mailed_where_the_contract_is_not_the_reason() -> (
+    None
+):
+    async def scene(code: Code, mails: int) -> None:
+        desk, relay = Desk(), Relay()
+        desk.contract(WATCHED)
+        async with notifier(desk, relay, people()):
+            kept(desk)
+            tries = Tries(desk)
+            for attempt in range(1, nights.MOST_TRIES + 1):
+                tries.refused(attempt, code)
+            await pause(20)
+            assert len(to_ops(relay)) == mails
+            for mail in to_ops(relay):
+                assert mail.subject == "acme/db: no backup of the night of 2026-11-21"
+                assert (
+                    "was refused: The VM has as many copies as one may have, 500: drop some first."
+                    in words(mail)
+                )
+
+    cases: tuple[tuple[Code, int], ...] = (("CopiesFull", 1), ("CapExceeded", 0), ("BeingDeleted", 0))
+    for code, mails in cases:
+        play(functools.partial(scene, code, mails))
 
 
 def test_a_last_try_that_succeeds_is_not_mailed() -> None:

@@ -18,6 +18,7 @@ from projections.fleet.fold import Fleet
 from projections.usage.fold import Usage
 from projections.volumes.fold import Volumes
 from schemas.seed import Seed, SeedError
+from schemas.volume import in_cluster
 from services.storage.decide import MOST_ATTEMPTS
 from services.storage.errors import StorageError
 from services.storage.metrics import ERRORS
@@ -122,9 +123,11 @@ class Keeping:
         if order.purpose != "keep" or known is None or store is None or not self._written.is_written(key):
             return
         if await store.look(Volume(*key)) is None:
+            shared = in_cluster(known.volume)
+            where = known.volume if shared else f"{known.volume} on host {order.host}"
             raise DiskMissingError(
-                f"The disk of {key[0]}/{key[1]} is gone from {known.volume} on host {order.host}, and what its guest wrote with it. "
-                "Nothing was started, and no empty disk was made: bring the file back, or restore the VM from a backup.",
+                f"The disk of {key[0]}/{key[1]} is gone from {where}, and what its guest wrote with it. Nothing was started, and no empty "
+                f"disk was made: bring the {'image' if shared else 'file'} back, or restore the VM from a backup.",
                 final=True,
             )
 

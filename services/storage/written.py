@@ -5,6 +5,7 @@ from events.deletion import VolumeErased
 from events.envelope import Recorded
 from events.vm import VmBooted, VmFoundAwake, VmResumed
 from events.volume import VolumeAdopted, VolumeCreated, VolumeGrowFailed, VolumeGrown
+from schemas.volume import in_cluster
 
 Key = tuple[str, str]
 """Org and VM."""
@@ -33,11 +34,14 @@ class Written:
     def apply(self, recorded: Recorded) -> None:
         """The disks now include the event."""
         match recorded.fact:
-            case VolumeCreated(org=org, vm=vm, order=order, size_bytes=size):
+            case VolumeCreated(org=org, vm=vm, order=order, volume=volume, size_bytes=size):
                 if self._made_for.get((org, vm)) != order:
                     self._made_for[org, vm] = order
                     self._sizes[org, vm] = size
-                    self._written.discard((org, vm))
+                    if not in_cluster(
+                        volume
+                    ):  # one in a cluster is told anew for each host that its VM starts on
+                        self._written.discard((org, vm))
             case (
                 VolumeGrown(org=org, vm=vm, size_bytes=size)
                 | VolumeGrowFailed(org=org, vm=vm, size_bytes=size)

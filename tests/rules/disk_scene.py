@@ -15,7 +15,7 @@ from events.ids import derive
 from events.keep import VmCreated
 from events.pool import PoolDefined
 from events.vm import VmBooted, VmStopped
-from events.volume import VolumeCreated
+from events.volume import VolumeAdopted, VolumeCreated
 from schemas.names import PLATFORM
 from schemas.pool import Pool
 from schemas.pool import Storage as Kind
@@ -144,7 +144,7 @@ class Places:
 class Scene:
     """A desk with a kept VM, db, which ran and is off; its disk has a GiB."""
 
-    def __init__(self, *, ran: bool = True, storage: Kind = "local") -> None:
+    def __init__(self, *, ran: bool = True, booted: bool = True, storage: Kind = "local") -> None:
         self.site = Site()
         self.places = Places(has_cluster=storage == "ceph")
         self.shelf, self.vault = self.places.shelf, self.places.vault
@@ -159,8 +159,12 @@ class Scene:
             )
         )
         desk.write(VmCreated("acme", "db", "apps", SIZE, "tiny", "lab", "http", GIB, None, False, "ann", now))
-        own = self.boot()
         where = IMAGE if storage == "ceph" else WHERE
+        if not booted:
+            own = derive("adopt")
+            desk.write(VolumeAdopted("acme", "db", "h1", own, "/old.qcow2", where, "tiny", GIB, now))
+            return
+        own = self.boot()
         desk.write(VolumeCreated("acme", "db", "h1", where, "tiny", GIB, own, now))
         if ran:
             desk.write(VmBooted("acme", "db", "h1", own, now, now, 1))

@@ -152,9 +152,13 @@ async def test_every_file_of_the_vm_goes_and_a_file_that_is_open_keeps_them_all(
     volumes, volume = bench.machine.volumes, bench.volume()
     place = HostPlace("h1", bench.machine.uri, "tcg", 1024, 20000, volumes=str(volumes))
     disks = Qcow2(place, bench.directory / "templates")
+    assert await bench.store.claim(
+        volume, "an order"
+    )  # a note for storage alone, which libvirt's user does not see here
     await bench.store.create(volume, SIZE, TEMPLATE)
     name = f"{volume.org}.{volume.name}"
     mine = [volumes / f"{name}.{one}" for one in ("s17.qcow2", "seed.iso", "qcow2.part", "ephemeral.qcow2")]
+    notes = [volumes / f"{name}.qcow2.order"]
     mine.append(volumes / ".trash" / f"{name}.17" / f"{name}.qcow2")
     others = [
         volumes / f"{name}-2.qcow2",
@@ -166,7 +170,7 @@ async def test_every_file_of_the_vm_goes_and_a_file_that_is_open_keeps_them_all(
         path.write_bytes(b"x")
 
     def there() -> set[Path]:
-        return {path for path in (volumes / f"{name}.qcow2", *mine, *others) if path.exists()}
+        return {path for path in (volumes / f"{name}.qcow2", *notes, *mine, *others) if path.exists()}
 
     before = there()
     with (

@@ -66,15 +66,17 @@ async def _purged(store: Store, trashed: Trashed) -> None:
 def clear(pool: libvirt.virStoragePool, directory: Path, org: str, vm: str) -> None:
     """No file with the VM's name is left among a host's disks, nor in their trash.
 
-    Files go through libvirt, since the host may be another machine; its trash is a directory that libvirt does not look into, and
-    is there where the host's directory is mounted. Blocks.
+    Files go through libvirt, since the host may be another machine. The trap: libvirt does not look into the trash, nor does it see what
+    its user may not read, as notes of ours are. That is removed where the host's directory is mounted. Blocks.
     """
     refresh(pool)
     mine = [one for one in pool.listAllVolumes() if is_of(one.name(), org, vm)]
-    for one in mine:
-        _must_be_closed(Path(one.path()))
+    for file in (*(Path(one.path()) for one in mine), *_of(directory, org, vm)):
+        _must_be_closed(file)
     for one in mine:
         one.delete()
+    for path in _of(directory, org, vm):
+        path.unlink(missing_ok=True)
     trash = directory / TRASH
     for path in _of(trash, org, vm):
         shutil.rmtree(path)

@@ -19,3 +19,8 @@ DRIFTED: Final = Gauge(
     "Things about domains of the host that were otherwise at the last look.",
     ["host"],
 )
+STRANGERS: Final = Gauge(
+    "virtscale_waker_domains_of_nobody",
+    "Domains of the host at rest that bear our mark and belong to no VM.",
+    ["host"],
+)

@@ -8,6 +8,7 @@ from events.keep import VmAdopted, VmAdoptFailed
 from events.vm import VmStopped
 from events.volume import VolumeAdopted, VolumeAdoptFailed
 from schemas.deletion import STAGES, Stage
+from services.waker.metrics import STRANGERS
 from services.waker.port import DomainState, domain_name
 from tests.rules.desk import play
 from tests.rules.leaving import FORMER, GIB, PLACE, UUID, Leaving
@@ -203,6 +204,41 @@ def test_a_domain_is_not_forgotten_before_its_vm_is_erased_nor_once_the_name_is_
         assert site.said(VmUndefined) == []
 
     play(scene)
+
+
+def test_a_domain_at_rest_that_is_no_vms_is_said_once_and_counted_and_nothing_is_done_to_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def scene() -> None:
+        site = Site()
+        erased_elsewhere(site, Leaving(site), until="recycle")
+        site.asleep()
+        site.host.put("db", "off", heard=False)
+        site.host.put("other", "paused", heard=False)
+        async with site.waker():
+            await pause(200)
+        assert (site.host.of("db"), site.host.of("other"), site.host.of("web-1")) == (
+            "off",
+            "paused",
+            "paused",
+        )
+
+    play(scene)
+    told = [one.getMessage() for one in caplog.records if "belongs to no VM" in one.getMessage()]
+    assert [NAME in told[0], domain_name("acme", "other") in told[1], len(told)] == [True, True, 2]
+    assert STRANGERS.labels("h1")._value.get() == 2
+
+
+def test_a_domain_of_a_vm_whose_name_is_not_free_yet_is_somebodys(caplog: pytest.LogCaptureFixture) -> None:
+    async def scene() -> None:
+        site = Site()
+        erased_elsewhere(site, Leaving(site), until="hard")
+        site.host.put("db", "off", heard=False)
+        async with site.waker():
+            await pause(200)
+
+    play(scene)
+    assert "belongs to no VM" not in caplog.text
 
 
 def taken(site: Site, there: Leaving) -> str:

@@ -178,19 +178,19 @@ def _unfit(draft: Draft, kept: Kept, pool: Pool, kind: CopyKind, disk: Disk | No
 
 
 def _beyond(draft: Draft, kept: Kept, pool: Pool, wish: CopyRequested | CopyDue) -> list[Copy]:
-    """The oldest of the VM's copies, as many as there are too many once there is one more.
+    """The oldest of the VM's copies, as many as there are too many once there is one more. One on its way out is none any more.
 
     Snapshots go so whoever asked for them, since they lie on the active storage. Of backups only those of nights do: what somebody
     wanted to have elsewhere stays until somebody wants it gone.
     """
-    there = draft.state.copies.of(draft.org, kept.name)
+    there = [one for one in draft.state.copies.of(draft.org, kept.name) if one.state != "dropping"]
     if isinstance(wish, CopyDue):
         like, most = [one for one in there if one.night is not None], pool.backups_kept
     elif wish.kind == "snapshot":
         like, most = [one for one in there if one.kind == "snapshot"], pool.snapshots_kept
     else:
         return []
-    free = [one for one in like if one.state == "made" and not _is_read(draft, one)]
+    free = [one for one in like if not _is_read(draft, one)]
     return free[: min(_MOST_DROPS, max(0, len(like) + 1 - most))]
 
 

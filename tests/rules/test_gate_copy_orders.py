@@ -356,3 +356,18 @@ def test_another_vms_copy_is_not_this_ones() -> None:
     past.round()
     past.drop(vm="mail")
     assert past.answer()[0].code == "CopyUnknown"
+
+
+def test_a_copy_that_is_on_its_way_out_takes_no_other_with_it() -> None:
+    past = running(snapshots_kept=2)
+    past.copied("one")
+    past.copied("two")
+    past.drop("one")
+    past.round()
+    past.copy("three")
+    answer, orders = past.answer()
+    assert (answer.code, len(orders)) == ("Granted", 1)
+    assert [one.name for one in past.state.copies.of(ORG, "db") if one.state != "dropping"] == [
+        "two",
+        "three",
+    ]

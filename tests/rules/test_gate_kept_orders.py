@@ -320,3 +320,37 @@ def test_a_vm_that_runs_grows_by_what_it_has_more_and_no_host_is_asked_for_the_w
     past.runs()
     past.resize(Size("own-1x60000", 1, 60_000))
     assert past.answer()[0].code == "Granted"
+
+
+def test_a_disk_below_todays_limits_keeps_no_vm_from_becoming_larger() -> None:
+    past = Deleting()
+    past.setting()
+    past.create(kind="cloud-init", image="debian-12", readiness="none", size=Size("s", 1, 4096))
+    past.round()
+    past.runs()
+    past.pool("apps", ONE, kind="kept", profile="platform")
+    past.resize(Size("s", 2, 4096))
+    assert past.answer()[0].code == "Granted"
+
+
+def test_one_that_shall_have_other_memory_is_rebooted_and_what_can_be_plugged_in_is_not_plugged_beside_it() -> (
+    None
+):
+    past = running(vcpu=8)
+    past.resize(Size("own-1x2048", 1, 2048), plug=True)
+    _, (reboot,) = past.answer()
+    assert isinstance(reboot, RebootOrdered)
+
+
+def test_a_reboot_with_a_size_that_does_not_fit_any_more_is_refused_with_its_numbers() -> None:
+    past = running()
+    past.resize(TWO, when="window")
+    past.round()
+    past.create("other", size=Size("own-3x1024", 3, 1024))
+    past.round()
+    past.change("reboot")
+    answer, orders = past.answer()
+    assert (answer.code, orders) == ("CapExceeded", ())
+    assert [(line.dimension, line.projected) for line in answer.evidence if line.projected > line.limit] == [
+        ("vcpu", 5)
+    ]

@@ -223,6 +223,19 @@ def test_what_begins_late_at_the_gate_is_not_done() -> None:
     assert isinstance(anew, MaintenanceScheduled)
 
 
+def test_what_begins_at_the_last_instant_is_done_and_carried_out_by_then_or_not_at_all() -> None:
+    house = Windows().house(boot_seconds=3600)
+    house.reboot()
+    house.look()
+    (begun,) = house.to(TONIGHT).look()
+    assert isinstance(begun, MaintenanceBegun)
+    house.to(begun.begin_by)
+    answer, order = house.gate()
+    assert answer.code == "Granted"
+    assert order is not None
+    assert order.begin_by == begun.begin_by, "an hour to boot is longer than the window's last half hour"
+
+
 def test_what_begins_by_a_clock_that_is_ahead_is_not_done() -> None:
     house = Windows().house()
     house.reboot()

@@ -8,7 +8,9 @@ import pytest
 from events.clock import SystemClock
 from events.deletion import DeletionBegun, DeletionCompleted
 from events.vm import VmReady
+from lab.hypervisor import short_directory
 from schemas.deletion import STAGES
+from services.waker.port import domain_name
 from tests.seams.crew import Crew
 from tests.seams.house import a_client, a_world
 from tests.seams.walk import Shell, steps
@@ -44,6 +46,10 @@ async def walk(part: str, *, ceph: bool) -> None:
             error.add_note(crew.last_words())
             raise
         assert crew.surprises == []
+        consoles = short_directory(world.directory) / "console"
+        assert [
+            one for one in consoles.iterdir() if one.name.startswith(f"{domain_name('acme', 'db')}.")
+        ] == []
         history = client.history
         last = history.facts(0, DeletionBegun)[-1].deletion
         told = [one for one in history.events if isinstance(one.fact, DeletionBegun | DeletionCompleted)]

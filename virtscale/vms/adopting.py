@@ -35,6 +35,11 @@ def wanted(house: House, into: tuple[str, str], domain: str, vm: str) -> Wanted:
         raise UsageError(
             f"The pool {org}/{name} makes its VMs itself, with demand: name one whose kind is kept."
         )
+    if pool.storage == "ceph" and house.ceph is None:
+        raise UsageError(
+            f"The pool {org}/{name} keeps its disks in Ceph, and the house names no cluster: name one as `ceph` in its description, or "
+            "take another pool."
+        )
     template = Path(house.templates) / pool.template
     described = (template / DOMAIN).read_text() if (template / DOMAIN).exists() else ""
     uefi = any(word in described for word in _EFI)

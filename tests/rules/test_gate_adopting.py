@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from events.envelope import Recorded
 from events.gate import AdoptOrdered, BootOrdered, RebootOrdered
 from events.host import HostChangeRequested, HostFenced
+from events.ids import derive
 from events.keep import VmAdopted, VmAdoptFailed, VmAdoptRequested, VmCreated
 from events.permission import PermissionChange, PermissionChangeRequested
 from events.volume import VolumeAdopted, VolumeAdoptFailed
@@ -16,7 +18,7 @@ from tests.keeping import GIB, ONE, TWO, Keeping
 
 
 class Adopting(Keeping):
-    def adopt(self, vm: str = "old", **terms: Any) -> None:
+    def adopt(self, vm: str = "old", **terms: Any) -> Recorded:
         members: dict[str, Any] = {
             "pool": "apps",
             "host": "h1",
@@ -30,7 +32,7 @@ class Adopting(Keeping):
             "disk_bytes": 20 * GIB,
             "reason": "moved here",
         }
-        self.happened(
+        return self.happened(
             VmAdoptRequested(
                 org=ORG,
                 vm=vm,
@@ -98,6 +100,48 @@ def test_a_domain_is_taken_over_and_its_vm_starts_once_that_is_done() -> None:
     _, (boot,) = past.answer()
     assert isinstance(boot, BootOrdered)
     assert boot.host == "h1"
+
+
+def test_an_adoption_is_a_vm_and_an_order_and_both_say_what_was_asked() -> None:
+    past = adopting()
+    past.cordoned("h1")
+    asked = past.adopt(image="debian-12", kind="cloud-init", readiness="none", size=Size("s", 1, 4096))
+    decision = past.decide()
+    assert decision is not None
+    assert decision.facts == (
+        VmCreated(
+            org=ORG,
+            vm="old",
+            pool="apps",
+            size=Size("s", 1, 4096),
+            image="debian-12",
+            kind="cloud-init",
+            readiness="none",
+            disk_bytes=20 * GIB,
+            seed=None,
+            protected=False,
+            actor="kim",
+            created_at=past.now,
+        ),
+    )
+    assert decision.decided.orders == (
+        AdoptOrdered(
+            id=derive(asked.id, asked.seq, "adopt.ordered", "old"),
+            vm="old",
+            pool="apps",
+            host="h1",
+            domain="old-machine",
+            uuid="5f0c1b0e-7f3f-4d2c-9f61-0a9d3a0e7d11",
+            disk="/var/lib/libvirt/images/old.qcow2",
+            size_bytes=20 * GIB,
+            template="debian-12",
+            request=asked.id,
+        ),
+    )
+    (answer,) = decision.decided.answers
+    assert [(one.dimension, one.requested) for one in answer.evidence if one.requested] == [
+        ("block_bytes", 20 * GIB)
+    ]
 
 
 def test_a_domain_is_taken_over_into_a_cluster_and_its_vm_starts_on_any_host_that_has_room() -> None:
@@ -183,8 +227,9 @@ def test_a_failure_of_a_former_try_is_nobodys_end() -> None:
         ({}, {"host": "h9"}, "HostUnknown"),
         ({"disk_gib": 10}, {}, "CapExceeded"),
         ({}, {"size": Size("none", 1024, 1024)}, "VcpuTooMany"),
+        ({}, {"disk_bytes": 1 << 60}, "DiskTooLarge"),
     ],
-    ids=["pool", "host", "cap", "limits"],
+    ids=["pool", "host", "cap", "limits", "disk"],
 )
 def test_what_cannot_be_taken_over_is_left_as_it_is(
     pool: dict[str, Any], terms: dict[str, Any], code: str
@@ -193,7 +238,18 @@ def test_what_cannot_be_taken_over_is_left_as_it_is(
     past.adopt(**terms)
     answer, orders = past.answer()
     assert (answer.code, orders) == (code, ())
+    assert bool(answer.evidence) == (code == "CapExceeded")
     assert past.state.directory.vms == {}
+
+
+def test_nothing_is_taken_over_on_a_host_that_is_fenced_or_into_a_pool_that_scales() -> None:
+    past = adopting()
+    past.pool("web")
+    past.adopt(pool="web")
+    assert past.answer()[0].code == "PoolScales"
+    past.fenced("h1")
+    past.adopt()
+    assert past.answer()[0].code == "HostFenced"
 
 
 def test_a_name_that_somebody_has_is_not_given_again() -> None:

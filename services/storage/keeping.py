@@ -109,12 +109,12 @@ class Keeping:
         )
         await self._enrol(key, size)
         await self._must_be_its_own(key, order)
-        if known is not None and there is not None:
-            # The VM's own, whatever it lies over: one that was restored from a backup lies over nothing.
-            seen = there if there.size_bytes >= size else await store.grow(volume, size)
-        else:
+        if known is None or there is None:
             seen = await store.create(volume, size, order.template)
-        return Made(seen.place, seen.size_bytes, there is None)
+            return Made(seen.place, seen.size_bytes, there is None)
+        # The VM's own, whatever it lies over: one that was restored from a backup lies over nothing.
+        has = there.size_bytes if there.size_bytes >= size else await store.grow(volume, size)
+        return Made(there.place, has, fresh=False)
 
     async def _must_be_there(self, key: Key, order: BootOrdered) -> None:
         """Raise `DiskMissingError` where a disk is gone that a guest may have written to. One that nobody ever had is made anew."""
@@ -166,7 +166,7 @@ class Keeping:
                 # Safe to repeat: one that is as large already stays so.
                 store = self._stores.of(key, order.host)
                 await self._enrol(key, order.size_bytes)
-                seen = await store.grow(volume, order.size_bytes, domain)
+                size_bytes = await store.grow(volume, order.size_bytes, domain)
             except StorageError as error:
                 attempts += not error.lost
                 ERRORS.labels(order.host).inc()
@@ -177,7 +177,7 @@ class Keeping:
                 await asyncio.sleep(pause)
                 pause *= 2
             else:
-                await self._outcomes.grown(order, key[0], seen.size_bytes)
+                await self._outcomes.grown(order, key[0], size_bytes)
                 return
 
     async def _size(self, key: Key, order: GrowOrdered) -> int:

@@ -27,6 +27,8 @@ _TABLE: Final = struct.Struct(">IQ")
 """From that byte of the head on: how many snapshots there are, and where their table is."""
 _ENTRY: Final = struct.Struct(">12xHHII12xI")
 """One of them: the lengths of its id and name, when it was taken (s, ns), the length of what is between this and the id."""
+_MORE: Final = struct.Struct(">8xQ")
+"""What is between: the size of the disk then. A program of before wrote none, and could not grow a disk with a snapshot either."""
 _THIRD: Final = 3
 _NOT_FOUND: Final = 127
 _MISSING: Final = (
@@ -76,19 +78,27 @@ def snapshots(file: Path) -> tuple[Snapshot, ...]:
     """The snapshots inside the file, the oldest first, also while a domain writes to it."""
     found: list[Snapshot] = []
     with file.open("rb") as stream:
+        *_, size_bytes = _HEAD.unpack(stream.read(_HEAD.size))
         stream.seek(_TABLE_AT)
         number, where = _TABLE.unpack(stream.read(_TABLE.size))
         for _ in range(number):
             stream.seek(where)
             id_length, name_length, seconds, nanoseconds, extra = _ENTRY.unpack(stream.read(_ENTRY.size))
-            stream.seek(extra + id_length, os.SEEK_CUR)
+            more = stream.read(extra)
+            then_bytes = _MORE.unpack_from(more)[0] if extra >= _MORE.size else size_bytes
+            stream.seek(id_length, os.SEEK_CUR)
             name = stream.read(name_length).decode()
             taken_at = dt.datetime.fromtimestamp(seconds, dt.UTC) + dt.timedelta(
                 microseconds=nanoseconds // 1000
             )
-            found.append(Snapshot(name, taken_at))
+            found.append(Snapshot(name, taken_at, str(file), then_bytes))
             where += (_ENTRY.size + extra + id_length + name_length + 7) // 8 * 8
     return tuple(sorted(found, key=lambda one: (one.taken_at, one.name)))
+
+
+def snapshot(file: Path, name: str) -> Snapshot | None:
+    """The one of that name."""
+    return next((one for one in snapshots(file) if one.name == name), None)
 
 
 def head(file: Path) -> Head | None:

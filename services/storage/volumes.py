@@ -139,6 +139,19 @@ def missing(volume: Volume) -> MissingError:
     return MissingError(f"There is no volume {volume}.", final=True)
 
 
+def without(volume: Volume, name: str) -> MissingError:
+    """The volume has no such snapshot, if it is there itself."""
+    return MissingError(f"There is no volume {volume} with a snapshot {name}.", final=True)
+
+
+def stranger(volume: Volume, place: str) -> OtherVolumeError:
+    """The name is taken by what no order of ours made."""
+    return OtherVolumeError(
+        f"{place} is there already, and nobody made it for {volume}: move it away, or take another name. It was left as it is.",
+        final=True,
+    )
+
+
 def in_use(volume: Volume, what: str, domain: str | None) -> InUseError:
     """It is open, and `domain` is the one that was named as having it."""
     who = "somebody has it open" if domain is None else f"it is open, but not by {domain}"
@@ -158,6 +171,13 @@ class Seen:
     """Somebody has it open for writing, asleep or not."""
 
 
+def over_another(volume: Volume, seen: Seen) -> OtherVolumeError:
+    """The name is a volume's that lies over something else than it was to."""
+    return OtherVolumeError(
+        f"There is a volume {volume} already, over {seen.parent}. Take another name.", final=True
+    )
+
+
 def closed(volume: Volume, seen: Seen, what: str) -> Seen:
     """The same volume; `InUseError` where somebody has it open, which the cluster has left as it is then."""
     if seen.in_use:
@@ -171,6 +191,10 @@ class Snapshot:
 
     name: str
     taken_at: dt.datetime
+    place: str
+    """Where the volume is, as `Seen` says it."""
+    size_bytes: int
+    """Of the volume then, which may have grown since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,8 +248,8 @@ class Store(Protocol):
         """The volume as it is; None where there is none, trashed ones included. Changes nothing."""
         ...
 
-    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> Seen:
-        """The volume has this size, and the domain that has it open sees so at once.
+    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> int:
+        """The volume has this size, in bytes, and the domain that has it open sees so at once.
 
         `ShrinkError` where it is larger: nothing was done. `InUseError` where somebody has it open and no running domain was
         named. Safe to repeat.
@@ -259,6 +283,13 @@ class Store(Protocol):
         """There is a volume with the snapshot's contents; the two change apart from here on.
 
         With qcow2 it is a whole copy. With Ceph it lies over the snapshot until `detach`. Safe to repeat: one that is there stays.
+        """
+        ...
+
+    async def duplicate(self, volume: Volume, name: str, to: Volume, order: str) -> Seen:
+        """There is a volume with the snapshot's contents that lies over nothing: `claim`, `clone` and `detach` in one call.
+
+        `OtherVolumeError` where the name is not the order's: nothing was done. Safe to repeat: one that is there stays.
         """
         ...
 

@@ -92,10 +92,10 @@ class Toy:
         assert template in {"tiny", "seeded"}
         return await self._become(volume, size_bytes, f"create {size_bytes // GIB}")
 
-    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> Seen:
+    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> int:
         if size_bytes < self.sizes[volume]:
             raise ShrinkError("A volume never shrinks.", final=True)
-        return await self._become(volume, size_bytes, f"grow {size_bytes // GIB} {domain}")
+        return (await self._become(volume, size_bytes, f"grow {size_bytes // GIB} {domain}")).size_bytes
 
     async def _become(self, volume: Volume, size_bytes: int, what: str) -> Seen:
         self.asked.append(what)

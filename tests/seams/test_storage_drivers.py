@@ -115,7 +115,7 @@ async def test_a_volume_smaller_than_its_template_is_refused(bench: Bench) -> No
 
 async def test_a_volume_grows_and_keeps_what_is_in_it(bench: Bench, volume: Volume) -> None:
     for _ in range(2):
-        assert (await bench.store.grow(volume, 64 * MIB)).size_bytes == 64 * MIB
+        assert await bench.store.grow(volume, 64 * MIB) == 64 * MIB
     assert bench.reads(volume, "A", MIB)
     assert bench.reads(volume, "\0", 60 * MIB)
 
@@ -144,12 +144,16 @@ async def test_a_restore_brings_back_what_was_and_shrinks_nothing(bench: Bench, 
         assert bench.reads(volume, "A", MIB)
     assert (await store.snapshots(volume))[0] == first
     assert [one.name for one in await store.snapshots(volume)] == ["first", "second"]
+    assert [one.size_bytes for one in await store.snapshots(volume)] == [32 * MIB, 64 * MIB]
     await store.restore(volume, "second", 64 * MIB)
     assert bench.reads(volume, "B", MIB)
 
 
 async def test_a_snapshot_that_is_taken_again_stays_as_it_is(bench: Bench, volume: Volume) -> None:
     taken = await bench.store.snapshot(volume, "one")
+    seen = await bench.store.look(volume)
+    assert seen is not None
+    assert (taken.place, taken.size_bytes) == (seen.place, seen.size_bytes)
     bench.write(volume, "B", MIB)
     assert await bench.again().snapshot(volume, "one") == taken
     await bench.store.restore(volume, "one", 32 * MIB)
@@ -186,7 +190,7 @@ async def test_what_a_domain_has_open_is_grown_and_snapshotted_but_neither_resto
             await store.grow(volume, 48 * MIB, "another")
         assert domain.blockInfo("vda")[0] == 32 * MIB
         for _ in range(2):
-            assert (await store.grow(volume, 48 * MIB, "sleeper")).size_bytes == 48 * MIB
+            assert await store.grow(volume, 48 * MIB, "sleeper") == 48 * MIB
             assert domain.blockInfo("vda")[0] == 48 * MIB
         with pytest.raises(ShrinkError):
             await store.grow(volume, 32 * MIB, "sleeper")
@@ -247,6 +251,30 @@ async def test_a_detached_clone_outlives_its_origin(bench: Bench, volume: Volume
     assert await store.trashed(volume.org) == ()
     assert bench.reads(clone, "A", MIB)
     assert bench.reads(clone, "T")
+
+
+async def test_a_duplicate_stands_alone_and_takes_the_place_of_nothing_that_was_there(
+    bench: Bench, volume: Volume
+) -> None:
+    store, made, stranger = bench.store, bench.volume(), bench.volume()
+    await store.snapshot(volume, "one")
+    bench.write(volume, "B", MIB)
+    for _ in range(2):
+        seen = await store.duplicate(volume, "one", made, "order")
+        assert (seen.size_bytes, seen.parent) == (32 * MIB, None)
+    assert bench.reads(made, "A", MIB)
+    assert bench.reads(made, "T")
+    with pytest.raises(OtherVolumeError, match="nobody made it for"):
+        await store.duplicate(volume, "one", made, "another")
+    await store.create(stranger, 8 * MIB)
+    with pytest.raises(OtherVolumeError, match="left as it is"):
+        await store.duplicate(volume, "one", stranger, "order")
+    with pytest.raises(MissingError):
+        await store.duplicate(volume, "two", bench.volume(), "order")
+    with pytest.raises(OtherOrgError):
+        await store.duplicate(volume, "one", Volume(OTHER, made.name), "order")
+    assert bench.reads(made, "A", MIB)
+    assert await store.look(stranger) is not None
 
 
 async def test_a_volume_can_be_detached_from_its_template(bench: Bench, volume: Volume) -> None:
@@ -351,7 +379,7 @@ async def test_a_pinned_volume_is_exported_as_pinned_and_is_not_snapshotted(both
     )
     with pytest.raises(PinnedError, match="join it first"):
         await bench.store.snapshot(volume, "one")
-    assert (await bench.store.grow(volume, 48 * MIB)).size_bytes == 48 * MIB
+    assert await bench.store.grow(volume, 48 * MIB) == 48 * MIB
     copy = await bench.store.export(volume, None, bench.file())
     assert copy.size_bytes == 32 * MIB
     gone = await bench.store.trash(volume, LONG_SECONDS)

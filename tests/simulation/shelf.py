@@ -137,13 +137,13 @@ class Shelf:
         """See `Store`."""
         return self.seen(volume) if volume in self.volumes else None
 
-    def grow(self, volume: Volume, size_bytes: int, domain: str | None) -> Seen:
+    def grow(self, volume: Volume, size_bytes: int, domain: str | None) -> int:
         """See `Store`."""
         kept = self._kept(volume)
         must_not_shrink(volume, kept.now.size_bytes, size_bytes)
         self._must_be_named(volume, "grown", domain)
         self.volumes[volume] = replace(kept, now=Contents(size_bytes, kept.now.marks))
-        return self.seen(volume)
+        return size_bytes
 
     def snapshot(self, volume: Volume, name: str, domain: str | None) -> Snapshot:
         """See `Store`."""
@@ -152,7 +152,8 @@ class Shelf:
         found = kept.snapshot(name)
         if found is None:
             self._must_be_named(volume, "snapshotted", domain)
-            found = Snapshot(name, self.clock.now().replace(microsecond=0)), kept.now
+            now = self.clock.now().replace(microsecond=0)
+            found = Snapshot(name, now, self.place(volume), kept.now.size_bytes), kept.now
             self.volumes[volume] = replace(kept, snapshots=(*kept.snapshots, found))
         return found[0]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from schemas.volume import FileSource, Source
-from services.storage.volumes import Copy, Former, Seen, Snapshot, Trashed, Volume
+from services.storage.volumes import Copy, Former, Seen, Snapshot, Trashed, Volume, stranger
 from tests.simulation.shelf import Shelf
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class ShelfLink:
         """The volume as it is."""
         return await self._way("look", volume, lambda: self._shelf.look(volume))
 
-    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> Seen:
+    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> int:
         """The volume has this size."""
         return await self._way("grow", volume, lambda: self._shelf.grow(volume, size_bytes, domain))
 
@@ -63,6 +63,13 @@ class ShelfLink:
     async def clone(self, volume: Volume, name: str, to: Volume) -> Seen:
         """There is a volume with the snapshot's contents."""
         return await self._way("clone", to, lambda: self._shelf.clone(volume, name, to))
+
+    async def duplicate(self, volume: Volume, name: str, to: Volume, order: str) -> Seen:
+        """There is a volume with the snapshot's contents that stands alone; whoever asked may die at each step to it."""
+        if not await self.claim(to, order):
+            raise stranger(to, self._shelf.place(to))
+        await self.clone(volume, name, to)
+        return await self.detach(to)
 
     async def detach(self, volume: Volume) -> Seen:
         """The volume lies over nothing."""

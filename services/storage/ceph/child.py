@@ -52,7 +52,7 @@ class Calls:
                 if self._mark(here, image) is not None:
                     return None
                 with rbd.Image(here, image, read_only=True) as opened:
-                    return _seen(opened)
+                    return seen(opened)
         except (rbd.ImageNotFound, rados.ObjectNotFound):
             return None
 
@@ -63,27 +63,15 @@ class Calls:
         left so is removed: nobody was told of it. Should its maker live after all, then the mark is not his any more.
         """
         found = self.look(pool, image)
-        if found is not None:
-            return found
-        with self._pool(pool) as here:
-            former = self._mark(here, image)
-            self._change(here, image, former, nonce)
-            if former is not None:
-                self._clear(here, image)
-                return None
-            with suppress(rbd.ImageNotFound), rbd.Image(here, image, read_only=True) as opened:
-                found = _seen(opened)  # another began and ended since we looked
-            if found is not None:
-                here.remove_object(MARK + image)
+        if found is None:
+            with self._pool(pool) as here:
+                found = self._begun(here, image, nonce)
         return found
 
     def whole(self, pool: str, image: str, nonce: str) -> dict[str, Any] | None:
         """The image is whole, and what it is; Taken where it is another's, who began anew."""
         with self._pool(pool) as here:
-            mark = self._mark(here, image)
-            if mark is None or mark[1] != nonce:
-                raise _taken(image)
-            self._change(here, image, mark, None)
+            self._ended(here, image, nonce)
         return self.look(pool, image)
 
     def create(self, pool: str, image: str, size_bytes: int, parent: list[str] | None) -> dict[str, Any]:
@@ -92,16 +80,9 @@ class Calls:
         found = self.begin(pool, image, nonce)
         if found is None:
             with self._pool(pool) as here:
-                try:
-                    if parent is None:
-                        self._rbd.create(here, image, size_bytes, old_format=False)
-                    else:
-                        with self._pool(parent[0]) as there:
-                            self._rbd.clone(there, parent[1], parent[2], here, image)
-                except (rbd.ImageNotFound, rados.ObjectNotFound):
-                    here.remove_object(MARK + image)
-                    raise
-            found = self.whole(pool, image, nonce)
+                self._made(here, image, size_bytes, parent)
+                self._ended(here, image, nonce)
+            found = self.look(pool, image)
         if found is not None and found["size_bytes"] < size_bytes and found["parent"] == parent:
             found = self.grow(pool, image, size_bytes)
         assert found is not None, image
@@ -114,22 +95,15 @@ class Calls:
                 raise Refused(str(opened.size()))
             if opened.size() < size_bytes:
                 opened.resize(size_bytes)
-            return _seen(opened, own=1)
+            return seen(opened, own=1)
 
     def release(self, pool: str, image: str) -> dict[str, Any]:
         """Nobody who died holds the image; whoever did is blocked, should he live after all. Nothing is done while somebody watches it."""
         with self._image(pool, image) as opened:
-            found = _seen(opened, own=1)
+            found = seen(opened, own=1)
             for one in opened.lock_get_owners() if not found["watchers"] else ():
                 opened.lock_break(one["mode"], one["owner"])
             return found
-
-    def flatten(self, pool: str, image: str) -> dict[str, Any]:
-        """The image lies over nothing."""
-        with self._image(pool, image) as opened:
-            if _parent(opened) is not None:
-                opened.flatten()
-            return _seen(opened, own=1)
 
     # ----------------------------------------------------------------------------------------------------- snapshots
 
@@ -138,7 +112,7 @@ class Calls:
         with self._image(pool, image) as opened:
             with suppress(rbd.ImageExists):
                 opened.create_snap(name)
-            return next(one for one in _snapshots(opened) if one["name"] == name)
+            return next(one for one in snapshots_of(opened) if one["name"] == name)
 
     def protect(self, pool: str, image: str, name: str) -> None:
         """The snapshot cannot be removed by mistake."""
@@ -149,25 +123,12 @@ class Calls:
     def snapshots(self, pool: str, image: str) -> list[dict[str, Any]]:
         """The image's snapshots."""
         with self._image(pool, image, read_only=True) as opened:
-            return _snapshots(opened)
-
-    def restore(self, pool: str, image: str, name: str, size_bytes: int) -> dict[str, Any]:
-        """The image is as at the snapshot, and has at least this size, and no less than before. Nothing is done while somebody watches it."""
-        with self._image(pool, image) as opened:
-            found = _seen(opened, own=1)
-            if found["watchers"]:
-                return found
-            _must_have(opened, name)
-            size_bytes = max(size_bytes, opened.size())
-            opened.rollback_to_snap(name)
-            if opened.size() < size_bytes:
-                opened.resize(size_bytes)
-            return _seen(opened, own=1)
+            return snapshots_of(opened)
 
     def forget(self, pool: str, image: str, name: str) -> None:
         """There is no such snapshot."""
         with self._image(pool, image) as opened:
-            if any(one["name"] == name for one in _snapshots(opened)):
+            if any(one["name"] == name for one in snapshots_of(opened)):
                 opened.remove_snap(name)
 
     # --------------------------------------------------------------------------------------------------------- trash
@@ -195,34 +156,10 @@ class Calls:
         with self._pool(pool) as here, suppress(rbd.ImageNotFound):  # it is back already
             self._rbd.trash_restore(here, key, image)
 
-    def purge(self, pool: str, key: str) -> None:
-        """The image is gone; Refused, with their names, where others lie over it."""
-        with self._pool(pool) as here:
-            try:
-                self._rbd.trash_remove(here, key)
-            except rbd.ImageNotFound:
-                return  # that is what is wanted
-            except rbd.ImageHasSnapshots:
-                # Ceph looked at the time first: it may go.
-                with rbd.Image(here, image_id=key) as opened:
-                    children = [f"{one['pool']}/{one['image']}" for one in opened.list_children2()]
-                    if children:
-                        raise Refused(", ".join(children)) from None
-                    for one in _snapshots(opened):
-                        if opened.is_protected_snap(one["name"]):
-                            opened.unprotect_snap(one["name"])
-                        opened.remove_snap(one["name"])
-                self._rbd.trash_remove(here, key)
-
     def claim(self, pool: str, image: str, order: str) -> bool:
         """Whether the image is that order's: it said so before, or there was none until now."""
         with self._pool(pool) as here:
-            with suppress(rados.ObjectNotFound):
-                if here.read(CLAIM + image) == order.encode():
-                    return True
-            if free := self.look(pool, image) is None:
-                here.write_full(CLAIM + image, order.encode())
-            return free
+            return self._claimed(here, pool, image, order)[0]
 
     def sweep(self, pool: str, image: str) -> None:
         """No image of that name is in the making, nor left of one; ImageBusy as long as its maker holds it, or did until a moment ago."""
@@ -282,6 +219,48 @@ class Calls:
 
     # --------------------------------------------------------------------------------------------------------- inside
 
+    def _claimed(self, here: Any, pool: str, image: str, order: str) -> tuple[bool, dict[str, Any] | None]:
+        """Whether the image is that order's by now, and what it is."""
+        mine = False
+        with suppress(rados.ObjectNotFound):
+            mine = here.read(CLAIM + image) == order.encode()
+        found = self.look(pool, image)
+        if found is None and not mine:
+            here.write_full(CLAIM + image, order.encode())
+        return mine or found is None, found
+
+    def _begun(self, here: Any, image: str, nonce: str) -> dict[str, Any] | None:
+        """As `begin`, for one who has looked and found none."""
+        former, found = self._mark(here, image), None
+        self._change(here, image, former, nonce)
+        if former is not None:
+            self._clear(here, image)
+            return None
+        with suppress(rbd.ImageNotFound), rbd.Image(here, image, read_only=True) as opened:
+            found = seen(opened)  # another began and ended since we looked
+        if found is not None:
+            here.remove_object(MARK + image)
+        return found
+
+    def _made(self, here: Any, image: str, size_bytes: int, parent: list[str] | None) -> None:
+        """The image that was begun is there; where what it is to lie over is not, nothing is begun."""
+        try:
+            if parent is None:
+                self._rbd.create(here, image, size_bytes, old_format=False)
+            else:
+                with self._pool(parent[0]) as there:
+                    self._rbd.clone(there, parent[1], parent[2], here, image)
+        except (rbd.ImageNotFound, rados.ObjectNotFound):
+            here.remove_object(MARK + image)
+            raise
+
+    def _ended(self, here: Any, image: str, nonce: str) -> None:
+        """The image that was begun is whole; Taken where it is another's."""
+        mark = self._mark(here, image)
+        if mark is None or mark[1] != nonce:
+            raise _taken(image)
+        self._change(here, image, mark, None)
+
     def _mark(self, here: Any, image: str) -> tuple[int, str] | None:
         """The mark's version and the nonce in it."""
         try:
@@ -340,12 +319,12 @@ class Calls:
             yield opened
 
 
-def _seen(image: Any, own: int = 0) -> dict[str, Any]:
-    """`own`: whoever has it open for writing watches it, we included."""
+def seen(image: Any, own: int = 0) -> dict[str, Any]:
+    """The image as it is. `own`: whoever has it open for writing watches it, we included."""
     watchers = [one["addr"] for one in image.watchers_list()]
     return {
         "size_bytes": image.size(),
-        "parent": _parent(image),
+        "parent": parent_of(image),
         "watchers": len(watchers) - own,
         "id": image.id(),
     }
@@ -357,25 +336,25 @@ def _taken(image: str) -> Taken:
     )
 
 
-def _parent(image: Any) -> list[str] | None:
+def parent_of(image: Any) -> list[str] | None:
+    """What it lies over: pool, image and snapshot."""
     try:
         return list(image.parent_info())
     except rbd.ImageNotFound:
         return None
 
 
-def _snapshots(image: Any) -> list[dict[str, Any]]:
+def snapshots_of(image: Any) -> list[dict[str, Any]]:
     """Those that have a name: not the ones that only wait for the last image over them."""
     return [
-        {"name": one["name"], "taken_at": image.get_snap_timestamp(one["id"]).timestamp()}
+        {
+            "name": one["name"],
+            "taken_at": image.get_snap_timestamp(one["id"]).timestamp(),
+            "size_bytes": one["size"],
+        }
         for one in image.list_snaps()
         if one["namespace"] == rbd.RBD_SNAP_NAMESPACE_TYPE_USER
     ]
-
-
-def _must_have(image: Any, name: str) -> None:
-    if all(one["name"] != name for one in _snapshots(image)):
-        raise rbd.ImageNotFound(f"no snapshot {name}", errno=ENOENT)
 
 
 def main(kind: Callable[[str, str], object] = Calls) -> None:

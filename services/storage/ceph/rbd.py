@@ -5,21 +5,18 @@ protected snapshot, brought there when its first volume is made. Ceph takes the 
 the image open under its org's own user, whom the host's libvirt knows by a secret.
 """
 
-import base64
 import secrets
-import uuid
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
-
-import libvirt
+from typing import Any, Final, TypeVar
 
 from schemas.house import HostPlace
 from schemas.template import BASE
-from schemas.volume import ClusterSource, Source, secret_usage, secret_xml
+from schemas.volume import ClusterSource, Source
 from services.storage import formers, qemu_img
 from services.storage.ceph.cluster import Cluster
+from services.storage.ceph.keys import tell
 from services.storage.ceph.speaker import START_SECONDS, CephError, Speaker
 from services.storage.ceph.words import (
     TEMPLATES,
@@ -30,7 +27,7 @@ from services.storage.ceph.words import (
     pool_of,
     refusal,
     snapshot_of,
-    volumes_of,
+    unpurged,
 )
 from services.storage.claims import Ours
 from services.storage.copies import standalone
@@ -42,12 +39,10 @@ from services.storage.volumes import (
     QUICK_SECONDS,
     Copy,
     Former,
-    HasClonesError,
     MissingError,
     OtherVolumeError,
     Seen,
     Snapshot,
-    TooEarlyError,
     Trashed,
     Volume,
     closed,
@@ -56,9 +51,14 @@ from services.storage.volumes import (
     must_be_name,
     must_not_shrink,
     must_share_org,
+    over_another,
+    stranger,
+    without,
 )
 
 T = TypeVar("T")
+
+COPIER: Final = Path(__file__).with_name("copier.py")
 
 _ORIGIN: Final = "origin"
 """The snapshot of a template's image that volumes lie over."""
@@ -75,7 +75,7 @@ class Rbd:
         self._quick = Lane(f"storage-{place.name}-images")
         self._slow = Lane(f"storage-{place.name}-exports")
         self._asking = Speaker(cluster.conf, cluster.user)
-        self._copying = Speaker(cluster.conf, cluster.user)
+        self._copying = Speaker(cluster.conf, cluster.user, COPIER)
         self._known: set[str] = set()
         """The templates that were seen in the cluster."""
 
@@ -89,7 +89,7 @@ class Rbd:
         """What the image's head says, and who watches it. One that died with it open is seen there for 30 s more."""
         return await self._call("look", lambda: self._look(volume))
 
-    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> Seen:
+    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> int:
         """By QEMU where it has the image open, else by Ceph."""
         return await self._call("grow", lambda: self._grow(volume, size_bytes, domain))
 
@@ -97,7 +97,7 @@ class Rbd:
         """By Ceph, whoever has the image open."""
         del domain
         must_be_name(name)
-        return await self._call("snapshot", lambda: snapshot_of(self._ask("snapshot", volume, name=name)))
+        return await self._call("snapshot", lambda: self._snapshot(volume, name))
 
     async def snapshots(self, volume: Volume) -> tuple[Snapshot, ...]:
         """Those that have a name."""
@@ -115,6 +115,10 @@ class Rbd:
     async def clone(self, volume: Volume, name: str, to: Volume) -> Seen:
         """An image over the snapshot, which shares all that neither has written since."""
         return await self._call("clone", lambda: self._clone(volume, name, to))
+
+    async def duplicate(self, volume: Volume, name: str, to: Volume, order: str) -> Seen:
+        """Over the snapshot first; then all that it shares is copied."""
+        return await self._copy("duplicate", lambda: self._duplicate(volume, name, to, order))
 
     async def detach(self, volume: Volume) -> Seen:
         """What it shares is copied, also while a domain has it open."""
@@ -212,19 +216,24 @@ class Rbd:
             raise missing(volume)
         return seen
 
-    def _grow(self, volume: Volume, size_bytes: int, domain: str | None) -> Seen:
-        seen = self._must(volume)
-        must_not_shrink(volume, seen.size_bytes, size_bytes)
-        if not seen.in_use:
-            return self._seen(volume, self._ask("grow", volume, size_bytes=size_bytes))
-        if domain is None or not self._link.grow(
-            domain, lambda disk: has_image(disk, seen.place), size_bytes
+    def _grow(self, volume: Volume, size_bytes: int, domain: str | None) -> int:
+        # QEMU first: Ceph would have to open the image to say whether somebody has it, which takes as long as the growing.
+        place, fits = place_of(volume), partial(must_not_shrink, volume, size_bytes=size_bytes)
+        if domain is not None and self._link.grow(
+            domain, lambda disk: has_image(disk, place), size_bytes, fits
         ):
+            return size_bytes
+        seen = self._must(volume)
+        fits(seen.size_bytes)
+        if seen.in_use:
             raise in_use(volume, "grown", domain)
-        return replace(seen, size_bytes=size_bytes)  # QEMU said so: a look costs as much as the growing
+        return self._seen(volume, self._ask("grow", volume, size_bytes=size_bytes)).size_bytes
+
+    def _snapshot(self, volume: Volume, name: str) -> Snapshot:
+        return snapshot_of(volume, self._ask("snapshot", volume, name=name))
 
     def _snapshots(self, volume: Volume) -> tuple[Snapshot, ...]:
-        found = [snapshot_of(one) for one in self._ask("snapshots", volume)]
+        found = [snapshot_of(volume, one) for one in self._ask("snapshots", volume)]
         return tuple(sorted(found, key=lambda one: (one.taken_at, one.name)))
 
     def _restore(self, volume: Volume, name: str, size_bytes: int) -> Seen:
@@ -232,17 +241,31 @@ class Rbd:
         return closed(volume, self._seen(volume, found), "restored")
 
     def _clone(self, volume: Volume, name: str, to: Volume) -> Seen:
-        must_share_org(volume, to)
-        parent = [pool_of(volume.org), volume.name, name]
-        try:
-            seen = self._seen(to, self._ask("create", to, size_bytes=0, parent=parent))
-        except MissingError as error:
-            raise MissingError(f"There is no volume {volume} with a snapshot {name}.", final=True) from error
-        if seen.parent not in {None, joined(parent)}:  # None: it was detached since
-            raise OtherVolumeError(
-                f"There is a volume {to} already, over {seen.parent}. Take another name.", final=True
-            )
+        made = self._over(
+            volume, name, to, lambda parent: self._ask("create", to, size_bytes=0, parent=parent)
+        )
+        seen = self._seen(to, made)
+        if seen.parent not in {None, f"{place_of(volume)}@{name}"}:  # None: it was detached since
+            raise over_another(to, seen)
         return seen
+
+    def _duplicate(self, volume: Volume, name: str, to: Volume, order: str) -> Seen:
+        made = self._over(
+            volume, name, to, lambda parent: self._ask_long("duplicate", to, order=order, parent=parent)
+        )
+        if made is None:
+            raise stranger(to, place_of(to))
+        seen = self._seen(to, made)
+        if seen.parent is not None:
+            raise over_another(to, seen)
+        return seen
+
+    def _over(self, volume: Volume, name: str, to: Volume, ask: Callable[[list[str]], Any]) -> Any:
+        must_share_org(volume, to)
+        try:
+            return ask([pool_of(volume.org), volume.name, name])
+        except MissingError as error:
+            raise without(volume, name) from error
 
     def _trash(self, volume: Volume, guard_seconds: int) -> Trashed:
         seen = self._look(volume)
@@ -277,20 +300,7 @@ class Rbd:
         try:
             self._copying.ask("purge", COPY_SECONDS, pool=pool_of(trashed.volume.org), key=trashed.key)
         except CephError as error:
-            match error.kind:
-                case "PermissionError":
-                    raise TooEarlyError(
-                        f"Volume {trashed.volume} stays in the trash until {trashed.until.isoformat()}; nothing was removed."
-                    ) from error
-                case "ImageBusy":
-                    raise in_use(trashed.volume, "purged", None) from error
-                case "Refused":
-                    raise HasClonesError(
-                        f"Volume {trashed.volume} stays in the trash: {error} lie over its snapshots. Detach them first.",
-                        tuple(volumes_of(str(error))),
-                    ) from error
-                case _:
-                    raise
+            raise unpurged(error, trashed) from error
 
     def _export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         if file.exists():
@@ -299,7 +309,7 @@ class Rbd:
             closed(volume, self._must(volume), "exported without a snapshot")
             return standalone.export(file, "-f", "raw", self._address(pool_of(volume.org), volume.name))
         if all(one.name != name for one in self._snapshots(volume)):
-            raise MissingError(f"Volume {volume} has no snapshot {name}.", final=True)
+            raise without(volume, name)
         return standalone.export(
             file, "-f", "raw", self._address(pool_of(volume.org), f"{volume.name}@{name}")
         )
@@ -315,26 +325,11 @@ class Rbd:
         self._ask("release", volume)  # one that is in use stays as it is
         user = pool_of(volume.org)
         monitors = tuple(self._asking.ask("monitors", QUICK_SECONDS))
-        name = uuid.uuid5(uuid.UUID(self._asking.ask("fsid", QUICK_SECONDS)), user)
+        cluster: str = self._asking.ask("fsid", QUICK_SECONDS)
         key: str = self._asking.ask(
             "command", QUICK_SECONDS, command={"prefix": "auth get-key", "entity": f"client.{user}"}
         )["key"]
-        connection = self._link.connected()
-        known = str(name)
-        try:
-            # One of another cluster, that is gone, keeps its name: libvirt has one secret for each use.
-            known = connection.secretLookupByUsage(
-                libvirt.VIR_SECRET_USAGE_TYPE_CEPH, secret_usage(user)
-            ).UUIDString()
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
-                raise
-        source = ClusterSource(place_of(volume), monitors, user, known)
-        # Kept by libvirt over its restarts, in a file for its own user alone: a domain can be started without us.
-        secret = connection.secretDefineXML(secret_xml(source))
-        give = cast("Callable[[bytes], int]", secret.setValue)  # bytes, whatever its own description says
-        give(base64.b64decode(key))
-        return source
+        return tell(self._link.connected(), ClusterSource(place_of(volume), monitors, user, ""), cluster, key)
 
     # -------------------------------------------------------------------------------------------------------- inside
 

@@ -8,7 +8,16 @@ from xml.etree import ElementTree as ET
 from schemas.names import is_name
 from services.storage.ceph.speaker import CephError
 from services.storage.errors import StorageError
-from services.storage.volumes import MissingError, ShrinkError, Snapshot, Volume, in_use
+from services.storage.volumes import (
+    HasClonesError,
+    MissingError,
+    ShrinkError,
+    Snapshot,
+    TooEarlyError,
+    Trashed,
+    Volume,
+    in_use,
+)
 
 TEMPLATES: Final = "templates"
 """The pool that every org may read and none may write."""
@@ -79,6 +88,24 @@ def refusal(error: CephError, call: str, volume: Volume) -> StorageError:
             return ShrinkError(
                 f"Volume {volume} has {error} bytes and was asked to have less; a volume never shrinks. Nothing was changed.",
                 final=True,
+            )
+        case _:
+            return error
+
+
+def unpurged(error: CephError, trashed: Trashed) -> StorageError:
+    """Why a volume stays in the trash, as whoever asked knows it."""
+    match error.kind:
+        case "PermissionError":
+            return TooEarlyError(
+                f"Volume {trashed.volume} stays in the trash until {trashed.until.isoformat()}; nothing was removed."
+            )
+        case "ImageBusy":
+            return in_use(trashed.volume, "purged", None)
+        case "Refused":
+            return HasClonesError(
+                f"Volume {trashed.volume} stays in the trash: {error} lie over its snapshots. Detach them first.",
+                tuple(volumes_of(str(error))),
             )
         case _:
             return error

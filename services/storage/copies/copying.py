@@ -8,7 +8,9 @@ backup is read and written, which can take an hour: that is done beside everythi
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -139,16 +141,16 @@ class Copying:
         try:
             if not isinstance(order, DropOrdered) and self._went_with_its_host(org, order):
                 raise HostGoneError(order.host)
+            over = True
             if isinstance(order, CopyOrdered):
                 over = await self._make(org, order)
             elif isinstance(order, DropOrdered):
                 await self._drop(org, order)
-                over = True
-            else:
-                if order.vm == order.of:
-                    await self._unpinning.join(key, self._stores.of(key, order.host, order.pool))
+            elif _is_long(order):
                 await self._restoring.restore(org, order)
-                over = True
+            else:
+                store = self._stores.of(key, order.host, order.pool)
+                await self._unpinning.without(key, store, partial(self._restoring.restore, org, order))
         except StorageError as error:
             over = await self._refused(org, order, error)
         if over:
@@ -188,11 +190,8 @@ class Copying:
         if order.kind == "backup":
             return await self._back_up(org, order, store)
         taken = await self._snapshot(org, order, store)
-        seen = await store.look(Volume(org, order.vm))
-        if seen is None:
-            raise MissingError(f"There is no volume {org}/{order.vm} any more.", final=True)
-        # It may come to hold all that is on the disk now, while the guest writes everything anew.
-        whole = Whole(seen.place, seen.size_bytes, seen.size_bytes, None, taken.taken_at)
+        # It may come to hold all that was on the disk, while the guest writes everything anew.
+        whole = Whole(taken.place, taken.size_bytes, taken.size_bytes, None, taken.taken_at)
         await self._outcomes.made(org, order, whole)
         return True
 
@@ -227,15 +226,18 @@ class Copying:
 
     async def _snapshot(self, org: str, order: CopyOrdered, store: Store) -> Snapshot:
         """Safe to repeat: a snapshot of that name stays as it is. A guest that a former life left standing still moves again."""
-        await self._unpinning.join((org, order.vm), store)
         domain = self._domain(org, order.vm)
         pool = self._fleet.pools.get((org, order.pool))
-        if domain is None or pool is None or pool.refresh != "agent" or not self._runs(org, order.vm):
-            return await store.snapshot(Volume(org, order.vm), order.copy, domain)
-        async with self._still(order.host, domain) as stands:
-            if not stands:
-                log.info("the guest of %s/%s does not stand still for its snapshot", org, order.vm)
-            return await store.snapshot(Volume(org, order.vm), order.copy, domain)
+
+        async def take() -> Snapshot:
+            asked = pool is not None and pool.refresh == "agent" and self._runs(org, order.vm)
+            still = self._still(order.host, domain) if asked and domain is not None else nullcontext(True)
+            async with still as stands:
+                if not stands:
+                    log.info("the guest of %s/%s does not stand still for its snapshot", org, order.vm)
+                return await store.snapshot(Volume(org, order.vm), order.copy, domain)
+
+        return await self._unpinning.without((org, order.vm), store, take)
 
     # -------------------------------------------------------------------------------------------------------- dropped
 

@@ -3,6 +3,7 @@
 A disk that was made from a copy stands alone: it lies over no template and over nobody's snapshot, so that neither is needed for it.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from events.gate import RestoreOrdered
@@ -10,7 +11,7 @@ from projections.copies.fold import Copies
 from services.storage.copies.outcomes import CopyOutcomes
 from services.storage.errors import StorageError
 from services.storage.stores import Stores
-from services.storage.volumes import Copy, MissingError, OtherVolumeError, Seen, Store, Volume
+from services.storage.volumes import Copy, MissingError, OtherVolumeError, Seen, Store, Volume, stranger
 
 
 def is_long(order: RestoreOrdered) -> bool:
@@ -65,21 +66,16 @@ class Restoring:
 
     async def _made(self, org: str, order: RestoreOrdered, store: Store) -> Seen:
         volume = Volume(org, order.vm)
-        if not await store.claim(volume, order.id):
-            stranger = await store.look(volume)
-            raise OtherVolumeError(
-                f"{stranger.place if stranger else volume} is there already, and nobody made it for {org}/{order.vm}: move it away, or take "
-                "another name. It was left as it is.",
-                final=True,
-            )
-        if order.kind == "backup":
-            seen = await store.load(self._backup(org, order), volume)
+        if order.kind == "snapshot":
+            # It lies over nothing: neither VM holds the other back when it is deleted.
+            seen = await store.duplicate(Volume(org, order.of), order.copy, volume, order.id)
         else:
-            # With Ceph it lies over the snapshot first; alone, neither VM holds the other back when it is deleted.
-            await store.clone(Volume(org, order.of), order.copy, volume)
-            seen = await store.detach(volume)
+            if not await store.claim(volume, order.id):
+                there = await store.look(volume)
+                raise stranger(volume, there.place if there else str(volume))
+            seen = await store.load(self._backup(org, order), volume)
         if seen.size_bytes < order.size_bytes:
-            seen = await store.grow(volume, order.size_bytes)
+            seen = replace(seen, size_bytes=await store.grow(volume, order.size_bytes))
         return seen
 
     def _store(self, org: str, order: RestoreOrdered) -> Store:

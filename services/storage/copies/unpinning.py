@@ -1,12 +1,15 @@
 """The pin of a VM's disk is given up where a copy needs the disk itself: a snapshot lies inside the volume, under no layer."""
 
-from typing import Final, Protocol, runtime_checkable
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol, TypeVar, runtime_checkable
 
 from projections.fleet.fold import Fleet
 from projections.volumes.fold import Volumes
 from services.storage.outcomes import Outcomes
 from services.storage.state import Key
-from services.storage.volumes import Store, Volume
+from services.storage.volumes import PinnedError, Store, Volume
+
+T = TypeVar("T")
 
 JOINED: Final = "joined"
 """The pin was given up for a copy of the disk."""
@@ -31,6 +34,21 @@ class Unpinning:
     def __init__(self, outcomes: Outcomes, folds: tuple[Fleet, Volumes]) -> None:
         self._outcomes = outcomes
         self._fleet, self._volumes = folds
+
+    async def without(self, key: Key, store: Store, call: Callable[[], Awaitable[T]]) -> T:
+        """The answer of a call of the driver that needs the disk without a layer, and raises `PinnedError` where it has one.
+
+        Where the ledger knows of no pin there is hardly ever one, and the call looks itself: whatever a former life left is joined then,
+        and the call made again.
+        """
+        disk = self._volumes.disks.get(key)
+        if disk is not None and disk.snapshot is None:
+            try:
+                return await call()
+            except PinnedError:
+                pass  # joined below, or refused there
+        await self.join(key, store)
+        return await call()
 
     async def join(self, key: Key, store: Store) -> None:
         """The disk has no layer, and the ledger knows of no pin. Safe to repeat; raises what the driver does."""

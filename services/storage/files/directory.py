@@ -7,9 +7,9 @@ more, and to give one up moves no data.
 
 import datetime as dt
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
-from xml.etree import ElementTree as ET
 
 from events.clock import Clock
 from schemas.house import HostPlace
@@ -20,6 +20,7 @@ from services.storage.claims import Ours
 from services.storage.copies import standalone
 from services.storage.errors import StorageError
 from services.storage.files import claiming, filling
+from services.storage.files.chain import files_of
 from services.storage.files.joining import Joins
 from services.storage.files.qcow2 import size_of
 from services.storage.files.survey import Survey, survey
@@ -31,7 +32,6 @@ from services.storage.volumes import (
     QUICK_SECONDS,
     Copy,
     Former,
-    MissingError,
     OtherVolumeError,
     PinnedError,
     Seen,
@@ -44,6 +44,8 @@ from services.storage.volumes import (
     must_be_name,
     must_not_shrink,
     must_share_org,
+    stranger,
+    without,
 )
 
 T = TypeVar("T")
@@ -72,7 +74,7 @@ class Directory:
         """What the file's head and the kernel's locks say, without libvirt."""
         return await self._call("look", lambda: self._look(volume))
 
-    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> Seen:
+    async def grow(self, volume: Volume, size_bytes: int, domain: str | None = None) -> int:
         """By QEMU where it has the file open, else by qemu-img."""
         return await self._call("grow", lambda: self._grow(volume, size_bytes, domain))
 
@@ -99,6 +101,10 @@ class Directory:
     async def clone(self, volume: Volume, name: str, to: Volume) -> Seen:
         """A whole copy: no file can lie over a snapshot inside another."""
         return await self._copy("clone", lambda: self._clone(volume, name, to))
+
+    async def duplicate(self, volume: Volume, name: str, to: Volume, order: str) -> Seen:
+        """A clone; its template's part is in it from the beginning."""
+        return await self._copy("duplicate", lambda: self._duplicate(volume, name, to, order))
 
     async def detach(self, volume: Volume) -> Seen:
         """What is in the template's file is copied up."""
@@ -180,22 +186,25 @@ class Directory:
     def _look(self, volume: Volume) -> Seen | None:
         return self._seen(volume) if self._path(volume).exists() else None
 
-    def _grow(self, volume: Volume, size_bytes: int, domain: str | None) -> Seen:
+    def _grow(self, volume: Volume, size_bytes: int, domain: str | None) -> int:
+        fits = partial(must_not_shrink, volume, size_bytes=size_bytes)
         file = self._file(volume)
         top = self._top(file)
-        there = self._seen(volume).size_bytes
-        must_not_shrink(volume, there, size_bytes)
-        if qemu_img.written(top):
-            if domain is None or not self._link.grow(domain, lambda disk: _writes(disk, top), size_bytes):
+        there = self._seen(volume)
+        fits(there.size_bytes)
+        if there.in_use:
+            if domain is None or not self._link.grow(
+                domain, lambda disk: files_of(disk)[:1] == [str(top)], size_bytes, fits
+            ):
                 raise in_use(volume, "grown", domain)
-        elif there < size_bytes:
+        elif there.size_bytes < size_bytes:
             qemu_img.run("resize", "-f", "qcow2", str(top), str(size_bytes))
-        return self._seen(volume)
+        return self._seen(volume).size_bytes
 
     def _snapshot(self, volume: Volume, name: str, domain: str | None) -> Snapshot:
         must_be_name(name)
         file = self._alone(volume)
-        if (found := _named(file, name)) is not None:
+        if (found := qemu_img.snapshot(file, name)) is not None:
             return found
         if qemu_img.written(file):
             if domain is None or not self._link.monitor(
@@ -205,7 +214,7 @@ class Directory:
         else:
             qemu_img.renew(file)
             qemu_img.run("snapshot", "-c", name, str(file))
-        made = _named(file, name)
+        made = qemu_img.snapshot(file, name)
         assert made is not None, name
         return made
 
@@ -222,7 +231,7 @@ class Directory:
 
     def _forget(self, volume: Volume, name: str, domain: str | None) -> None:
         file = self._file(volume)
-        if _named(file, name) is None:
+        if qemu_img.snapshot(file, name) is None:
             return
         if qemu_img.written(file):
             command = "blockdev-snapshot-delete-internal-sync"
@@ -238,6 +247,13 @@ class Directory:
         if not self._path(to).exists():
             self._fill(to, "-U", "-l", f"snapshot.name={name}", "-f", "qcow2", str(file))
         return self._seen(to)
+
+    def _duplicate(self, volume: Volume, name: str, to: Volume, order: str) -> Seen:
+        must_share_org(volume, to)
+        if not claiming.claim(self._path(to), order):
+            raise stranger(to, str(self._path(to)))
+        self._clone(volume, name, to)
+        return self._detach(to)
 
     def _detach(self, volume: Volume) -> Seen:
         file = self._alone(volume)
@@ -378,15 +394,6 @@ class Directory:
         return await self._link.call(self._slow, what, call, COPY_SECONDS)
 
 
-def _named(file: Path, name: str) -> Snapshot | None:
-    return next((one for one in qemu_img.snapshots(file) if one.name == name), None)
-
-
 def _must_have(file: Path, volume: Volume, name: str) -> None:
-    if _named(file, name) is None:
-        raise MissingError(f"Volume {volume} has no snapshot {name}.", final=True)
-
-
-def _writes(disk: ET.Element, file: Path) -> bool:
-    source = disk.find("source")
-    return source is not None and source.get("file") == str(file)
+    if qemu_img.snapshot(file, name) is None:
+        raise without(volume, name)

@@ -139,10 +139,10 @@ class Usage:
                 self._settle(org, vm)
             case VmRebootFailed(org=org, vm=vm, reservation=reservation, size=size):
                 self._prove(org, vm, reservation, size)
-            case VmPlugged(org=org, vm=vm, order=order, size=size):
-                self._plugged(org, vm, order, size)
-            case VmPlugFailed(org=org, vm=vm, order=order):
-                self._plugged(org, vm, order, None)
+            case VmPlugged(size=size) as fact:
+                self._plugged(fact, size)
+            case VmPlugFailed() as fact:
+                self._plugged(fact, None)
             case VmResumed(org=org, vm=vm, reservation=reservation):
                 self._prove(org, vm, reservation)
             case VmBooted(org=org, vm=vm, reservation=reservation):
@@ -182,13 +182,16 @@ class Usage:
             case _:
                 pass
 
-    def _plugged(self, org: str, vm: str, order: str, size: Size | None) -> None:
-        """The order has ended, and the VM has that size; without one the size that it had."""
-        under_way, former = self._plugging.get((org, vm), ("", None))
-        holding = self.holdings.get((org, vm))
-        if under_way == order and holding is not None and former is not None:
-            del self._plugging[org, vm]
-            self._hold(org, vm, replace(holding, size=size or former))
+    def _plugged(self, fact: VmPlugged | VmPlugFailed, size: Size | None) -> None:
+        """The order has ended, and the VM has that size; without one the size that it had. A life that began since has its own."""
+        key = fact.org, fact.vm
+        under_way, former = self._plugging.get(key, ("", None))
+        holding = self.holdings.get(key)
+        if under_way != fact.order or holding is None or former is None:
+            return
+        del self._plugging[key]
+        if holding.reservation == fact.reservation:
+            self._hold(*key, replace(holding, size=size or former))
 
     def _drift(self, org: str, vm: str, reservation: str, size: Size) -> None:
         """It runs with another size than was ordered: the larger counts."""

@@ -113,7 +113,7 @@ def _over_itself(draft: Draft, pending: Pending, kept: Kept, copy: Copy) -> None
     if code is not None or disk is None:
         draft.decline(pending, code or "NoDisk")
         return
-    size_bytes = max(disk.size_bytes, copy.disk_bytes)
+    size_bytes = max(disk.size_bytes, copy.disk_bytes, draft.usage.disk_bytes(*key))
     draft.do(pending, "Granted", (), [_restore(kept.name, disk.host, copy, kept, size_bytes, pending)])
 
 

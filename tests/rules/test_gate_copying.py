@@ -246,6 +246,16 @@ def test_a_vm_that_is_off_is_restored_from_its_snapshot_and_does_not_start_meanw
     assert past.answer()[0].code == "Granted"
 
 
+def test_a_disk_that_is_to_grow_is_restored_as_large_as_it_shall_be() -> None:
+    past = stopped()
+    past.resize(disk_gib=30)
+    past.answer()
+    past.restore()
+    _, (order,) = past.answer()
+    assert isinstance(order, RestoreOrdered)
+    assert order.size_bytes == 30 * GIB
+
+
 def test_nobodys_disk_is_changed_under_a_guest_that_runs_or_sleeps() -> None:
     past = running()
     past.copied()

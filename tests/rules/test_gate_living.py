@@ -359,6 +359,39 @@ def test_vcpu_are_plugged_into_a_vm_that_runs_and_never_taken_out() -> None:
     assert past.used == (1, 10), "an order has one outcome"
 
 
+@pytest.mark.parametrize("failed", [True, False])
+def test_what_is_told_late_of_vcpu_that_were_to_be_plugged_in_says_nothing_of_the_life_after_a_reboot(
+    *, failed: bool
+) -> None:
+    past = keeping().running()
+    more, less = Size("own-3x1024", 3, 1024), Size("own-2x1024", 2, 1024)
+    past.resize(more, plug=True)
+    _, (plug,) = past.answer()
+    assert isinstance(plug, PlugOrdered)
+    past.resize(less)
+    _, (reboot,) = past.answer()
+    assert isinstance(reboot, RebootOrdered)
+    assert past.used[0] == 3, "it may have them until it is started anew"
+    past.runs()
+    assert past.used[0] == 2
+    who: dict[str, Any] = {"org": ORG, "vm": "db", "host": "h1", "reservation": plug.reservation}
+    past.happened(
+        VmPlugFailed(**who, order=plug.id, code="plug-refused", text="another life", observed_at=past.now)
+        if failed
+        else VmPlugged(**who, order=plug.id, size=more, plugged_at=past.now)
+    )
+    assert past.used[0] == 2
+
+
+def test_a_disk_that_grows_already_counts_once_for_who_wants_it_larger_still() -> None:
+    past = keeping().running()
+    past.resize(disk_gib=40)
+    past.answer()
+    past.resize(disk_gib=100)
+    assert past.answer()[0].code == "Granted"
+    assert past.used == (1, 100)
+
+
 def test_a_disk_grows_at_once_and_counts_what_it_shall_have_until_it_has_it() -> None:
     past = keeping().running()
     past.resize(disk_gib=40)

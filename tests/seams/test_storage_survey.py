@@ -1,18 +1,24 @@
-"""All images of an org, looked at together in a real Ceph: what is said of each is what librbd says when it opens it."""
+"""All disks of an org in a real Ceph, or of a host by its libvirt, looked at together: what is said of each is what it says when opened."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from events.clock import SystemClock
+from schemas.house import HostPlace
 from services.storage.ceph.cluster import Cluster
 from services.storage.ceph.speaker import Speaker
 from services.storage.ceph.survey import LISTER, Surveying
 from services.storage.ceph.words import pool_of
 from services.storage.errors import StorageError
-from services.storage.files.survey import Lying
+from services.storage.files.directory import Directory
+from services.storage.files.survey import Lying, listed
+from services.storage.link import Link
 from services.storage.volumes import Volume
+from tests.seams.foreigners import make_disk
 from tests.seams.stores import MIB, OTHER, TEMPLATE, Bench
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -86,3 +92,41 @@ async def test_an_image_that_went_since_it_was_listed_is_left_out(bench: Bench) 
     with pytest.raises(StorageError, match="more than 0 images"):
         speaker.ask("images", SECONDS, pool=pool_of(OTHER), most=0)
     speaker.close()
+
+
+async def test_a_directory_that_is_not_mounted_here_is_listed_by_its_hosts_libvirt(
+    both: dict[str, Bench], tmp_path: Path
+) -> None:
+    bench = both["qcow2"]
+    place = HostPlace("h1", bench.machine.uri, "tcg", 1024, 20000, volumes=str(bench.machine.volumes))
+    here, link = Directory(place, bench.directory / "templates", SystemClock()), Link(place)
+    alone, grown = bench.volume(OTHER), bench.volume(OTHER)
+    await here.create(alone, SIZE)
+    await here.create(grown, SIZE, TEMPLATE)
+    await here.grow(grown, 2 * SIZE)
+    layer = bench.machine.volumes / f"{OTHER}.{alone.name}.s40.qcow2"
+    make_disk(layer, "qcow2", "L", base=bench.machine.volumes / f"{OTHER}.{alone.name}.qcow2")
+    strange = bench.machine.volumes / f"{OTHER}.strange.qcow2"
+    strange.write_bytes(b"no disk at all")
+
+    read, said = await here.survey(), await asyncio.to_thread(listed, link.connected(), bench.machine.volumes)
+    mine = [f"{OTHER}.{one.name}.qcow2" for one in (alone, grown)]
+    for name in (*mine, layer.name, strange.name):
+        assert said.files[name] == read.files[name], name
+    assert said.files[mine[1]].size_bytes == 2 * SIZE
+    assert said.newest == read.newest
+    (bench.machine.volumes / mine[0]).rename(tmp_path / "moved.qcow2")
+    assert mine[0] not in listed(link.connected(), bench.machine.volumes).files
+    assert "libvirt lists" in said.absent
+    for path in (layer, strange):
+        path.unlink()
+
+
+async def test_a_host_whose_directory_is_not_mounted_here_and_that_has_no_pool_says_nothing_about_any_disk(
+    both: dict[str, Bench], tmp_path: Path
+) -> None:
+    bench = both["qcow2"]
+    place = HostPlace("h1", bench.machine.uri, "tcg", 1024, 20000, volumes=str(tmp_path / "elsewhere"))
+    with pytest.raises(StorageError, match="nothing is known of what lies there"):
+        await Directory(place, bench.directory / "templates", SystemClock()).survey()
+    assert not (tmp_path / "elsewhere").exists()

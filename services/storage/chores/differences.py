@@ -119,7 +119,7 @@ def _of_files(folds: Folds, key: Key, disk: Disk, survey: Survey) -> Iterable[Di
     name = Path(disk.volume).name
     file = survey.files.get(name)
     if file is None:
-        yield _missing(folds, key, disk, "no such file")
+        yield _missing(folds, key, disk, survey.absent)
     elif file.size_bytes is None:
         yield Difference(*key, disk.host, "format", "a qcow2 file", "another file", "none")
     else:

@@ -23,7 +23,7 @@ from services.storage.files import claiming, filling
 from services.storage.files.chain import files_of
 from services.storage.files.joining import Joins
 from services.storage.files.qcow2 import size_of
-from services.storage.files.survey import Survey, survey
+from services.storage.files.survey import Survey, surveyed
 from services.storage.files.trash import TRASH, Trash
 from services.storage.lane import Lane
 from services.storage.link import Link
@@ -64,6 +64,7 @@ class Directory:
         self._trash = Trash(self._here / TRASH)
         self._quick = Lane(f"storage-{place.name}-files")
         self._slow = Lane(f"storage-{place.name}-copies")
+        self._surveys = Lane(f"storage-{place.name}-surveys")
         self._joins = Joins(self._link)
 
     async def create(self, volume: Volume, size_bytes: int, template: str | None = None) -> Seen:
@@ -139,8 +140,8 @@ class Directory:
         await self._copy("sweep", lambda: claiming.sweep(self._path(volume)))
 
     async def survey(self) -> Survey:
-        """What lies in the directory, its trash left out."""
-        return await self._call("survey", lambda: survey(self._here))
+        """What lies in the directory, its trash left out; in a lane of its own, so that no boot waits behind it."""
+        return await self._link.call(self._surveys, "survey", lambda: surveyed(self._link, self._here))
 
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         """By `qemu-img convert`, with the template's part in it."""
@@ -278,10 +279,8 @@ class Directory:
         if name is not None:
             _must_have(origin, volume, name)
             return standalone.export(file, "-U", "-l", f"snapshot.name={name}", "-f", "qcow2", str(origin))
-        if self._layers(origin):
-            return standalone.export(
-                file, "-U", "-f", "qcow2", str(origin)
-            )  # pinned: what is above it is written instead
+        if self._layers(origin):  # pinned: what is above it is written instead
+            return standalone.export(file, "-U", "-f", "qcow2", str(origin))
         if qemu_img.written(origin):
             raise in_use(volume, "exported without a snapshot", None)
         return standalone.export(file, "-f", "qcow2", str(origin))

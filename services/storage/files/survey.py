@@ -1,15 +1,19 @@
-"""All files in a host's directory of disks, read at once: 500 disks in some 20 ms; it blocks."""
+"""All files in a host's directory of disks, read at once: 500 disks in some 20 ms, or in 150 ms by the host's libvirt; it blocks."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
+from xml.etree import ElementTree as ET
 
-from schemas.volume import layer_over, sleep_of
+import libvirt
+
+from schemas.volume import POOL, layer_over, sleep_of
 from services.storage import qemu_img
 from services.storage.errors import StorageError
 from services.storage.files.trash import TRASH
+from services.storage.link import Link, refresh
 
 _DISK: Final = ".qcow2"
 _MOST_BYTES: Final = 2**53
@@ -31,6 +35,8 @@ class Survey:
     files: Mapping[str, Lying]
     newest: Mapping[str, int] = field(default_factory=dict[str, int])
     """The newest sleep that any layer over a file has its name from."""
+    absent: str = "no such file"
+    """What is known of one that is not among them."""
 
     def top(self, name: str) -> Lying:
         """The file that is written when the volume of this name is: itself, or its newest layer."""
@@ -61,6 +67,52 @@ def survey(directory: Path) -> Survey:
             f"The directory of disks {directory} cannot be read ({error.strerror}); nothing is known of what lies there."
         ) from error
     return Survey(found, newest(found))
+
+
+def surveyed(link: Link, directory: Path) -> Survey:
+    """What lies in the directory, as it is read where it is mounted here, else as its host's libvirt lists it."""
+    return survey(directory) if directory.is_dir() else listed(link.connected(), directory)
+
+
+def listed(connection: libvirt.virConnect, directory: Path) -> Survey:
+    """The files right in the directory as the host's libvirt lists them, for a directory that is not mounted here.
+
+    Nothing is made there: a host that has no such pool, or one that is off, says nothing about any disk. The trap: a file that libvirt may
+    not read is not listed.
+    """
+    try:
+        pool = connection.storagePoolLookupByName(POOL)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
+            raise
+        raise StorageError(
+            f"The directory of disks {directory} is not mounted here, and its host's libvirt has no pool {POOL}; nothing is known of what "
+            "lies there."
+        ) from error
+    where = ET.fromstring(pool.XMLDesc()).findtext("target/path")  # noqa: S314 - libvirt's own words
+    if where != str(directory) or not pool.isActive():
+        raise StorageError(
+            f"The directory of disks {directory} is not mounted here, and its host's libvirt has its pool {POOL} in {where}, "
+            f"{'on' if pool.isActive() else 'off'}; nothing is known of what lies there."
+        )
+    refresh(pool)
+    found = dict(_described(pool))
+    return Survey(found, newest(found), "no such file that its host's libvirt lists")
+
+
+def _described(pool: libvirt.virStoragePool) -> Iterator[tuple[str, Lying]]:
+    for one in pool.listAllVolumes():
+        try:
+            volume = ET.fromstring(one.XMLDesc())  # noqa: S314 - libvirt's own words
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:  # gone since it was listed
+                raise
+            continue
+        form = volume.find("target/format")
+        ours = one.name().endswith(_DISK) and form is not None and form.get("type") == "qcow2"
+        size = int(volume.findtext("capacity") or 0)
+        parent = volume.findtext("backingStore/path")
+        yield one.name(), Lying(size, parent) if ours and size <= _MOST_BYTES else Lying(None, None)
 
 
 def newest(files: Iterable[str]) -> Mapping[str, int]:

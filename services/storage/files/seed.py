@@ -48,13 +48,6 @@ def lay(pool: libvirt.virStoragePool, org: str, vm: str, seed: Seed) -> str:
     return volume.path()
 
 
-def erase(pool: libvirt.virStoragePool, org: str, vm: str) -> None:
-    """The VM's seed disk is gone from its host; safe to repeat. Call it once the domain is gone for good."""
-    volume = _found(pool, seed_name(org, vm))
-    if volume is not None:
-        volume.delete()
-
-
 def _found(pool: libvirt.virStoragePool, name: str) -> libvirt.virStorageVol | None:
     try:
         return pool.storageVolLookupByName(name)

@@ -85,7 +85,7 @@ class Draft:
     _slept: dict[str, int] = field(default_factory=dict[str, int])
 
     def __post_init__(self) -> None:
-        self.places = Places(self.org, self.state.fleet, self.state.breakers, self.state.directory, self.now)
+        self.places = Places(self.org, self.state.fleet, self.state.breakers, self.state.leases, self.now)
 
     @property
     def docket(self) -> Docket:

@@ -165,7 +165,9 @@ def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
     if way == "reboot" and not _may_reboot(draft, wish.publisher):
         draft.decline(pending, "SudoSrvMissing")
         return
-    counted_bytes = draft.usage.disk_bytes(draft.org, kept.name)  # of a disk that is to grow already, the larger
+    counted_bytes = draft.usage.disk_bytes(
+        draft.org, kept.name
+    )  # of a disk that is to grow already, the larger
     more = Capacity(block_bytes=max(0, (wish.disk_bytes or 0) - counted_bytes))
     if runs is not None and way in {"plug", "reboot"}:
         code, evidence = _larger(draft, pool, runs, size, more)

@@ -8,9 +8,9 @@ from typing import Literal
 
 from events.gate import BootOrdered, Evidence, Order, SaveOrdered, WakeOrdered
 from projections.breakers.fold import Breakers
-from projections.directory.fold import Directory
 from projections.fleet import life
 from projections.fleet.fold import Fleet, Vm
+from projections.leases.fold import Leases
 from schemas.pool import Pool
 from services.gate import placement
 
@@ -22,7 +22,7 @@ class Places:
     org: str
     fleet: Fleet
     breakers: Breakers
-    directory: Directory
+    leases: Leases
     now: dt.datetime
     _taken: set[str] = field(default_factory=set[str])
     _numbered: dict[str, int] = field(default_factory=dict[str, int])
@@ -100,7 +100,7 @@ class Places:
         return f"{pool}-{number}"
 
     def _is_taken(self, name: str) -> bool:
-        return (self.org, name) in self.fleet.vms or self.directory.get(self.org, name) is not None
+        return (self.org, name) in self.fleet.vms or self.leases.holds_name(self.org, name)
 
     # --------------------------------------------------------------------------------------------------------- hosts
 

@@ -5,6 +5,8 @@ import datetime as dt
 import pytest
 
 from events.deletion import (
+    DeletionCompleted,
+    DeletionDue,
     DeletionRequested,
     DeletionScheduled,
     VmUndefined,
@@ -245,3 +247,23 @@ def test_the_name_is_free_when_the_last_stage_is_complete_and_not_before() -> No
     past.create("db", size=ONE)
     assert past.answer()[0].code == "Granted"
     assert past.state.deletions.of(ORG, "db") is None
+
+
+def test_a_scaled_pool_gives_no_vm_the_name_of_one_that_is_deleted_and_not_recycled_yet() -> None:
+    past = Deleting()
+    past.setting(vcpu=100)
+    past.create("shop-1", start=False)
+    past.round()
+    past.happened(DeletionRequested(vm="shop-1", day=DAY, policy=None, **past.asked()))
+    past.answer()
+    deletion = past.state.deletions.of(ORG, "shop-1")
+    assert deletion is not None
+    for stage in STAGES[:3]:
+        past.later((deletion.instant(stage) - past.now).total_seconds())
+        past.happened(DeletionDue(ORG, "shop-1", "apps", deletion.id, stage, 1, past.now))
+        past.answer()
+        past.happened(DeletionCompleted(ORG, "shop-1", "apps", deletion.id, stage, past.now))
+    past.pool("shop")
+    past.scale("shop", add=1)
+    _, (boot,) = past.answer()
+    assert boot.vm == "shop-2"

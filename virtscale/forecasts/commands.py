@@ -20,7 +20,7 @@ def show_forecasts(
 ) -> int:
     """The newest forecast of each pool that the ledger tells: VMs needed by the horizon, and what the number is made of.
 
-    A forecast that changes nothing is told once an hour. `virtscale why ORG/POOL@TIME` has the one of any instant.
+    A forecast that changes nothing is told once an hour. `virtscale replay why ORG/POOL@TIME` has the one of any instant.
     """
     from virtscale.forecasts.showing import shown
 

@@ -12,6 +12,7 @@ from events.deletion import (
     DeletionDue,
     DeletionRequested,
     DeletionScheduled,
+    VolumeErased,
 )
 from events.envelope import Recorded
 from events.gate import BootOrdered, EraseOrdered, Order, StopOrdered
@@ -246,6 +247,12 @@ def test_a_vm_that_never_ran_has_nothing_to_be_erased_anywhere() -> None:
     _, (erase,) = past.answer()
     assert isinstance(erase, EraseOrdered)
     assert (erase.host, erase.volume) == (None, None)
+    past.happened(VolumeErased(ORG, "db", None, erase.id, None, 0, past.now))
+    past.complete("hard")
+    due(past, "purge")
+    _, (erase,) = past.answer()
+    assert isinstance(erase, EraseOrdered)
+    assert (erase.what, erase.host) == ("backups", None)
 
 
 def test_a_zone_that_is_none_any_more_is_said() -> None:

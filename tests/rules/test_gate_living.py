@@ -89,6 +89,7 @@ def test_a_vm_that_shall_not_start_counts_its_disk_alone() -> None:
         ({"pool": "web"}, "PoolUnknown"),
         ({"pool": "shop"}, "PoolScales"),
         ({"vm": "shop-7"}, "NameTaken"),
+        ({"vm": "my-shop-7"}, "NameTaken"),
         ({"size": Size("s", 65, 1024)}, "VcpuTooMany"),
         ({"size": Size("s", 1, 1 << 17)}, "HostsFull"),
     ],
@@ -96,6 +97,7 @@ def test_a_vm_that_shall_not_start_counts_its_disk_alone() -> None:
 def test_what_may_not_be_is_refused_and_nothing_is_left_of_it(terms: dict[str, Any], code: str) -> None:
     past = keeping().setting()
     past.pool("shop")
+    past.pool("my-shop")
     past.create(**terms)
     decision = past.decide()
     assert decision is not None

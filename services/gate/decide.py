@@ -5,7 +5,8 @@ A request to grow (`growing.py`) meets, in this order: a freeze, the contract, h
 strays of the org, the age of its signal, the pool's cooldown, the envelope, the pool's own maximum, the size of a decision,
 breakers, and the memory of the hosts. All or nothing, unless it says `up_to`. One to shrink, or to sleep deeper, is answered in
 `resting.py`. One about a single VM that is kept for its own sake is answered in `living.py`, about copies of its disk in `copying.py`,
-about its deletion in `deleting.py`. Requests that change what is decided by (documents, keys, freezes, hosts) are answered in `rulings.py`.
+about its deletion in `deleting.py`, about a domain that is to become one in `adopting.py`. Requests that change what is decided by
+(documents, keys, freezes, hosts, permissions) are answered in `rulings.py`.
 """
 
 import datetime as dt

@@ -257,7 +257,8 @@ def test_all_backups_of_the_vm_go_and_no_others(tmp_path: Path) -> None:
     for directory in (own, elsewhere, root / "acme" / "db-2"):
         directory.mkdir(parents=True)
         (directory / "night.qcow2").write_bytes(b"x")
-    (own / "half.qcow2.part").write_bytes(b"x")
+    for beside in ("half.qcow2.part", "night.qcow2.order", "half.qcow2.order"):
+        (own / beside).write_bytes(b"x")
 
     async def scene() -> None:
         here = Scene(root)

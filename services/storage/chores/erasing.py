@@ -19,7 +19,7 @@ from projections.fleet.fold import Fleet
 from projections.volumes.fold import Volumes
 from schemas.names import shorten
 from schemas.volume import in_cluster
-from services.storage.copies.backups import Backups, must_be_there, root_of
+from services.storage.copies.backups import SUFFIX, Backups, must_be_there, root_of
 from services.storage.decide import MOST_ATTEMPTS
 from services.storage.errors import StorageError
 from services.storage.files.remains import emptied
@@ -215,14 +215,14 @@ class Erasing:
     async def _erase_backups(self, key: Key, order: EraseOrdered) -> None:
         """Safe to repeat. Those that lie where backups lay before are removed from there."""
         known = [one for one in self._copies.of(*key) if one.kind == "backup" and one.state != "ordered"]
-        found = await _removed(self._backups, key, known)
+        removed = await _removed(self._backups, key, known)
         now = self._clock.now()
         fact = BackupsErased(
             org=key[0],
             vm=key[1],
             host=order.host,
             order=order.id,
-            backups=max(found, len(known)),
+            backups=removed,
             erased_at=now,
         )
         await self._outcomes.ended(fact, "backups.erased", order, now)
@@ -266,7 +266,7 @@ class Erasing:
 
 
 async def _removed(backups: Backups | None, key: Key, known: list[Copy]) -> int:
-    """No backup of the VM is left, and none is in the making; how many files there were.
+    """No backup of the VM is left, and none is in the making; how many there were, by the ledger or where they lie.
 
     One file at a time, and others have their turn in between: to unlink a large one takes its file system some tenths of a second.
     """
@@ -275,11 +275,12 @@ async def _removed(backups: Backups | None, key: Key, known: list[Copy]) -> int:
     places = [Path(one.place) for one in known]
     for root in {root_of(place) for place in places}:
         must_be_there(root, (place for place in places if root_of(place) == root))
-    count = 0
     try:
-        for path in sorted(own.iterdir()) if own is not None and own.is_dir() else ():
+        there = sorted(own.iterdir()) if own is not None and own.is_dir() else []
+        # What is half made is none, nor is a note of whose one is.
+        count = len({*places, *(path for path in there if path.suffix == SUFFIX)})
+        for path in there:
             path.unlink(missing_ok=True)
-            count += 1
             await asyncio.sleep(0)
         if own is not None and own.is_dir():
             own.rmdir()

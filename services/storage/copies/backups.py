@@ -15,7 +15,7 @@ from events import durable
 from services.storage.errors import StorageError
 from services.storage.volumes import must_be_name
 
-_SUFFIX: Final = ".qcow2"
+SUFFIX: Final = ".qcow2"
 _OURS_ALONE: Final = 0o700
 
 MARK: Final = ".virtscale-backups"
@@ -78,7 +78,7 @@ class Backups:
         """Where the backup is, or will be; nothing is made."""
         for name in (org, vm, copy):
             must_be_name(name)
-        return self._root / org / vm / f"{copy}{_SUFFIX}"
+        return self._root / org / vm / f"{copy}{SUFFIX}"
 
     def claim(self, file: Path, order: str) -> None:
         """The file that is or will be there is this order's; its directories are there, for nobody else to look into.
@@ -144,7 +144,7 @@ class Backups:
         Safe to repeat. The trap is a place that is not the backup's: nothing is removed then. `BackupsAwayError` where its directory is
         not to be had, for what is not seen there is not gone.
         """
-        if file.parts[-3:] != (org, vm, f"{copy}{_SUFFIX}"):
+        if file.parts[-3:] != (org, vm, f"{copy}{SUFFIX}"):
             raise StorageError(f"{file} is no place of a backup {copy} of {org}/{vm}; nothing was removed.")
         must_be_there(root_of(file), (file,))
         try:

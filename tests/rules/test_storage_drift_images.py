@@ -3,7 +3,9 @@
 import logging
 
 import pytest
+from prometheus_client import REGISTRY
 
+from events.deletion import VolumeErased
 from events.drift import VolumeDrifted, VolumeSettled
 from events.fact import Fact
 from events.gate import AdoptOrdered, GrowOrdered, RestoreOrdered
@@ -15,6 +17,7 @@ from projections.copies.fold import Copies
 from projections.directory.fold import Directory
 from projections.fleet.fold import Fleet
 from projections.volumes.fold import Volumes
+from schemas.pool import Storage as Kind
 from services.storage.ceph.survey import Images
 from services.storage.chores.differences import Folds, look_at_images
 from services.storage.files.survey import Lying
@@ -194,6 +197,28 @@ async def test_images_of_nobodys_are_said_once_and_make_no_event(caplog: pytest.
         for name in ("db.copy", "ghost")
     ]
     assert scene.drifted() == []
+
+
+@pytest.mark.parametrize("storage", ["local", "ceph"])
+@played
+async def test_what_is_counted_as_otherwise_goes_with_the_last_disk(storage: Kind) -> None:
+    scene = Scene(storage=storage)
+    scene.vault.images = {"ghost": GOOD_IMAGE}
+    scene.shelf.files = {"acme.ghost.qcow2": GOOD}
+    name, label = ("images_drifted", "org") if storage == "ceph" else ("drifted", "host")
+    strange = "images_of_nobody" if storage == "ceph" else "files_of_nobody"
+
+    def counted() -> list[float | None]:
+        labels = {label: "acme" if storage == "ceph" else "h1"}
+        return [REGISTRY.get_sample_value(f"virtscale_storage_{one}", labels) for one in (name, strange)]
+
+    async with scene.storage():
+        await pause(MINUTE)
+        assert counted() == [1, 1]
+        now = scene.site.desk.clock.now()
+        scene.site.desk.write(VolumeErased("acme", "db", "h1", derive("e"), IMAGE, 0, now))
+        await pause(2 * MINUTE)
+        assert counted() == [0, 0]
 
 
 @played

@@ -161,38 +161,51 @@ class Comparing:
                 tasks.create_task(self._compare_images(self._hosts), name="storage: comparing images")
 
     async def _compare_hosts(self) -> None:
-        while True:
-            for host in list(self._folds.fleet.hosts):
-                store = self._hosts.store(host, "local")
-                # The directory of a host that has no disk may not be made yet.
-                if isinstance(store, Surveyed) and files_of(self._folds, host):
-                    await self._try(Files(self._folds, host, store))
-            await asyncio.sleep(LOOK_SECONDS)
+        await self._compare_all(self._directories)
 
     async def _compare_images(self, cluster: Imaged) -> None:
+        await self._compare_all(lambda: self._pools(cluster))
+
+    async def _compare_all(self, places: Callable[[], Iterable[Place]]) -> None:
+        former: dict[str, Place] = {}
         while True:
-            disks = self._folds.volumes.disks.items()
-            for org in sorted({key[0] for key, disk in disks if in_cluster(disk.volume)}):
-                error = await self._try(OrgImages(self._folds, org, cluster))
-                if error is not None and error.lost:
-                    break  # that of the next org is the same
+            present = {one.name: one for one in places()}
+            for name in former.keys() - present.keys():  # its last disk is gone
+                former[name].drifted.set(0)
+                former[name].strange[1].set(0)
+            for place in present.values():
+                error = await self._try(place)
+                if error is not None and _is_of_all(place, error):
+                    break
+            former = present
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def _try(self, place: Place) -> StorageError | None:
+    def _directories(self) -> Iterable[Place]:
+        for host in self._folds.fleet.hosts:
+            store = self._hosts.store(host, "local")
+            # The directory of a host that has no disk may not be made yet.
+            if isinstance(store, Surveyed) and files_of(self._folds, host):
+                yield Files(self._folds, host, store)
+
+    def _pools(self, cluster: Imaged) -> Iterable[Place]:
+        disks = self._folds.volumes.disks.items()
+        for org in sorted({key[0] for key, disk in disks if in_cluster(disk.volume)}):
+            yield OrgImages(self._folds, org, cluster)
+
+    async def _try(self, place: Place) -> Exception | None:
         """Its disks were compared; or why not, which is said once."""
         try:
             await self._compare(place)
         except (StorageError, UnknownEventError) as error:
             # The latter: what a file says of itself cannot be told in the ledger. The other places are looked at.
             ERRORS.labels(place.host).inc()
-            lost = isinstance(error, StorageError) and error.lost and isinstance(place, OrgImages)
-            name = _CLUSTER if lost else place.name
+            name = _CLUSTER if _is_of_all(place, error) else place.name
             if name not in self._away:
                 self._away.add(name)
                 log.warning(
                     "%s: nothing is said about any disk there until it can be looked at: %s", name, error
                 )
-            return error if isinstance(error, StorageError) else None
+            return error
         for name in {place.name, _CLUSTER if isinstance(place, OrgImages) else place.name} & self._away:
             self._away.remove(name)
             log.info("%s: its disks are compared with the ledger again", name)
@@ -268,3 +281,8 @@ class Comparing:
                     kind,
                     name,
                 )
+
+
+def _is_of_all(place: Place, error: Exception) -> bool:
+    """Whether no other place beside it can be looked at either: the cluster of all orgs is not reached."""
+    return isinstance(place, OrgImages) and isinstance(error, StorageError) and error.lost

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 from xml.etree import ElementTree as ET
 
 import libvirt
@@ -116,17 +116,11 @@ class Link:
                     raise
         raise StorageError(f"libvirt at {self.place.uri} neither makes the volume {name} nor has it.")
 
-    def grow(
-        self,
-        domain: str,
-        holds: Callable[[ET.Element], bool],
-        size_bytes: int,
-        fits: Callable[[int], None],
-    ) -> bool:
+    def grow(self, domain: str, holds: Callable[[ET.Element], bool], size_bytes: int) -> bool:
         """The running domain's disk that `holds` picks has this size, and its guest was told; False where it does not run with it.
 
-        QEMU grows what lies below as well, so that one call does both. It would shrink it, too: `fits` is told how many bytes the disk has,
-        and raises where that is not wanted.
+        QEMU grows what lies below as well, so that one call does both. Who asks has looked that it is no shrinking: QEMU does that
+        too.
         """
         try:
             found = self.connected().lookupByName(domain)
@@ -135,10 +129,7 @@ class Link:
                 return False
             target = disk.find("target")
             assert target is not None
-            name = target.get("dev", "")
-            known = cast("Callable[[str], list[int]]", found.blockInfo)
-            fits(known(name)[0])
-            found.blockResize(name, size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
+            found.blockResize(target.get("dev", ""), size_bytes, libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES)
         except libvirt.libvirtError as error:
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
                 raise

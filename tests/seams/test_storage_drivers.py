@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from schemas.volume import layer_over
+from services.storage.ceph.words import pool_of
 from services.storage.volumes import (
     HasClonesError,
     InUseError,
@@ -216,6 +217,26 @@ async def test_what_a_domain_has_open_is_grown_and_snapshotted_but_neither_resto
         assert domain.blockInfo("vda")[0] == 56 * MIB
     assert copy.file.exists()
     assert bench.reads(volume, "A", MIB)
+
+
+async def test_an_image_that_was_made_larger_by_hand_is_not_made_smaller_by_a_qemu_that_does_not_know(
+    both: dict[str, Bench],
+) -> None:
+    bench = both["rbd"]
+    store, volume = bench.store, bench.volume()
+    await store.create(volume, 32 * MIB, TEMPLATE)
+    with bench.asleep(await store.source(volume)) as domain:
+        await store.grow(volume, 48 * MIB, "sleeper")
+        image = f"{pool_of(volume.org)}/{volume.name}"
+        subprocess.run(
+            ("rbd", "-c", str(bench.conf), "resize", "--no-progress", "-s", "96M", image), check=True
+        )
+        with pytest.raises(ShrinkError):
+            await store.grow(volume, 64 * MIB, "sleeper")
+        assert domain.blockInfo("vda")[0] == 48 * MIB, "so its own word would not do"
+    seen = await store.look(volume)
+    assert seen is not None
+    assert seen.size_bytes == 96 * MIB
 
 
 # ----------------------------------------------------------------------------------------------------------- cloned

@@ -12,7 +12,7 @@ import pytest_asyncio
 from lab.ceph import Ceph
 from schemas.house import HostPlace
 from services.storage.ceph.cluster import Cluster
-from services.storage.ceph.rbd import Rbd
+from services.storage.ceph.rbd import COPIER, Rbd
 from services.storage.ceph.speaker import CephError, Speaker
 from services.storage.ceph.words import TEMPLATES, pool_of
 from services.storage.volumes import QUICK_SECONDS, InUseError, Volume
@@ -28,7 +28,7 @@ STEP_MIB = 16
 @pytest_asyncio.fixture(loop_scope="session")
 async def speaker(both: dict[str, Bench]) -> AsyncIterator[Speaker]:
     """Somebody with the cluster's own words."""
-    speaker = Speaker(both["rbd"].conf)
+    speaker = Speaker(both["rbd"].conf, child=COPIER)
     yield speaker
     speaker.close()
 

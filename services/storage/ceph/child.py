@@ -7,6 +7,7 @@ ours, because that Python has nothing of ours. A line in is `["look", {"pool": .
 
 import json
 import os
+import struct
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -21,6 +22,10 @@ CHANGED = (ENOENT, EEXIST, 34, 75)
 """What an object answers that is otherwise than we saw it: it is gone, it is there, its version is older or newer (ERANGE, EOVERFLOW)."""
 MARK, CLAIM = "virtscale.making.", "virtscale.claim."
 """Objects beside an image: one as long as it is being made, with its maker's nonce; one from before that on, with the order for it."""
+HEADER, ID = "rbd_header.", "rbd_id."
+"""Begin the names of the objects that say what an image is, with its id after it, and which id it has, with its name."""
+NOW = struct.pack("<Q", 2**64 - 2)
+"""What Ceph calls the image itself, among its snapshots."""
 DRAFT = ".part"
 """The end of the name, in the trash, of what was never whole."""
 rados, rbd = import_module("rados"), import_module("rbd")
@@ -56,33 +61,25 @@ class Calls:
         except (rbd.ImageNotFound, rados.ObjectNotFound):
             return None
 
-    def begin(self, pool: str, image: str, nonce: str) -> dict[str, Any] | None:
-        """The image as it is; or nothing, and then it is marked as being made by whoever has the nonce, until `whole`.
-
-        An image in the making has no parent or no data yet, and nothing but the mark tells it from an empty one. What a former life
-        left so is removed: nobody was told of it. Should its maker live after all, then the mark is not his any more.
-        """
-        found = self.look(pool, image)
-        if found is None:
-            with self._pool(pool) as here:
-                found = self._begun(here, image, nonce)
-        return found
-
-    def whole(self, pool: str, image: str, nonce: str) -> dict[str, Any] | None:
-        """The image is whole, and what it is; Taken where it is another's, who began anew."""
+    def size(self, pool: str, image: str) -> int:
+        """How many bytes the image has: asked of the OSDs as every client does that opens it, without opening it: 0.8 ms for 10."""
         with self._pool(pool) as here:
-            self._ended(here, image, nonce)
-        return self.look(pool, image)
+            try:
+                return size_of(here, _id_of(here, image))
+            except rados.ObjectNotFound as error:
+                raise rbd.ImageNotFound(f"{pool}/{image}", errno=ENOENT) from error
 
     def create(self, pool: str, image: str, size_bytes: int, parent: list[str] | None) -> dict[str, Any]:
         """There is an image of that name; grown only if it lies over what was asked for."""
         nonce = os.urandom(16).hex()
-        found = self.begin(pool, image, nonce)
+        found = self.look(pool, image)
         if found is None:
             with self._pool(pool) as here:
-                self._made(here, image, size_bytes, parent)
-                self._ended(here, image, nonce)
-            found = self.look(pool, image)
+                found = self._begun(here, image, nonce)
+                if found is None:
+                    self._made(here, image, size_bytes, parent)
+                    self._ended(here, image, nonce)
+            found = found or self.look(pool, image)
         if found is not None and found["size_bytes"] < size_bytes and found["parent"] == parent:
             found = self.grow(pool, image, size_bytes)
         assert found is not None, image
@@ -230,7 +227,7 @@ class Calls:
         return mine or found is None, found
 
     def _begun(self, here: Any, image: str, nonce: str) -> dict[str, Any] | None:
-        """As `begin`, for one who has looked and found none."""
+        """As `Copies.begin`, for one who has looked and found none."""
         former, found = self._mark(here, image), None
         self._change(here, image, former, nonce)
         if former is not None:
@@ -317,6 +314,21 @@ class Calls:
     def _image(self, pool: str, image: str, *, read_only: bool = False) -> Generator[Any]:
         with self._pool(pool) as here, rbd.Image(here, image, read_only=read_only) as opened:
             yield opened
+
+
+def asked(here: Any, image: str, method: str) -> bytes:
+    """The OSD's answer about the image with this id, as it is now, by a call of class `rbd`."""
+    return here.execute(HEADER + image, "rbd", method, NOW)[1]
+
+
+def size_of(here: Any, image: str) -> int:
+    """In bytes; it comes with the binary logarithm of an object's size before it."""
+    return struct.unpack_from("<BQ", asked(here, image, "get_size"))[1]
+
+
+def _id_of(here: Any, image: str) -> str:
+    """What no other image has, nor a later one of that name. It comes with its length before it."""
+    return here.execute(ID + image, "rbd", "get_id", b"")[1][4:].decode()
 
 
 def seen(image: Any, own: int = 0) -> dict[str, Any]:

@@ -26,6 +26,24 @@ rbd: Any = child.rbd
 class Copies(child.Calls):
     """Calls that copy or remove an image's objects. Each opens the image once, which takes up to 10 ms."""
 
+    def begin(self, pool: str, image: str, nonce: str) -> dict[str, Any] | None:
+        """The image as it is; or nothing, and then it is marked as being made by whoever has the nonce, until `whole`.
+
+        An image in the making has no parent or no data yet, and nothing but the mark tells it from an empty one. What a former life
+        left so is removed: nobody was told of it. Should its maker live after all, then the mark is not his any more.
+        """
+        found = self.look(pool, image)
+        if found is None:
+            with self._pool(pool) as here:
+                found = self._begun(here, image, nonce)
+        return found
+
+    def whole(self, pool: str, image: str, nonce: str) -> dict[str, Any] | None:
+        """The image is whole, and what it is; Taken where it is another's, who began anew."""
+        with self._pool(pool) as here:
+            self._ended(here, image, nonce)
+        return self.look(pool, image)
+
     def duplicate(self, pool: str, image: str, order: str, parent: list[str]) -> dict[str, Any] | None:
         """There is an image with the contents of that snapshot, over nothing, and what it is; nothing, where the name is not that order's.
 

@@ -11,11 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-NOW = struct.pack("<Q", 2**64 - 2)
-"""What Ceph calls the image itself, among its snapshots."""
-HEADER = "rbd_header."
-"""Begins the name of the object that says what an image is; its id ends it."""
-
 
 def _beside(name: str) -> Any:
     """Our own file of that name: the directory itself is none that modules are looked for in, for it has an `rbd` of ours."""
@@ -52,7 +47,10 @@ class Lists(child.Calls):
                     parent = _parent(here, one)
                     if parent is not None and parent not in parents:
                         parents[parent] = self._named(*parent)
-                    found[one] = {"size_bytes": _size(here, one), "parent": parent and parents[parent]}
+                    found[one] = {
+                        "size_bytes": child.size_of(here, one),
+                        "parent": parent and parents[parent],
+                    }
         return found
 
     def _named(self, pool: int, image: str, snapshot: int) -> list[str]:
@@ -66,22 +64,13 @@ class Lists(child.Calls):
             return [where, image, str(snapshot)]
 
 
-def _size(here: Any, one: str) -> int:
-    """Answered with the binary logarithm of an object's size before it."""
-    return struct.unpack_from("<BQ", _asked(here, one, "get_size"))[1]
-
-
 def _parent(here: Any, one: str) -> tuple[int, str, int] | None:
     """The numbers of pool and snapshot, and the image's id between them; None where it lies over nothing."""
-    said = _asked(here, one, "get_parent")
+    said = child.asked(here, one, "get_parent")
     pool, length = struct.unpack_from("<qI", said)
     image = said[12 : 12 + length].decode()
     (snapshot,) = struct.unpack_from("<Q", said, 12 + length)
     return (pool, image, snapshot) if pool >= 0 and image else None
-
-
-def _asked(here: Any, one: str, method: str) -> bytes:
-    return here.execute(HEADER + one, "rbd", method, NOW)[1]
 
 
 if __name__ == "__main__":

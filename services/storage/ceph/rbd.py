@@ -7,7 +7,6 @@ the image open under its org's own user, whom the host's libvirt knows by a secr
 
 import secrets
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -217,14 +216,14 @@ class Rbd:
         return seen
 
     def _grow(self, volume: Volume, size_bytes: int, domain: str | None) -> int:
-        # QEMU first: Ceph would have to open the image to say whether somebody has it, which takes as long as the growing.
-        place, fits = place_of(volume), partial(must_not_shrink, volume, size_bytes=size_bytes)
-        if domain is not None and self._link.grow(
-            domain, lambda disk: has_image(disk, place), size_bytes, fits
-        ):
-            return size_bytes
+        if domain is not None:
+            # To say who has it open Ceph opens the image itself, which takes as long as the growing: whoever runs with it has it.
+            must_not_shrink(volume, self._ask("size", volume), size_bytes)
+            place = place_of(volume)
+            if self._link.grow(domain, lambda disk: has_image(disk, place), size_bytes):
+                return size_bytes
         seen = self._must(volume)
-        fits(seen.size_bytes)
+        must_not_shrink(volume, seen.size_bytes, size_bytes)
         if seen.in_use:
             raise in_use(volume, "grown", domain)
         return self._seen(volume, self._ask("grow", volume, size_bytes=size_bytes)).size_bytes

@@ -7,7 +7,6 @@ more, and to give one up moves no data.
 
 import datetime as dt
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -188,14 +187,13 @@ class Directory:
         return self._seen(volume) if self._path(volume).exists() else None
 
     def _grow(self, volume: Volume, size_bytes: int, domain: str | None) -> int:
-        fits = partial(must_not_shrink, volume, size_bytes=size_bytes)
         file = self._file(volume)
         top = self._top(file)
         there = self._seen(volume)
-        fits(there.size_bytes)
+        must_not_shrink(volume, there.size_bytes, size_bytes)
         if there.in_use:
             if domain is None or not self._link.grow(
-                domain, lambda disk: files_of(disk)[:1] == [str(top)], size_bytes, fits
+                domain, lambda disk: files_of(disk)[:1] == [str(top)], size_bytes
             ):
                 raise in_use(volume, "grown", domain)
         elif there.size_bytes < size_bytes:

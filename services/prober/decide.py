@@ -126,6 +126,13 @@ def complaint(verdict: Verdict, trip: Trip, where: str, seen: Seen | None, probe
             return verdict, text
         case "rebooted":
             return verdict, f"{who} was woken, and answers as another boot than the one that slept. {ends}"
+        case "again" | "wait" if seen is not None and trip.cold:
+            # What was heard is the guest that was shut down: the one that was started never spoke.
+            text = (
+                f"{who} answered as the boot before, and gave no proper answer since: {probes} probes within {trip.ready_seconds} s of being "
+                "awake. It counts until it is stopped."
+            )
+            return "probe-timeout", text
         case "clock-off" | "again" if seen is not None:
             when = (
                 "after it was set"

@@ -11,7 +11,16 @@ import pytest
 from events.vm import VmReady, VmUnready
 from projections.fleet.life import State
 from schemas.pool import Refresh
-from services.prober.decide import ENOUGH_ANSWERS, MOST_OFF_MS, Seen, Verdict, is_other_boot, judge, offset_ms
+from services.prober.decide import (
+    ENOUGH_ANSWERS,
+    MOST_OFF_MS,
+    Seen,
+    Verdict,
+    complaint,
+    is_other_boot,
+    judge,
+    offset_ms,
+)
 from services.prober.http import read_pulse
 from services.prober.port import Pulse
 from services.prober.state import Trip
@@ -255,6 +264,14 @@ _WOKEN = replace(_ASLEEP, awake_at=EPOCH, refreshed=True)
 )
 def test_what_an_answer_means(trip: Trip, seen: Seen | None, off_answers: int, verdict: Verdict) -> None:
     assert judge(trip, seen, off_answers) == verdict
+
+
+def test_a_guest_that_does_not_come_up_again_is_said_to_be_silent_and_not_to_have_a_wrong_clock() -> None:
+    booted, former = replace(_WOKEN, cold=True), Seen(other_boot=False, off_ms=0)
+    code, text = complaint("again", booted, "at 127.0.0.1:21000", former, 9)
+    assert code == "probe-timeout"
+    assert "answered as the boot before, and gave no proper answer since: 9 probes within 20 s" in text
+    assert complaint("again", booted, "at 127.0.0.1:21000", None, 9)[0] == "probe-timeout"
 
 
 @pytest.mark.parametrize(

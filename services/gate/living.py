@@ -136,38 +136,18 @@ def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
         draft.decline(pending, "VmUnknown")
         return
     kept, pool = known
-    code = held(draft, kept)
-    if code is None and wish.disk_bytes is not None and draft.state.copies.is_busy(draft.org, kept.name):
-        code = "CopyUnderWay"  # it counts the disk as it was when it was asked for
-    if code is not None:
-        draft.decline(pending, code)
+    vm = draft.fleet.vms.get((draft.org, kept.name))
+    unfit = _unfit(draft, wish, kept, pool, vm)
+    if unfit is not None:
+        draft.decline(pending, unfit)
         return
-    size, vm = wish.size or kept.size, draft.fleet.vms.get((draft.org, kept.name))
-    limits = profile(pool.profile, draft.now)
-    objection = check_disk(wish.disk_bytes, limits, "operator", kept.disk_bytes) if wish.disk_bytes else None
-    if size != kept.size:
-        objection = objection or check(
-            size,
-            kept.disk_bytes or None,
-            kept.kind,
-            limits,
-            "operator",
-            present_disk_bytes=kept.disk_bytes or None,
-        )
-    if objection is not None:
-        draft.decline(pending, objection.code)
-        return
-    if vm is not None and vm.state not in UP | ASLEEP:
-        draft.decline(pending, "VmBusy")
-        return
-    runs = vm if vm is not None and vm.state in UP else None
+    size, runs = wish.size or kept.size, vm if vm is not None and vm.state in UP else None
     way = None if runs is None else _way(wish, runs, size)
     if way == "reboot" and not _may_reboot(draft, wish.publisher):
         draft.decline(pending, "SudoSrvMissing")
         return
-    counted_bytes = draft.usage.disk_bytes(
-        draft.org, kept.name
-    )  # of a disk that is to grow already, the larger
+    # Of a disk that is to grow already, the larger size counts.
+    counted_bytes = draft.usage.disk_bytes(draft.org, kept.name)
     more = Capacity(block_bytes=max(0, (wish.disk_bytes or 0) - counted_bytes))
     if runs is not None and way in {"plug", "reboot"}:
         code, evidence = _larger(draft, pool, runs, size, more)
@@ -177,6 +157,23 @@ def resize(draft: Draft, pending: Pending, wish: VmResizeRequested) -> None:
         draft.decline(pending, code, evidence=evidence)
         return
     _carry_out(draft, pending, wish, kept, pool, runs, evidence)
+
+
+def _unfit(draft: Draft, wish: VmResizeRequested, kept: Kept, pool: Pool, vm: Vm | None) -> Code | None:
+    """Why the VM does not become so, whatever room there is."""
+    code = held(draft, kept)
+    if code is None and wish.disk_bytes is not None and draft.state.copies.is_busy(draft.org, kept.name):
+        code = "CopyUnderWay"  # it counts the disk as it was when it was asked for
+    if code is not None:
+        return code
+    limits = profile(pool.profile, draft.now)
+    objection = check_disk(wish.disk_bytes, limits, "operator", kept.disk_bytes) if wish.disk_bytes else None
+    if objection is None and wish.size is not None and wish.size != kept.size:
+        has = kept.disk_bytes or None
+        objection = check(wish.size, has, kept.kind, limits, "operator", present_disk_bytes=has)
+    if objection is not None:
+        return objection.code
+    return "VmBusy" if vm is not None and vm.state not in UP | ASLEEP else None
 
 
 def _carry_out(  # noqa: PLR0917 - what a resize consists of

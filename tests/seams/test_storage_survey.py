@@ -53,9 +53,8 @@ async def test_images_are_said_as_librbd_has_them_and_what_is_in_the_trash_apart
     await bench.store.snapshot(grown, "first")
     await bench.store.clone(grown, "first", Volume(OTHER, f"{cloned.name}-2"))
     await bench.store.detach(cloned)
-    await bench.store.trash(moved, 3600)
-    (trashed,) = [await bench.store.trash(gone, 0)]
-    await bench.store.purge(trashed)
+    kept = await bench.store.trash(moved, 3600)
+    await bench.store.purge(await bench.store.trash(gone, 0))
 
     everyone = [alone, grown, cloned, moved, gone, Volume(OTHER, f"{cloned.name}-2")]
     seen = await surveying.images(OTHER, [one.name for one in everyone])
@@ -68,6 +67,7 @@ async def test_images_are_said_as_librbd_has_them_and_what_is_in_the_trash_apart
     assert (moved.name in seen.trash, gone.name in seen.trash) == (True, False)
     beside = await surveying.images(OTHER, [])
     assert (beside.lying, beside.names) == ({}, seen.names)
+    await bench.store.recover(kept)
 
 
 async def test_an_org_without_a_pool_and_a_cluster_that_is_away_say_nothing_about_any_disk(

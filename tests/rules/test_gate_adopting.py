@@ -9,7 +9,12 @@ from events.gate import AdoptOrdered, BootOrdered, RebootOrdered
 from events.host import HostChangeRequested, HostFenced
 from events.ids import derive
 from events.keep import VmAdopted, VmAdoptFailed, VmAdoptRequested, VmCreated
-from events.permission import PermissionChange, PermissionChangeRequested
+from events.permission import (
+    PermissionChange,
+    PermissionChangeRequested,
+    PermissionGranted,
+    PermissionRevoked,
+)
 from events.volume import VolumeAdopted, VolumeAdoptFailed
 from schemas.capacity import Size
 from schemas.names import PLATFORM
@@ -294,3 +299,16 @@ def test_a_resize_at_once_for_which_the_host_has_no_room_is_refused_with_its_num
     answer, orders = past.answer()
     assert (answer.code, orders) == ("HostsFull", ())
     assert answer.evidence[-1].dimension == "host_memory_mib"
+
+
+def test_a_permission_is_given_and_taken_by_somebody_for_a_reason() -> None:
+    past = adopting()
+    wanted: tuple[tuple[PermissionChange, type[PermissionGranted] | type[PermissionRevoked]], ...] = (
+        ("grant", PermissionGranted),
+        ("revoke", PermissionRevoked),
+    )
+    for change, fact in wanted:
+        past.permit(change)
+        shall = fact(ORG, "ci", "sudo-srv", "kim", "it rolls out kernels", past.now)
+        assert shall in [line.fact for line in past.lines]
+        assert past.permit(change) == "AlreadyDone"

@@ -303,7 +303,7 @@ def test_a_resize_at_once_for_which_the_host_has_no_room_is_refused_with_its_num
 
 def test_a_permission_is_given_and_taken_by_somebody_for_a_reason() -> None:
     past = adopting()
-    wanted: tuple[tuple[PermissionChange, type[PermissionGranted] | type[PermissionRevoked]], ...] = (
+    wanted: tuple[tuple[PermissionChange, type[PermissionGranted | PermissionRevoked]], ...] = (
         ("grant", PermissionGranted),
         ("revoke", PermissionRevoked),
     )

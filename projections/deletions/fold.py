@@ -100,7 +100,8 @@ class Deletion(msgspec.Struct, frozen=True):
 
     def instant(self, stage: Stage) -> dt.datetime:
         """When the stage comes at the earliest."""
-        return dict(self.schedule.instants())[stage]
+        instant: dt.datetime = getattr(self.schedule, stage)
+        return instant
 
 
 class Deletions:
@@ -253,7 +254,7 @@ class Deletions:
         backups = known.backups.id if known.backups is not None else None
         match fact:
             case VmUndefined(order=order, host=host) if order == disk and known.disk is not None:
-                self._put(known, undefined_on=(*known.undefined_on, host))
+                self._put(known, undefined_on=tuple(dict.fromkeys((*known.undefined_on, host))))
                 if host == known.disk.host:
                     self._proven(self._all[known.id], undefined=True)
             case VolumeErased(order=order) if order == disk:
@@ -261,8 +262,10 @@ class Deletions:
             case BackupsErased(order=order) if order == backups:
                 self.erasing.pop((known.org, known.vm, "backups"), None)
                 self._put(known, backups_erased=True, trouble=None)
-            case EraseFailed(order=order, code=code, text=text) if order in {disk, backups}:
-                self._put(known, trouble=f"{code}: {text}")
+            case EraseFailed(order=order, code=code, text=text):
+                # Told late of what is gone since, it is in nobody's way.
+                if (order == disk and not known.erased) or (order == backups and not known.backups_erased):
+                    self._put(known, trouble=f"{code}: {text}")
             case _:
                 pass
 

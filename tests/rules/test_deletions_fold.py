@@ -2,9 +2,17 @@
 
 import datetime as dt
 
-from events.deletion import DeletionCancelled, DeletionScheduled, SilenceEnded, SilenceSet
+from events.deletion import (
+    DeletionCancelled,
+    DeletionScheduled,
+    EraseFailed,
+    SilenceEnded,
+    SilenceSet,
+    VmUndefined,
+)
 from projections.deletions.fold import Deletions
 from schemas.deletion import POLICIES, stages
+from tests.deleting import running
 from tests.given import ORG, Past
 
 FIRST, SECOND = "1" * 32, "2" * 32
@@ -26,3 +34,16 @@ def test_the_end_of_a_cancelled_deletions_silence_leaves_the_next_deletion_stand
     standing = deletions.of(ORG, "db")
     assert standing is not None
     assert standing.id == SECOND
+
+
+def test_what_is_told_twice_or_late_of_what_is_erased_changes_nothing() -> None:
+    past = running()
+    past.delete()
+    orders = past.come_to("hard")
+    past.erased(orders)
+    before = past.deletion
+    (erase,) = orders
+    failed = EraseFailed(ORG, "db", "h1", erase.id, "DisksAway", "It is not mounted.", past.now)
+    for fact in (VmUndefined(ORG, "db", "h1", erase.id, past.now), failed):
+        past.happened(fact)
+    assert past.deletion == before

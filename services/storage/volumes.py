@@ -341,6 +341,14 @@ class Store(Protocol):
         """Nothing is left of a making of the volume that was cut short; one that is whole stays, and its claim with it. Safe to repeat."""
         ...
 
+    async def discard(self, volume: Volume, order: str) -> None:
+        """Nothing is left of a volume that was made by this order alone, nor of its claim, which goes last; another's stays.
+
+        For a volume that nobody was told of: it goes at once, and not through the trash, so that whoever dies meanwhile leaves nothing
+        there. `InUseError` while somebody has it open. Safe to repeat.
+        """
+        ...
+
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         """The file holds the snapshot's contents; without a name, those of the volume, which nobody may be writing.
 

@@ -76,6 +76,26 @@ async def test_a_claim_outlives_who_made_it_and_is_of_one_who_began_before_the_v
     assert not await store.claim(made, "one"), "it went with its volume, and this is another"
 
 
+async def test_what_an_order_made_is_discarded_at_once_and_what_others_made_or_put_into_the_trash_stays(
+    bench: Bench, volume: Volume
+) -> None:
+    store, made = bench.store, bench.volume()
+    await store.create(made, 8 * MIB)
+    theirs = await store.trash(made, 0)
+    assert await store.claim(made, "one")
+    await store.create(made, 8 * MIB)
+    for other in (made, volume):
+        await store.discard(other, "two")
+        assert await store.look(other) is not None
+    for _ in range(2):
+        await bench.again().discard(made, "one")
+        assert await store.look(made) is None
+        assert [one for one in await store.trashed(made.org) if one.volume == made] == [theirs]
+    assert await store.claim(made, "two"), "nobody claims it any more"
+    await store.sweep(made)
+    await store.purge(theirs)
+
+
 async def test_a_volume_over_a_template_begins_as_it_and_has_the_size_asked_for(bench: Bench) -> None:
     made = bench.volume()
     seen = await bench.store.create(made, 32 * MIB, TEMPLATE)

@@ -108,6 +108,10 @@ async def _trial(bench: Bench, call: str) -> Trial:  # noqa: PLR0915 - a case fo
             arguments = (await store.trash(volume, 3600),)
         case "purge":
             arguments = (await store.trash(volume, 0),)
+        case "discard":
+            assert await store.claim(other, "order")
+            await store.load(await store.export(volume, "one", bench.file()), other)
+            arguments = (other, "order")
         case "export":
             arguments = (volume, "one", bench.file())
         case "load":
@@ -120,6 +124,10 @@ async def _trial(bench: Bench, call: str) -> Trial:  # noqa: PLR0915 - a case fo
             assert await store.look(volume) is None
             assert all(one.volume != volume for one in await store.trashed(volume.org))
             return
+        if call == "discard":
+            assert await store.look(other) is None
+            assert all(one.volume != other for one in await store.trashed(volume.org))
+            assert await store.claim(other, "another")
         if call == "trash":
             assert isinstance(answer, Trashed)
             assert [one for one in await store.trashed(volume.org) if one.volume == volume] == [answer]
@@ -144,7 +152,7 @@ async def _trial(bench: Bench, call: str) -> Trial:  # noqa: PLR0915 - a case fo
 
 CALLS = (
     *("create", "grow", "snapshot", "restore", "forget", "clone", "duplicate"),
-    *("detach", "trash", "recover", "purge", "export", "load"),
+    *("detach", "trash", "recover", "purge", "discard", "export", "load"),
 )
 
 

@@ -257,6 +257,16 @@ class Shelf:
         if volume not in self.volumes:
             self.claims.pop(volume, None)
 
+    def discard(self, volume: Volume, order: str) -> None:
+        """See `Store`."""
+        if self.claims.get(volume) != order:
+            return
+        if self.open_by(volume) is not None:
+            raise in_use(volume, "discarded", None)
+        del self.claims[volume]
+        if self.volumes.pop(volume, None) is not None:
+            self.gone(volume)
+
     def clear(self, volume: Volume) -> None:
         """Nothing of it is left, in the trash neither."""
         if self.open_by(volume) is not None:

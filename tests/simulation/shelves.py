@@ -103,6 +103,10 @@ class ShelfLink:
         """Nothing is left of its making."""
         await self._way("sweep", volume, lambda: self._shelf.sweep(volume))
 
+    async def discard(self, volume: Volume, order: str) -> None:
+        """Nothing is left of it, where it is the order's."""
+        await self._way("discard", volume, lambda: self._shelf.discard(volume, order))
+
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         """The file holds the contents."""
         return await self._way("export", volume, lambda: self._shelf.export(volume, name, file))

@@ -84,6 +84,22 @@ class Copies(child.Calls):
                 opened.resize(size_bytes)
             return child.seen(opened, own=1)
 
+    def discard(self, pool: str, image: str, order: str) -> None:
+        """As `drop`, where the image is that order's."""
+        with self._pool(pool) as here:
+            try:
+                mine = here.read(child.CLAIM + image) == order.encode()
+            except child.rados.ObjectNotFound:
+                mine = False
+        if mine:
+            self.drop(pool, image)
+
+    def drop(self, pool: str, image: str) -> None:
+        """There is no such image, whole or not, and no claim to it; ImageBusy as long as somebody holds it, or did until a moment ago."""
+        with self._pool(pool) as here:
+            self._clear(here, image)
+        self.sweep(pool, image)
+
     def purge(self, pool: str, key: str) -> None:
         """The image is gone; Refused, with their names, where others lie over it."""
         with self._pool(pool) as here:

@@ -151,6 +151,10 @@ class Rbd:
         """An image that is marked as being made is gone, and so is its mark."""
         await self._copy("sweep", lambda: self._ask_long("sweep", volume))
 
+    async def discard(self, volume: Volume, order: str) -> None:
+        """Its objects are removed one by one."""
+        await self._copy("discard", lambda: self._ask_long("discard", volume, order=order))
+
     async def export(self, volume: Volume, name: str | None, file: Path) -> Copy:
         """By `qemu-img convert`, with the template's part in it."""
         return await self._copy("export", lambda: self._export(volume, name, file))
@@ -344,13 +348,8 @@ class Rbd:
             move=lambda _: False,
             fill=lambda form, file: self._fill(pool, volume.name, file, form),
             back=lambda _: None,
-            remove=lambda: self._drop(volume),
+            remove=lambda: self._ask_long("drop", volume),
         )
-
-    def _drop(self, volume: Volume) -> None:
-        self._ask_long("sweep", volume)
-        if self._look(volume) is not None:
-            self._purge(self._trash(volume, 0))
 
     def _fill(self, pool: str, image: str, file: Path, form: str = "qcow2") -> dict[str, Any]:
         """There is an image with the file's contents, or the one that was there."""

@@ -52,17 +52,7 @@ class Restoring:
         """
         if not is_long(order) or isinstance(error, OtherVolumeError):
             return
-        store, volume = self._store(org, order), Volume(org, order.vm)
-        if not await store.claim(volume, order.id):
-            return
-        await store.sweep(volume)
-        if await store.look(volume) is not None:
-            before = await store.trashed(org)
-            await store.trash(volume, 0)
-            for one in await store.trashed(org):
-                if one.volume == volume and one not in before:
-                    await store.purge(one)
-        await store.sweep(volume)  # the claim goes last: without it the disk would be nobody's
+        await self._store(org, order).discard(Volume(org, order.vm), order.id)
 
     async def _made(self, org: str, order: RestoreOrdered, store: Store) -> Seen:
         volume = Volume(org, order.vm)

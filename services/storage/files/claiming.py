@@ -4,7 +4,9 @@ import os
 from pathlib import Path
 
 from events import durable
+from services.storage import qemu_img
 from services.storage.copies.backups import draft_of
+from services.storage.volumes import Volume, in_use
 
 
 def claim(file: Path, order: str) -> bool:
@@ -23,6 +25,17 @@ def sweep(file: Path) -> None:
     draft_of(file).unlink(missing_ok=True)
     if not os.path.lexists(file):
         _note_of(file).unlink(missing_ok=True)
+
+
+def discard(volume: Volume, file: Path, order: str) -> None:
+    """Nothing is left of the volume that the order made; see `Store.discard`."""
+    note = _note_of(file)
+    if not note.exists() or note.read_text() != order:
+        return
+    if file.exists() and qemu_img.written(file):
+        raise in_use(volume, "discarded", None)
+    for one in (draft_of(file), file, note):
+        one.unlink(missing_ok=True)
 
 
 def _note_of(file: Path) -> Path:

@@ -138,6 +138,10 @@ class Directory:
         """The draft of its file is gone."""
         await self._copy("sweep", lambda: claiming.sweep(self._path(volume)))
 
+    async def discard(self, volume: Volume, order: str) -> None:
+        """Its files are removed."""
+        await self._copy("discard", lambda: claiming.discard(volume, self._path(volume), order))
+
     async def survey(self) -> Survey:
         """What lies in the directory, its trash left out; in a lane of its own, so that no boot waits behind it."""
         return await self._link.call(self._surveys, "survey", lambda: surveyed(self._link, self._here))
@@ -344,10 +348,9 @@ class Directory:
         return self._here / volume_name(volume.org, volume.name)
 
     def _file(self, volume: Volume) -> Path:
-        file = self._path(volume)
-        if not file.exists():
-            raise missing(volume)
-        return file
+        if (file := self._path(volume)).exists():
+            return file
+        raise missing(volume)
 
     def _alone(self, volume: Volume) -> Path:
         """The volume's file, which has no layer above it."""

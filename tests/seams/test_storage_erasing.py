@@ -134,7 +134,7 @@ async def test_an_image_whose_making_was_cut_short_is_gone(both: dict[str, Bench
     await bench.store.create(bench.volume(), SIZE, TEMPLATE)
 
     def begin() -> Any:
-        store._copying.ask("begin", 30.0, pool=pool_of(ORG), image=volume.name)
+        store._copying.ask("begin", 30.0, pool=pool_of(ORG), image=volume.name, nonce="n" * 32)
 
     await store._copy("begin", begin)
     assert await store.look(volume) is None

@@ -11,6 +11,7 @@ from schemas.request import SeedRef
 from schemas.vm_intake import CreateVm
 from virtscale.ask import TurnedAwayError
 from virtscale.exits import EXIT_DONE, EXIT_REFUSED
+from virtscale.invocation import UsageError
 from virtscale.vms import asking
 from virtscale.vms.asking import Told, seeded
 
@@ -84,3 +85,17 @@ def test_what_was_to_be_told_to_a_vm_that_was_turned_away_is_not_kept(
     with pytest.raises(TurnedAwayError):
         ask(house, seed)
     assert Vault(house.vault).seed(seed.name, seed.commitment) is None
+
+
+def test_a_file_that_cannot_be_read_is_said_and_nothing_is_kept(house: House, tmp_path: Path) -> None:
+    noise = tmp_path / "noise"
+    noise.write_bytes(b"\xff\xfe")
+    for user_data, keys, says in (
+        (tmp_path / "none", [], "cannot be read: No such file or directory."),
+        (tmp_path, [], "cannot be read: Is a directory."),
+        (None, [noise], "is no public key: it holds no text."),
+    ):
+        with pytest.raises(UsageError) as refused:
+            seeded(house, "acme", "db", "one", user_data, keys)
+        assert says in str(refused.value)
+    assert not (tmp_path / "vault").exists()

@@ -33,6 +33,7 @@ from schemas.seed import Seed, check
 from schemas.vm_intake import AdoptVm, ChangeVm, CopyVm, CreateVm, DropCopy, ResizeVm, RestoreVm
 from virtscale.ask import TurnedAwayError, events_after, operator, publish
 from virtscale.exits import EXIT_DONE, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, EXIT_TIMEOUT
+from virtscale.invocation import UsageError
 from virtscale.show import Format, say, write_json
 from virtscale.vms.ends import FAILURES, ends_copy
 
@@ -77,7 +78,7 @@ def ask(house: House, org: str, request: Asked, deadline_seconds: float, form: F
 def seeded(  # noqa: PLR0917 - what a VM is told, and who
     house: House, org: str, vm: str, key: str, user_data: Path | None, keys: list[Path]
 ) -> SeedRef | None:
-    """What the VM is told lies in the vault, and this names it; None where there is nothing. Raises `SeedError`, `VaultError`.
+    """What the VM is told lies in the vault, and this names it; None where there is nothing. Raises `SeedError`, `UsageError`, `VaultError`.
 
     Each request has a name of its own for it: the VM's name may be that of one which is there, and was told something else.
     """
@@ -86,13 +87,27 @@ def seeded(  # noqa: PLR0917 - what a VM is told, and who
     seed = Seed(
         instance_id=derive("instance", org, vm),
         hostname=vm,
-        keys=tuple(key.read_text().strip() for key in keys),
-        user_data=user_data.read_bytes() if user_data is not None else b"",
+        keys=tuple(_key(file) for file in keys),
+        user_data=_content(user_data) if user_data is not None else b"",
     )
     check(seed)
     name = f"seed-{derive('seed', org, vm, key)}"
     commitment = Vault(Path(house.vault)).put_seed(name, msgspec.json.encode(seed).decode())
     return SeedRef(name, commitment)
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}. Nothing was asked.") from None
+
+
+def _key(file: Path) -> str:
+    try:
+        return _content(file).decode().strip()
+    except UnicodeDecodeError:
+        raise UsageError(f"{file} is no public key: it holds no text. Nothing was asked.") from None
 
 
 def _unsay(house: House, request: Asked) -> None:

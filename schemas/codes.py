@@ -208,7 +208,8 @@ MEANING: Final[dict[str, str]] = {
     "NoDisk": "The VM has no disk yet: it gets one when it first starts.",
     "CopyUnknown": "The VM has no copy of this name.",
     "CopyExists": "The VM has a copy of this name: choose another, or drop that one first.",
-    "CopyUnderWay": "A copy of the VM's disk is being made, read or removed: ask again when that is over.",
+    "CopyUnderWay": "A copy of the VM's disk is being made, read or removed: ask again when that is over. `virtscale vm copies` says what to do "
+    "about one that does not end.",
     "CopiesFull": "The VM has as many copies as one may have, 500: drop some first.",
     "CopiesNotKept": "The VM's pool keeps no copies of this kind: change its `snapshots_kept`, or make a backup.",
     "NameReserved": "Copies whose names begin with night- are those of nights: choose another name.",

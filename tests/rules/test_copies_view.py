@@ -145,7 +145,11 @@ def test_of_one_vm_every_copy_is_shown_with_its_age_the_oldest_first(
     assert isinstance(age, int)
     assert 26 * 3600 <= age < 26 * 3600 + 600
     cli.app(["vm", "copies", "acme/db"], result_action="return_value")
-    assert "1 d 2 h" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "1 d 2 h" in said.out
+    assert said.err.count("\n") == 1, "of what is not made yet alone"
+    assert "The backup now is being made, or what a failed try left of it is still to be removed." in said.err
+    assert "`host h1: make backup now of acme/db`" in said.err
 
 
 def test_of_each_vm_is_said_how_old_its_latest_backup_is_and_of_one_that_is_gone_too(

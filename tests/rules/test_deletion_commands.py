@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from events.copy import CopyRequested
 from events.deletion import EraseFailed, SilenceFailed
 from projections.deletions.table import TABLES
 from schemas.zones import ZoneError
@@ -95,6 +96,29 @@ def test_orgs_and_what_is_over_are_told_apart(run: Run, house: Endings) -> None:
     assert [one["vm"] for one in json.loads(run("deletions", "-o", "json")[1])] == ["db"]
     every = json.loads(run("deletions", "--all", "-o", "json")[1])
     assert [(one["vm"], one["state"]) for one in every] == [("db", "standing"), ("queue", "cancelled")]
+
+
+def test_a_copy_that_does_not_end_is_named_as_what_the_erasing_waits_for(run: Run, house: Endings) -> None:
+    house.happened(
+        CopyRequested(
+            org=ORG,
+            pool="apps",
+            vm="queue",
+            kind="snapshot",
+            copy="before",
+            publisher="operator",
+            key="before",
+            actor="kim",
+            reason="because",
+            received_at=house.now,
+        )
+    )
+    house.gates()
+    assert "before" not in run("deletions")[1], "the VM is not even stopped"
+    house.to(house.at("soft", "queue")).works()
+    _, out, _ = run("deletions")
+    [row] = [line for line in out.splitlines() if "acme/queue" in line]
+    assert "hard begins when the snapshot before has ended: see `virtscale vm copies acme/queue`" in row
 
 
 def test_what_is_in_the_way_is_shown_until_it_is_gone(run: Run, house: Endings) -> None:

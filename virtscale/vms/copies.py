@@ -56,6 +56,10 @@ def show_of_vm(directory: Path, org: str, vm: str, form: Format) -> int:
             for row in aged
         ]
     show(aged, form, columns=["copy", "kind", "state", "age", "taken_at", "counts", "disk", "place"])
+    if form == "table":
+        for row in rows:
+            if row["state"] == "ordered":
+                say(_under_way(org, vm, row))
     return EXIT_DONE
 
 
@@ -107,6 +111,17 @@ def _age(taken_at: str | float | None, now: dt.datetime) -> int | None:
 
 def _state(row: views.Row) -> str:
     return f"{row['state']} ({row['cause']})" if row["cause"] else str(row["state"])
+
+
+def _under_way(org: str, vm: str, row: views.Row) -> str:
+    """What is so as long as the copy is neither there nor given up, and what ends it where it does not end by itself."""
+    what, host = f"{row['kind']} {row['copy']}", row["host"]
+    return (
+        f"The {what} is being made, or what a failed try left of it is still to be removed. Until it has ended, no other copy is made and the "
+        f"disk is not erased. It is tried again every few minutes at the latest; what is in the way is in storage's log, as `host {host}: make {what} "
+        f"of {org}/{vm}` or `what is left of` that. See to the host and the disk that it names; a host that is lost for good is given up with "
+        f"`virtscale host remove {host}`."
+    )
 
 
 def _size(count: str | float | None) -> str:

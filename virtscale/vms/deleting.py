@@ -23,9 +23,15 @@ from virtscale.show import Format, printable, say, show, write_json
 from virtscale.vms.asking import Following, Told
 
 LISTED: Final = """
-SELECT * FROM deletions WHERE (? = '' OR org = ?) AND (? = 'all' OR state = 'standing')
+SELECT deletions.*, (
+    SELECT group_concat(kind || ' ' || copy, ', ') FROM copies
+    WHERE copies.org = deletions.org AND copies.vm = deletions.vm AND copies.state = 'ordered'
+) AS copying FROM deletions WHERE (? = '' OR org = ?) AND (? = 'all' OR state = 'standing')
 ORDER BY soft, org, vm
 """
+
+_NEED_COPIES_ENDED: Final = ("hard", "purge")
+"""Stages that erase what a copy is made from, or lies among."""
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -139,7 +145,7 @@ def _told(row: views.Row, where: str) -> views.Row:
         "vm": f"{row['org']}/{row['vm']}",
         "state": row["state"],
         "zone": name,
-        "trouble": printable(str(row["trouble"] or row["silence_trouble"] or "-")),
+        "trouble": printable(str(row["trouble"] or _waiting(row) or row["silence_trouble"] or "-")),
     }
     for stage in STAGES:
         if stage in completed:
@@ -153,3 +159,10 @@ def _told(row: views.Row, where: str) -> views.Row:
                 f"{dt.datetime.fromisoformat(str(row[stage])).astimezone(zone(name)):%Y-%m-%d %H:%M}"
             )
     return shown
+
+
+def _waiting(row: views.Row) -> str | None:
+    """What the stage that comes next does not begin before; None where it waits for its instant alone."""
+    if not row["copying"] or row["next"] not in _NEED_COPIES_ENDED:
+        return None
+    return f"{row['next']} begins when the {row['copying']} has ended: see `virtscale vm copies {row['org']}/{row['vm']}`"

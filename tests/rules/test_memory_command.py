@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from projections.directory.table import TABLES as DIRECTORY
 from projections.fleet.table import TABLES
 from schemas.house import FILE, VARIABLE, House
 from schemas.image import ImageError
@@ -15,6 +16,7 @@ from virtscale.crew import VIEWS
 from virtscale.exits import EXIT_DONE, EXIT_NOT_FOUND
 from virtscale.invocation import UsageError
 from virtscale.spoken import SPOKEN
+from virtscale.vms.showing import show_one
 
 
 @pytest.fixture
@@ -49,8 +51,11 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     (tmp_path / FILE).write_bytes(msgspec.json.encode(described))
     base = sqlite3.connect(tmp_path / VIEWS)
-    for table in TABLES:
+    for table in (*TABLES, *DIRECTORY):
         base.execute(table.create)
+    base.execute(
+        "INSERT INTO directory (org, vm, pool, image, size, memory_mib) VALUES ('acme', 'db', 'web', 'nixos', 'own', 4096)"
+    )
     vms = [("acme", "web", "tiny", 96), ("acme", "jobs", "nixos", 4096), ("globex", "web", "tiny", 96)]
     for org, pool, template, memory_mib in vms:
         base.execute("INSERT INTO pools (org, pool, template) VALUES (?, ?, ?)", (org, pool, template))
@@ -86,6 +91,20 @@ def test_a_vm_is_explained_by_its_own_memory_and_its_templates_image(
     assert (web["memory_mib"], web["image"], web["floor_mib"]) == (96, "lab", 0)
     as_managed = told(capsys, "acme/web-1", "--image", "nixos-managed")
     assert as_managed["verdict"] == "below-floor"
+
+
+def test_a_vm_that_is_kept_is_explained_by_its_own_image_also_before_it_ever_ran(
+    house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = told(capsys, "acme/db")
+    assert (db["vm"], db["memory_mib"], db["image"]) == ("acme/db", 4096, "nixos-managed")
+
+
+def test_a_vm_that_comes_and_goes_with_demand_is_not_looked_for_among_those_that_are_kept(
+    house: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert show_one("acme/web-1", "table") == EXIT_NOT_FOUND
+    assert "There is no VM acme/web-1 that is kept: `virtscale vm list`" in capsys.readouterr().err
 
 
 def test_a_vm_is_found_by_its_name_where_only_one_org_has_it(

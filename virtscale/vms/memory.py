@@ -16,10 +16,15 @@ from virtscale.show import Format, say, show, write_json
 from virtscale.vms.named import row_of
 
 _VM: Final = """
-SELECT vms.org, vms.vm, vms.size, vms.memory_mib, pools.template
-FROM vms LEFT JOIN pools ON pools.org = vms.org AND pools.pool = vms.pool
-WHERE vms.vm = ? AND (? = '' OR vms.org = ?) ORDER BY vms.org
+SELECT named.org, named.vm, coalesce(vms.size, directory.size) AS size,
+       coalesce(vms.memory_mib, directory.memory_mib) AS memory_mib, coalesce(directory.image, pools.template) AS template
+FROM (SELECT org, vm FROM vms UNION SELECT org, vm FROM directory) AS named
+LEFT JOIN vms ON vms.org = named.org AND vms.vm = named.vm
+LEFT JOIN directory ON directory.org = named.org AND directory.vm = named.vm
+LEFT JOIN pools ON pools.org = named.org AND pools.pool = coalesce(vms.pool, directory.pool)
+WHERE named.vm = ? AND (? = '' OR named.org = ?) ORDER BY named.org
 """
+"""As it runs, or as it shall be where it never did; a VM that is kept has an image of its own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,9 +29,9 @@ def pool_of(target: str) -> tuple[str, str]:
     return org, pool
 
 
-def row_of(target: str, query: str) -> views.Row | None:
+def row_of(target: str, query: str, *, kept: bool = False) -> views.Row | None:
     """The one row that `query` has of the VM, given its name and twice its org, which may be empty; None where there is no such
-    VM, which has been said. `UsageError` where the name is none, or is several VMs'.
+    VM, or none that is `kept`, which has been said. `UsageError` where the name is none, or is several VMs'.
     """
     org, slash, name = target.rpartition("/")
     if not is_name(name) or (slash and not is_name(org)):
@@ -39,7 +39,8 @@ def row_of(target: str, query: str) -> views.Row | None:
     with views.opened(here()) as base:
         found = base.rows(query, (name, org, org))
     if not found:
-        say(f"There is no VM {target}: `virtscale vms` lists those there are.")
+        which, command = (f"{target} that is kept", "vm list") if kept else (target, "vms")
+        say(f"There is no VM {which}: `virtscale {command}` lists those there are.")
         return None
     if len(found) > 1:
         whose = ", ".join(f"{row['org']}/{name}" for row in found)

@@ -38,7 +38,7 @@ def show_list(directory: Path, org: str | None, pool: str | None, form: Format) 
 
 def show_one(target: str, form: Format) -> int:
     """One VM, a line for each thing that is known of it; the exit code."""
-    row = row_of(target, ONE)
+    row = row_of(target, ONE, kept=True)
     if row is None:
         return EXIT_NOT_FOUND
     drifts, kills = found(here(), str(row["org"]), str(row["vm"]))

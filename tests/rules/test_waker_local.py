@@ -1,7 +1,9 @@
 """Where a pinned VM goes on its host, what its domain says of it, and which VM has an ephemeral disk."""
 
 import datetime as dt
+from typing import cast
 
+import libvirt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +19,7 @@ from schemas.sizes import COMPUTE, GENERAL, own, read
 from services.waker.libvirt import ephemeral, numa
 from services.waker.libvirt.marks import Mark
 from services.waker.libvirt.numa import Node, NodesFullError, UnpinnableError
-from services.waker.port import Definition
+from services.waker.port import SAVE_SECONDS, Definition
 from tests.rules.desk import play
 from tests.rules.waker_host import SIZE, Site
 from tests.simulation.clock import pause
@@ -82,6 +84,22 @@ def test_no_node_is_ever_given_more_than_it_has(sizes: list[int]) -> None:
         placed.append(mark(node.number, memory_mib))
     taken = numa.taken_mib(placed)
     assert all(taken[node.number] <= node.memory_mib for node in (ZERO, ONE))
+
+
+def test_memory_of_a_node_is_kept_for_a_vm_that_is_about_to_start_and_not_for_one_that_never_did() -> None:
+    class Connection:
+        def getCapabilities(self) -> str:  # noqa: N802 - libvirt's name
+            return CAPABILITIES
+
+    now = [0.0]
+    pinning = numa.Pinning("h1", cast("libvirt.virConnect", Connection()), lambda: now[0])
+    marks = {"vs-acme.one": mark(1, 8192)}
+    assert pinning.node("vs-acme.one", 8192, (), marks) == ONE
+    pinning.comes("vs-acme.one")
+    with pytest.raises(NodesFullError):
+        pinning.node("vs-acme.two", 8192, (), marks)
+    now[0] = SAVE_SECONDS
+    assert pinning.node("vs-acme.two", 8192, (), marks) == ONE
 
 
 def test_a_pinned_domain_says_its_node_and_its_cpus() -> None:

@@ -9,8 +9,9 @@ knowing, which is what pinning is asked for to prevent. So a VM that fits no nod
 """
 
 import re
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 from xml.etree import ElementTree as ET
@@ -18,7 +19,7 @@ from xml.etree import ElementTree as ET
 import libvirt
 
 from services.waker.libvirt.marks import Mark
-from services.waker.port import Domain, HypervisorError, Unknown
+from services.waker.port import SAVE_SECONDS, Domain, HypervisorError, Unknown
 
 _VCPU: Final = re.compile(r"<vcpu\b([^>]*)>[^<]*</vcpu>")
 _SAID: Final = ("<numatune", "<vcpupin", "<emulatorpin")
@@ -90,28 +91,32 @@ def choose(host: str, known: Iterable[Node], taken_mib: Mapping[int, int], memor
 class Pinning:
     """Which node each pinned domain of one connection goes to."""
 
-    def __init__(self, host: str, connection: libvirt.virConnect) -> None:
+    def __init__(
+        self, host: str, connection: libvirt.virConnect, seconds: Callable[[], float] = time.monotonic
+    ) -> None:
         self._host = host
         self._connection = connection
-        self._coming: set[str] = set()
-        """Domains that have a node and were not started yet: they will hold memory of it."""
+        self._seconds = seconds
+        self._coming: dict[str, float] = {}
+        """Domains that have a node and were not started yet, and until when they may be: they will hold memory of it."""
 
     def node(
         self, name: str, memory_mib: int, listed: Iterable[Domain | Unknown], marks: Mapping[str, Mark]
     ) -> Node:
         """Where the domain goes when it starts from off; what it holds now, awake, is free by then. `NodesFullError` where it fits none."""
         awake = {one.name for one in listed if one.state not in {"off", "missing"}}
-        others = [marks[one] for one in (awake | self._coming) - {name} if one in marks]
+        coming = {one for one, until in self._coming.items() if self._seconds() < until}
+        others = [marks[one] for one in (awake | coming) - {name} if one in marks]
         known = nodes(self._connection.getCapabilities())
         return choose(self._host, known, taken_mib(others), memory_mib)
 
     def comes(self, name: str) -> None:
-        """It holds its node's memory from here on."""
-        self._coming.add(name)
+        """It holds its node's memory from here on: as long as a start may land, for an order that holds no more starts nothing."""
+        self._coming[name] = self._seconds() + SAVE_SECONDS
 
     def came(self, name: str) -> None:
         """It was started, or will not be: libvirt's own list has it, or nobody needs to."""
-        self._coming.discard(name)
+        self._coming.pop(name, None)
 
 
 def pin(xml: str, node: Node) -> str:

@@ -38,7 +38,8 @@ class Leases:
     def __init__(self) -> None:
         self.names: dict[Key, Lease] = {}
         self.addresses: dict[str, Key] = {}
-        self._at: dict[Key, str] = {}
+        self._at: dict[Key, tuple[str, str]] = {}
+        """The host on which each VM's domain was defined last, and its address there."""
         self._awaited = Awaited()
         self._fences = Fences()
         self._once = Once()
@@ -62,7 +63,7 @@ class Leases:
             case DeletionCompleted(org=org, vm=vm, deletion=deletion, stage="recycle"):
                 if self._once.first(deletion):
                     self.names.pop((org, vm), None)
-            case VmDefined(org=org, vm=vm, address=address):
+            case VmDefined(org=org, vm=vm, host=host, address=address):
                 self._leave((org, vm))
                 former = self.addresses.get(address)
                 if former is not None:
@@ -70,13 +71,15 @@ class Leases:
                         former, None
                     )  # its domain is gone, or its host would not have given the address away
                 self.addresses[address] = org, vm
-                self._at[org, vm] = address
-            case VmUndefined(org=org, vm=vm, order=order) if self._once.first(order):
-                self._leave((org, vm))
+                self._at[org, vm] = host, address
+            case VmUndefined(org=org, vm=vm, host=host, order=order) if self._once.first(order, host):
+                at, _ = self._at.get((org, vm), (host, ""))
+                if at == host:  # another host may say so first, on which it was once
+                    self._leave((org, vm))
             case _:
                 pass
 
     def _leave(self, key: Key) -> None:
-        address = self._at.pop(key, None)
+        _, address = self._at.pop(key, ("", None))
         if address is not None:
             del self.addresses[address]

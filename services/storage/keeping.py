@@ -151,8 +151,9 @@ class Keeping:
             return
         there = await store.look(volume)
         raise OtherVolumeError(
-            f"{there.place if there else volume} is there already, and nobody made it for {key[0]}/{key[1]}: a VM that had the name before may "
-            "have left it. It was left as it is, and nothing was started: move it away, and start the VM again.",
+            f"{there.place if there else f'A layer over {volume}'} is there already, and nobody made it for {key[0]}/{key[1]}: a VM that had "
+            "the name before may have left it. It was left as it is, and nothing was started: move away what bears the name, and start the VM "
+            "again.",
             final=True,
         )
 

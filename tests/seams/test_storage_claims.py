@@ -42,6 +42,17 @@ async def test_a_claim_outlives_who_made_it_and_is_of_one_who_began_before_the_v
     assert not await store.claim(made, "one"), "it went with its volume, and this is another"
 
 
+async def test_a_layer_that_was_left_is_in_the_way_of_a_new_volume_too(both: dict[str, Bench]) -> None:
+    bench = both["qcow2"]
+    made = bench.volume()
+    left = bench.machine.volumes / f"{made.org}.{made.name}.s17.qcow2"
+    left.write_bytes(b"x")
+    assert not await bench.store.claim(made, "one")
+    left.unlink()
+    assert await bench.store.claim(made, "one")
+    await bench.store.sweep(made)
+
+
 async def test_what_an_order_made_is_discarded_at_once_and_what_others_made_or_put_into_the_trash_stays(
     bench: Bench, volume: Volume
 ) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from events import durable
+from schemas.volume import sleep_of
 from services.storage import qemu_img
 from services.storage.copies.backups import draft_of
 from services.storage.volumes import Volume, in_use
@@ -14,7 +15,9 @@ def claim(file: Path, order: str) -> bool:
     note = _note_of(file)
     if note.exists() and note.read_text() == order:
         return True
-    if os.path.lexists(file):
+    # A layer of before would be written to, and read, over the new volume: whoever starts the domain takes the newest there is.
+    layers = file.parent.glob(f"{file.stem}.s*{file.suffix}")
+    if os.path.lexists(file) or any(sleep_of(str(one), str(file)) is not None for one in layers):
         return False
     durable.write(note, order.encode())
     return True

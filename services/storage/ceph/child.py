@@ -62,7 +62,7 @@ class Calls:
             return None
 
     def size(self, pool: str, image: str) -> int:
-        """How many bytes the image has: asked of the OSDs as every client does that opens it, without opening it: 0.8 ms for 10."""
+        """How many bytes the image has, asked of the OSDs as every client does that opens it. That takes 0.6 ms, and to open it up to 10."""
         with self._pool(pool) as here:
             try:
                 return size_of(here, _id_of(here, image))

@@ -45,7 +45,10 @@ AT_ONCE: Final = AtOnce()
 
 
 def decide(org: str, vms: Sequence[Kept], state: State, now: dt.datetime) -> list[Said]:
-    """What is to be recorded now, in this order; `vms` are the org's. Empty when there is nothing to say."""
+    """What is to be recorded now, in this order; empty when there is nothing to say.
+
+    `vms` are the org's; those may be left out that need no look (`State.kept`).
+    """
     this = Round(org, state, now)
     _end(this)
     tell(this, vms)

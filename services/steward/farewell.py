@@ -28,26 +28,26 @@ GONE: Final = "VmUnknown"
 def tell(this: Round, vms: Sequence[Kept]) -> None:
     """The notices of the org are as its deletions are, and nothing waits to be done to a VM that is gone.
 
-    `vms` are its VMs, those of which the disk is gone not among them. Whatever waits for one of those would be postponed for ever,
-    and come upon another VM of that name.
+    `vms` are those of its VMs that are to be looked at. Whatever waits for one whose disk is gone would be postponed for ever, and
+    come upon another VM of that name.
     """
     for kept in vms:
         deletion = this.state.deletions.of(this.org, kept.name)
         if deletion is not None:
             _announce(this, deletion)
             _clear(this, deletion)
-    there = {kept.name for kept in vms}
+    there = this.state.directory.vms
     for entry in this.entries:
         if this.is_touched(entry):
             continue
         if is_notice(entry):
             _lapse(this, entry)
-        elif entry.vm not in there and entry.stage in WAITING:
+        elif (this.org, entry.vm) not in there and entry.stage in WAITING:
             gone = cancel(entry, "The VM is gone.")
             assert isinstance(gone, Maintenance), gone
             this.cancel(gone, GONE)
     for vm, wanted in this.wanted.items():
-        for wish in wanted if vm not in there else ():
+        for wish in wanted if (this.org, vm) not in there else ():
             if all(planned.over for planned in this.state.calendar.holding(wish.id)):
                 this.decline(
                     vm, wish.id, Objection(GONE, f"VM {this.org}/{vm} is gone: nothing is done to it.")

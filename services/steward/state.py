@@ -1,6 +1,9 @@
 """What the steward must know: what is wanted of kept VMs, what was asked about entries, and how what has begun went."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from itertools import takewhile
+from operator import attrgetter
 from typing import Final, Literal
 
 from events.deletion import DeletionBegun, DeletionCancelled, DeletionScheduled
@@ -9,9 +12,17 @@ from events.envelope import Recorded
 from events.fact import Fact
 from events.fences import Fences
 from events.fold import FoldsOfReader
-from events.gate import BootOrdered, GateDecided, PlugOrdered, RebootOrdered, WakeOrdered
+from events.gate import (
+    BootOrdered,
+    CopyOrdered,
+    DropOrdered,
+    GateDecided,
+    PlugOrdered,
+    RebootOrdered,
+    WakeOrdered,
+)
 from events.ids import derive
-from events.keep import VmChangeRequested, VmResized
+from events.keep import VmChangeRequested, VmCreated, VmResized
 from events.maintenance import (
     MaintenanceBegun,
     MaintenanceCancelled,
@@ -34,7 +45,8 @@ from events.vm import (
 )
 from projections.deletions.fold import Deletions
 from projections.directory.fold import Directory, Kept
-from projections.fleet.fold import Fleet
+from projections.fleet.fold import Fleet, Vm
+from projections.fleet.life import UP
 from projections.maintenance.fold import Calendar, OfEntry
 from schemas.activity import Maintenance
 from schemas.capacity import Size
@@ -238,15 +250,83 @@ class Desk:
             self.answers[begun] = Answered(answered.code, answered.order, outcome, said)
 
 
+class Touched:
+    """When each kept VM was last spoken of: whoever looked at all of them needs to look at those alone that were since."""
+
+    TAKES: Final[frozenset[type[Fact]]] = (
+        Desk.TAKES | Calendar.TAKES | Directory.TAKES | Fleet.TAKES | Deletions.TAKES
+    )
+
+    def __init__(self) -> None:
+        self.news = 0
+        """How often something happened that the steward may have something to say to at once. Decisions about copies alone are none of
+        it: at night there are as many as VMs."""
+        self._seqs: dict[tuple[str, str], int] = {}
+        """The newest event about each, in the order of these."""
+
+    def apply(self, recorded: Recorded) -> None:
+        """Whatever the event is about may be another now. A host that dies leaves none of its VMs running, and is about none."""
+        fact = recorded.fact
+        if type(fact) not in self.TAKES:
+            return
+        if isinstance(fact, VmCreated):
+            self._seqs[fact.org, fact.vm] = recorded.seq
+        if isinstance(fact, GateDecided):
+            vms = [order.vm for order in fact.orders]
+            copies = [isinstance(order, CopyOrdered | DropOrdered) for order in fact.orders]
+            self.news += not copies or not all(copies)
+        else:
+            vms = [getattr(fact, "vm", "")]
+            self.news += 1
+        for key in [(fact.org, vm) for vm in vms]:
+            if self._seqs.pop(key, None) is not None:
+                self._seqs[key] = recorded.seq
+
+    def since(self, seq: int) -> list[tuple[tuple[str, str], int]]:
+        """VMs, by org and name, with an event after this one, and the newest such; the newest first."""
+        newer = takewhile(lambda one: one[1] > seq, reversed(self._seqs.items()))
+        return list(newer)
+
+
+class Misfits:
+    """VMs that run with another size than they shall have, found at the cost of those that were spoken of since the last look.
+
+    No fold: it is what one reader has seen of others.
+    """
+
+    def __init__(self) -> None:
+        self._seen = 0
+        self._vms: dict[tuple[str, str], None] = {}
+
+    def look(self, touched: Touched, directory: Directory, fleet: Fleet) -> Iterable[tuple[str, str]]:
+        """By org and name; all folds are as far as each other."""
+        newer = touched.since(self._seen)
+        self._seen = max((seq for _, seq in newer), default=self._seen)
+        for key, _ in newer:
+            if _misfits(directory.vms.get(key), fleet.vms.get(key)):
+                self._vms[key] = None
+            else:
+                self._vms.pop(key, None)
+        return self._vms
+
+
+def _misfits(kept: Kept | None, vm: Vm | None) -> bool:
+    if kept is None or vm is None or vm.state not in UP:
+        return False
+    return (vm.size.vcpu, vm.size.memory_mib) != (kept.size.vcpu, kept.size.memory_mib)
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that the steward decides from: five folds over the same events, to the same sequence."""
+    """All that the steward decides from: six folds over the same events, to the same sequence."""
 
     desk: Desk = field(default_factory=Desk)
     calendar: Calendar = field(default_factory=Calendar)
     directory: Directory = field(default_factory=Directory)
     fleet: Fleet = field(default_factory=Fleet)
     deletions: Deletions = field(default_factory=Deletions)
+    touched: Touched = field(default_factory=Touched)
+    misfits: Misfits = field(default_factory=Misfits, init=False)
 
     @classmethod
     def of(cls, reader: FoldsOfReader) -> "State":
@@ -257,19 +337,29 @@ class State:
             reader.fold(Directory),
             reader.fold(Fleet),
             reader.fold(Deletions),
+            reader.fold(Touched),
         )
 
     def apply(self, recorded: Recorded) -> None:
         """All of them include the event; for who has no reader."""
-        for part in fields(self):
+        for part in [one for one in fields(self) if one.init]:
             getattr(self, part.name).apply(recorded)
 
     def kept(self) -> dict[str, list[Kept]]:
-        """The VMs of each org that has any, or of which anything else may be to say."""
-        found: dict[str, list[Kept]] = {}
-        for (org, _), kept in self.directory.vms.items():
-            found.setdefault(org, []).append(kept)
-        asked = (*self.desk.changes.values(), *self.desk.reboots.values())
-        for org in (*self.calendar.orgs(), *(wish.org for wish in asked)):
-            found.setdefault(org, [])
+        """The VMs of each org of which anything may be to say, in the order in which they were made; orgs without one as well.
+
+        That is so of those with an entry, a wish, a deletion, or another size than they shall have. Of all others there is nothing.
+        """
+        orgs = dict.fromkeys(self.calendar.orgs())
+        keys = dict.fromkeys(self.misfits.look(self.touched, self.directory, self.fleet))
+        keys.update(((org, planned.entry.vm), None) for org in orgs for planned in self.calendar.open(org))
+        keys.update(((wish.org, wish.vm), None) for wish in self.desk.reboots.values())
+        keys.update(((one.org, one.vm), None) for one in self.deletions.standing())
+        orgs.update((wish.org, None) for wish in self.desk.changes.values())
+        found: dict[str, list[Kept]] = {org: [] for org in (*orgs, *(org for org, _ in keys))}
+        for org, name in keys:
+            if (kept := self.directory.vms.get((org, name))) is not None:
+                found[org].append(kept)
+        for vms in found.values():
+            vms.sort(key=attrgetter("created_seq"))
         return found

@@ -35,9 +35,16 @@ class Steward:
         """Whatever is due is said, for ever."""
         await self._ledger.live.wait()
         while True:
-            while await self._look():
-                pass
-            await self._bell.wait(LOOK_SECONDS)
+            news = self._state.touched.news
+            if not await self._look():
+                await self._wait(news)
+
+    async def _wait(self, news: int) -> None:
+        """Something may be to say: it is so late, or something happened since `news`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LOOK_SECONDS
+        while self._state.touched.news == news and (left := until - loop.time()) > 0:
+            await self._bell.wait(left)
 
     async def _look(self) -> bool:
         """Each org had a round; True when anything was said, which the next look goes on from."""

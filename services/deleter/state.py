@@ -140,19 +140,45 @@ class Desk:
             known.pop(deletion, None)
 
 
+class News:
+    """How often something happened that a step of a deletion may follow from at once.
+
+    What the gate decides is none of it: a step follows from what is done then. Most events of a house are none of it either, and none
+    has the deleter look through all deletions.
+    """
+
+    TAKES: Final[frozenset[type[Fact]]] = (Desk.TAKES | Deletions.TAKES | Calendar.TAKES | Fleet.TAKES) - {
+        GateDecided
+    }
+
+    def __init__(self) -> None:
+        self.heard = 0
+
+    def apply(self, recorded: Recorded) -> None:
+        """The event was heard of."""
+        self.heard += type(recorded.fact) in self.TAKES
+
+
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that the deleter decides from: four folds over the same events, to the same sequence."""
+    """All that the deleter decides from: five folds over the same events, to the same sequence."""
 
     desk: Desk = field(default_factory=Desk)
     deletions: Deletions = field(default_factory=Deletions)
     calendar: Calendar = field(default_factory=Calendar)
     fleet: Fleet = field(default_factory=Fleet)
+    news: News = field(default_factory=News)
 
     @classmethod
     def of(cls, reader: FoldsOfReader) -> "State":
         """The folds that a reader keeps up to date."""
-        return cls(reader.fold(Desk), reader.fold(Deletions), reader.fold(Calendar), reader.fold(Fleet))
+        return cls(
+            reader.fold(Desk),
+            reader.fold(Deletions),
+            reader.fold(Calendar),
+            reader.fold(Fleet),
+            reader.fold(News),
+        )
 
     def apply(self, recorded: Recorded) -> None:
         """All of them include the event; for who has no reader."""

@@ -44,10 +44,9 @@ class Deleter:
         self._bell = ledger.bell()
         self._silencing = silences is not None
         self._hush = (
-            None
-            if silences is None
-            else Hush(silences, self._state, clock.now, self._record, self._bell.ring)
+            None if silences is None else Hush(silences, self._state, clock.now, self._record, self._ring)
         )
+        self._rang = False
         self._forgotten: set[str] = set()
         """Deletions whose seed this life saw gone."""
         self._kept_until: dict[str, float] = {}
@@ -58,11 +57,24 @@ class Deleter:
         await self._ledger.live.wait()
         async with asyncio.TaskGroup() as jobs:
             while True:
+                heard, self._rang = self._state.news.heard, False
                 while await self._look():
                     pass
                 if self._hush is not None:
                     self._hush.look(jobs)
-                await self._bell.wait(LOOK_SECONDS)
+                await self._wait(heard)
+
+    def _ring(self) -> None:
+        """A call has ended, and another may begin."""
+        self._rang = True
+        self._bell.ring()
+
+    async def _wait(self, heard: int) -> None:
+        """Something may be to be done: it is so late, or something happened since `heard`."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LOOK_SECONDS
+        while not self._rang and self._state.news.heard == heard and (left := until - loop.time()) > 0:
+            await self._bell.wait(left)
 
     async def _look(self) -> bool:
         """Each deletion had a step; True when any was taken, which the next look goes on from."""

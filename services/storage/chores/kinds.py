@@ -1,6 +1,6 @@
 """What storage does for a VM besides its boots, growths and sleeps; each kind of work in a module of its own."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -61,8 +61,11 @@ def chores(  # noqa: PLR0917 - what a worker is made from
     """All kinds, in the order in which a VM gets them. `backups` is a directory, or empty."""
     copies = ledger.fold(Copies)
 
-    def known() -> Iterable[Path]:
-        return (Path(one.place) for one in copies.all() if one.kind == "backup" and one.state != "ordered")
+    def known() -> Iterator[Path]:
+        # Nobody looks at them where the directory has its mark: then they are not even gone through.
+        for one in copies.all():
+            if one.kind == "backup" and one.state != "ordered":
+                yield Path(one.place)
 
     files = Backups(Path(backups), known) if backups else None
     copying = Copying(

@@ -88,7 +88,7 @@ class Backups:
         """
         must_be_there(self._root, (place for place in self._known() if self._root in place.parents))
         try:
-            for directory in reversed(file.parents):
+            for directory in () if file.parent.is_dir() else reversed(file.parents):
                 if directory == self._root or self._root in directory.parents:
                     directory.mkdir(mode=_OURS_ALONE, exist_ok=True)
                 else:

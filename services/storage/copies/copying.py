@@ -7,6 +7,7 @@ backup is read and written, which can take an hour: that is done beside everythi
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -96,16 +97,27 @@ class Copying:
         """Orders that are tried again later."""
         self._long: dict[str, str] = {}
         """Hosts by the order for which a whole disk of theirs is being copied."""
+        self._promised: dict[str, str] = {}
+        """The same by an order for which that is about to begin; until the next look at what is open."""
         self._begun: list[_Export] = []
         self._begins = asyncio.Event()
         self._exporting: set[str] = set()
         self._exported: dict[str, Copy | StorageError] = {}
 
     def open(self) -> Iterator[Key]:
-        """VMs of which a copy or a restore is open."""
+        """VMs of which a copy or a restore is open, and does not just wait for others: at night all but a few do."""
+        self._promised.clear()
         yield from self._copies.restoring
-        for org, vm, _ in (*self._copies.making, *self._copies.dropping):
-            yield (org, vm)
+        full = {host for host, copied in Counter(self._long.values()).items() if copied >= MOST_COPIES}
+        makes: set[Key] = set()
+        for (org, vm, _), order in self._copies.making.items():
+            makes.add((org, vm))
+            waits = order.host in full and _is_long(order) and order.id not in self._long
+            if not waits and order.id not in self._exporting:
+                yield (org, vm)
+        for (org, vm, _), drop in self._copies.dropping.items():
+            if drop.cause != "retention" or (org, vm) not in makes:
+                yield (org, vm)
 
     def owed(self, key: Key) -> Owing | None:
         """What can be done now for the VM.
@@ -128,8 +140,11 @@ class Copying:
         return None
 
     def has_work(self, key: Key) -> bool:
-        """Whether anything can."""
-        return self.owed(key) is not None
+        """Whether anything can; then there is room for it, which nobody else is promised meanwhile."""
+        order = self.owed(key)
+        if order is not None and _is_long(order):
+            self._promised[order.id] = order.host
+        return order is not None
 
     async def attend(self, key: Key) -> None:
         """One order of the VM is a step further: over, or to be gone on with later."""
@@ -137,6 +152,7 @@ class Copying:
         if order is None:
             return
         if _is_long(order):
+            self._promised.pop(order.id, None)
             self._long[order.id] = order.host
         try:
             if not isinstance(order, DropOrdered) and self._went_with_its_host(org, order):
@@ -308,9 +324,10 @@ class Copying:
     def _may(self, order: Owing) -> bool:
         if order.id in self._waiting or order.id in self._exporting:
             return False
-        if not _is_long(order) or order.id in self._long:
+        if not _is_long(order) or order.id in self._long or order.id in self._promised:
             return True
-        return sum(host == order.host for host in self._long.values()) < MOST_COPIES
+        taken = (*self._long.values(), *self._promised.values())
+        return sum(host == order.host for host in taken) < MOST_COPIES
 
     def _free(self, order: Owing) -> None:
         if self._long.pop(order.id, None) is not None:

@@ -49,7 +49,10 @@ class Due(msgspec.Struct, frozen=True):
 
 
 class Nights:
-    """When each VM's backup was last asked for; and a number that changes whenever what is due may have changed."""
+    """When each VM's backup was last asked for; and a number that changes whenever something may have come to be due.
+
+    A backup that is asked for, or made, makes none due: at night all VMs would be looked through after each.
+    """
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset(
         {
@@ -72,12 +75,15 @@ class Nights:
 
     def apply(self, recorded: Recorded) -> None:
         """The event is known."""
-        self.changes += type(recorded.fact) in self.TAKES
+        self.changes += type(recorded.fact) in _NEWS
         match recorded.fact:
             case CopyDue(org=org, vm=vm, night=night, due_at=due_at):
                 self.asked[org, vm] = max((night, due_at), self.asked.get((org, vm), (night, due_at)))
             case _:
                 pass
+
+
+_NEWS: Final = Nights.TAKES - {CopyDue, CopyMade}
 
 
 class Sky(msgspec.Struct, frozen=True):

@@ -45,6 +45,8 @@ def _there(copy: Copy) -> int:
 FOREIGN: Final = 2
 """Domains of somebody else's on each host, and what their disks have."""
 FOREIGN_BYTES: Final = 48 << 20
+RECOUNTED_EACH: Final = 50
+"""Events after which all that counts is counted anew."""
 
 
 class Living:
@@ -67,6 +69,10 @@ class Living:
         self._schedules: dict[str, Schedule] = {}
         self._cancelled: set[str] = set()
         self._held: dict[str, Capacity] = {}
+        self._counts: dict[Key, Capacity] = {}
+        """What each VM counts, strays nothing."""
+        self._compute: dict[str, Capacity] = {}
+        """The sum of that, by org."""
         self.guests: dict[str, Guests] = {}
         for host in world.hosts:
             shelf = host.disks.shelf
@@ -109,6 +115,9 @@ class Living:
                     self._names.pop((org, vm), None)
             case _:
                 pass
+        self._count(line)
+        if line.seq % RECOUNTED_EACH == 0:
+            yield from self._recounted()
         yield from self._within(line)
 
     def _begins(self, begun: DeletionBegun, line: Recorded) -> Iterator[str]:
@@ -126,15 +135,32 @@ class Living:
     def held(self, org: str) -> Capacity:
         """All that counts for the org: what is admitted, its disks and its copies."""
         usage = self._truth.usage
-        compute = sum(
-            (
-                one.size.compute
-                for (owner, _), one in usage.holdings.items()
-                if owner == org and not one.stray
-            ),
-            NOTHING,
-        )
+        compute = self._compute.get(org, NOTHING)
         return compute + Capacity(block_bytes=usage.stored(org) + self.copies.stored(org))
+
+    def _count(self, line: Recorded) -> None:
+        """What the VMs that the event is about count now; of one about a host or a contract, all VMs."""
+        fact, holdings = line.fact, self._truth.usage.holdings
+        if isinstance(fact, GateDecided):
+            keys = [(fact.org, order.vm) for order in fact.orders]
+        elif (vm := getattr(fact, "vm", None)) is not None:
+            keys = [(fact.org, vm)]
+        else:
+            keys = [*self._counts, *holdings]
+        for key in dict.fromkeys(keys):
+            one = holdings.get(key)
+            now = NOTHING if one is None or one.stray else one.size.compute
+            before = self._counts.get(key, NOTHING)
+            self._counts[key] = now
+            self._compute[key[0]] = self._compute.get(key[0], NOTHING) + now - before
+
+    def _recounted(self) -> Iterator[str]:
+        """What was counted event by event is what there is."""
+        for org in self._world.orgs:
+            mine = (one for key, one in self._truth.usage.holdings.items() if key[0] == org)
+            compute = sum((one.size.compute for one in mine if not one.stray), NOTHING)
+            if compute != self._compute.get(org, NOTHING):
+                yield f"{org} holds {compute}, and {self._compute.get(org)} were counted."
 
     def _within(self, line: Recorded) -> Iterator[str]:
         """Nothing that the gate says takes more than the envelope has."""
@@ -173,6 +199,7 @@ class Living:
         for key in (*self.copies.restoring, *self.adoptions.open, *self.deletions.erasing):
             yield f"{key[1]} is being restored, adopted or erased."
         yield from self._silent()
+        yield from self._recounted()
         for org in self._world.orgs:
             yield from self._counted(org)
         for key, kept in self.directory.vms.items():

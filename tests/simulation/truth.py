@@ -95,6 +95,8 @@ class Truth:
     """What time it is by the clock of a host's waker."""
     batches: Batches = field(default_factory=lambda: Batches(lambda _: False))
     _folds: Dispatch = field(init=False)
+    _awake: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    """VMs of which a domain runs, by org and name."""
     trips: Trips = field(init=False)
     floors: Floors = field(init=False)
     buried: dict[tuple[str, str], tuple[float, int]] = field(default_factory=dict)
@@ -332,6 +334,7 @@ class Truth:
             rise = self.rises.get(vm.reservation) if vm is not None and vm.reservation is not None else None
             if rise is not None:
                 rise.put_to_sleep_in = asked.life if asked is not None else None
+        self._awake = {(one.org, one.vm) for one in self.machines() if one.state == "running"}
         self._all_counted(f"when {machine.name} became {machine.state}")
         self._what_runs_is_within(machine.org)
 
@@ -368,6 +371,8 @@ class Truth:
 
     def _all_counted(self, when: str) -> None:
         """Whatever runs is counted, unless somebody outside woke it and the ledger does not know yet."""
+        if self._awake <= self.usage.holdings.keys():
+            return  # so it is after nearly every event, and a year has many
         for machine in self.machines():
             counted = (machine.org, machine.vm) in self.usage.holdings
             if machine.state == "running" and not machine.stray and not counted:

@@ -198,7 +198,7 @@ def _carry_out(  # noqa: PLR0917 - what a resize consists of
     if wish.disk_bytes is not None and wish.disk_bytes > kept.disk_bytes:
         disk = draft.state.volumes.disks.get((draft.org, kept.name))
         if disk is None:
-            draft.decline(pending, "VmOff")  # it has no disk before its first boot
+            draft.decline(pending, "NoDisk")
             return
         orders.append(order.grow(disk, kept.pool, wish.disk_bytes, pending))
     if runs is None:

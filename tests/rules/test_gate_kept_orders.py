@@ -246,7 +246,7 @@ def test_protection_says_who_wanted_it_and_why() -> None:
         (stopping, lambda p: p.change("start"), "VmBusy", "refused"),
         (booting, lambda p: p.resize(TWO), "VmBusy", "refused"),
         (stopping, lambda p: p.resize(disk_gib=20), "VmBusy", "refused"),
-        (made, lambda p: p.resize(disk_gib=20), "VmOff", "refused"),
+        (made, lambda p: p.resize(disk_gib=20), "NoDisk", "refused"),
         (copying, lambda p: p.resize(disk_gib=20), "CopyUnderWay", "refused"),
         (running, lambda p: p.resize(Size("s", 65, 1024)), "VcpuTooMany", "refused"),
         (running, lambda p: p.resize(Size("s", 1, 16)), "MemoryTooSmall", "refused"),

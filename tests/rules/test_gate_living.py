@@ -13,7 +13,6 @@ from schemas.vm_intake import VmChange
 from tests.given import NOW, ORG
 from tests.keeping import GIB, ONE, SIX, Keeping
 
-
 # --------------------------------------------------------------------------------------------------------- creating
 
 

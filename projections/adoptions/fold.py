@@ -31,7 +31,7 @@ class Adoption(msgspec.Struct, frozen=True):
 class Adoptions:
     """Adoptions that have not ended, by org and VM.
 
-    One that failed ends when the disk lies where it lay: until then storage has something to do, though the VM's name is free.
+    One that failed ends when the disk lies where it lay: until then storage has something to do, and the VM's name is not free.
     """
 
     TAKES: Final[frozenset[type[Fact]]] = frozenset(
@@ -40,8 +40,6 @@ class Adoptions:
 
     def __init__(self) -> None:
         self.open: dict[tuple[str, str], Adoption] = {}
-        self._behind: dict[tuple[str, str], Adoption] = {}
-        """Ordered under a name whose former adoption failed, and has not given its disk back yet."""
         self._fences = Fences()
 
     def turn(self, org: str, vm: str, turn: Turn) -> Adoption | None:
@@ -56,27 +54,21 @@ class Adoptions:
                 if self._fences.pass_on(recorded, decided):
                     for order in orders:
                         if isinstance(order, AdoptOrdered):
-                            into = self._behind if (org, order.vm) in self.open else self.open
-                            into[org, order.vm] = Adoption(org, order)
+                            self.open[org, order.vm] = Adoption(org, order)
             case VolumeAdopted(org=org, vm=vm, order=order, volume=volume):
                 if (known := self._known(org, vm, order)) is not None and known.turn == "take":
                     self.open[org, vm] = replace(known, turn="retire", volume=volume)
             case VmAdoptFailed(org=org, vm=vm, order=order, text=text):
                 if (known := self._known(org, vm, order)) is not None:
                     if known.turn == "take":
-                        self._end(org, vm)
+                        del self.open[org, vm]
                     else:
                         self.open[org, vm] = replace(known, turn="return", trouble=text)
             case VmAdopted(org=org, vm=vm, order=order) | VolumeAdoptFailed(org=org, vm=vm, order=order):
                 if self._known(org, vm, order) is not None:
-                    self._end(org, vm)
+                    del self.open[org, vm]
             case _:
                 pass
-
-    def _end(self, org: str, vm: str) -> None:
-        del self.open[org, vm]
-        if (behind := self._behind.pop((org, vm), None)) is not None:
-            self.open[org, vm] = behind
 
     def _known(self, org: str, vm: str, order: str) -> Adoption | None:
         known = self.open.get((org, vm))

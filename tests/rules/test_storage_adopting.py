@@ -189,25 +189,6 @@ def test_storage_that_is_killed_at_any_moment_ends_the_adoption_once(
     play(scene)
 
 
-def test_a_name_that_is_asked_for_again_waits_until_the_former_disk_is_back() -> None:
-    async def scene() -> None:
-        here = Scene()
-        async with here.storage():
-            first = here.there.adopt()
-            await pause(5)
-            here.toy.no.extend(StorageError("The disk is full.") for _ in range(3))
-            now = here.site.desk.clock.now()
-            here.site.desk.write(VmAdoptFailed("acme", "db", "h1", first.id, "domain-runs", "It runs.", now))
-            await pause(0.1)
-            second = here.there.adopt(number=2)
-            await pause(600)
-        assert here.toy.asked == ["take", *["give back"] * 4, "take"]
-        assert [told.order for told in here.site.said(VolumeAdopted)] == [first.id, second.id]
-        assert [told.order for told in here.site.said(VolumeAdoptFailed)] == [first.id]
-
-    play(scene)
-
-
 def test_a_pool_without_storage_on_that_host_adopts_nothing() -> None:
     async def scene() -> None:
         here = Scene()

@@ -68,7 +68,10 @@ class Windows(Keeping):
 
     def says(self) -> list[Said]:
         """What the steward would say now, in one round."""
-        return decide(ORG, self.steward.kept().get(ORG, []), self.steward, self.now)
+        said = decide(ORG, self.steward.kept().get(ORG, []), self.steward, self.now)
+        every = [kept for (org, _), kept in self.steward.directory.vms.items() if org == ORG]
+        assert said == decide(ORG, every, self.steward, self.now), "who is not looked at needs no look"
+        return said
 
     def look(self) -> list[Fact]:
         """What the steward says until it has nothing to say; it is in the ledger."""

@@ -14,7 +14,12 @@ from events.maintenance import (
     MaintenanceScheduled,
 )
 from schemas.activity import Maintenance
+from services.steward.decide import decide
+from services.steward.state import State
 from tests.simulation.year import DAYS, NIGHTLY, ORG, Year, run
+
+LOOK_EACH = 7
+"""Events between two looks at whom the steward looks at."""
 
 
 def kept(year: Year) -> None:
@@ -52,8 +57,20 @@ def kept(year: Year) -> None:
         days = sorted(dt.date.fromisoformat(one.removeprefix("night-")) for one in backed)
         assert len(days) == (days[-1] - days[0]).days + 1, f"a night of {vm} was forgotten"
     assert year.living is not None
+    looked_at_all(year)
     for copies in (year.living.copies.of(ORG, vm) for vm in nights):
         assert sum(one.name.startswith("night-") for one in copies) <= 7
+
+
+def looked_at_all(year: Year) -> None:
+    """VMs that the steward does not look at are such that it would say nothing to, whenever it looks."""
+    state = State()
+    for line in year.truth.lines:
+        state.apply(line)
+        if line.seq % LOOK_EACH == 0:
+            every = [kept for (org, _), kept in state.directory.vms.items() if org == ORG]
+            said = decide(ORG, state.kept().get(ORG, []), state, line.time)
+            assert said == decide(ORG, every, state, line.time), f"at #{line.seq}"
 
 
 @pytest.mark.parametrize(

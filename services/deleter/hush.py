@@ -93,8 +93,10 @@ class Hush:
     def _wanted(self) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
         now = self._now()
         for deletion in list(self._state.deletions.standing()):
+            if not self._may(deletion.id) or self._is_sure(deletion, now):
+                continue
             silence = silence_of(deletion, now)
-            if silence is not None and self._may(deletion.id) and not self._is_sure(deletion, now):
+            if silence is not None:
                 yield deletion.id, self._set(deletion, silence)
         for id_, cancelled_at in list(self._state.desk.cancelled.items()):
             deletion = self._state.deletions.get(id_)

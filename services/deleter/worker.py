@@ -57,23 +57,27 @@ class Deleter:
         await self._ledger.live.wait()
         async with asyncio.TaskGroup() as jobs:
             while True:
-                heard, self._rang = self._state.news.heard, False
+                heard = self._state.news.heard
                 while await self._look():
                     pass
-                if self._hush is not None:
-                    self._hush.look(jobs)
-                await self._wait(heard)
+                await self._wait(heard, jobs)
 
     def _ring(self) -> None:
-        """A call has ended, and another may begin."""
+        """A call about alerts has ended, and another may begin; no deletion needs a look for that."""
         self._rang = True
         self._bell.ring()
 
-    async def _wait(self, heard: int) -> None:
-        """Something may be to be done: it is so late, or something happened since `heard`."""
+    async def _wait(self, heard: int, jobs: asyncio.TaskGroup) -> None:
+        """Something may be to be done: it is so late, or something happened since `heard`. Meanwhile alerts are looked after."""
         loop = asyncio.get_running_loop()
         until = loop.time() + LOOK_SECONDS
-        while not self._rang and self._state.news.heard == heard and (left := until - loop.time()) > 0:
+        self._rang = True
+        while True:
+            if self._hush is not None and self._rang:
+                self._hush.look(jobs)
+            self._rang = False
+            if self._state.news.heard != heard or (left := until - loop.time()) <= 0:
+                return
             await self._bell.wait(left)
 
     async def _look(self) -> bool:

@@ -6,7 +6,7 @@ import struct
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from services.storage.errors import StorageError
 
@@ -15,6 +15,14 @@ T = TypeVar("T")
 MOST_WAITING: Final = 256
 CALL_SECONDS: Final = 45.0
 """libvirt waits 30 s for the lock of a domain before it says no."""
+
+
+class Calls(Protocol):
+    """How calls that block are made."""
+
+    async def __call__(self, what: str, call: Callable[[], T]) -> T:
+        """The answer of `call`; `StorageError` where there is none in time. `what` is for the sentence about it."""
+        ...
 
 
 class Lane:

@@ -29,8 +29,12 @@ class Domains:
         self._known = known
         self._clock = clock
 
-    async def define(self, vm: Vm, order: Rise) -> None:
-        """The domain exists as the order wants it. Safe to repeat: name, uuid and address follow from the VM."""
+    async def define(self, vm: Vm, order: Rise, *, known: bool = False) -> None:
+        """The domain exists as the order wants it, and the ledger knows. Safe to repeat: what is there keeps its uuid and its address.
+
+        Of one that is `known` it is told only where it is another than the ledger has: one that somebody undefined has a new address
+        from a former life, which died before it could tell.
+        """
         if isinstance(order, WakeOrdered):
             template = self._known.fleet.pools[vm.org, vm.pool].template
         else:
@@ -51,7 +55,9 @@ class Domains:
             pinned=pool is not None and pool.numa == "pinned",
             ephemeral_bytes=ephemeral_bytes(vm.size, self._clock.now()) if local else 0,
         )
-        await self._outcomes.defined(vm, await timed("define", self._hypervisor.define(definition)))
+        defined = await timed("define", self._hypervisor.define(definition))
+        if not known or (defined.name, defined.address) != (vm.domain, vm.address):
+            await self._outcomes.defined(vm, defined)
 
     def is_outdated(self, vm: Vm, order: Rise) -> bool:
         """Whether a domain that is there may be another than the order wants: of a disk of before, or with a size of before.

@@ -302,8 +302,9 @@ class Effects:
         if not tries.cold:
             tries.cold, tries.attempts = True, tries.attempts - 1
             return None
-        if seen == "missing" or vm.address is None or self._domains.is_outdated(vm, order):
-            await self._domains.define(vm, order)
+        fresh = seen == "missing" or vm.address is None or self._domains.is_outdated(vm, order)
+        if fresh or seen == "off":
+            await self._domains.define(vm, order, known=not fresh)
         # A look and a definition may take long: all is looked at again, right before the effect.
         if self._void(vm, order) or is_late(order, tries.attempts, self._clock.now()):
             return None

@@ -29,6 +29,7 @@ from services.storage.worker import Pauses, Storage
 from tests.rules.leaving import GIB, PLACE, Leaving
 from tests.rules.waker_host import Site
 from tests.simulation.clock import pause
+from tests.simulation.disks import at_once
 
 IMAGE = "org-acme/db"
 LONG_AGO = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
@@ -138,7 +139,9 @@ class Scene:
         """One life of storage."""
         bus = self.site.desk.connect(worker("storage"))
         ledger = Ledger(bus)
-        work = Storage(ledger, bus, self.site.desk.clock, self.toy, Pauses(0, 0), backups=self.backups).work()
+        work = Storage(
+            *(ledger, bus, self.site.desk.clock, self.toy, Pauses(0, 0)), backups=self.backups, calls=at_once
+        ).work()
         tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
         try:
             yield

@@ -24,11 +24,13 @@ from schemas.pool import Pool
 from schemas.pool import Storage as Kind
 from services.storage.copies.freezing import Still, moving
 from services.storage.errors import StorageError
+from services.storage.lane import Calls
 from services.storage.port import Volumes
 from services.storage.volumes import Store, Volume
 from services.storage.worker import Pauses, Storage
 from tests.rules.waker_host import SIZE, Site
 from tests.simulation.clock import pause
+from tests.simulation.disks import at_once
 from tests.simulation.shelf import Contents, Shelf
 from tests.simulation.shelves import ShelfLink
 
@@ -53,6 +55,7 @@ class Scene:
         self.under_way = 0
         self.most_under_way = 0
         self.still: Still = moving
+        self.calls: Calls = at_once
         self.names = [f"db-{number}" for number in range(vms)]
         now = self.site.desk.clock.now()
         said: dict[str, Any] = {"refresh": "none", **pool}
@@ -109,6 +112,7 @@ class Scene:
             *(ledger, bus, self.site.desk.clock, self, Pauses(0, 0)),
             backups=str(self.directory),
             still=self.still,
+            calls=self.calls,
         ).work()
         tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
         try:

@@ -1,10 +1,12 @@
 """Storage at work on copies, in virtual time: nobody waits for a backup, what is refused is tried again, and nights are asked for."""
 
+import asyncio
 import datetime as dt
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -23,6 +25,9 @@ from tests.rules.desk import play
 from tests.rules.shelf_site import HOUR, MIB, Scene
 from tests.rules.waker_host import SIZE
 from tests.simulation.clock import pause
+from tests.simulation.disks import at_once
+
+T = TypeVar("T")
 
 
 def test_nobody_waits_for_a_backup_neither_another_vm_nor_its_own(tmp_path: Path) -> None:
@@ -41,6 +46,30 @@ def test_nobody_waits_for_a_backup_neither_another_vm_nor_its_own(tmp_path: Path
         (made,) = here.site.said(CopyMade)
         assert made.disk_bytes == 8 * MIB, "it is the disk of the moment at which it was asked for"
         assert here.shelf.snapshots(Volume("acme", "db-0")) == ()
+
+    play(scene)
+
+
+def test_a_directory_of_backups_that_hangs_keeps_backups_waiting_and_nothing_else(tmp_path: Path) -> None:
+    async def scene() -> None:
+        here = Scene(tmp_path, vms=2)
+        back = asyncio.Event()
+
+        async def hangs(what: str, call: Callable[[], T]) -> T:
+            await back.wait()
+            return await at_once(what, call)
+
+        here.calls = hangs
+        async with here.storage():
+            here.copy("backup")
+            await pause(60)
+            here.grow("db-1")
+            await pause(5)
+            assert [one.vm for one in here.site.said(VolumeGrown)] == ["db-1"]
+            assert here.site.said(CopyMade) == []
+            back.set()
+            await pause(5)
+            assert len(here.site.said(CopyMade)) == 1
 
     play(scene)
 

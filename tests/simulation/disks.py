@@ -277,6 +277,12 @@ class DiskLink:
             raise StorageError(str(error), lost=error.lost) from error
 
 
+async def at_once(what: str, call: Callable[[], T]) -> T:
+    """The call is made here and now: no thread would know that time leaps."""
+    del what
+    return call()
+
+
 class DiskHosts:
     """All hosts, as one life of storage reaches them."""
 

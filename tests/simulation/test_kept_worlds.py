@@ -21,6 +21,7 @@ KEPT = {
     1639: "a VM with a disk that was adopted or restored fell asleep, and nobody pinned its disk or said why not",
     1416: "the end of a cancelled deletion's silence ended the deletion that was scheduled since: its VM was never deleted",
     398: "a growth told late, after the disk had grown again: the ledger had less than there was",
+    30366: "a domain that a former life defined anew, and died before it told where",
 }
 """Each was a bug, of the workers or of the simulation itself, and is none any more."""
 

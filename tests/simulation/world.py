@@ -40,7 +40,7 @@ from tests.simulation.chance import Chance, Plan, Weather
 from tests.simulation.clock import EPOCH, VirtualClock
 from tests.simulation.clocks import BUS, Clocks
 from tests.simulation.crews import again_and_again, endless, spread
-from tests.simulation.disks import DiskHosts
+from tests.simulation.disks import DiskHosts, at_once
 from tests.simulation.foresight import Shelf
 from tests.simulation.hypervisor import Host
 from tests.simulation.link import Link
@@ -382,7 +382,7 @@ class World:
         hosts = DiskHosts(self.hosts, life.reach)
         # What a former life asked is over when a disk is looked at: here, those who wait for a lock have an order.
         backups = f"{self.directory.name}/backups" if self.directory is not None else ""
-        return Storage(ledger, bus, clock, hosts, Pauses(0.1, 0.0), backups=backups).work()
+        return Storage(ledger, bus, clock, hosts, Pauses(0.1, 0.0), backups=backups, calls=at_once).work()
 
     def _steward(self, life: Life, ledger: Ledger, bus: Any, clock: VirtualClock) -> Awaitable[None]:
         del life

@@ -13,13 +13,13 @@ from typing import Final
 from events.clock import Clock
 from events.deletion import BackupsErased, EraseFailed, VolumeErased
 from events.gate import EraseOrdered
-from projections.copies.fold import Copies, Copy
+from projections.copies.fold import Copies
 from projections.deletions.fold import Deletion, Deletions
 from projections.fleet.fold import Fleet
 from projections.volumes.fold import Volumes
 from schemas.names import shorten
 from schemas.volume import in_cluster
-from services.storage.copies.backups import SUFFIX, Backups, must_be_there, root_of
+from services.storage.copies.backups import Backups
 from services.storage.decide import MOST_ATTEMPTS
 from services.storage.errors import StorageError
 from services.storage.files.remains import emptied
@@ -28,7 +28,7 @@ from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts
 from services.storage.state import Key
 from services.storage.stores import NoStoreError
-from services.storage.volumes import LeftError, MissingError, Store, Volume
+from services.storage.volumes import MissingError, Store, Volume
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 LONGEST_PAUSE_SECONDS: Final = 300.0
@@ -54,7 +54,7 @@ class Erasing:
         clock: Clock,
         folds: tuple[Deletions, Copies, Fleet, Volumes],
         ring: Callable[[], None],
-        backups: Backups | None,
+        backups: Backups,
     ) -> None:
         self._hosts = hosts
         self._outcomes = outcomes
@@ -215,7 +215,7 @@ class Erasing:
     async def _erase_backups(self, key: Key, order: EraseOrdered) -> None:
         """Safe to repeat. Those that lie where backups lay before are removed from there."""
         known = [one for one in self._copies.of(*key) if one.kind == "backup" and one.state != "ordered"]
-        removed = await _removed(self._backups, key, known)
+        removed = await self._backups.erase(*key, {one.name: Path(one.place) for one in known})
         now = self._clock.now()
         fact = BackupsErased(
             org=key[0],
@@ -263,35 +263,3 @@ class Erasing:
             observed_at=now,
         )
         await self._outcomes.ended(fact, "erase.failed", order, now)
-
-
-async def _removed(backups: Backups | None, key: Key, known: list[Copy]) -> int:
-    """No backup of the VM is left, and none is in the making; how many there were, by the ledger or where they lie.
-
-    One file at a time, and others have their turn in between: to unlink a large one takes its file system some tenths of a second.
-    """
-    org, vm = key
-    own = backups.file(org, vm, "any").parent if backups is not None else None
-    places = [Path(one.place) for one in known]
-    for root in {root_of(place) for place in places}:
-        must_be_there(root, (place for place in places if root_of(place) == root))
-    try:
-        there = sorted(own.iterdir()) if own is not None and own.is_dir() else []
-        # What is half made is none, nor is a note of whose one is.
-        count = len({*places, *(path for path in there if path.suffix == SUFFIX)})
-        for path in there:
-            path.unlink(missing_ok=True)
-            await asyncio.sleep(0)
-        if own is not None and own.is_dir():
-            own.rmdir()
-        for copy in known:
-            Backups.remove(Path(copy.place), org, vm, copy.name)
-            await asyncio.sleep(0)
-        left = [str(path) for path in (own, *places) if path is not None and path.exists()]
-    except OSError as error:
-        raise StorageError(
-            f"The backups of {org}/{vm} cannot be removed: {error.strerror} ({error.filename})."
-        ) from error
-    if left:
-        raise LeftError(f"{', '.join(left)} is still there after it was removed.")
-    return count

@@ -18,10 +18,11 @@ from services.storage.chores.drift import Comparing
 from services.storage.chores.erasing import Erasing
 from services.storage.copies.backups import Backups
 from services.storage.copies.copying import Copying
-from services.storage.copies.freezing import Still, moving
+from services.storage.copies.freezing import Still
 from services.storage.copies.nightly import Nightly
 from services.storage.copies.outcomes import CopyOutcomes
 from services.storage.copies.unpinning import Unpinning
+from services.storage.lane import Calls
 from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts
 from services.storage.state import Key
@@ -55,10 +56,11 @@ def chores(  # noqa: PLR0917 - what a worker is made from
     stores: Stores,
     hosts: Hosts,
     ring: Callable[[], None],
-    backups: str = "",
-    still: Still = moving,
+    backups: str,
+    calls: Calls,
+    still: Still,
 ) -> tuple[Chore, ...]:
-    """All kinds, in the order in which a VM gets them. `backups` is a directory, or empty."""
+    """All kinds, in the order in which a VM gets them. `backups` is a directory, or empty; `calls` are those on its files."""
     copies = ledger.fold(Copies)
 
     def known() -> Iterator[Path]:
@@ -67,7 +69,7 @@ def chores(  # noqa: PLR0917 - what a worker is made from
             if one.kind == "backup" and one.state != "ordered":
                 yield Path(one.place)
 
-    files = Backups(Path(backups), known) if backups else None
+    files = Backups(backups, calls, known)
     copying = Copying(
         stores,
         CopyOutcomes(ledger, bus, clock),

@@ -6,14 +6,15 @@ none: nothing is written there then, and what is not found there is not said to 
 
 import datetime as dt
 import os
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from events import durable
 from services.storage.errors import StorageError
-from services.storage.volumes import must_be_name
+from services.storage.lane import Calls
+from services.storage.volumes import LeftError, must_be_name
 
 SUFFIX: Final = ".qcow2"
 _OURS_ALONE: Final = 0o700
@@ -67,78 +68,57 @@ def _nothing() -> Iterable[Path]:
 
 
 class Backups:
-    """The files of all backups. Its calls touch names and heads alone, never what is in a file, and do not wait for a disk to be read."""
+    """The files of all backups: their names and heads, never what is in them.
 
-    def __init__(self, root: Path, known: Callable[[], Iterable[Path]] = _nothing) -> None:
-        """`known` are the places of backups that are somewhere, by the ledger."""
-        self._root = root
+    Every call that touches a file is made by `calls`, one after the other: a directory that hangs, as one on the network may, keeps
+    backups waiting and nothing else.
+    """
+
+    def __init__(self, root: str, calls: Calls, known: Callable[[], Iterable[Path]] = _nothing) -> None:
+        """`root` is empty for a house without backups; `known` are the places of backups that are somewhere, by the ledger."""
+        self._root = Path(root) if root else None
+        self._calls = calls
         self._known = known
 
     def file(self, org: str, vm: str, copy: str) -> Path:
-        """Where the backup is, or will be; nothing is made."""
+        """Where the backup is, or will be; nothing is made. `NoBackupsError` where the house has none."""
+        if self._root is None:
+            raise NoBackupsError
         for name in (org, vm, copy):
             must_be_name(name)
         return self._root / org / vm / f"{copy}{SUFFIX}"
 
-    def claim(self, file: Path, order: str) -> None:
+    async def claim(self, file: Path, order: str) -> None:
         """The file that is or will be there is this order's; its directories are there, for nobody else to look into.
 
         Safe to repeat. `InTheWayError` where there is a file that another made, such as a house of before with the same directory: it
         would be taken for one that a former life had made whole. `BackupsAwayError` where those that were there are not.
         """
-        must_be_there(self._root, (place for place in self._known() if self._root in place.parents))
-        try:
-            for directory in () if file.parent.is_dir() else reversed(file.parents):
-                if directory == self._root or self._root in directory.parents:
-                    directory.mkdir(mode=_OURS_ALONE, exist_ok=True)
-                else:
-                    directory.mkdir(exist_ok=True)
-            _found(self._root)
-            if _claimed(file) == order:
-                return
-            if file.exists():
-                raise InTheWayError(file)
-            durable.write(_claim_of(file), order.encode(), mode=0o600)
-        except OSError as error:
-            raise StorageError(f"No backup can be written to {file.parent}: {error.strerror}.") from error
+        root = root_of(file)
+        marked = await self._calls("look for backups", lambda: _exists(root / MARK))
+        # Gone through here, where nobody changes the ledger meanwhile, and only where it tells anything.
+        known = [] if marked else [place for place in self._known() if root in place.parents]
+        await self._calls("claim a backup", lambda: _claim(root, file, order, known))
 
-    @staticmethod
-    def settle(file: Path) -> None:
+    async def settle(self, file: Path) -> None:
         """The ledger knows the backup; nothing else needs to. Safe to repeat."""
-        with suppress(OSError):  # what stays goes with the backup
-            _claim_of(file).unlink()
+        await self._calls("settle a backup", lambda: _settle(file))
 
-    @staticmethod
-    def discard(file: Path, order: str) -> None:
-        """Nothing of the backup that the order was to make is left; another's file stays."""
-        try:
-            if _claimed(file) == order:
-                for one in (file, draft_of(file), _claim_of(file)):
-                    one.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(f"The backup {file} cannot be removed: {error.strerror}.") from error
+    async def discard(self, org: str, vm: str, copy: str, order: str) -> None:
+        """Nothing of the backup that the order was to make is left; another's file stays. A house without backups made none."""
+        if self._root is not None:
+            file = self.file(org, vm, copy)
+            await self._calls("discard a backup", lambda: _discard(file, order))
 
-    @staticmethod
-    def date(file: Path, taken_at: dt.datetime) -> None:
+    async def date(self, file: Path, taken_at: dt.datetime) -> None:
         """The file says when its contents were what they are: the snapshot that knew is about to go."""
-        seconds = taken_at.timestamp()
-        try:
-            os.utime(file, (seconds, seconds))
-        except OSError as error:
-            raise StorageError(f"The backup {file} cannot be dated: {error.strerror}.") from error
+        await self._calls("date a backup", lambda: _date(file, taken_at))
 
-    @staticmethod
-    def dated(file: Path) -> dt.datetime | None:
+    async def dated(self, file: Path) -> dt.datetime | None:
         """What `date` said of the file; None where there is no such file."""
-        try:
-            return dt.datetime.fromtimestamp(file.stat().st_mtime, dt.UTC)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise StorageError(f"The backup {file} cannot be looked at: {error.strerror}.") from error
+        return await self._calls("look at a backup", lambda: _dated(file))
 
-    @staticmethod
-    def remove(file: Path, org: str, vm: str, copy: str) -> None:
+    async def remove(self, file: Path, org: str, vm: str, copy: str) -> None:
         """There is no such file. It is removed by the place that was told of it, which may be another than today's.
 
         Safe to repeat. The trap is a place that is not the backup's: nothing is removed then. `BackupsAwayError` where its directory is
@@ -146,12 +126,33 @@ class Backups:
         """
         if file.parts[-3:] != (org, vm, f"{copy}{SUFFIX}"):
             raise StorageError(f"{file} is no place of a backup {copy} of {org}/{vm}; nothing was removed.")
-        must_be_there(root_of(file), (file,))
-        try:
-            for one in (file, draft_of(file), _claim_of(file)):
-                one.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(f"The backup {file} cannot be removed: {error.strerror}.") from error
+        await self._calls("remove a backup", lambda: _remove(file))
+
+    async def erase(self, org: str, vm: str, known: dict[str, Path]) -> int:
+        """No backup of the VM is left, and none is in the making; how many there were, by the ledger or where they lie.
+
+        `known` are places by the names of backups; some may lie where backups lay before. Safe to repeat. One file is a call: to unlink
+        a large one takes its file system some tenths of a second.
+        """
+        places = list(known.values())
+        for root in {root_of(place) for place in places}:
+            there = [place for place in places if root_of(place) == root]
+            await self._calls("look for backups", lambda root=root, there=there: must_be_there(root, there))
+        own = self.file(org, vm, "any").parent if self._root is not None else None
+        files = await self._calls("list backups", lambda: _listed(own)) if own is not None else []
+        # What is half made is none, nor is a note of whose one is.
+        count = len({*places, *(file for file in files if file.suffix == SUFFIX)})
+        for file in files:
+            await self._calls("remove a backup", lambda file=file: _unlink(file))
+        if own is not None:
+            await self._calls("remove a directory of backups", lambda: _remove_directory(own))
+        for name, place in known.items():
+            await self.remove(place, org, vm, name)
+        gone = places if own is None else [own, *places]
+        left = await self._calls("look for backups", lambda: [str(path) for path in gone if _exists(path)])
+        if left:
+            raise LeftError(f"{', '.join(left)} is still there after it was removed.")
+        return count
 
 
 def root_of(file: Path) -> Path:
@@ -164,7 +165,7 @@ def must_be_there(root: Path, places: Iterable[Path]) -> None:
 
     A house of before had no mark: one backup that lies where the ledger says is as good.
     """
-    try:
+    with _told(f"The backups in {root} cannot be looked at"):
         if (root / MARK).exists():
             return
         known = list(places)
@@ -173,8 +174,6 @@ def must_be_there(root: Path, places: Iterable[Path]) -> None:
         if not any(place.exists() for place in known):
             raise BackupsAwayError(root)
         _found(root)
-    except OSError as error:
-        raise StorageError(f"The backups in {root} cannot be looked at: {error.strerror}.") from error
 
 
 def _found(root: Path) -> None:
@@ -198,3 +197,82 @@ def _claimed(file: Path) -> str | None:
         return _claim_of(file).read_text()
     except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+@contextmanager
+def _told(sentence: str) -> Generator[None]:
+    """What the system refuses is a `StorageError` that begins with this."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{sentence}: {error.strerror}.") from error
+
+
+def _claim(root: Path, file: Path, order: str, known: list[Path]) -> None:
+    must_be_there(root, known)
+    with _told(f"No backup can be written to {file.parent}"):
+        for directory in () if file.parent.is_dir() else reversed(file.parents):
+            if directory == root or root in directory.parents:
+                directory.mkdir(mode=_OURS_ALONE, exist_ok=True)
+            else:
+                directory.mkdir(exist_ok=True)
+        _found(root)
+        if _claimed(file) == order:
+            return
+        if file.exists():
+            raise InTheWayError(file)
+        durable.write(_claim_of(file), order.encode(), mode=0o600)
+
+
+def _settle(file: Path) -> None:
+    with suppress(OSError):  # what stays goes with the backup
+        _claim_of(file).unlink()
+
+
+def _discard(file: Path, order: str) -> None:
+    with _told(f"The backup {file} cannot be looked at"):
+        ours = _claimed(file) == order
+    if ours:
+        _unlink(file)
+
+
+def _date(file: Path, taken_at: dt.datetime) -> None:
+    seconds = taken_at.timestamp()
+    with _told(f"The backup {file} cannot be dated"):
+        os.utime(file, (seconds, seconds))
+
+
+def _dated(file: Path) -> dt.datetime | None:
+    with _told(f"The backup {file} cannot be looked at"):
+        try:
+            return dt.datetime.fromtimestamp(file.stat().st_mtime, dt.UTC)
+        except FileNotFoundError:
+            return None
+
+
+def _remove(file: Path) -> None:
+    must_be_there(root_of(file), (file,))
+    _unlink(file)
+
+
+def _unlink(file: Path) -> None:
+    """Also what is half made of it, and the note of whose it is."""
+    with _told(f"The backup {file} cannot be removed"):
+        for one in (file, draft_of(file), _claim_of(file)):
+            one.unlink(missing_ok=True)
+
+
+def _exists(path: Path) -> bool:
+    with _told(f"The backups at {path} cannot be looked at"):
+        return path.exists()
+
+
+def _listed(directory: Path) -> list[Path]:
+    with _told(f"The backups in {directory} cannot be looked at"):
+        return sorted(directory.iterdir()) if directory.is_dir() else []
+
+
+def _remove_directory(directory: Path) -> None:
+    with _told(f"The directory {directory} cannot be removed"):
+        if directory.is_dir():
+            directory.rmdir()

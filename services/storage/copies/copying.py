@@ -18,7 +18,7 @@ from typing import Final
 from events.gate import CopyOrdered, DropOrdered, RestoreOrdered
 from projections.copies.fold import Copies
 from projections.fleet.fold import Fleet
-from services.storage.copies.backups import Backups, NoBackupsError, draft_of
+from services.storage.copies.backups import Backups, draft_of
 from services.storage.copies.freezing import Still
 from services.storage.copies.outcomes import CopyOutcomes, Whole
 from services.storage.copies.restoring import Restoring, is_long, source_of
@@ -79,7 +79,7 @@ class Copying:
         folds: tuple[Copies, Fleet],
         ring: Callable[[], None],
         unpinning: Unpinning,
-        backups: Backups | None,
+        backups: Backups,
         still: Still,
     ) -> None:
         self._stores = stores
@@ -212,15 +212,13 @@ class Copying:
         return True
 
     async def _back_up(self, org: str, order: CopyOrdered, store: Store) -> bool:
-        if self._backups is None:
-            raise NoBackupsError
         file, volume = self._backups.file(org, order.vm, order.copy), Volume(org, order.vm)
         ended = self._exported.pop(order.id, None)
         if isinstance(ended, StorageError):
             raise ended
         if ended is None:
-            self._backups.claim(file, order.id)
-            if self._backups.dated(file) is None:
+            await self._backups.claim(file, order.id)
+            if await self._backups.dated(file) is None:
                 await self._snapshot(org, order, store)
             # A file that is there, which a former life made, is read for its digest.
             self._exporting.add(order.id)
@@ -230,14 +228,14 @@ class Copying:
         snapshot = await _found(store, volume, order.copy)
         if snapshot is not None:
             # In this order, and each safe to repeat: the file outlives the snapshot, and knows then what that knew.
-            self._backups.date(file, snapshot.taken_at)
+            await self._backups.date(file, snapshot.taken_at)
             await self._forget((org, order.vm), order.copy, store)
-        taken_at = self._backups.dated(file)
+        taken_at = await self._backups.dated(file)
         if taken_at is None:
             raise StorageError(f"The backup {file} was there a moment ago, and is gone.")
         whole = Whole(str(file), ended.size_bytes, ended.file_bytes, ended.sha256, taken_at)
         await self._outcomes.made(org, order, whole)
-        self._backups.settle(file)
+        await self._backups.settle(file)
         return True
 
     async def _snapshot(self, org: str, order: CopyOrdered, store: Store) -> Snapshot:
@@ -260,7 +258,7 @@ class Copying:
     async def _drop(self, org: str, order: DropOrdered) -> None:
         """A snapshot on a host that was removed went with that host."""
         if order.kind == "backup":
-            Backups.remove(Path(order.place), org, order.vm, order.copy)
+            await self._backups.remove(Path(order.place), org, order.vm, order.copy)
         elif not self._went_with_its_host(org, order):
             store = self._stores.of((org, order.vm), order.host, order.pool)
             await self._forget((org, order.vm), order.copy, store)
@@ -309,8 +307,8 @@ class Copying:
 
     async def _discard(self, org: str, order: CopyOrdered | RestoreOrdered, error: StorageError) -> None:
         """What was begun is removed; on a host that was removed it is gone with that."""
-        if isinstance(order, CopyOrdered) and order.kind == "backup" and self._backups is not None:
-            self._backups.discard(self._backups.file(org, order.vm, order.copy), order.id)
+        if isinstance(order, CopyOrdered) and order.kind == "backup":
+            await self._backups.discard(org, order.vm, order.copy, order.id)
         if self._went_with_its_host(org, order):
             return
         if isinstance(order, RestoreOrdered):

@@ -61,6 +61,8 @@ class Host:
     def __init__(self, name: str, plan: Plan, chance: Chance, observer: Observer) -> None:
         self.name = name
         self.machines: dict[str, Machine] = {}
+        self._boots: dict[str, int] = {}
+        """Of domains that are gone, by name: a guest that comes after them boots anew."""
         self.up = True
         self.dead = False
         """Its power is off, and only whoever did that may turn it on again."""
@@ -122,7 +124,7 @@ class Host:
             if state in {"paused", "saved"}:
                 machine.sleeps(loop.time())
         if state == "missing":
-            del self.machines[machine.name]
+            self._boots[machine.name] = self.machines.pop(machine.name).boot
         self.disks.changed(machine.name, state, by_fault=by == "fault")
         self._observer.changed(machine, old, by, why, asked)
         for link in self._links:
@@ -259,6 +261,7 @@ class Host:
                 host=self.name,
                 uuid=f"uuid-of-{name}",
                 address=f"{self.name}:{port}",
+                boot=self._boots.get(name, 0),
             )
         if machine.state == "off":
             machine.size, machine.order = definition.size, definition.order

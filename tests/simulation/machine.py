@@ -26,7 +26,7 @@ class Machine:
     """What it was defined for last, while it was off."""
     state: DomainState = "off"
     boot: int = 0
-    """How often its guest has booted."""
+    """How often a guest of this name has booted on its host, under this domain or a former one."""
     answers_at: float = 0.0
     """From this loop time on the guest answers while it runs; infinite for one that never does."""
     asleep_at: float | None = None
@@ -61,8 +61,8 @@ class Machine:
 
     @property
     def boot_id(self) -> str:
-        """What the guest says of its boot."""
-        return f"{self.vm}-boot-{self.boot}"
+        """What the guest says of its boot: no two boots ever say the same."""
+        return f"{self.vm}-boot-{self.boot}-{self.host}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,7 @@ def test_what_is_in_the_way_is_shown_until_it_is_gone(run: Run, house: Endings) 
     house.gates()
     order = house.standing().disk
     assert order is not None
+    assert "waits for host h1 to undefine the domain" in run("deletions")[1]
     house.happened(
         EraseFailed(
             org=ORG,
@@ -154,6 +155,7 @@ def test_what_is_in_the_way_is_shown_until_it_is_gone(run: Run, house: Endings) 
     assert "under way" in run("deletions")[1]
     house.works()
     assert "HostGone" not in run("deletions")[1]
+    assert "waits for host" not in run("deletions")[1]
 
 
 def test_the_table_has_a_row_for_each_deletion_there_ever_was(house: Endings) -> None:

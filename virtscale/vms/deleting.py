@@ -26,7 +26,8 @@ LISTED: Final = """
 SELECT deletions.*, (
     SELECT group_concat(kind || ' ' || copy, ', ') FROM copies
     WHERE copies.org = deletions.org AND copies.vm = deletions.vm AND copies.state = 'ordered'
-) AS copying FROM deletions WHERE (? = '' OR org = ?) AND (? = 'all' OR state = 'standing')
+) AS copying, (SELECT host FROM vms WHERE vms.org = deletions.org AND vms.vm = deletions.vm) AS host
+FROM deletions WHERE (? = '' OR org = ?) AND (? = 'all' OR state = 'standing')
 ORDER BY soft, org, vm
 """
 
@@ -162,7 +163,9 @@ def _told(row: views.Row, where: str) -> views.Row:
 
 
 def _waiting(row: views.Row) -> str | None:
-    """What the stage that comes next does not begin before; None where it waits for its instant alone."""
+    """What the stage that is under way waits for, or does not begin before; None where it waits for its instant alone."""
+    if row["running"] == "hard" and row["host"]:
+        return f"waits for host {row['host']} to undefine the domain, and for the disk to go from there: its waker's and storage's logs say why not"
     if not row["copying"] or row["next"] not in _NEED_COPIES_ENDED:
         return None
     return f"{row['next']} begins when the {row['copying']} has ended: see `virtscale vm copies {row['org']}/{row['vm']}`"

@@ -26,7 +26,7 @@ from services.storage.copies.freezing import Still, moving
 from services.storage.decide import MOST_ATTEMPTS, move, sleeps_still, wants_pin, wants_volume
 from services.storage.errors import StorageError, WokeError
 from services.storage.keeping import DISK_MISSING, DiskMissingError, Keeping, Words, nothing
-from services.storage.lane import Calls, Lane
+from services.storage.lane import Calls
 from services.storage.metrics import ERRORS
 from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts, Made, Sleeper
@@ -84,10 +84,7 @@ class Storage:
         still: Still = moving,
         calls: Calls | None = None,
     ) -> None:
-        """`words` has what VMs are told at their first boot, `backups` is a directory; `still` keeps a guest from writing.
-
-        `calls` are those on the files of backups: by themselves a thread of their own makes them.
-        """
+        """`words` has what VMs are told at their first boot; `backups` is a directory, whose files `calls` touch; `still` quietens a guest."""
         self._pauses = pauses or Pauses()
         self._settled = asyncio.Event()
         self._wanted: dict[Key, asyncio.Event] = {}
@@ -112,10 +109,7 @@ class Storage:
         self._releasing = Releasing(
             self._stores, self._outcomes, clock, (self._starts, self._fleet, self._volumes)
         )
-        beside = calls or Lane("storage-backups").call
-        self._chores = chores(
-            ledger, bus, clock, self._stores, hosts, self._bell.ring, backups, beside, still
-        )
+        self._chores = chores(ledger, bus, clock, self._stores, hosts, self._bell.ring, backups, calls, still)
         self._running: set[Key] = set()
         self._found: dict[Key, str] = {}
         """The latest order for which the VM's volume was found where it was."""

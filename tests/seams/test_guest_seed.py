@@ -238,15 +238,6 @@ async def test_another_seed_takes_the_place_of_the_former_one(world: World) -> N
     assert Path(seeds.lay(world.pool, "acme", "web-2", other)).read_bytes() == seeds.disk(other)
 
 
-@in_one_loop
-async def test_a_seed_disk_is_erased_and_erased_again_and_no_other_vm_s_with_it(world: World) -> None:
-    path = Path(seeds.lay(world.pool, "acme", "web-2", SEED))
-    for _ in range(2):
-        seeds.erase(world.pool, "acme", "web-2")
-        assert not path.exists()
-    assert (world.machine.volumes / seed_name("acme", "web-1")).exists()
-
-
 # ------------------------------------------------------------------------------------------------------------ console
 
 

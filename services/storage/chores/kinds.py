@@ -22,7 +22,7 @@ from services.storage.copies.freezing import Still
 from services.storage.copies.nightly import Nightly
 from services.storage.copies.outcomes import CopyOutcomes
 from services.storage.copies.unpinning import Unpinning
-from services.storage.lane import Calls
+from services.storage.lane import Calls, Lane
 from services.storage.outcomes import Outcomes
 from services.storage.port import Hosts
 from services.storage.state import Key
@@ -57,10 +57,12 @@ def chores(  # noqa: PLR0917 - what a worker is made from
     hosts: Hosts,
     ring: Callable[[], None],
     backups: str,
-    calls: Calls,
+    calls: Calls | None,
     still: Still,
 ) -> tuple[Chore, ...]:
-    """All kinds, in the order in which a VM gets them. `backups` is a directory, or empty; `calls` are those on its files."""
+    """All kinds, in the order in which a VM gets them. `backups` is a directory, or empty; a thread of its own touches its files, unless
+    `calls` do.
+    """
     copies = ledger.fold(Copies)
 
     def known() -> Iterator[Path]:
@@ -69,7 +71,7 @@ def chores(  # noqa: PLR0917 - what a worker is made from
             if one.kind == "backup" and one.state != "ordered":
                 yield Path(one.place)
 
-    files = Backups(backups, calls, known)
+    files = Backups(backups, calls or Lane("storage-backups").call, known)
     copying = Copying(
         stores,
         CopyOutcomes(ledger, bus, clock),

@@ -241,10 +241,10 @@ async def test_demand_that_returns_takes_drains_back_and_each_vm_gets_work_again
     async with serving(told, site, *names):
         slow = [asyncio.create_task(site.get("/slow")) for _ in range(40)]
         await eventually(lambda: site.under_way == len(slow))
-        now = told.clock.now()
+        now, day = told.clock.now(), dt.timedelta(days=1)
         await told.tell(
             HostRegistered("platform", "h1", "test:///default", 1, "test", 8, 4096, now),
-            papers.took_effect(papers.terms("acme"), now),
+            papers.took_effect(papers.terms("acme", valid_from=now - day, valid_until=now + day), now),
         )
         await told.order(*(told.drain_order(name) for name in names))
         for name in names:

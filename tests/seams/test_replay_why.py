@@ -68,9 +68,12 @@ async def test_a_house_says_why_its_pool_grew_and_why_it_did_not() -> None:
         granted, refused = await client.scale(2), await client.scale(500)
         for receipt in (granted, refused):
             request = receipt.id
-            await client.until(
-                lambda request=request: client.trips.requests[request].answer is not None, 10.0, "no answer"
-            )
+
+            def is_answered(request: str = request) -> bool:
+                known = client.trips.requests.get(request)
+                return known is not None and known.answer is not None
+
+            await client.until(is_answered, 10.0, "no answer")
 
         code, text, errors = await told(world, "why", granted.id[:12])
         assert (code, errors) == (0, "")

@@ -126,7 +126,7 @@ def complaint(verdict: Verdict, trip: Trip, where: str, seen: Seen | None, probe
             return verdict, text
         case "rebooted":
             return verdict, f"{who} was woken, and answers as another boot than the one that slept. {ends}"
-        case "again" | "wait" if seen is not None and trip.cold:
+        case "again" | "wait" if seen is not None and trip.cold and not seen.other_boot:
             # What was heard is the guest that was shut down: the one that was started never spoke.
             text = (
                 f"{who} answered as the boot before, and gave no proper answer since: {probes} probes within {trip.ready_seconds} s of being "

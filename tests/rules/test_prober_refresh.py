@@ -272,6 +272,9 @@ def test_a_guest_that_does_not_come_up_again_is_said_to_be_silent_and_not_to_hav
     assert code == "probe-timeout"
     assert "answered as the boot before, and gave no proper answer since: 9 probes within 20 s" in text
     assert complaint("again", booted, "at 127.0.0.1:21000", None, 9)[0] == "probe-timeout"
+    code, text = complaint("wait", booted, "at 127.0.0.1:21000", Seen(other_boot=True, off_ms=0), 9)
+    assert code == "probe-timeout"
+    assert "as the boot before" not in text, "it was the one that was started"
 
 
 @pytest.mark.parametrize(

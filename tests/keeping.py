@@ -5,6 +5,7 @@ from typing import Any, Self
 
 from events.envelope import Recorded
 from events.gate import GrowOrdered, Order
+from events.ids import derive
 from events.keep import VmChangeRequested, VmCreateRequested, VmResizeRequested
 from events.vm import VmBooted, VmReady, VmStopped
 from events.volume import VolumeCreated, VolumeGrown
@@ -16,6 +17,11 @@ ONE = Size("own-1x1024", 1, 1024)
 TWO = Size("own-2x2048", 2, 2048)
 SIX = Size("own-6x1024", 6, 1024)
 GIB = 2**30
+
+
+def named(asked: Recorded, *parts: str) -> str:
+    """The id that whatever follows from the request has, whichever gate says it and how often."""
+    return derive(asked.id, asked.seq, *parts)
 
 
 class Keeping(Past):

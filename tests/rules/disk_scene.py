@@ -1,13 +1,10 @@
 """A desk with a kept VM whose disk is a file on its host or an image in a cluster, and what somebody made of either behind the ledger."""
 
-import asyncio
 import datetime as dt
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from events.bus.ledger import Ledger
-from events.bus.permissions import worker
 from events.drift import VolumeDrifted
 from events.gate import BootOrdered
 from events.host import HostRegistered
@@ -25,6 +22,7 @@ from services.storage.files.survey import Lying, Survey, newest
 from services.storage.port import Hosts
 from services.storage.volumes import Seen, Volume
 from services.storage.worker import Pauses, Storage
+from tests.rules.one_life import one_life
 from tests.rules.waker_host import SIZE, Site
 from tests.simulation.clock import pause
 
@@ -178,21 +176,14 @@ class Scene:
 
     @asynccontextmanager
     async def storage(self) -> AsyncGenerator[None]:
-        bus = self.site.desk.connect(worker("storage"))
-        ledger = Ledger(bus)
         hosts: Hosts = self.places  # pyright: ignore[reportAssignmentType] - what is not there is not asked for
-        work = Storage(ledger, bus, self.site.desk.clock, hosts, Pauses(0.0, 0.0)).work()
-        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        try:
+        desk = self.site.desk
+        async with one_life(
+            desk,
+            "storage",
+            lambda ledger, bus: Storage(ledger, bus, desk.clock, hosts, Pauses(0.0, 0.0)).work(),
+        ):
             yield
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
 
     def drifted(self) -> list[tuple[str, str, str, str, int | None]]:
         told = self.site.said(VolumeDrifted)

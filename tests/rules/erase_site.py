@@ -1,6 +1,5 @@
 """Storage at the end of a kept VM, in virtual time: toys for the hosts and the cluster, which say what they were asked."""
 
-import asyncio
 import datetime as dt
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -8,8 +7,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from events.bus.ledger import Ledger
-from events.bus.permissions import worker
 from events.copy import CopyMade
 from events.deletion import VmUndefined
 from events.gate import CopyOrdered, EraseOrdered
@@ -27,6 +24,7 @@ from services.storage.volumes import (
 )
 from services.storage.worker import Pauses, Storage
 from tests.rules.leaving import GIB, PLACE, Leaving
+from tests.rules.one_life import one_life
 from tests.rules.waker_host import Site
 from tests.simulation.clock import pause
 from tests.simulation.disks import at_once
@@ -137,22 +135,15 @@ class Scene:
     @asynccontextmanager
     async def storage(self) -> AsyncGenerator[None]:
         """One life of storage."""
-        bus = self.site.desk.connect(worker("storage"))
-        ledger = Ledger(bus)
-        work = Storage(
-            *(ledger, bus, self.site.desk.clock, self.toy, Pauses(0, 0)), backups=self.backups, calls=at_once
-        ).work()
-        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        try:
+        desk = self.site.desk
+        async with one_life(
+            desk,
+            "storage",
+            lambda ledger, bus: Storage(
+                *(ledger, bus, desk.clock, self.toy, Pauses(0, 0)), backups=self.backups, calls=at_once
+            ).work(),
+        ):
             yield
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
 
     def host(self, name: str = "h1") -> None:
         self.site.desk.write(

@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from events.bus.ledger import Ledger
 from events.gate import MOST_ANSWERS, Answer, GateDecided
 from events.ids import derive
 from events.mail import MailAccepted, MailFailed
@@ -15,6 +14,7 @@ from events.vault import VaultError
 from services.notifier.port import Mail, RelayError
 from services.notifier.worker import Notifier
 from tests.rules.desk import REF, Desk, answer
+from tests.rules.one_life import one_life
 from tests.simulation.clock import pause
 
 TEMPORARY = RelayError("The relay refused the recipient (451).", final=False)
@@ -90,18 +90,14 @@ async def notifier(
     desk: Desk, relay: Relay | SlowRelay, people: People, digest_seconds: int = PERIOD
 ) -> AsyncGenerator[None]:
     """A notifier at work; afterwards it is gone as if killed."""
-    bus = desk.worker_bus("notifier")
-    ledger = Ledger(bus)
-    worker = Notifier(ledger, bus, desk.clock, relay, people, digest_seconds=digest_seconds)
-    tasks = [asyncio.create_task(worker.work()), asyncio.create_task(ledger.follow())]
-    try:
+    async with one_life(
+        desk,
+        "notifier",
+        lambda ledger, bus: Notifier(
+            ledger, bus, desk.clock, relay, people, digest_seconds=digest_seconds
+        ).work(),
+    ):
         yield
-        assert not any(task.done() for task in tasks), tasks
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        bus.cut()
 
 
 class Gate:

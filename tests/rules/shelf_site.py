@@ -3,7 +3,6 @@
 The volumes are the simulation's, which pass the tests of the real drivers (tests/seams/test_storage_drivers.py).
 """
 
-import asyncio
 import datetime as dt
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
@@ -11,8 +10,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from events.bus.ledger import Ledger
-from events.bus.permissions import worker
 from events.gate import BootOrdered, CopyOrdered, DropOrdered, GrowOrdered, RestoreOrdered
 from events.ids import derive
 from events.keep import VmCreated
@@ -28,6 +25,7 @@ from services.storage.lane import Calls
 from services.storage.port import Volumes
 from services.storage.volumes import Store, Volume
 from services.storage.worker import Pauses, Storage
+from tests.rules.one_life import one_life
 from tests.rules.waker_host import SIZE, Site
 from tests.simulation.clock import pause
 from tests.simulation.disks import at_once
@@ -106,25 +104,18 @@ class Scene:
 
     @asynccontextmanager
     async def storage(self) -> AsyncGenerator[None]:
-        bus = self.site.desk.connect(worker("storage"))
-        ledger = Ledger(bus)
-        work = Storage(
-            *(ledger, bus, self.site.desk.clock, self, Pauses(0, 0)),
-            backups=str(self.directory),
-            still=self.still,
-            calls=self.calls,
-        ).work()
-        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        try:
+        desk = self.site.desk
+        async with one_life(
+            desk,
+            "storage",
+            lambda ledger, bus: Storage(
+                *(ledger, bus, desk.clock, self, Pauses(0, 0)),
+                backups=str(self.directory),
+                still=self.still,
+                calls=self.calls,
+            ).work(),
+        ):
             yield
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
 
     def runs(self, vm: str = "db-0") -> None:
         """The VM runs."""

@@ -1,13 +1,10 @@
 """Storage at work on one toy disk, in virtual time, and words for what becomes of its VM."""
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from events.bus.ledger import Ledger
-from events.bus.permissions import worker
 from events.vm import VmQuiesced
 from events.volume import SnapshotFailed, VolumeCreated
 from schemas.pool import Storage as Kind
@@ -17,6 +14,7 @@ from services.storage.port import Look, Made, Sleeper, Standing, Volumes
 from services.storage.volumes import Store
 from services.storage.worker import Pauses, Storage
 from services.waker.port import domain_name
+from tests.rules.one_life import one_life
 from tests.rules.waker_host import Site
 from tests.simulation.clock import pause
 
@@ -113,20 +111,13 @@ class Scene:
 
     @asynccontextmanager
     async def storage(self, pauses: Pauses = AT_ONCE) -> AsyncGenerator[None]:
-        bus = self.site.desk.connect(worker("storage"))
-        ledger = Ledger(bus)
-        work = Storage(ledger, bus, self.site.desk.clock, self.toy, pauses).work()
-        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        try:
+        desk = self.site.desk
+        async with one_life(
+            desk,
+            "storage",
+            lambda ledger, bus: Storage(ledger, bus, desk.clock, self.toy, pauses).work(),
+        ):
             yield
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
 
     def disk(self) -> str:
         """VM web-1 runs and has its disk; its reservation."""

@@ -1,6 +1,5 @@
 """Domains that are adopted into a pool whose disks are in Ceph: by a house that has a cluster, and by one that has none."""
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,8 +8,6 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from events.bus.ledger import Ledger
-from events.bus.permissions import worker
 from events.volume import VolumeAdopted, VolumeAdoptFailed
 from schemas.house import CephPlace, load
 from schemas.pool import Storage as Kind
@@ -20,6 +17,7 @@ from services.storage.volumes import Former, Seen, Store, Volume
 from services.storage.worker import Pauses, Storage
 from tests.rules.desk import played
 from tests.rules.leaving import FORMER, GIB, Leaving
+from tests.rules.one_life import one_life
 from tests.rules.waker_host import Site
 from tests.simulation.clock import pause
 from virtscale import description
@@ -75,20 +73,13 @@ class Scene:
     @asynccontextmanager
     async def storage(self) -> AsyncGenerator[None]:
         """One life of storage."""
-        bus = self.site.desk.connect(worker("storage"))
-        ledger = Ledger(bus)
-        work = Storage(ledger, bus, self.site.desk.clock, cast("Any", self.toy), Pauses(0, 0)).work()
-        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        try:
+        desk = self.site.desk
+        async with one_life(
+            desk,
+            "storage",
+            lambda ledger, bus: Storage(ledger, bus, desk.clock, cast("Any", self.toy), Pauses(0, 0)).work(),
+        ):
             yield
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
 
 
 @played

@@ -1,6 +1,5 @@
 """The deleter's shell: alerts are silenced beside the deletions, failures are told once, and what a VM was told goes from the vault."""
 
-import asyncio
 import datetime as dt
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -8,7 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from events.bus.ledger import Ledger
 from events.deletion import (
     DeletionBegun,
     DeletionCancelled,
@@ -32,6 +30,7 @@ from schemas.request import SeedRef
 from services.deleter.port import Found, Silence, SilenceError
 from services.deleter.worker import Deleter
 from tests.rules.desk import Desk, play
+from tests.rules.one_life import one_life
 from tests.simulation.clock import EPOCH, pause
 from tests.support import turns
 
@@ -85,18 +84,12 @@ class Alerts:
 @asynccontextmanager
 async def deleter(desk: Desk, alerts: Alerts | None, vault: Vault) -> AsyncGenerator[None]:
     """A deleter at work; afterwards it is gone as if killed."""
-    bus = desk.worker_bus("deleter")
-    ledger = Ledger(bus)
-    worker = Deleter(ledger, bus, desk.clock, alerts, vault)
-    tasks = [asyncio.create_task(worker.work()), asyncio.create_task(ledger.follow())]
-    try:
+    async with one_life(
+        desk,
+        "deleter",
+        lambda ledger, bus: Deleter(ledger, bus, desk.clock, alerts, vault).work(),
+    ):
         yield
-        assert not any(task.done() for task in tasks), tasks
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        bus.cut()
 
 
 class Deleting:

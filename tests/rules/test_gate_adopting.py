@@ -7,7 +7,6 @@ import pytest
 from events.envelope import Recorded
 from events.gate import AdoptOrdered, BootOrdered, RebootOrdered
 from events.host import HostChangeRequested, HostFenced
-from events.ids import derive
 from events.keep import VmAdopted, VmAdoptFailed, VmAdoptRequested, VmCreated
 from events.permission import (
     PermissionChange,
@@ -19,7 +18,7 @@ from events.volume import VolumeAdopted, VolumeAdoptFailed
 from schemas.capacity import Size
 from schemas.names import PLATFORM
 from tests.given import ORG
-from tests.keeping import GIB, ONE, TWO, Keeping
+from tests.keeping import GIB, ONE, TWO, Keeping, named
 
 
 class Adopting(Keeping):
@@ -131,7 +130,7 @@ def test_an_adoption_is_a_vm_and_an_order_and_both_say_what_was_asked() -> None:
     )
     assert decision.decided.orders == (
         AdoptOrdered(
-            id=derive(asked.id, asked.seq, "adopt.ordered", "old"),
+            id=named(asked, "adopt.ordered", "old"),
             vm="old",
             pool="apps",
             host="h1",

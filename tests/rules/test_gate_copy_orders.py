@@ -7,13 +7,12 @@ import pytest
 
 from events.envelope import Recorded
 from events.gate import CopyOrdered, DropOrdered, RestoreOrdered
-from events.ids import derive
 from events.keep import VmCreated
 from schemas.copy import MOST_COPIES
 from tests.copying import NIGHT, Copying
 from tests.deleting import Deleting
 from tests.given import ORG
-from tests.keeping import GIB, ONE
+from tests.keeping import GIB, ONE, named
 
 PLACE = "/disks/acme.db.qcow2"
 
@@ -30,11 +29,6 @@ def stopped() -> Deleting:
     past.copied()
     past.off()
     return past
-
-
-def named(asked: Recorded, *parts: str) -> str:
-    """The id that whatever follows from the request has, whichever gate says it and how often."""
-    return derive(asked.id, asked.seq, *parts)
 
 
 # ------------------------------------------------------------------------------------------------------------- whole

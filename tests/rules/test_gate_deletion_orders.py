@@ -22,12 +22,7 @@ from schemas.deletion import STAGES, Stage, policy, scheduled
 from schemas.maintenance import Window
 from tests.deleting import DAY, Deleting, running
 from tests.given import ORG
-from tests.keeping import ONE, Keeping
-
-
-def named(asked: Recorded, *parts: str) -> str:
-    """The id that whatever follows from the request has, whichever gate says it and how often."""
-    return derive(asked.id, asked.seq, *parts)
+from tests.keeping import ONE, Keeping, named
 
 
 def soft(**pool: object) -> Deleting:

@@ -13,15 +13,10 @@ from events.keep import VmCreated, VmProtected, VmResized, VmUnprotected
 from schemas.capacity import Size
 from tests.deleting import Deleting, running
 from tests.given import ORG
-from tests.keeping import GIB, ONE, SIX, TWO
+from tests.keeping import GIB, ONE, SIX, TWO, named
 
 OF = {"vm": "db", "pool": "apps", "host": "h1"}
 WIDE = Size("own-1x65000", 1, 65_000)
-
-
-def named(asked: Recorded, *parts: str) -> str:
-    """The id that whatever follows from the request has, whichever gate says it and how often."""
-    return derive(asked.id, asked.seq, *parts)
 
 
 def made(**terms: Any) -> Deleting:

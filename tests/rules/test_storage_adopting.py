@@ -1,6 +1,5 @@
 """Storage and disks of somebody else's domains: taken once, or given back before anybody hears that it failed."""
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -8,8 +7,6 @@ from typing import Any, cast
 
 import pytest
 
-from events.bus.ledger import Ledger
-from events.bus.permissions import worker
 from events.keep import VmAdoptFailed
 from events.volume import VolumeAdopted, VolumeAdoptFailed
 from schemas.pool import Storage as Kind
@@ -19,6 +16,7 @@ from services.storage.volumes import Former, Seen, Store, Volume
 from services.storage.worker import Pauses, Storage
 from tests.rules.desk import play
 from tests.rules.leaving import FORMER, GIB, PLACE, UUID, Leaving
+from tests.rules.one_life import one_life
 from tests.rules.waker_host import Site
 from tests.simulation.clock import pause
 
@@ -84,20 +82,13 @@ class Scene:
     @asynccontextmanager
     async def storage(self) -> AsyncGenerator[None]:
         """One life of storage."""
-        bus = self.site.desk.connect(worker("storage"))
-        ledger = Ledger(bus)
-        work = Storage(ledger, bus, self.site.desk.clock, cast("Any", self.toy), Pauses(0, 0)).work()
-        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        try:
+        desk = self.site.desk
+        async with one_life(
+            desk,
+            "storage",
+            lambda ledger, bus: Storage(ledger, bus, desk.clock, cast("Any", self.toy), Pauses(0, 0)).work(),
+        ):
             yield
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
 
 
 def test_a_disk_is_taken_once_and_told_with_the_bytes_that_it_has() -> None:

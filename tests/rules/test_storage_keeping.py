@@ -1,6 +1,5 @@
 """Storage and the disks of VMs that are kept for their own sake, killed at any moment."""
 
-import asyncio
 import datetime as dt
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
@@ -10,8 +9,6 @@ from typing import Any, cast
 import msgspec
 import pytest
 
-from events.bus.ledger import Ledger
-from events.bus.permissions import worker
 from events.gate import BootOrdered, GrowOrdered
 from events.ids import derive
 from events.keep import VmCreated
@@ -27,6 +24,7 @@ from services.storage.port import Made
 from services.storage.volumes import InUseError, Seen, ShrinkError, Store, Volume
 from services.storage.worker import Pauses, Storage
 from tests.rules.desk import play
+from tests.rules.one_life import one_life
 from tests.rules.waker_host import SIZE, Site
 from tests.simulation.clock import pause
 
@@ -120,20 +118,13 @@ class Scene:
     @asynccontextmanager
     async def storage(self) -> AsyncGenerator[None]:
         """One life of storage."""
-        bus = self.site.desk.connect(worker("storage"))
-        ledger = Ledger(bus)
-        work = Storage(ledger, bus, self.site.desk.clock, self.toy, Pauses(0, 0), self.words).work()
-        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        try:
+        desk = self.site.desk
+        async with one_life(
+            desk,
+            "storage",
+            lambda ledger, bus: Storage(ledger, bus, desk.clock, self.toy, Pauses(0, 0), self.words).work(),
+        ):
             yield
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
 
     def create(
         self,

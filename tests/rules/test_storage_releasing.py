@@ -9,8 +9,6 @@ from typing import Any, cast
 
 import pytest
 
-from events.bus.ledger import Ledger
-from events.bus.permissions import worker
 from events.gate import BootOrdered, RebootOrdered
 from events.host import HostFenced
 from events.ids import derive
@@ -26,6 +24,7 @@ from services.storage.keeping import BACKSTOP
 from services.storage.volumes import InUseError, MissingError, Seen, Store, Volume
 from services.storage.worker import Pauses, Storage
 from tests.rules.desk import CONTRACT, play
+from tests.rules.one_life import one_life
 from tests.rules.waker_host import SIZE, Site
 from tests.simulation.clock import pause
 
@@ -107,20 +106,13 @@ class Scene:
     @asynccontextmanager
     async def storage(self) -> AsyncGenerator[None]:
         """One life of storage."""
-        bus = self.site.desk.connect(worker("storage"))
-        ledger = Ledger(bus)
-        work = Storage(ledger, bus, self.site.desk.clock, self.toy, Pauses(0, 0)).work()
-        tasks = [asyncio.create_task(work), asyncio.create_task(ledger.follow())]
-        try:
+        desk = self.site.desk
+        async with one_life(
+            desk,
+            "storage",
+            lambda ledger, bus: Storage(ledger, bus, desk.clock, self.toy, Pauses(0, 0)).work(),
+        ):
             yield
-            for task in tasks:
-                if task.done():
-                    task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await bus.close()
 
     def create(self, disk_bytes: int = 10 * GIB) -> str:
         """The VM is made and its first boot ordered; the order's id."""
